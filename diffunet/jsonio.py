@@ -1,0 +1,88 @@
+"""JSON files, and files of any kind that are either whole or absent."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from diffunet.errors import DiffunetError
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `path` is an unfinished file of `atomic_path`, left by a process that was killed."""
+    return path.name.startswith(".unfinished-")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes the place of `path` only if all went well.
+
+    The yielded name keeps the suffixes of `path`, since libraries choose a format by them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".unfinished-{uuid4().hex}-{path.name}")
+    try:
+        yield unfinished
+        with open(unfinished, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what killed processes left in `folder` (not in its sub-folders)."""
+    for path in folder.glob(".unfinished-*"):
+        path.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` atomically."""
+    with atomic_path(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write `content` to `path` atomically, in UTF-8."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` to `path` atomically; dataclasses, paths and numpy values are converted.
+
+    Raises:
+        TypeError: `content` holds something else that JSON cannot.
+        ValueError: `content` holds NaN or an infinite number; use None for "undefined".
+    """
+    text = json.dumps(content, indent=2, default=_to_json, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path, error: type[DiffunetError] = DiffunetError) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        error: the file is missing, or is not JSON; the message names file, line and column.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"'{path}' does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as cause:
+        raise error(f"'{path}' is not valid JSON: {cause}; mend or remove the file") from None
+    except OSError as cause:
+        raise error(f"'{path}' cannot be read: {cause}") from None
+
+
+def _to_json(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -1,0 +1,138 @@
+"""What the integers of a label map mean: exclusive labels, regions, and the ignore label."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from diffunet.errors import DatasetError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelScheme:
+    """The labels of a dataset, without background and ignore label.
+
+    Attributes:
+        names: one per label, in the order of `dataset.json`.
+        values: for each label the integers that belong to it; several for a region.
+        is_regions: labels may overlap (at least one has several integers); `class_order` then says
+            which integer each region writes when masks become a label map, the last one winning.
+        class_order: `regions_class_order` of `dataset.json`; empty without regions.
+        ignore_value: voxels of this integer were not annotated; None where there are none.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[tuple[int, ...], ...]
+    is_regions: bool = False
+    class_order: tuple[int, ...] = ()
+    ignore_value: int | None = None
+
+    @classmethod
+    def from_dataset_json(cls, content: Mapping[str, Any]) -> "LabelScheme":
+        """Read `labels` and `regions_class_order` of a `dataset.json`.
+
+        Raises:
+            DatasetError: all that is wrong with them, as nnU-Net defines them.
+        """
+        labels = content.get("labels")
+        if not isinstance(labels, Mapping):
+            raise DatasetError(
+                f"dataset.json: 'labels' should be an object like "
+                f'{{"background": 0, "tumour": 1}}, found {labels!r}'
+            )
+        problems = _label_problems(labels)
+        if problems:
+            raise DatasetError(problems)
+        foreground = {
+            name: tuple(value) if isinstance(value, list) else (value,)
+            for name, value in labels.items()
+            if name not in ("background", "ignore")
+        }
+        is_regions = any(len(values) > 1 for values in foreground.values())
+        class_order = tuple(content.get("regions_class_order") or ()) if is_regions else ()
+        if is_regions and len(class_order) != len(foreground):
+            raise DatasetError(
+                f"dataset.json: 'regions_class_order' should hold one integer for each of the "
+                f"{len(foreground)} labels, since there are regions; found {list(class_order)}"
+            )
+        return cls(
+            names=tuple(foreground),
+            values=tuple(foreground.values()),
+            is_regions=is_regions,
+            class_order=class_order,
+            ignore_value=labels.get("ignore"),
+        )
+
+    @property
+    def has_ignore_label(self) -> bool:
+        return self.ignore_value is not None
+
+    @property
+    def all_values(self) -> tuple[int, ...]:
+        """Every integer that a label map may hold, sorted; background and ignore included."""
+        known = {0, *(value for values in self.values for value in values)}
+        if self.ignore_value is not None:
+            known.add(self.ignore_value)
+        return tuple(sorted(known))
+
+    def masks(self, label_map: np.ndarray) -> np.ndarray:
+        """Return the boolean mask of each label, (label, *label_map.shape)."""
+        if all(len(values) == 1 for values in self.values):
+            return np.stack([label_map == values[0] for values in self.values])
+        return np.stack([np.isin(label_map, values) for values in self.values])
+
+    def label_map(self, masks: np.ndarray) -> np.ndarray:
+        """Return the uint8 (uint16 where needed) label map of boolean masks (label, *spatial).
+
+        Regions are written in the order of the labels with the integers of `class_order`; exclusive
+        labels with their own, and where masks overlap all the same, the last one wins.
+        """
+        written = self.class_order if self.is_regions else tuple(v[0] for v in self.values)
+        dtype = np.uint8 if max(self.all_values) < 256 else np.uint16
+        label_map = np.zeros(masks.shape[1:], dtype)
+        for value, mask in zip(written, masks, strict=True):
+            label_map[mask] = value
+        return label_map
+
+    def ignored(self, label_map: np.ndarray) -> np.ndarray:
+        """Return where `label_map` was not annotated, as a boolean array of its shape."""
+        if self.ignore_value is None:
+            return np.zeros(label_map.shape, bool)
+        return label_map == self.ignore_value
+
+
+def _label_problems(labels: Mapping[str, Any]) -> list[str]:
+    problems = []
+    if labels.get("background", None) != 0 or isinstance(labels.get("background"), bool):
+        problems.append(
+            f"dataset.json: 'labels' should map \"background\" to 0, "
+            f"found {labels.get('background')!r}"
+        )
+    if not set(labels) - {"background", "ignore"}:
+        problems.append("dataset.json: 'labels' names no label but background")
+    integers: set[int] = set()
+    for name, value in labels.items():
+        values = value if isinstance(value, list) else [value]
+        if not values or not all(_is_label_value(each) for each in values):
+            problems.append(
+                f"dataset.json: label '{name}' should be an integer from 0 to 65535, or a list of "
+                f"integers for a region; found {value!r}"
+            )
+        else:
+            integers.update(values)
+    if not problems and integers != set(range(len(integers))):
+        problems.append(
+            f"dataset.json: the integers of 'labels' should be consecutive from 0, "
+            f"found {sorted(integers)}"
+        )
+    if not problems and "ignore" in labels and labels["ignore"] != max(integers):
+        problems.append(
+            f'dataset.json: the label "ignore" should be the highest integer, {max(integers)}; '
+            f"found {labels['ignore']!r}"
+        )
+    return problems
+
+
+def _is_label_value(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 65536

@@ -1,0 +1,132 @@
+"""Where the three folders raw, preprocessed and results lie, and which dataset a name means."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffunet.errors import WorkspaceError
+
+_DATASET_FOLDER = re.compile(r"Dataset(\d{3})_(.+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """The three folders, and in words why these.
+
+    Attributes:
+        origin: "the flag --workspace", "environment variables ...", or "the default ...".
+    """
+
+    raw: Path
+    preprocessed: Path
+    results: Path
+    origin: str
+
+    @classmethod
+    def resolve(
+        cls, *, folder: Path | None, environment: Mapping[str, str], current_folder: Path
+    ) -> "Workspace":
+        """Choose the folders: a given folder, then environment variables, then a default.
+
+        Each of `diffunet_raw`, `diffunet_preprocessed` and `diffunet_results` that is set replaces
+        that one folder of the default.
+
+        Args:
+            folder: holds the three folders; None where the user gave none.
+            environment: the environment variables.
+            current_folder: the default workspace is `diffunet_workspace` in it.
+        """
+        if folder is not None:
+            root, origin, chosen = folder.absolute(), "the flag --workspace", {}
+        else:
+            root = current_folder / "diffunet_workspace"
+            names = ("raw", "preprocessed", "results")
+            chosen = {name: environment.get(f"diffunet_{name}") for name in names}
+            chosen = {name: Path(path).absolute() for name, path in chosen.items() if path}
+            variables = ", ".join(f"diffunet_{name}" for name in chosen)
+            origin = f"environment: {variables}" if chosen else "the default"
+        return cls(
+            raw=chosen.get("raw", root / "raw"),
+            preprocessed=chosen.get("preprocessed", root / "preprocessed"),
+            results=chosen.get("results", root / "results"),
+            origin=origin,
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"workspace ({self.origin}): raw '{self.raw}', preprocessed '{self.preprocessed}', "
+            f"results '{self.results}'"
+        )
+
+    def dataset_name(self, dataset: int | str) -> str:
+        """Return the folder name that an id (1, "1", "001"), a name or a path means.
+
+        A name may come with or without its `DatasetXXX_`. The dataset may lie in any of the three folders.
+
+        Raises:
+            WorkspaceError: none, or several, match; the message lists what is there.
+        """
+        text = str(dataset).rstrip("/")
+        if Path(text).is_dir() and ("/" in text or not text.isdigit()):
+            return Path(text).resolve().name
+        known = self.known_datasets()
+        matches = [name for name in known if _means(text, name)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise WorkspaceError(
+                f"dataset '{text}' is ambiguous: it may be {', '.join(matches)}; give the full name"
+            )
+        listing = ", ".join(known) if known else "none"
+        raise WorkspaceError(
+            f"there is no dataset '{text}' in {self}; found: {listing}. "
+            f"Put it into '{self.raw}' as DatasetXXX_NAME, or say where with --workspace"
+        )
+
+    def known_datasets(self) -> tuple[str, ...]:
+        """Return the names of all datasets in the three folders, sorted."""
+        folders = [self.raw, self.preprocessed, self.results]
+        return tuple(
+            sorted(
+                {
+                    path.name
+                    for folder in folders
+                    if folder.is_dir()
+                    for path in folder.iterdir()
+                    if path.is_dir() and _DATASET_FOLDER.fullmatch(path.name)
+                }
+            )
+        )
+
+    def raw_folder(self, dataset: int | str) -> Path:
+        """Return the raw dataset folder; a path to a folder is taken as it is.
+
+        Raises:
+            WorkspaceError: there is none.
+        """
+        text = str(dataset)
+        if Path(text).is_dir() and ("/" in text or not text.isdigit()):
+            return Path(text).resolve()
+        folder = self.raw / self.dataset_name(dataset)
+        if not folder.is_dir():
+            raise WorkspaceError(f"the raw dataset '{folder}' does not exist ({self})")
+        return folder
+
+    def preprocessed_folder(self, dataset: int | str) -> Path:
+        """Return the folder of the preprocessed dataset, which need not exist."""
+        return self.preprocessed / self.dataset_name(dataset)
+
+    def model_folder(
+        self, dataset: int | str, *, method: str, plans: str, configuration: str
+    ) -> Path:
+        """Return `results/DATASET/METHOD__PLANS__CONFIGURATION`, which need not exist."""
+        return self.results / self.dataset_name(dataset) / f"{method}__{plans}__{configuration}"
+
+
+def _means(text: str, name: str) -> bool:
+    matched = _DATASET_FOLDER.fullmatch(name)
+    if matched is None:
+        return False
+    number, bare_name = matched.groups()
+    return text in (name, bare_name) or (text.isdigit() and int(text) == int(number))

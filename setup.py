@@ -1,0 +1,65 @@
+"""Install diffunet: `pip install .` (users), `pip install -e ".[dev]" -c constraints.txt` (developers)."""
+
+from setuptools import find_packages, setup
+
+# Every run-time dependency stands here with the reason why it is one.
+REQUIREMENTS = [
+    "torch>=2.8",  # networks, training, sampling
+    "numpy>=1.26",  # every array outside torch
+    "scipy>=1.11",  # connected components, k-d trees, Hungarian matching
+    "blosc2>=3.3.2",  # preprocessed data: compressed arrays, read by the patch
+    "batchgenerators>=0.25.1",  # ordered multi-process loading of patches
+    "batchgeneratorsv2>=0.3.2",  # augmentation, the transforms that nnU-Net trains with
+    "acvl-utils>=0.2.5,<0.3",  # crop and pad arrays of any dimension
+    "SimpleITK>=2.3",  # reads and writes NIfTI, NRRD and MetaImage
+    "nibabel>=5.1",  # NIfTI files that ITK refuses (non-orthonormal directions)
+    "Pillow>=10.0",  # PNG, BMP
+    "tifffile>=2023.7",  # TIFF, also volumes
+    "matplotlib>=3.8",  # pictures and plots; never imported by training
+    "tqdm>=4.66",  # progress with the time left
+    "jaxtyping>=0.2.34",  # shapes in annotations
+]
+
+EXTRAS = {
+    "dev": [
+        "beartype>=0.18",  # with jaxtyping: shapes checked whenever tests run
+        "build",
+        "import-linter>=2.0",
+        "pyright>=1.1.380",
+        "pytest>=8.0",
+        "pytest-cov>=5.0",
+        "pytest-xdist>=3.5",
+        "ruff>=0.6",
+    ],
+    # independent implementations that tests compare with
+    "oracles": ["diffusers>=0.30", "monai>=1.4"],
+}
+
+COMMANDS = {
+    "diffunet_plan_and_preprocess": "plan_and_preprocess:main",
+    "diffunet_verify_dataset": "plan_and_preprocess:main_verify",
+    "diffunet_extract_fingerprint": "plan_and_preprocess:main_fingerprint",
+    "diffunet_plan_experiment": "plan_and_preprocess:main_plan",
+    "diffunet_preprocess": "plan_and_preprocess:main_preprocess",
+    "diffunet_train": "train:main",
+    "diffunet_predict": "predict:main",
+    "diffunet_evaluate": "evaluate:main",
+    "diffunet_demo": "demo:main",
+}
+
+setup(
+    name="diffunet",
+    version="0.1.0",
+    description="Self-configuring diffusion models for ambiguous and weakly labelled medical image segmentation",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["diffunet", "diffunet.*"]),
+    package_data={"diffunet": ["py.typed"]},
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": [f"{name} = diffunet.cli.{target}" for name, target in COMMANDS.items()]
+    },
+)
