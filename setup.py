@@ -1,4 +1,6 @@
-"""Install diffunet: `pip install .` (users), `pip install -e ".[dev]" -c constraints.txt` (developers)."""
+"""Install diffunet with `pip install .`; to develop, with `pip install -e ".[dev,oracles]"`."""
+
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
@@ -50,8 +52,8 @@ COMMANDS = {
 setup(
     name="diffunet",
     version="0.1.0",
-    description="Self-configuring diffusion models for ambiguous and weakly labelled medical image segmentation",
-    long_description=open("README.md", encoding="utf-8").read(),
+    description="Self-configuring diffusion models for ambiguous medical image segmentation",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",

@@ -1,4 +1,4 @@
-"""What a user can get wrong. The command line turns each of these into one message and exit code 2."""
+"""What a user can get wrong; the command line makes one message and exit code 2 of each."""
 
 from collections.abc import Sequence
 

@@ -6,10 +6,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 from uuid import uuid4
 
 from diffunet.errors import DiffunetError
+
+
+@runtime_checkable
+class SupportsToList(Protocol):
+    """Arrays and numbers of numpy and torch."""
+
+    def tolist(self) -> Any: ...
 
 
 def is_temporary(path: Path) -> bool:
@@ -27,9 +34,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f".unfinished-{uuid4().hex}-{path.name}")
     try:
         yield unfinished
-        with open(unfinished, "rb") as file:
+        with unfinished.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -83,6 +90,6 @@ def _to_json(value: Any) -> Any:
         return dataclasses.asdict(value)
     if isinstance(value, Path):
         return str(value)
-    if hasattr(value, "tolist"):
+    if isinstance(value, SupportsToList):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -26,9 +26,9 @@ def map_ordered(
 ) -> Iterator[Result]:
     """Yield `function(item)` for each item, in the order of `items`.
 
-    With `num_processes` 0, or a single item, everything runs in this process. Workers are spawned, so `function` and items
-    must be picklable. At most two items per process are in flight: memory does not grow with
-    `items`.
+    With `num_processes` 0, or a single item, everything runs in this process. Workers are spawned,
+    so `function` and items must be picklable. At most two items per process are in flight: memory
+    does not grow with `items`.
 
     Args:
         num_processes: 0 means "in this process".
@@ -67,10 +67,10 @@ def default_num_processes() -> int:
 
 
 def _one_thread() -> None:
-    """Keep libraries in a worker from starting one thread per core each."""
-    import blosc2
-
-    blosc2.set_nthreads(1)
+    """Keep the libraries that a worker imports from starting one thread per core each."""
+    for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"):
+        os.environ[f"{name}_NUM_THREADS"] = "1"
+    os.environ["BLOSC_NTHREADS"] = "1"
 
 
 @contextlib.contextmanager
@@ -90,7 +90,8 @@ def _result_of(item: Item, future: "Future[Result]", describe: Callable[[Item], 
     except RuntimeError as error:
         if isinstance(error.__cause__, BrokenProcessPool):
             raise DiffunetError(
-                f"a worker process ended without a word around {describe(item)}, most likely killed "
-                "for memory; run the same command again with fewer processes (-np), it continues"
+                f"a worker process ended without a word around {describe(item)}, most likely "
+                "killed for memory; run the same command again with fewer processes (-np), "
+                "it continues where it stopped"
             ) from error
         raise

@@ -26,8 +26,8 @@ class NormalizationPlan:
 
     Attributes:
         scheme: "ct": clip to [lower, upper], subtract mean, divide by std (all of the dataset's
-            foreground); "zscore": mean and std of the case; "rescale_to_0_1": minimum and maximum of
-            the case; "rgb_to_0_1": divide by 255; "none".
+            foreground); "zscore": mean and std of the case; "rescale_to_0_1": minimum and maximum
+            of the case; "rgb_to_0_1": divide by 255; "none".
         uses_mask: with "zscore": statistics over the non-zero region, and 0 outside of it.
         lower, upper, mean, std: in units of the source; for "ct" only.
     """
@@ -50,12 +50,12 @@ class PreprocessingPlan:
     """What is done to a case before training.
 
     Attributes:
-        spacing_mm: voxel size to resample to, in (transposed) array order; for a 2d configuration of
-            volumes the two axes of a slice.
+        spacing_mm: voxel size to resample to, in (transposed) array order; for a 2d configuration
+            of volumes the two axes of a slice.
         normalization: one per channel.
         image_order: spline order of image resampling (3 cubic, 1 linear, 0 nearest).
-        separate_axis_anisotropy: where the largest spacing is more than this times the smallest, the
-            coarse axis is resampled by nearest neighbour, apart from the others.
+        separate_axis_anisotropy: where the largest spacing is more than this times the smallest,
+            the coarse axis is resampled by nearest neighbour, apart from the others.
     """
 
     spacing_mm: tuple[float, ...]
@@ -179,8 +179,8 @@ class NetworkPlan:
     """The U-Net's topology; every tuple has one entry per resolution stage, finest first.
 
     Attributes:
-        conditioning: "concatenated": the image is a channel of the input (P1); "encoded": a separate
-            image encoder runs once per image, and a lighter network runs at every step.
+        conditioning: "concatenated": the image is a channel of the input (P1); "encoded": a
+            separate image encoder runs once per image, a lighter network at every step.
         channels: of the per-step network.
         strides: per stage the down-sampling per axis on entering it; all ones at the first.
         kernel_sizes: per stage and axis, 1 or 3.
@@ -234,8 +234,8 @@ class TrainingPlan:
     Attributes:
         num_iterations: optimiser steps.
         batch_size: patches per iteration, over all ranks together.
-        learning_rate: peak; reached after `num_warmup_iterations`, falls to 0 as a cosine over the last
-            `decay_share` of the iterations.
+        learning_rate: peak; reached after `num_warmup_iterations`, falls to 0 as a cosine over the
+            last `decay_share` of the iterations.
         gradient_clip_norm: largest norm of all gradients together.
         ema_decay: of the averaged weights that are used for prediction.
         num_validations: sampled validations, spread evenly over the training.
@@ -270,8 +270,8 @@ class ConfigurationPlan:
 
     Attributes:
         dimensions: 2 or 3, of a patch.
-        data_identifier: folder of the preprocessed cases; configurations with equal preprocessing may
-            share one.
+        data_identifier: folder of the preprocessed cases; configurations with equal preprocessing
+            may share one.
         median_shape: of the training cases at `preprocessing.spacing_mm`; information only.
         patch_size: voxels per axis.
     """
@@ -304,8 +304,8 @@ class ConfigurationPlan:
                 total *= stride[axis]
             if self.patch_size[axis] % total:
                 raise ValueError(
-                    f"patch_size[{axis}] = {self.patch_size[axis]} should be a multiple of {total}, "
-                    "the product of network.strides along that axis"
+                    f"patch_size[{axis}] = {self.patch_size[axis]} should be a multiple of "
+                    f"{total}, the product of network.strides along that axis"
                 )
 
 
@@ -371,7 +371,8 @@ class Plans:
         """
         if name not in self.configurations:
             raise PlansError(
-                f"the plans have no configuration '{name}'; they have {', '.join(self.configurations)}"
+                f"the plans have no configuration '{name}'; they have "
+                f"{', '.join(self.configurations)}"
             )
         return self.configurations[name]
 
@@ -387,8 +388,8 @@ class Plans:
         Args:
             configuration: None for the recommended one.
             method: None for the plans' own.
-            settings: "path.to.field=value" each, relative to the configuration; values as in JSON, a
-                bare word is a string.
+            settings: "path.to.field=value" each, relative to the configuration; values as in JSON,
+                a bare word is a string.
 
         Raises:
             PlansError: an unknown configuration, method or field, or a value that does not fit.

@@ -1,4 +1,4 @@
-"""Frozen dataclasses from JSON, strictly: an unknown key or a wrong type is an error with its path."""
+"""Frozen dataclasses from JSON, strictly: every fault is an error with its path."""
 
 import dataclasses
 import types
@@ -16,8 +16,8 @@ def record_from_json(
 ) -> Record:
     """Build the dataclass `cls` from `content`, as `json.loads` gave it.
 
-    Fields may be bool, int, float, str, Literal, X | None, tuple[X, ...], tuple[X, Y], dict[str, X],
-    Any and dataclasses of these. An int is accepted for a float.
+    Fields may be bool, int, float, str, Literal, X | None, tuple[X, ...], tuple[X, Y],
+    dict[str, X], Any and dataclasses of these. An int is accepted for a float.
 
     Args:
         where: path of `content`, for messages ("diffunet_plans.json: configurations.2d").

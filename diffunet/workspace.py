@@ -62,7 +62,8 @@ class Workspace:
     def dataset_name(self, dataset: int | str) -> str:
         """Return the folder name that an id (1, "1", "001"), a name or a path means.
 
-        A name may come with or without its `DatasetXXX_`. The dataset may lie in any of the three folders.
+        A name may come with or without its `DatasetXXX_`; the dataset may lie in any of the three
+        folders.
 
         Raises:
             WorkspaceError: none, or several, match; the message lists what is there.

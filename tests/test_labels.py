@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from diffunet.errors import DatasetError
+from diffunet.labels import LabelScheme
+
+
+def scheme(labels, **more):
+    return LabelScheme.from_dataset_json({"labels": labels, **more})
+
+
+def test_exclusive_labels_go_to_masks_and_back():
+    labels = scheme({"background": 0, "a": 1, "b": 2})
+    label_map = np.array([[0, 1], [2, 1]])
+    masks = labels.masks(label_map)
+    assert masks.tolist() == [[[False, True], [False, True]], [[False, False], [True, False]]]
+    assert np.array_equal(labels.label_map(masks), label_map)
+
+
+def test_regions_go_to_overlapping_masks_and_back():
+    labels = scheme({"background": 0, "whole": [1, 2], "core": 2}, regions_class_order=[1, 2])
+    label_map = np.array([0, 1, 2])
+    masks = labels.masks(label_map)
+    assert masks.tolist() == [[False, True, True], [False, False, True]]
+    assert labels.label_map(masks).tolist() == [0, 1, 2]
+
+
+def test_the_ignore_label_is_no_label_but_a_known_value():
+    labels = scheme({"background": 0, "a": 1, "ignore": 2})
+    assert labels.names == ("a",)
+    assert labels.all_values == (0, 1, 2)
+    assert labels.has_ignore_label
+    assert labels.ignored(np.array([0, 1, 2])).tolist() == [False, False, True]
+
+
+def test_without_ignore_label_nothing_is_ignored():
+    assert not scheme({"background": 0, "a": 1}).ignored(np.array([0, 1])).any()
+
+
+def test_many_labels_need_sixteen_bits():
+    names = {"background": 0, **{f"l{i}": i for i in range(1, 301)}}
+    labels = scheme(names)
+    masks = np.zeros((300, 1), bool)
+    masks[299] = True
+    found = labels.label_map(masks)
+    assert (found.dtype, found[0]) == (np.uint16, 300)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "'labels' should be an object"),
+        ({"a": 1}, '"background" to 0, found None'),
+        ({"background": 1, "a": 0}, '"background" to 0, found 1'),
+        ({"background": 0}, "names no label but background"),
+        ({"background": 0, "a": 2}, r"consecutive from 0, found \[0, 2\]"),
+        ({"background": 0, "a": "1"}, "label 'a' should be an integer.*found '1'"),
+        ({"background": 0, "a": []}, r"label 'a' should be an integer.*found \[\]"),
+        ({"background": 0, "a": 2, "ignore": 1}, '"ignore" should be the highest integer, 2'),
+        ({"background": 0, "a": [1, 2], "b": 2}, "'regions_class_order' should hold"),
+    ],
+)
+def test_faulty_labels_are_refused_with_what_was_found(labels, message):
+    with pytest.raises(DatasetError, match=message):
+        LabelScheme.from_dataset_json({"labels": labels})
+
+
+def test_all_faults_are_reported_at_once():
+    with pytest.raises(DatasetError) as caught:
+        scheme({"background": 1, "a": "x"})
+    assert len(caught.value.problems) == 2

@@ -1,0 +1,166 @@
+import dataclasses
+
+import pytest
+
+from diffunet.errors import PlansError
+from diffunet.jsonio import read_json, write_json
+from diffunet.plans import (
+    AugmentationPlan,
+    ConfigurationPlan,
+    CropPlan,
+    DiffusionPlan,
+    NetworkPlan,
+    NormalizationPlan,
+    Plans,
+    PreprocessingPlan,
+    SamplingPlan,
+    TrainingPlan,
+)
+
+
+def network():
+    return NetworkPlan(
+        channels=(16, 32),
+        strides=((1, 1), (2, 2)),
+        kernel_sizes=((3, 3), (3, 3)),
+        num_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+        has_attention=(False, True),
+        image_channels=(16, 32),
+        num_image_blocks=(1, 1),
+    )
+
+
+@pytest.fixture
+def plans():
+    configuration = ConfigurationPlan(
+        dimensions=2,
+        data_identifier="2d",
+        median_shape=(128, 128),
+        patch_size=(64, 64),
+        preprocessing=PreprocessingPlan(
+            spacing_mm=(1.0, 1.0), normalization=(NormalizationPlan(),)
+        ),
+        crop=CropPlan(),
+        augmentation=AugmentationPlan(),
+        network=network(),
+        diffusion=DiffusionPlan(),
+        sampling=SamplingPlan(),
+        training=TrainingPlan(),
+    )
+    return Plans(
+        dataset_name="Dataset001_X",
+        method="diffusion",
+        recommended_configuration="2d",
+        transpose_forward=(2, 0, 1),
+        configurations={"2d": configuration, "wide": configuration},
+        reasons={"configurations": {"2d": {"diffusion": {"input_scale": "N = 100 voxels"}}}},
+    )
+
+
+def test_plans_survive_the_file(plans, tmp_path):
+    plans.save(tmp_path / "diffunet_plans.json")
+    assert Plans.load(tmp_path / "diffunet_plans.json") == plans
+
+
+def test_plain_values_stand_in_the_file_where_set_finds_them(plans, tmp_path):
+    plans.save(tmp_path / "p.json")
+    content = read_json(tmp_path / "p.json")
+    assert content["configurations"]["2d"]["diffusion"]["input_scale"] == 0.1
+
+
+def test_an_unknown_key_in_the_file_is_refused_with_its_path(plans, tmp_path):
+    content = dataclasses.asdict(plans)
+    content["configurations"]["2d"]["diffusion"]["input_scael"] = 0.1
+    write_json(tmp_path / "diffunet_plans.json", content)
+    with pytest.raises(
+        PlansError,
+        match=r"diffunet_plans.json.configurations.2d.diffusion: unknown key 'input_scael'",
+    ):
+        Plans.load(tmp_path / "diffunet_plans.json")
+
+
+def test_resolving_keeps_one_configuration_and_applies_settings(plans):
+    resolved = plans.resolve(
+        "2d", method="supervised", settings=["diffusion.input_scale=0.3", "patch_size=[32, 32]"]
+    )
+    assert list(resolved.configurations) == ["2d"]
+    assert resolved.method == "supervised"
+    assert resolved.resolved.diffusion.input_scale == 0.3
+    assert resolved.resolved.patch_size == (32, 32)
+    reasons = resolved.reasons["configurations"]["2d"]
+    assert reasons["diffusion"]["input_scale"] == "set by the user to 0.3"
+
+
+def test_resolving_takes_the_recommended_configuration_and_leaves_the_plans_alone(plans):
+    resolved = plans.resolve(settings=["diffusion.schedule=linear"])
+    assert resolved.recommended_configuration == "2d"
+    assert plans.configurations["2d"].diffusion.schedule == "cosine"
+    assert plans.reasons["configurations"]["2d"]["diffusion"]["input_scale"] == "N = 100 voxels"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("diffusion.foo=1", "diffusion has no field 'foo'; known: .*input_scale"),
+        ("foo=1", "the configuration has no field 'foo'"),
+        ("patch_size.x=1", "patch_size has no field 'x'; known: nothing below it"),
+        ("diffusion=1", "'diffusion' is a group"),
+        ("diffusion.input_scale", "expected path.to.field=value"),
+        ("diffusion.input_scale=2", r"input_scale should be in \(0, 1\], got 2"),
+        ("diffusion.input_scale=big", "expected float, found 'big'"),
+        ("diffusion.prediction=eps", "'eps' is not one of 'x_0', 'v', 'noise'"),
+        ("diffusion.log_snr_limit=0", "log_snr_limit should be in"),
+        ("patch_size=[33, 32]", r"patch_size\[0\] = 33 should be a multiple of 2"),
+        ("patch_size=[32]", "patch_size should have 2 values"),
+        ("preprocessing.spacing_mm=[1]", "spacing_mm should have 2 values"),
+        ("crop.foreground_share=0.5", "'random' takes no foreground_share"),
+        ("crop.foreground_share=2", r"foreground_share should be in \[0, 1\]"),
+        ("sampling.num_steps=0", "num_steps should be at least 1"),
+        ("sampling.num_samples=0", "num_samples should be at least 1"),
+        ("sampling.tile_step_size=0", "tile_step_size should be in"),
+        ("training.batch_size=0", "batch_size should be at least 1"),
+        ("training.ema_decay=1.5", "ema_decay should be in"),
+        ("network.num_blocks=[1]", "num_blocks should have 2 entries"),
+        ("network.strides=[[2,2],[2,2]]", "first stage should be 1"),
+        ("network.conditioning=concatenated", "image_channels are only for"),
+    ],
+)
+def test_a_bad_setting_is_refused_with_what_is_possible(plans, setting, message):
+    with pytest.raises(PlansError, match=message):
+        plans.resolve("2d", settings=[setting])
+
+
+def test_an_unknown_configuration_lists_the_known_ones(plans):
+    with pytest.raises(PlansError, match="no configuration '3d'; they have 2d, wide"):
+        plans.resolve("3d")
+
+
+def test_only_resolved_plans_have_the_one_configuration(plans):
+    with pytest.raises(ValueError, match="2 configurations; resolve them"):
+        _ = plans.resolved
+
+
+def test_the_backward_transposition_inverts_the_forward_one(plans):
+    forward, backward = plans.transpose_forward, plans.transpose_backward
+    assert [forward[axis] for axis in backward] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 9}, "format_version should be 1, got 9"),
+        ({"recommended_configuration": "4d"}, "'4d' is not one of"),
+        ({"transpose_forward": (0, 0)}, "should be a permutation"),
+        ({"method": "magic"}, "'magic' is not one of 'diffusion', 'supervised'"),
+    ],
+)
+def test_inconsistent_plans_are_refused(plans, tmp_path, change, message):
+    write_json(tmp_path / "p.json", dataclasses.asdict(plans) | change)
+    with pytest.raises(PlansError, match=message):
+        Plans.load(tmp_path / "p.json")
+
+
+def test_the_ct_normalisation_needs_its_numbers():
+    with pytest.raises(ValueError, match="'ct' needs lower"):
+        NormalizationPlan(scheme="ct", lower=0.0)

@@ -1,0 +1,72 @@
+import pytest
+
+from diffunet.errors import WorkspaceError
+from diffunet.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    for name in ("raw/Dataset001_Lung", "raw/Dataset010_Lung", "preprocessed/Dataset002_Eye"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "raw" / "notes").mkdir()
+    return Workspace.resolve(folder=tmp_path, environment={}, current_folder=tmp_path)
+
+
+def test_a_given_folder_wins_over_environment_variables(tmp_path):
+    found = Workspace.resolve(
+        folder=tmp_path, environment={"diffunet_raw": "/elsewhere"}, current_folder=tmp_path
+    )
+    assert found.raw == tmp_path / "raw"
+    assert "--workspace" in str(found)
+
+
+def test_each_environment_variable_replaces_one_folder_of_the_default(tmp_path):
+    found = Workspace.resolve(
+        folder=None, environment={"diffunet_raw": str(tmp_path / "r")}, current_folder=tmp_path
+    )
+    assert found.raw == tmp_path / "r"
+    assert found.results == tmp_path / "diffunet_workspace" / "results"
+    assert "environment: diffunet_raw" in str(found)
+
+
+def test_without_anything_the_workspace_lies_in_the_current_folder(tmp_path):
+    found = Workspace.resolve(folder=None, environment={}, current_folder=tmp_path)
+    assert found.preprocessed == tmp_path / "diffunet_workspace" / "preprocessed"
+
+
+@pytest.mark.parametrize("text", [1, "1", "001", "Dataset001_Lung"])
+def test_a_dataset_is_found_by_number_or_full_name(workspace, text):
+    assert workspace.dataset_name(text) == "Dataset001_Lung"
+
+
+def test_a_dataset_is_found_by_its_bare_name_and_in_any_folder(workspace):
+    assert workspace.dataset_name("Eye") == "Dataset002_Eye"
+
+
+def test_a_path_names_a_dataset(workspace, tmp_path):
+    assert workspace.dataset_name(tmp_path / "raw" / "Dataset001_Lung") == "Dataset001_Lung"
+    assert workspace.raw_folder(f"{tmp_path}/raw/Dataset001_Lung/").name == "Dataset001_Lung"
+
+
+def test_an_ambiguous_name_lists_the_candidates(workspace):
+    with pytest.raises(WorkspaceError, match="Dataset001_Lung, Dataset010_Lung"):
+        workspace.dataset_name("Lung")
+
+
+def test_an_unknown_dataset_lists_what_is_there(workspace):
+    with pytest.raises(WorkspaceError, match="no dataset '7'.*found: Dataset001_Lung"):
+        workspace.dataset_name(7)
+
+
+def test_a_missing_raw_folder_is_named(workspace):
+    with pytest.raises(WorkspaceError, match="raw dataset .*Dataset002_Eye' does not exist"):
+        workspace.raw_folder("Eye")
+
+
+def test_results_lie_by_method_plans_and_configuration(workspace):
+    folder = workspace.model_folder(
+        1, method="diffusion", plans="diffunetPlans", configuration="2d"
+    )
+    assert folder.name == "diffusion__diffunetPlans__2d"
+    assert folder.parent == workspace.results / "Dataset001_Lung"
+    assert workspace.preprocessed_folder(1) == workspace.preprocessed / "Dataset001_Lung"
