@@ -1,0 +1,264 @@
+"""Image files: arrays in, arrays out; the only place that knows how a file orders its axes.
+
+Images are (channel, *spatial), label maps (*spatial), with spatial (y, x) or (z, y, x). A library
+is imported when the first file of its kind is read.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from diffunet.data.image_io import itk, pillow, tiff
+from diffunet.data.image_io.geometry import ImageGeometry
+from diffunet.errors import DatasetError
+from diffunet.jsonio import atomic_path
+
+__all__ = [
+    "LOSSY_FILE_ENDINGS",
+    "ImageGeometry",
+    "file_ending_of",
+    "map_file_ending",
+    "read_image",
+    "read_label_map",
+    "read_map",
+    "supported_file_endings",
+    "write_label_map",
+    "write_map",
+]
+
+LOSSY_FILE_ENDINGS = (".jpg", ".jpeg", ".webp", ".gif")
+
+_SPACING_TOLERANCE = 1e-3  # relative; headers hold 32 bit numbers, tools round to few digits
+_MAP_TOLERANCE = 1e-4
+_PNG_MAP_MAXIMUM = 65535
+
+
+class _Reader(Protocol):
+    def __call__(self, path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Format:
+    read: _Reader
+    write: Callable[[Path, np.ndarray, ImageGeometry], None]
+
+
+_FORMATS = {
+    **dict.fromkeys(itk.FILE_ENDINGS, _Format(read=itk.read, write=itk.write)),
+    **dict.fromkeys((".png", ".bmp"), _Format(read=pillow.read, write=pillow.write)),
+    **dict.fromkeys(tiff.FILE_ENDINGS, _Format(read=tiff.read, write=tiff.write)),
+}
+
+
+def supported_file_endings() -> tuple[str, ...]:
+    """Return every file ending that can be read and written, in lower case, with its dot."""
+    return tuple(_FORMATS)
+
+
+def file_ending_of(path: Path) -> str | None:
+    """Return the supported ending of `path`, in lower case, whatever its case; None for others."""
+    name = path.name.lower()
+    return next((ending for ending in _FORMATS if name.endswith(ending)), None)
+
+
+def map_file_ending(file_ending: str) -> str:
+    """Return the ending of the float maps of a dataset whose files end in `file_ending`."""
+    return ".png" if file_ending.lower() == ".bmp" else file_ending
+
+
+def read_image(
+    paths: Sequence[Path], *, num_channels: int | None = None
+) -> tuple[np.ndarray, ImageGeometry]:
+    """Read an image: one file per channel, or a single file that holds all of them.
+
+    Args:
+        paths: in the order of the channels.
+        num_channels: how many there should be; None takes any number.
+
+    Returns:
+        The array (channel, *spatial) in the files' own dtype (channels of different dtype in one
+        that holds both), and the geometry of the first file.
+
+    Raises:
+        DatasetError: a file cannot be read, the files differ in shape or spacing, or the number of
+            channels is not `num_channels`.
+    """
+    array, geometry = _read(paths[0], is_label=False)
+    if len(paths) > 1:
+        channels = [array]
+        for path in paths[1:]:
+            channel, other = _read(path, is_label=False)
+            _require_same_grid(path, other, paths[0], geometry)
+            channels.append(channel)
+        for path, channel in zip(paths, channels, strict=True):
+            if len(channel) != 1:
+                raise DatasetError(
+                    f"'{path}': expected one channel, since the case has {len(paths)} files; found "
+                    f"{len(channel)}; keep either one file per channel or one file with all"
+                )
+        array = np.concatenate(channels)
+    if num_channels is not None and len(array) != num_channels:
+        raise DatasetError(
+            f"'{paths[0]}': expected {num_channels} channel(s), as 'channel_names' of dataset.json "
+            f"says, found {len(array)}; {_channel_remedy(len(array), num_channels)}"
+        )
+    return array, geometry
+
+
+def read_label_map(path: Path) -> tuple[np.ndarray, ImageGeometry]:
+    """Read the integers of a label map, (*spatial), and its geometry.
+
+    Files of floating point numbers are accepted where every number is whole.
+
+    Raises:
+        DatasetError: the file cannot be read, has several channels, or holds other numbers.
+    """
+    array, geometry = _read(path, is_label=True)
+    if len(array) != 1:
+        raise DatasetError(
+            f"'{path}': expected a label map of one channel, found {len(array)} channels; "
+            "save it as one channel of integers (a grey image, not a coloured one)"
+        )
+    label_map = array[0]
+    if np.issubdtype(label_map.dtype, np.integer):
+        return label_map, geometry
+    whole = np.rint(label_map.real)
+    is_wrong = ~(whole == label_map)
+    if is_wrong.any():
+        raise DatasetError(
+            f"'{path}': expected integers, found {label_map.dtype} with values such as "
+            f"{label_map[is_wrong].flat[0]}; save the label map as integers, and resample label "
+            "maps by nearest neighbour only"
+        )
+    return whole.astype(np.int64 if whole.min(initial=0) < 0 else _smallest_dtype(whole)), geometry
+
+
+def read_map(path: Path) -> tuple[np.ndarray, ImageGeometry]:
+    """Read what `write_map` wrote: float32 (*spatial) in [0, 1], and its geometry.
+
+    Raises:
+        DatasetError: the file cannot be read or has several channels.
+    """
+    array, geometry = read_image([path], num_channels=1)
+    if array.dtype == np.uint16 and file_ending_of(path) == ".png":
+        return array[0].astype(np.float32) / np.float32(_PNG_MAP_MAXIMUM), geometry
+    return array[0].astype(np.float32, copy=False), geometry
+
+
+def write_label_map(path: Path, label_map: np.ndarray, geometry: ImageGeometry) -> None:
+    """Write the integers (*spatial) atomically, in the smallest unsigned dtype that holds them.
+
+    Raises:
+        ValueError: a value is negative, the shape is not the geometry's, or the format cannot hold
+            the array.
+    """
+    if label_map.dtype != bool and not np.issubdtype(label_map.dtype, np.integer):
+        raise ValueError(f"'{path}': a label map holds integers, got {label_map.dtype}")
+    if label_map.min(initial=0) < 0:
+        raise ValueError(f"'{path}': a label map holds no negative values, got {label_map.min()}")
+    _write(path, label_map.astype(_smallest_dtype(label_map), copy=False), geometry)
+
+
+def write_map(path: Path, values: np.ndarray, geometry: ImageGeometry) -> None:
+    """Write a map (*spatial) of numbers in [0, 1] atomically: float32, in PNG 16 bit.
+
+    Raises:
+        ValueError: a value is outside [0, 1] or NaN, the shape is not the geometry's, or the format
+            cannot hold the array (BMP: see `map_file_ending`).
+    """
+    lowest, highest = float(values.min(initial=1)), float(values.max(initial=0))
+    if not (lowest >= -_MAP_TOLERANCE and highest <= 1 + _MAP_TOLERANCE):
+        raise ValueError(f"'{path}': a map holds numbers in [0, 1], got {lowest} to {highest}")
+    clipped = np.clip(values, 0, 1).astype(np.float32, copy=False)
+    if file_ending_of(path) == ".png":
+        clipped = np.rint(clipped * np.float64(_PNG_MAP_MAXIMUM)).astype(np.uint16)
+    _write(path, clipped, geometry)
+
+
+def _read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
+    ending = file_ending_of(path)
+    if ending is None:
+        raise DatasetError(
+            f"'{path}': expected one of {', '.join(_FORMATS)}; convert the file without loss"
+        )
+    try:
+        return _FORMATS[ending].read(path, is_label=is_label)
+    except (DatasetError, MemoryError):
+        raise
+    except Exception as cause:  # what the libraries raise for a damaged file is not documented
+        raise DatasetError(_reading_problem(path, ending, cause)) from cause
+
+
+def _reading_problem(path: Path, ending: str, cause: Exception) -> str:
+    try:
+        is_empty = path.stat().st_size == 0
+    except OSError:
+        return f"'{path}': expected a {ending} file, found none (a link to nothing?); add the file"
+    if is_empty:
+        return f"'{path}': expected a {ending} file, found an empty one (0 bytes); copy it again"
+    if isinstance(cause, PermissionError) or not _is_readable(path):
+        return f"'{path}': expected a readable file, found no permission; allow reading (chmod +r)"
+    reason = " ".join(str(cause).split())[-200:]
+    return (
+        f"'{path}': expected a {ending} file, found one that cannot be read "
+        f"({type(cause).__name__}: {reason}); it may be truncated or of another format: copy or "
+        "export it again"
+    )
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        path.open("rb").close()
+    except IsADirectoryError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
+    if array.shape != geometry.shape:
+        raise ValueError(f"'{path}': the array is {array.shape}, its geometry {geometry.shape}")
+    ending = file_ending_of(path)
+    if ending is None:
+        raise ValueError(f"'{path}' should end in one of {', '.join(_FORMATS)}")
+    with atomic_path(path) as unfinished:
+        _FORMATS[ending].write(unfinished, np.ascontiguousarray(array), geometry)
+    if ending in tiff.FILE_ENDINGS:
+        tiff.write_spacing(path, geometry)
+
+
+def _smallest_dtype(values: np.ndarray) -> type[np.unsignedinteger]:
+    highest = int(values.max(initial=0))
+    return next(
+        t for t in (np.uint8, np.uint16, np.uint32, np.uint64) if highest <= np.iinfo(t).max
+    )
+
+
+def _require_same_grid(
+    path: Path, geometry: ImageGeometry, first_path: Path, first: ImageGeometry
+) -> None:
+    if geometry.shape != first.shape:
+        raise DatasetError(
+            f"'{path}': expected the shape {first.shape} of '{first_path.name}', found "
+            f"{geometry.shape}; resample the channels to one grid or remove the case"
+        )
+    if not np.allclose(geometry.spacing_mm, first.spacing_mm, rtol=_SPACING_TOLERANCE, atol=0):
+        raise DatasetError(
+            f"'{path}': expected the spacing {first.spacing_mm} mm of '{first_path.name}', found "
+            f"{geometry.spacing_mm} mm; resample the channels to one grid or correct the header"
+        )
+
+
+def _channel_remedy(found: int, expected: int) -> str:
+    if found == 3 and expected == 1:
+        return (
+            'for colour images name three channels ({"0": "R", "1": "G", "2": "B"}), '
+            "or save the images as grey"
+        )
+    if found == 1 and expected == 3:
+        return "save the image as RGB, add _0001 and _0002, or name one channel"
+    return "add the missing channels or correct 'channel_names'"

@@ -1,0 +1,67 @@
+"""PNG and BMP: two-dimensional, grey or RGB, no spacing."""
+
+from pathlib import Path
+
+import numpy as np
+
+from diffunet.data.image_io.geometry import ImageGeometry
+from diffunet.errors import DatasetError
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_COLOUR = 2  # bit of the header's colour type: red, green and blue samples
+_PNG_PALETTE = 1  # bit of the header's colour type: indices into a palette
+
+
+def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
+    """Return (channel, y, x), 1 or 3 channels; of a palette image the indices where `is_label`."""
+    from PIL import Image
+
+    with Image.open(path) as file:
+        image = file.convert("RGB") if file.mode == "P" and not is_label else file
+        if image.mode not in ("1", "L", "P", "I", "I;16", "RGB"):
+            raise DatasetError(
+                f"'{path}': expected a grey or RGB image, found the mode {image.mode}; "
+                "save it without transparency, as 8 or 16 bit grey or 8 bit RGB"
+            )
+        array = np.array(image)
+    array = _stored_values(path, array)
+    channels = np.moveaxis(array, -1, 0) if array.ndim == 3 else array[None]
+    shape = (int(channels.shape[1]), int(channels.shape[2]))
+    return np.ascontiguousarray(channels), ImageGeometry(
+        shape=shape, spacing_mm=(1.0, 1.0), has_spacing=False
+    )
+
+
+def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
+    """Write (y, x), uint8 or (PNG only) uint16."""
+    from PIL import Image
+
+    kept = (np.uint8,) if path.name.lower().endswith(".bmp") else (np.uint8, np.uint16)
+    if array.ndim != 2 or array.dtype not in kept:
+        raise ValueError(
+            f"'{path}': this format holds two-dimensional images of 8 bits (PNG also 16), "
+            f"got {array.dtype} of shape {array.shape}"
+        )
+    file_format = "BMP" if path.name.lower().endswith(".bmp") else "PNG"
+    Image.fromarray(array).save(path, format=file_format)
+
+
+def _stored_values(path: Path, array: np.ndarray) -> np.ndarray:
+    """Undo what Pillow does to a PNG's values, or refuse where it lost some."""
+    if array.dtype == bool:
+        return array.astype(np.uint8)
+    with path.open("rb") as file:
+        header = file.read(26)
+    if not header.startswith(_PNG_SIGNATURE):
+        return array
+    bits, colour_type = header[24], header[25]
+    if bits == 16 and colour_type & _PNG_COLOUR:
+        raise DatasetError(
+            f"'{path}': expected a grey or 8 bit RGB image, found 16 bit RGB, of which only 8 "
+            "could be read; save one grey 16 bit file per channel (_0000, _0001, _0002)"
+        )
+    if bits in (2, 4) and not colour_type & _PNG_PALETTE:
+        return array // (255 // (2**bits - 1))  # Pillow stretches them over 0 to 255
+    if array.dtype == np.int32:
+        return array.astype(np.uint16)  # older Pillow has no 16 bit array
+    return array

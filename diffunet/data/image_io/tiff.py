@@ -1,0 +1,109 @@
+"""TIFF: 2D grey or RGB, or a volume whose spacing stands in a JSON file beside it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from diffunet.data.image_io.geometry import ImageGeometry
+from diffunet.errors import DatasetError
+from diffunet.jsonio import read_json, write_json
+
+FILE_ENDINGS = (".tif", ".tiff")
+
+_CHANNEL_AXES = "SC"  # tifffile's letters for samples of a pixel and for channels
+_PALETTE = 3  # TIFF's photometric interpretation
+_SUFFIX = re.compile(r"_(\d{4}|r\d{2,})$")
+
+
+def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
+    """Return (channel, y, x) or (channel, z, y, x).
+
+    The spacing of a volume is `{"spacing": [z, y, x]}` in mm in `CASE.json` beside `CASE_0000.tif`
+    and `CASE.tif`, as nnU-Net has it.
+    """
+    array, axes = _read_array(path, is_label=is_label)
+    channel_axes = [index for index, axis in enumerate(axes) if axis in _CHANNEL_AXES]
+    num_spatial = len(axes) - len(channel_axes)
+    if len(channel_axes) > 1 or num_spatial not in (2, 3):
+        raise DatasetError(
+            f"'{path}': expected an image (y, x) or a volume (z, y, x), grey or with one axis of "
+            f"channels; found the axes {axes} of shape {array.shape}; split the file"
+        )
+    array = np.moveaxis(array, channel_axes[0], 0) if channel_axes else array[None]
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    spacing = _read_spacing(path) if num_spatial == 3 else None
+    geometry = ImageGeometry(
+        shape=tuple(int(size) for size in array.shape[1:]),
+        spacing_mm=spacing or (1.0,) * num_spatial,
+        has_spacing=spacing is not None,
+    )
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")), geometry
+
+
+def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
+    """Write (y, x) or (z, y, x) with lossless compression; the spacing by `write_spacing`."""
+    import tifffile
+
+    tifffile.imwrite(path, array, photometric="minisblack", compression="zlib")
+
+
+def write_spacing(path: Path, geometry: ImageGeometry) -> None:
+    """Write the JSON file beside the volume at `path`; nothing for an image, or no spacing."""
+    if geometry.num_dimensions == 3 and geometry.has_spacing:
+        write_json(path.with_suffix(".json"), {"spacing": geometry.spacing_mm})
+
+
+def _read_array(path: Path, *, is_label: bool) -> tuple[np.ndarray, str]:
+    """Return the array and one letter per axis: Y, X, S or C for channels, others for depth."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        if len(file.series) != 1:
+            raise DatasetError(
+                f"'{path}': expected one image or volume, found {len(file.series)} of different "
+                "shape in one file; save each in its own"
+            )
+        series = file.series[0]
+        if series.keyframe.photometric == _PALETTE and not is_label:
+            raise DatasetError(
+                f"'{path}': expected a grey or RGB image, found a palette; save it as grey or RGB"
+            )
+        axes = str(series.axes)
+        try:
+            return series.asarray(), axes
+        except ValueError as cause:
+            if "imagecodecs" not in str(cause):
+                raise
+    return _read_with_pillow(path)
+
+
+def _read_with_pillow(path: Path) -> tuple[np.ndarray, str]:
+    """Read a compression that tifffile leaves to another package (LZW, JPEG)."""
+    from PIL import Image, ImageSequence
+
+    with Image.open(path) as image:
+        pages = np.stack([np.array(page) for page in ImageSequence.Iterator(image)])
+    axes = "ZYX" if pages.ndim == 3 else "ZYXS"
+    return (pages, axes) if len(pages) > 1 else (pages[0], axes[1:])
+
+
+def _read_spacing(path: Path) -> tuple[float, ...] | None:
+    bare_name = _SUFFIX.sub("", path.stem)
+    candidates = [path.with_name(f"{name}.json") for name in (path.stem, bare_name)]
+    sidecar = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if sidecar is None:
+        return None
+    content = read_json(sidecar, DatasetError)
+    spacing = content.get("spacing") if isinstance(content, dict) else None
+    if not isinstance(spacing, list) or len(spacing) != 3 or not all(map(_is_positive, spacing)):
+        raise DatasetError(
+            f"'{sidecar}': expected {{\"spacing\": [z, y, x]}} with three positive numbers in mm, "
+            f"found {content!r}; correct the file"
+        )
+    return tuple(float(value) for value in spacing)
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
