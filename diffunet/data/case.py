@@ -1,0 +1,107 @@
+"""What is known about a preprocessed case: how it came from its files, and the way back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from diffunet.geometry import Box
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntensityNormalization:
+    """How one channel of a case is normalised: (clip(x, lower, upper) - shift) / scale.
+
+    All in units of the source; `lower` and `upper` are None where nothing is clipped.
+    """
+
+    lower: float | None = None
+    upper: float | None = None
+    shift: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise ValueError(f"scale should be positive, got {self.scale}")
+
+    def apply(self, channel: np.ndarray, *, out: np.ndarray) -> None:
+        """Write the normalised `channel` into `out`, float32 of the same shape; they may be one."""
+        if self.lower is None and self.upper is None:
+            np.subtract(channel, np.float32(self.shift), out=out, dtype=np.float32)
+        else:
+            # clipping in float32: bounds need not be representable in the source's integers
+            np.copyto(out, channel, casting="unsafe")
+            np.clip(out, self.lower, self.upper, out=out)
+            out -= np.float32(self.shift)
+        if self.scale != 1:
+            out *= np.float32(1 / self.scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseProperties:
+    """One preprocessed case; file order is the array order of the reader, (z, y, x) or (y, x).
+
+    The stored grid comes from the original one by: transposing, cropping to `crop_box`, resampling
+    from `cropped_shape` to `shape`.
+
+    Attributes:
+        patient: the case itself where the dataset names no patients.
+        raters: names of the raters whose label maps exist, sorted; whether these were preprocessed
+            is known by the store of labels alone.
+        original_shape, original_spacing_mm: in file order.
+        transpose_forward: stored axis i is file axis transpose_forward[i].
+        crop_box: in the transposed original grid.
+        shape, spacing_mm: of the stored grid.
+        normalization: one per channel; already applied where `is_normalized`.
+        is_normalized: the stored image is normalised float32; otherwise it has the source's values.
+        image_labels: 0 or 1 per declared image-level label; None where the case has none.
+        slice_image_labels: the same for each slice along stored axis 0, None for slices without;
+            empty where no slice has any.
+    """
+
+    case: str
+    patient: str
+    raters: tuple[str, ...] = ()
+    original_shape: tuple[int, ...]
+    original_spacing_mm: tuple[float, ...]
+    transpose_forward: tuple[int, ...]
+    crop_box: Box
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    normalization: tuple[IntensityNormalization, ...]
+    is_normalized: bool
+    image_labels: tuple[int, ...] | None = None
+    slice_image_labels: tuple[tuple[int, ...] | None, ...] = ()
+
+    @property
+    def cropped_shape(self) -> tuple[int, ...]:
+        """The shape after transposing and cropping, before resampling."""
+        return self.crop_box.shape
+
+    @property
+    def transposed_spacing_mm(self) -> tuple[float, ...]:
+        """The original spacing in stored axis order."""
+        return tuple(self.original_spacing_mm[axis] for axis in self.transpose_forward)
+
+    @property
+    def transpose_backward(self) -> tuple[int, ...]:
+        """The inverse permutation of `transpose_forward`."""
+        axes = self.transpose_forward
+        return tuple(axes.index(axis) for axis in range(len(axes)))
+
+    @property
+    def is_on_original_grid(self) -> bool:
+        """Whether a voxel of the stored grid is the same voxel of the file."""
+        is_in_file_order = self.transpose_forward == tuple(range(len(self.transpose_forward)))
+        return is_in_file_order and self.shape == self.cropped_shape == self.original_shape
+
+    def normalized(self, image: np.ndarray) -> np.ndarray:
+        """Return a patch of the stored image, (channel, *patch), as normalised float32.
+
+        A new array, except where the image was stored normalised.
+        """
+        if self.is_normalized:
+            return image
+        result = np.empty(image.shape, np.float32)
+        for channel, target, rule in zip(image, result, self.normalization, strict=True):
+            rule.apply(channel, out=target)
+        return result

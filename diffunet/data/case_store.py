@@ -1,0 +1,148 @@
+"""A folder of preprocessed cases: named arrays and properties, read slice by slice.
+
+Large cases lie in files of their own (`volumes.py`), small 2D cases in shards (`shards.py`). The
+manifest `store.json` says where each case is; without it the store is unfinished.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, final
+
+from diffunet.data import shards, volumes
+from diffunet.data.case import CaseProperties
+from diffunet.errors import WorkspaceError
+from diffunet.jsonio import read_json, write_json
+from diffunet.records import record_from_json
+
+MANIFEST = "store.json"
+SHARD_SUFFIX = ".shard"
+_FORMAT_VERSION = 1
+
+
+class StoredArray(Protocol):
+    """What `CaseStore.array` returns: sliced like a numpy array, decompresses only what is asked."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> Any: ...
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The content of `store.json`, written when every case is there.
+
+    Attributes:
+        source: a hash of all that the store was made from.
+        cases: for each case, in order, the name of its shard; "" where it has files of its own.
+    """
+
+    format_version: int = _FORMAT_VERSION
+    source: str
+    cases: dict[str, str]
+
+    def __post_init__(self) -> None:
+        if self.format_version != _FORMAT_VERSION:
+            raise ValueError(f"format_version should be {_FORMAT_VERSION}; preprocess again")
+
+    def save(self, folder: Path) -> None:
+        """Declare the store in `folder` complete."""
+        write_json(folder / MANIFEST, self)
+
+
+@final
+class CaseStore:
+    """Read access to a store; cheap to open, to copy and to send to another process.
+
+    There are two in `PREPROCESSED/DATASET/DATA_IDENTIFIER`. `images` has per case the array "image"
+    (channel, *shape). `labels` has "labels" (rater, *shape); "locations" (n, 1 + dimensions), int32
+    rows of label index and voxel, sorted, of the union of raters; and "reference"
+    (rater, *original_shape) where the stored grid is not the original one.
+
+    Raises:
+        WorkspaceError: the folder holds no finished store.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        path = self.folder / MANIFEST
+        if not path.is_file():
+            raise WorkspaceError(
+                f"'{self.folder}' holds no finished preprocessed data ('{MANIFEST}' is missing); "
+                "run diffunet_preprocess, it continues where it was stopped"
+            )
+        content = read_json(path, WorkspaceError)
+        self._manifest = record_from_json(Manifest, content, where=str(path), error=WorkspaceError)
+        self._indexes: dict[str, dict[str, shards.CaseEntry]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_indexes": {}}
+
+    def __contains__(self, case: str) -> bool:
+        return case in self._manifest.cases
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """The names of all cases, sorted."""
+        return tuple(self._manifest.cases)
+
+    @property
+    def source(self) -> str:
+        """A hash of all that the store was made from: raw files and plan."""
+        return self._manifest.source
+
+    def properties(self, case: str) -> CaseProperties:
+        """Return what is known about `case`.
+
+        Raises:
+            WorkspaceError: there is no such case, or its file is damaged.
+        """
+        return properties_from_json(self._entry(case).properties, where=f"{self.folder}: {case}")
+
+    def array_names(self, case: str) -> tuple[str, ...]:
+        """Return which arrays `case` has."""
+        return tuple(self._entry(case).arrays)
+
+    def array(self, case: str, name: str) -> StoredArray:
+        """Return an array of `case`; slice it to read from it.
+
+        Raises:
+            WorkspaceError: there is no such case or array, or its file is damaged.
+        """
+        entry = self._entry(case)
+        if name not in entry.arrays:
+            raise WorkspaceError(
+                f"case '{case}' in '{self.folder}' has no array '{name}'; "
+                f"it has {', '.join(entry.arrays)}"
+            )
+        if isinstance(entry, volumes.VolumeRecord):
+            return volumes.open_array(self.folder, case, name)
+        path = self.folder / self._manifest.cases[case]
+        return shards.read_array(path, entry.arrays[name]).unpack()
+
+    def _entry(self, case: str) -> shards.CaseEntry | volumes.VolumeRecord:
+        shard = self._manifest.cases.get(case)
+        if shard is None:
+            raise WorkspaceError(f"there is no case '{case}' in '{self.folder}'")
+        if shard:
+            if shard not in self._indexes:
+                self._indexes[shard] = shards.read_index(self.folder / shard)
+            entry = self._indexes[shard].get(case)
+        else:
+            entry = volumes.read_record(self.folder, case)
+        if entry is None:
+            raise WorkspaceError(f"case '{case}' is missing in '{self.folder}'; preprocess again")
+        return entry
+
+
+def properties_from_json(content: Mapping[str, Any], *, where: str) -> CaseProperties:
+    """Return the properties of a case, as a store's JSON has them.
+
+    Raises:
+        WorkspaceError: they are of another version of diffunet.
+    """
+    return record_from_json(CaseProperties, content, where=where, error=WorkspaceError)
