@@ -1,0 +1,147 @@
+"""The one door to the network: losses and samplers see x_0_hat and never the network's output."""
+
+from dataclasses import dataclass
+from typing import Protocol, final, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int
+from torch import Tensor, nn
+
+from diffunet.diffusion.predictions import (
+    Prediction,
+    add_noise,
+    output_target,
+    x_0_from_output,
+)
+from diffunet.diffusion.schedules import Schedule
+from diffunet.diffusion.weighting import Weighting, output_weight
+
+Features = tuple[Tensor, ...]
+
+
+@runtime_checkable
+class DenoisingNetwork(Protocol):
+    """What `Denoiser` asks of a network."""
+
+    def encode_image(self, image: Tensor) -> Features:
+        """Return whatever depends on the image alone: tensors with the batch first."""
+        ...
+
+    def __call__(
+        self, x_t: Tensor, t: Tensor, features: Features | None, condition: Tensor | None
+    ) -> Tensor:
+        """Return the prediction, shaped as x_t, for times t (batch,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class DenoisingLoss:
+    """The loss of each sample as a sum and a count, so that ranks and patches average rightly.
+
+    The loss of a global batch is the sum of all `weighted_sum` over the sum of all `num_valid`.
+
+    Attributes:
+        weighted_sum: weighted squared errors summed over channels and valid voxels; has gradients.
+        num_valid: their number, channels times valid voxels.
+    """
+
+    weighted_sum: Float[Tensor, " batch"]
+    num_valid: Int[Tensor, " batch"]
+
+
+@final
+class Denoiser(nn.Module):
+    """Network, schedule and meaning of the output, joined.
+
+    Args:
+        network: maps (x_t, t, features, condition) to a prediction.
+        schedule: log SNR of t.
+        prediction: what the network puts out: x_0, v or noise.
+    """
+
+    network: DenoisingNetwork
+
+    def __init__(self, network: DenoisingNetwork, *, schedule: Schedule, prediction: Prediction):
+        super().__init__()
+        self.network = network
+        self.schedule = schedule
+        self.prediction: Prediction = prediction
+
+    def encode_image(self, image: Float[Tensor, "batch channel *spatial"]) -> Features:
+        """Return the image's features: once per image, for all samples and steps."""
+        return self.network.encode_image(image)
+
+    def predict_x_0(
+        self,
+        x_t: Float[Tensor, "batch channel *spatial"],
+        t: float | Float64[Tensor, " batch"],
+        *,
+        features: Features | None,
+        condition: Float[Tensor, "batch dim"] | None = None,
+    ) -> Float[Tensor, "batch channel *spatial"]:
+        """Return x_0_hat in the dtype of x_t, not clipped.
+
+        Args:
+            t: in [0, 1], one for all or one per sample; on any device.
+            features: of `encode_image`, one row per sample of x_t.
+            condition: embedded image-level labels.
+        """
+        times = _per_sample(t, x_t)
+        output = self._output(x_t, times, features, condition)
+        log_snr = self.schedule.log_snr(times)
+        return x_0_from_output(output, x_t, log_snr=log_snr, prediction=self.prediction)
+
+    def loss(
+        self,
+        x_0: Float[Tensor, "batch channel *spatial"],
+        t: Float64[Tensor, " batch"],
+        noise: Float[Tensor, "batch channel *spatial"],
+        *,
+        features: Features | None,
+        weighting: Weighting,
+        is_decoupled: bool,
+        valid: Bool[Tensor, "batch 1 *spatial"] | None,
+        condition: Float[Tensor, "batch dim"] | None = None,
+    ) -> DenoisingLoss:
+        """Return the weighted denoising error, evaluated in the output's own space.
+
+        Args:
+            noise: standard normal.
+            weighting: weight of ||x_0_hat - x_0||^2 as a function of log SNR.
+            is_decoupled: also weight by -d log_snr / dt.
+            valid: voxels that count; None for all of them.
+        """
+        log_snr = self.schedule.log_snr(t)
+        x_t = add_noise(x_0, noise, log_snr=log_snr)
+        output = self._output(x_t, t, features, condition)
+        target = output_target(x_0, noise, log_snr=log_snr, prediction=self.prediction)
+        squared_error = (output.to(target.dtype) - target).square()
+        if valid is not None:
+            squared_error = squared_error * valid
+        weight = output_weight(
+            t,
+            self.schedule,
+            prediction=self.prediction,
+            weighting=weighting,
+            is_decoupled=is_decoupled,
+        )
+        error = squared_error.flatten(1).sum(dim=1)
+        return DenoisingLoss(weight.to(error) * error, _num_valid(x_0, valid))
+
+    def _output(
+        self, x_t: Tensor, t: Tensor, features: Features | None, condition: Tensor | None
+    ) -> Tensor:
+        return self.network(x_t, t.to(x_t), features, condition)
+
+
+def _per_sample(t: float | Tensor, x_t: Tensor) -> Tensor:
+    if isinstance(t, Tensor):
+        return t
+    return torch.full((x_t.shape[0],), t, dtype=torch.float64)
+
+
+def _num_valid(x_0: Tensor, valid: Tensor | None) -> Tensor:
+    batch_size, num_channels = x_0.shape[:2]
+    if valid is None:
+        return torch.full((batch_size,), x_0[0].numel(), device=x_0.device)
+    return valid.flatten(1).sum(dim=1) * num_channels

@@ -1,0 +1,173 @@
+"""Masks as the continuous x_0 that diffusion works on, and back.
+
+Masks are boolean, (batch, label, *spatial), labels without background. x_0 is float32 in [-1, 1];
+voxels that nobody annotated are 0 in every channel and take no part in the loss.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol, final, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@runtime_checkable
+class Encoding(Protocol):
+    """A way to write masks as x_0."""
+
+    @property
+    def num_labels(self) -> int:
+        """Labels without background."""
+        ...
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of x_0."""
+        ...
+
+    def encode(
+        self,
+        masks: Bool[Tensor, "batch label *spatial"],
+        ignored: Bool[Tensor, "batch 1 *spatial"] | None,
+    ) -> Float[Tensor, "batch channel *spatial"]:
+        """Return x_0 in {-1, 0, 1}; 0 exactly where `ignored`."""
+        ...
+
+    def decode(
+        self, x_0: Float[Tensor, "batch channel *spatial"]
+    ) -> Bool[Tensor, "batch label *spatial"]:
+        """Return the masks that x_0 is nearest to; ties go to background."""
+        ...
+
+
+@final
+class RegionEncoding:
+    """Labels that may overlap: one signed channel each, decoded by x_0 > 0."""
+
+    def __init__(self, num_labels: int):
+        self.num_labels = _checked(num_labels)
+        self.num_channels = num_labels
+
+    def encode(
+        self,
+        masks: Bool[Tensor, "batch label *spatial"],
+        ignored: Bool[Tensor, "batch 1 *spatial"] | None,
+    ) -> Float[Tensor, "batch label *spatial"]:
+        """Return +1 inside and -1 outside of each label."""
+        return _without_ignored(_signed(masks), ignored)
+
+    def decode(
+        self, x_0: Float[Tensor, "batch label *spatial"]
+    ) -> Bool[Tensor, "batch label *spatial"]:
+        """Return x_0 > 0."""
+        return x_0 > 0
+
+
+@final
+class SignedEncoding:
+    """Exclusive labels: one signed channel per class, background first, decoded by the largest.
+
+    A single label needs no background channel: one channel, decoded by x_0 > 0, as in P1.
+    """
+
+    def __init__(self, num_labels: int):
+        self.num_labels = _checked(num_labels)
+        self.num_channels = 1 if num_labels == 1 else num_labels + 1
+
+    def encode(
+        self,
+        masks: Bool[Tensor, "batch label *spatial"],
+        ignored: Bool[Tensor, "batch 1 *spatial"] | None,
+    ) -> Float[Tensor, "batch channel *spatial"]:
+        """Return +1 in the channel of a voxel's class and -1 in the others."""
+        if self.num_channels == 1:
+            return _without_ignored(_signed(masks), ignored)
+        background = ~masks.any(dim=1, keepdim=True)
+        return _without_ignored(_signed(torch.cat([background, masks], dim=1)), ignored)
+
+    def decode(
+        self, x_0: Float[Tensor, "batch channel *spatial"]
+    ) -> Bool[Tensor, "batch label *spatial"]:
+        """Return for each label where its channel is the largest."""
+        if self.num_channels == 1:
+            return x_0 > 0
+        return _masks_of_largest(x_0[:, channel] for channel in range(self.num_channels))
+
+
+@final
+class AnalogBitsEncoding:
+    """Exclusive labels: the bits of the class number, 0 as -1 and 1 as +1, lowest bit first.
+
+    Chen et al. 2023, arXiv:2208.04202. Decoded to the class whose bits are nearest, so numbers that
+    stand for no class never come out.
+    """
+
+    def __init__(self, num_labels: int):
+        self.num_labels = _checked(num_labels)
+        self.num_channels = num_labels.bit_length()
+
+    def encode(
+        self,
+        masks: Bool[Tensor, "batch label *spatial"],
+        ignored: Bool[Tensor, "batch 1 *spatial"] | None,
+    ) -> Float[Tensor, "batch bit *spatial"]:
+        """Return the signed bits of each voxel's class."""
+        channels = [
+            masks[:, self._labels_with_bit(bit)].any(dim=1) for bit in range(self.num_channels)
+        ]
+        return _without_ignored(_signed(torch.stack(channels, dim=1)), ignored)
+
+    def decode(
+        self, x_0: Float[Tensor, "batch bit *spatial"]
+    ) -> Bool[Tensor, "batch label *spatial"]:
+        """Return for each label where its bits agree best with x_0."""
+        return _masks_of_largest(
+            self._agreement(x_0, number) for number in range(self.num_labels + 1)
+        )
+
+    def _labels_with_bit(self, bit: int) -> list[int]:
+        return [label for label in range(self.num_labels) if (label + 1) >> bit & 1]
+
+    def _agreement(self, x_0: Tensor, number: int) -> Tensor:
+        total = torch.zeros_like(x_0[:, 0])
+        for bit in range(self.num_channels):
+            total.add_(x_0[:, bit], alpha=1 if number >> bit & 1 else -1)
+        return total
+
+
+ENCODINGS: dict[str, type[RegionEncoding] | type[SignedEncoding] | type[AnalogBitsEncoding]] = {
+    "regions": RegionEncoding,
+    "signed": SignedEncoding,
+    "analog_bits": AnalogBitsEncoding,
+}
+
+
+def _checked(num_labels: int) -> int:
+    if num_labels < 1:
+        raise ValueError(f"num_labels should be at least 1, got {num_labels}")
+    return num_labels
+
+
+def _signed(masks: Tensor) -> Tensor:
+    return masks.float().mul_(2).sub_(1)
+
+
+def _without_ignored(x_0: Tensor, ignored: Tensor | None) -> Tensor:
+    return x_0 if ignored is None else x_0.masked_fill_(ignored, 0)
+
+
+def _masks_of_largest(scores: Iterator[Tensor]) -> Tensor:
+    """Return masks of the classes after the first; among equals the first class wins.
+
+    One class at a time: two score maps in memory, where argmax would need an int64 map as well.
+    """
+    best = next(scores).clone()
+    masks: list[Tensor] = []
+    for score in scores:
+        wins = score > best
+        for mask in masks:
+            mask.logical_and_(~wins)
+        masks.append(wins)
+        torch.maximum(best, score, out=best)
+    return torch.stack(masks, dim=1)
