@@ -1,0 +1,146 @@
+"""Draw segmentations of a preprocessed image: noise, tiles and sampler put together."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from diffunet.diffusion.denoiser import Denoiser
+from diffunet.diffusion.encoding import Encoding
+from diffunet.diffusion.samplers import SAMPLERS, sampling_times
+from diffunet.inference.compute import Compute
+from diffunet.inference.noise import draw_noise
+from diffunet.inference.sliding_window import Tiling, crop_to, mirrorings, pad_to
+from diffunet.inference.tiles import TiledDenoiser
+from diffunet.plans import SamplingPlan
+
+
+def draw_samples(
+    denoisers: Sequence[Denoiser],
+    image: Float[Tensor, "channel *spatial"],
+    *,
+    encoding: Encoding,
+    sampling: SamplingPlan,
+    patch_size: tuple[int, ...],
+    mirror_axes: tuple[int, ...],
+    seed: int,
+    case: str,
+    compute: Compute,
+) -> Bool[Tensor, "sample label *spatial"]:
+    """Draw `sampling.num_samples` segmentations of an image, as masks on its own grid.
+
+    Args:
+        denoisers: one per fold, in evaluation mode on `compute.device`; sample k is drawn by number
+            k modulo their number.
+        image: normalised; a volume with a 2D `patch_size` is treated slice by slice.
+        mirror_axes: axes of the patch over which `sampling.is_mirrored` averages.
+        seed: sample k is a function of (seed, case, k) and of its network, of nothing else.
+
+    Returns:
+        Masks on the CPU.
+    """
+    drawn = draw_x_0(
+        denoisers,
+        image,
+        num_channels=encoding.num_channels,
+        sampling=sampling,
+        patch_size=patch_size,
+        mirror_axes=mirror_axes,
+        seed=seed,
+        case=case,
+        compute=compute,
+    )
+    masks = {sample: encoding.decode(x_0[None])[0] for sample, x_0 in drawn}
+    return torch.stack([masks[sample] for sample in range(sampling.num_samples)])
+
+
+def draw_x_0(
+    denoisers: Sequence[Denoiser],
+    image: Float[Tensor, "channel *spatial"],
+    *,
+    num_channels: int,
+    sampling: SamplingPlan,
+    patch_size: tuple[int, ...],
+    mirror_axes: tuple[int, ...],
+    seed: int,
+    case: str,
+    compute: Compute,
+    on_step: Callable[[int], None] | None = None,
+) -> Iterator[tuple[int, Float[Tensor, "channel *spatial"]]]:
+    """Yield (k, x_0) of each sample, fold by fold, in groups that fit the memory.
+
+    Args:
+        num_channels: of x_0.
+        on_step: called after each sampling step with the number of samples that took it.
+
+    The other arguments are those of `draw_samples`; x_0 is on the CPU, float32, in [-1, 1].
+    """
+    tiling = Tiling(
+        image_shape=tuple(image.shape[1:]),
+        patch_size=patch_size,
+        step_size=sampling.tile_step_size,
+    )
+    image = pad_to(image, tiling.shape)
+    shape = (num_channels, *tiling.shape)
+    for fold, denoiser in enumerate(denoisers):
+        samples = range(fold, sampling.num_samples, len(denoisers))
+        group_size = min(compute.group_size(shape), max(1, len(samples)))
+        predict_x_0 = TiledDenoiser(
+            denoiser,
+            image,
+            tiling=tiling,
+            mirrorings=mirrorings(mirror_axes if sampling.is_mirrored else ()),
+            num_samples=group_size,
+            compute=compute,
+        )
+        state_device = compute.state_device((group_size, *shape))
+        for first in range(0, len(samples), group_size):
+            group = samples[first : first + group_size]
+            noise = partial(_noise, shape, seed=seed, case=case, samples=group, device=state_device)
+            x_0 = _sample(predict_x_0, noise, denoiser, sampling=sampling, on_step=on_step).cpu()
+            yield from (
+                (sample, crop_to(field, tiling.image_shape))
+                for sample, field in zip(group, x_0, strict=True)
+            )
+            del x_0  # before the next group needs the memory
+
+
+def _sample(
+    predict_x_0: TiledDenoiser,
+    noise: Callable[..., Tensor],
+    denoiser: Denoiser,
+    *,
+    sampling: SamplingPlan,
+    on_step: Callable[[int], None] | None,
+) -> Float[Tensor, "sample channel *spatial"]:
+    """Run the sampler once, for one group of samples."""
+
+    def predict(x_t: Tensor, t: float) -> Tensor:
+        x_0 = predict_x_0(x_t, t)
+        if on_step is not None:
+            on_step(len(x_t))
+        return x_0
+
+    schedule = denoiser.schedule
+    return SAMPLERS[sampling.sampler](
+        predict,
+        noise(step=0),
+        times=sampling_times(sampling.num_steps, sampling.step_spacing, schedule),
+        schedule=schedule,
+        noise_source=lambda step: noise(step=step + 1),
+        variance=sampling.variance,
+    )
+
+
+def _noise(
+    shape: Sequence[int],
+    *,
+    seed: int,
+    case: str,
+    samples: Sequence[int],
+    step: int,
+    device: torch.device,
+) -> Float[Tensor, "sample channel *spatial"]:
+    return draw_noise(shape, seed=seed, case=case, samples=samples, step=step).to(device)

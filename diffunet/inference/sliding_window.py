@@ -1,0 +1,120 @@
+"""Tiles that cover an image, and the Gaussian weights with which their answers are blended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffunet.geometry import tile_starts
+
+GAUSSIAN_SIGMA = 1 / 8
+"""Standard deviation of a tile's weights, in tiles (as nnU-Net's)."""
+
+
+Starts = Sequence[tuple[int, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """Tiles over an image, in lexicographic order.
+
+    An image smaller than a patch is padded to it. The weights of all tiles add up to one at every
+    voxel; they are products over the axes, as the tiles form a grid, so that no map of their sum is
+    ever needed.
+
+    Attributes:
+        image_shape: spatial; one axis more than `patch_size` where a volume is cut into slices.
+        patch_size: what the network takes.
+        step_size: distance of neighbouring tiles, in tiles; in (0, 1].
+    """
+
+    image_shape: tuple[int, ...]
+    patch_size: tuple[int, ...]
+    step_size: float
+
+    @property
+    def tile(self) -> tuple[int, ...]:
+        """Voxels per axis of the image; (1, *patch_size) cuts a volume into slices."""
+        return (1,) * (len(self.image_shape) - len(self.patch_size)) + self.patch_size
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Of the padded image: `image_shape`, but at least a tile."""
+        return tuple(max(sizes) for sizes in zip(self.image_shape, self.tile, strict=True))
+
+    @cached_property
+    def starts(self) -> list[tuple[int, ...]]:
+        """First voxel of each tile, in lexicographic order."""
+        return tile_starts(self.shape, self.tile, self.step_size)
+
+    @cached_property
+    def _profiles(self) -> list[dict[int, Tensor]]:
+        """Per axis the weights of the tiles that start at a position; float32."""
+        starts_per_axis = [sorted(set(starts)) for starts in zip(*self.starts, strict=True)]
+        return [
+            _partition_of_unity(starts, size, edge)
+            for starts, size, edge in zip(starts_per_axis, self.shape, self.tile, strict=True)
+        ]
+
+    def slices(self, start: Sequence[int]) -> tuple[slice, ...]:
+        """Return the spatial slices of the tile at `start`."""
+        return tuple(slice(a, a + edge) for a, edge in zip(start, self.tile, strict=True))
+
+    def weights(self, start: Sequence[int]) -> Float[Tensor, "*tile"]:
+        """Return the tile's weight at each of its voxels, in (0, 1]; float32."""
+        weights = torch.ones((1,) * len(self.tile))
+        for axis, position in enumerate(start):
+            shape = [1] * len(self.tile)
+            shape[axis] = -1
+            weights = weights * self._profiles[axis][position].view(shape)
+        return weights
+
+
+def pad_to(
+    image: Float[Tensor, "channel *spatial"], shape: Sequence[int]
+) -> Float[Tensor, "channel *padded"]:
+    """Return `image` centred in zeros of the spatial `shape`; itself where nothing is to add."""
+    spatial = tuple(image.shape[1:])
+    if spatial == tuple(shape):
+        return image
+    padded = image.new_zeros((image.shape[0], *shape))
+    crop_to(padded, spatial).copy_(image)
+    return padded
+
+
+def crop_to(
+    padded: Float[Tensor, "channel *padded"], shape: Sequence[int]
+) -> Float[Tensor, "channel *spatial"]:
+    """Return the view of `padded` that `pad_to` filled with an image of `shape`."""
+    before = [(large - small) // 2 for small, large in zip(shape, padded.shape[1:], strict=True)]
+    return padded[(..., *(slice(a, a + size) for a, size in zip(before, shape, strict=True)))]
+
+
+def chunks_of(starts: Starts, size: int) -> list[Starts]:
+    """Return `starts` in pieces of at most `size`."""
+    return [starts[first : first + size] for first in range(0, len(starts), size)]
+
+
+def _partition_of_unity(starts: Sequence[int], size: int, edge: int) -> dict[int, Tensor]:
+    """Return each tile's Gaussian along one axis over the sum of all tiles', by its start."""
+    offsets = (np.arange(edge) - (edge - 1) / 2) / (edge * GAUSSIAN_SIGMA)
+    gaussian = np.exp(-0.5 * offsets**2)
+    total = np.zeros(size)
+    for start in starts:
+        total[start : start + edge] += gaussian
+    return {
+        start: torch.from_numpy((gaussian / total[start : start + edge]).astype(np.float32))
+        for start in starts
+    }
+
+
+def mirrorings(mirror_axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return every set of axes to flip, none at all first: 2^len(mirror_axes) of them."""
+    return [
+        tuple(axis for bit, axis in enumerate(mirror_axes) if number >> bit & 1)
+        for number in range(2 ** len(mirror_axes))
+    ]
