@@ -70,7 +70,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 class ResidualBlock(nn.Module):
-    """Norm, SiLU, convolution, plus the embedding; norm, SiLU, dropout, convolution (zero at first).
+    """Norm, SiLU, convolution, plus embedding; norm, SiLU, dropout, convolution (zero at first).
 
     The residual block of the denoising U-Nets (Ho et al. 2020, arXiv:2006.11239, appendix B).
 

@@ -1,0 +1,243 @@
+"""The only place that turns the words of plans into objects."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from diffunet.diffusion.denoiser import Denoiser
+from diffunet.diffusion.encoding import ENCODINGS, Encoding
+from diffunet.diffusion.samplers import SAMPLERS, Sampler, Variance, sampling_times
+from diffunet.diffusion.schedules import SCHEDULES, ScaledSchedule, Schedule
+from diffunet.diffusion.weighting import WEIGHTINGS, Weighting
+from diffunet.errors import PlansError
+from diffunet.labels import LabelScheme
+from diffunet.networks.denoising import ConcatenatedNetwork, DenoisingNetwork, EncodedNetwork
+from diffunet.networks.segmentation import SegmentationNetwork
+from diffunet.networks.unet import UNetShape
+from diffunet.plans import ConfigurationPlan, DiffusionPlan, Method, NetworkPlan, SamplingPlan
+
+# Residual blocks of an image encoder besides those that the plan names, per decoder stage and in the
+# middle: as light as nnU-Net's residual encoder presets have them (Isensee et al. 2024,
+# arXiv:2404.09556).
+_NUM_IMAGE_DECODER_BLOCKS = 1
+_NUM_IMAGE_MIDDLE_BLOCKS = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedSampler:
+    """A reverse process with all its settings but the network and the noise.
+
+    Attributes:
+        times: falling from 1 to 0, one more than there are steps.
+    """
+
+    sampler: Sampler
+    times: tuple[float, ...]
+    schedule: Schedule
+    variance: Variance
+
+    def __call__(
+        self,
+        predict_x_0: Callable[[Tensor, float], Tensor],
+        x_T: Tensor,
+        *,
+        noise_source: Callable[[int], Tensor],
+    ) -> Tensor:
+        """Return x_0_hat of the last step, in [-1, 1]; see `diffusion.samplers.Sampler`."""
+        return self.sampler(
+            predict_x_0,
+            x_T,
+            times=self.times,
+            schedule=self.schedule,
+            noise_source=noise_source,
+            variance=self.variance,
+        )
+
+
+def build_schedule(plan: DiffusionPlan) -> ScaledSchedule:
+    """Return the noise schedule with its input scale and limit."""
+    return ScaledSchedule(
+        base=SCHEDULES[plan.schedule](),
+        input_scale=plan.input_scale,
+        log_snr_limit=plan.log_snr_limit,
+    )
+
+
+def build_encoding(labels: LabelScheme, plan: DiffusionPlan) -> Encoding:
+    """Return how masks of `labels` are written as x_0."""
+    name = "regions" if labels.is_regions else plan.encoding
+    return ENCODINGS[name](len(labels.names))
+
+
+def build_segmentation_encoding(labels: LabelScheme) -> Encoding:
+    """Return how the logits of the supervised network stand for masks, and how to decode them.
+
+    One channel per region, or one per class with background first; a single label has one channel.
+    """
+    return ENCODINGS["regions" if labels.is_regions else "signed"](len(labels.names))
+
+
+def build_weighting(plan: DiffusionPlan) -> Weighting:
+    """Return the weight of the x_0 error as a function of log SNR."""
+    if plan.loss_weighting == "sigmoid":
+        return WEIGHTINGS["sigmoid"](bias=plan.loss_weighting_bias)
+    return WEIGHTINGS[plan.loss_weighting]()
+
+
+def build_sampler(plan: SamplingPlan, *, schedule: Schedule) -> PlannedSampler:
+    """Return the reverse process of `plan` along `schedule`."""
+    return PlannedSampler(
+        sampler=SAMPLERS[plan.sampler],
+        times=sampling_times(plan.num_steps, plan.step_spacing, schedule),
+        schedule=schedule,
+        variance=plan.variance,
+    )
+
+
+def build_denoiser(
+    configuration: ConfigurationPlan, *, num_image_channels: int, labels: LabelScheme
+) -> Denoiser:
+    """Return the network of a diffusion on segmentations, joined with its schedule.
+
+    Raises:
+        PlansError: the plan describes no network.
+    """
+    network = build_denoising_network(
+        configuration.network,
+        num_image_channels=num_image_channels,
+        num_label_channels=build_encoding(labels, configuration.diffusion).num_channels,
+        is_x_0_predicted=configuration.diffusion.prediction == "x_0",
+    )
+    return Denoiser(
+        network,
+        schedule=build_schedule(configuration.diffusion),
+        prediction=configuration.diffusion.prediction,
+    )
+
+
+def build_segmentation_network(
+    configuration: ConfigurationPlan, *, num_image_channels: int, labels: LabelScheme
+) -> SegmentationNetwork:
+    """Return the supervised network, whose logits `build_segmentation_encoding` decodes.
+
+    Raises:
+        PlansError: the plan describes no network.
+    """
+    return build_supervised_network(
+        configuration.network,
+        num_image_channels=num_image_channels,
+        num_label_channels=build_segmentation_encoding(labels).num_channels,
+    )
+
+
+def build_network(
+    configuration: ConfigurationPlan,
+    *,
+    method: Method,
+    num_image_channels: int,
+    num_label_channels: int,
+) -> DenoisingNetwork | SegmentationNetwork:
+    """Return the network that `method` trains, for `num_label_channels` channels of output.
+
+    Raises:
+        PlansError: the plan describes no network.
+    """
+    if method == "supervised":
+        return build_supervised_network(
+            configuration.network,
+            num_image_channels=num_image_channels,
+            num_label_channels=num_label_channels,
+        )
+    return build_denoising_network(
+        configuration.network,
+        num_image_channels=num_image_channels,
+        num_label_channels=num_label_channels,
+        is_x_0_predicted=configuration.diffusion.prediction == "x_0",
+    )
+
+
+def build_denoising_network(
+    plan: NetworkPlan, *, num_image_channels: int, num_label_channels: int, is_x_0_predicted: bool
+) -> DenoisingNetwork:
+    """Return a network that predicts x_0, noise or v.
+
+    Args:
+        is_x_0_predicted: only then does the plan's final tanh apply.
+
+    Raises:
+        PlansError: the plan describes no network.
+    """
+    shape = _shape(plan)
+    has_final_tanh = plan.has_final_tanh and is_x_0_predicted
+    try:
+        if plan.conditioning == "concatenated":
+            return ConcatenatedNetwork(
+                num_image_channels=num_image_channels,
+                num_label_channels=num_label_channels,
+                shape=shape,
+                has_final_tanh=has_final_tanh,
+                num_classes=0,
+            )
+        return EncodedNetwork(
+            num_image_channels=num_image_channels,
+            num_label_channels=num_label_channels,
+            shape=shape,
+            image_shape=_image_shape(plan),
+            has_final_tanh=has_final_tanh,
+            num_classes=0,
+        )
+    except ValueError as cause:
+        raise PlansError(f"network: {cause}") from None
+
+
+def build_supervised_network(
+    plan: NetworkPlan, *, num_image_channels: int, num_label_channels: int
+) -> SegmentationNetwork:
+    """Return a network from image to logits, of the image encoder's capacity where there is one.
+
+    Raises:
+        PlansError: the plan describes no network.
+    """
+    is_concatenated = plan.conditioning == "concatenated"
+    try:
+        return SegmentationNetwork(
+            num_image_channels=num_image_channels,
+            num_label_channels=num_label_channels,
+            shape=_shape(plan) if is_concatenated else _image_shape(plan),
+            has_concatenated_skips=is_concatenated,
+        )
+    except ValueError as cause:
+        raise PlansError(f"network: {cause}") from None
+
+
+def _shape(plan: NetworkPlan) -> UNetShape:
+    return UNetShape(
+        channels=plan.channels,
+        strides=plan.strides,
+        kernel_sizes=plan.kernel_sizes,
+        num_blocks=plan.num_blocks,
+        num_decoder_blocks=plan.num_decoder_blocks,
+        num_middle_blocks=plan.num_middle_blocks,
+        has_attention=plan.has_attention,
+        num_heads=plan.num_heads,
+        num_groups=plan.num_groups,
+        dropout=plan.dropout,
+        embedding_dim=None,
+    )
+
+
+def _image_shape(plan: NetworkPlan) -> UNetShape:
+    return UNetShape(
+        channels=plan.image_channels,
+        strides=plan.strides,
+        kernel_sizes=plan.kernel_sizes,
+        num_blocks=plan.num_image_blocks,
+        num_decoder_blocks=(_NUM_IMAGE_DECODER_BLOCKS,) * len(plan.strides),
+        num_middle_blocks=_NUM_IMAGE_MIDDLE_BLOCKS,
+        has_attention=plan.has_attention,
+        num_heads=plan.num_heads,
+        num_groups=plan.num_groups,
+        dropout=plan.dropout,
+        embedding_dim=None,
+    )

@@ -1,0 +1,109 @@
+"""Checkpoints: tensors and plain values in one file, which is whole or absent and safe to open."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+from torch import Tensor, nn
+
+from diffunet.errors import CheckpointError
+from diffunet.jsonio import atomic_path
+
+FORMAT = "diffunet checkpoint"
+FORMAT_VERSION = 1
+
+_PLAIN = (Tensor, str, int, float, bool, type(None))
+
+
+def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` to `path`, atomically.
+
+    Args:
+        content: tensors, numbers, strings, None, and lists, tuples and dicts of these.
+
+    Raises:
+        TypeError: something else is in `content`, which could not be read without running code.
+    """
+    _check_plain(content, "content")
+    marked = {"format": FORMAT, "format_version": FORMAT_VERSION, "content": dict(content)}
+    with atomic_path(path) as unfinished:
+        torch.save(marked, unfinished)
+
+
+def load_checkpoint(path: Path, device: str | torch.device) -> dict[str, Any]:
+    """Return what `save_checkpoint` wrote, with its tensors on `device`; runs no code of the file.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, of another program or of another version.
+    """
+    try:
+        marked = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"'{path}' does not exist; train first, or name another") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"'{path}' is a folder, expected a checkpoint file") from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, BadZipFile, KeyError) as cause:
+        first_line = str(cause).partition("\n")[0]
+        raise CheckpointError(
+            f"'{path}' is no checkpoint, or is damaged ({first_line}); "
+            "copy it again, or use another checkpoint of the fold"
+        ) from None
+    if not isinstance(marked, dict) or marked.get("format") != FORMAT:
+        raise CheckpointError(
+            f"'{path}' was not written by diffunet; expected a diffunet checkpoint"
+        )
+    if marked["format_version"] != FORMAT_VERSION:
+        raise CheckpointError(
+            f"'{path}' has format version {marked['format_version']}, expected {FORMAT_VERSION}; "
+            "use the version of diffunet that wrote it"
+        )
+    return marked["content"]
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
+    """Put `weights` into `module`; all of them and nothing else must fit.
+
+    Args:
+        where: path of the checkpoint, for messages.
+
+    Raises:
+        CheckpointError: names or shapes differ; names the first of each kind. Nothing was changed.
+    """
+    expected = module.state_dict()
+    problems: list[str] = []
+    missing = [name for name in expected if name not in weights]
+    unknown = [name for name in weights if name not in expected]
+    if missing:
+        problems.append(f"{len(missing)} weights are missing, the first is '{missing[0]}'")
+    if unknown:
+        problems.append(f"{len(unknown)} weights are unknown, the first is '{unknown[0]}'")
+    for name, tensor in expected.items():
+        if name in weights and weights[name].shape != tensor.shape:
+            problems.append(
+                f"'{name}' has the shape {tuple(weights[name].shape)}, "
+                f"expected {tuple(tensor.shape)}"
+            )
+            break
+    if problems:
+        raise CheckpointError(
+            f"'{where}' does not fit the network of these plans: {'; '.join(problems)}; "
+            "use the plans.resolved.json of the run that wrote it"
+        )
+    module.load_state_dict(weights)
+
+
+def _check_plain(value: Any, where: str) -> None:
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            _check_plain(key, f"a key of {where}")
+            _check_plain(entry, f"{where}[{key!r}]")
+    elif type(value) in (list, tuple):
+        for index, entry in enumerate(value):
+            _check_plain(entry, f"{where}[{index}]")
+    elif type(value) not in _PLAIN and not isinstance(value, Tensor):
+        raise TypeError(
+            f"{where} is a {type(value).__name__}; a checkpoint holds tensors and plain values only"
+        )
