@@ -1,0 +1,239 @@
+"""Which files belong to which case: the names of nnU-Net, and one label map per rater."""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diffunet.data.image_io import (
+    LOSSY_FILE_ENDINGS,
+    file_ending_of,
+    supported_file_endings,
+)
+from diffunet.errors import DatasetError
+
+ONLY_RATER = "r00"
+"""Name of the rater of a dataset without `"raters": true`, whose files have no such suffix."""
+
+_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+_RATER = re.compile(r"(?P<case>.+)_(?P<rater>r\d{2,})")
+_OTHER_IMAGE_ENDINGS = (*LOSSY_FILE_ENDINGS, ".dcm", ".npy", ".npz", ".mat", ".mhd", ".hdr", ".img")
+_MOST_LISTED = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseFiles:
+    """The files of one case.
+
+    Attributes:
+        images: one per channel in their order, or a single file that may hold all channels.
+        labels: rater to label map, sorted by rater; empty where the case has none. A rater without
+            a file was not asked; a rater whose label map is all background saw nothing.
+    """
+
+    case: str
+    images: tuple[Path, ...]
+    labels: dict[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Faults and doubts, collected while a dataset is looked through.
+
+    Attributes:
+        left_out: cases that are there but could not be taken; tables may name them.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    left_out: set[str] = field(default_factory=set)
+
+
+def listing(names: Collection[str]) -> str:
+    """Return "'a', 'b', 'c'"; of a long list only the first, and how many more there are."""
+    shown = ", ".join(f"'{name}'" for name in sorted(names)[:_MOST_LISTED])
+    return shown if len(names) <= _MOST_LISTED else f"{shown} and {len(names) - _MOST_LISTED} more"
+
+
+def find_input_cases(path: Path, file_ending: str, num_channels: int) -> tuple[CaseFiles, ...]:
+    """Return the cases to predict, sorted: those of a folder, or the one that a file belongs to.
+
+    A single file may lack the `_0000` of its name, and have any supported ending; the files of its
+    other channels are looked for beside it.
+
+    Args:
+        path: a folder with `CASE_0000.ext` files, or such a file.
+        file_ending: of the model's dataset; what a folder is searched for.
+        num_channels: of the model's dataset.
+
+    Raises:
+        DatasetError: all that is wrong with the names, or there is no case.
+    """
+    if path.is_file():
+        return (_case_of_file(path, num_channels),)
+    if not path.is_dir():
+        raise DatasetError(f"'{path}': expected a folder or an image file, found neither")
+    findings = Findings()
+    images = images_by_case(path, file_ending, num_channels, findings=findings)
+    if not images and not findings.problems:
+        findings.problems.append(
+            f"'{path}': expected images CASE_0000{file_ending}, found none; put them there"
+        )
+    if findings.problems:
+        raise DatasetError(findings.problems)
+    return tuple(CaseFiles(case=case, images=files) for case, files in images.items())
+
+
+def images_by_case(
+    folder: Path, file_ending: str, num_channels: int, *, findings: Findings
+) -> dict[str, tuple[Path, ...]]:
+    """Return the image files of each case in `folder`, sorted by case, channels in order.
+
+    Cases whose channels are incomplete are left out, and every fault goes into `findings`.
+    """
+    channels: dict[str, dict[int, Path]] = defaultdict(dict)
+    unnumbered = []
+    for stem, path in _files_by_stem(folder, file_ending, findings=findings).items():
+        matched = _CHANNEL.fullmatch(stem)
+        if matched is None:
+            unnumbered.append(path.name)
+            findings.left_out.add(stem)
+        else:
+            channels[matched["case"]][int(matched["channel"])] = path
+    if unnumbered:
+        example = sorted(unnumbered)[0]
+        stem = example[: -len(file_ending)]
+        findings.problems.append(
+            f"{folder.name}: expected names CASE_0000{file_ending} (the channel, four digits), "
+            f"found {len(unnumbered)} without it: {listing(unnumbered)}; rename '{example}' to "
+            f"'{stem}_0000{file_ending}', and the others likewise"
+        )
+    complete = {}
+    for case in sorted(channels):
+        if set(channels[case]) in ({0}, set(range(num_channels))):
+            complete[case] = tuple(channels[case][index] for index in sorted(channels[case]))
+        else:
+            findings.left_out.add(case)
+            findings.problems.append(
+                f"case '{case}': expected the channels {_numbers(range(num_channels))} in "
+                f"{folder.name}, as 'channel_names' of dataset.json says, found "
+                f"{_numbers(channels[case])}; add the missing files, or remove the case"
+            )
+    return complete
+
+
+def labels_by_case(
+    folder: Path, file_ending: str, *, has_raters: bool, findings: Findings
+) -> dict[str, dict[str, Path]]:
+    """Return for each case in `folder` its label map per rater, sorted by rater."""
+    files = _files_by_stem(folder, file_ending, findings=findings)
+    if not has_raters:
+        return {stem: {ONLY_RATER: path} for stem, path in files.items()}
+    labels: dict[str, dict[str, Path]] = defaultdict(dict)
+    unnamed = []
+    for stem, path in sorted(files.items()):
+        matched = _RATER.fullmatch(stem)
+        if matched is None:
+            unnamed.append(path.name)
+        else:
+            labels[matched["case"]][matched["rater"]] = path
+    if unnamed:
+        example = unnamed[0]
+        findings.problems.append(
+            f"{folder.name}: expected names CASE_r00{file_ending}, since dataset.json has "
+            f'"raters": true, found {len(unnamed)} without a rater: {listing(unnamed)}; rename '
+            f"'{example}' to '{example[: -len(file_ending)]}_r00{file_ending}', and the others likewise"
+        )
+    return dict(labels)
+
+
+def is_rater(name: str) -> bool:
+    """Whether `name` is a rater's: r00, r01, ..."""
+    return _RATER.fullmatch(f"case_{name}") is not None
+
+
+def without_rater(stem: str) -> str | None:
+    """Return CASE of `CASE_r00`, None for a name without a rater."""
+    matched = _RATER.fullmatch(stem)
+    return matched["case"] if matched else None
+
+
+def _case_of_file(path: Path, num_channels: int) -> CaseFiles:
+    ending = file_ending_of(path)
+    if ending is None:
+        raise DatasetError(
+            f"'{path}': expected one of {', '.join(supported_file_endings())}; convert the file"
+        )
+    stem, ending = path.name[: -len(ending)], path.name[-len(ending) :]
+    matched = _CHANNEL.fullmatch(stem)
+    if matched is None:
+        return CaseFiles(case=stem, images=(path,))
+    names = [f"{matched['case']}_{channel:04d}{ending}" for channel in range(num_channels)]
+    siblings = tuple(path.with_name(name) for name in names)
+    found = [sibling for sibling in siblings if sibling.is_file()]
+    if len(found) == 1 and path == siblings[0]:
+        return CaseFiles(case=matched["case"], images=(path,))
+    if len(found) < num_channels:
+        missing = [sibling.name for sibling in siblings if sibling not in found]
+        raise DatasetError(
+            f"case '{matched['case']}': expected {num_channels} channels beside '{path}', missing "
+            f"are {listing(missing)}; add these files"
+        )
+    return CaseFiles(case=matched["case"], images=siblings)
+
+
+def _files_by_stem(folder: Path, file_ending: str, *, findings: Findings) -> dict[str, Path]:
+    """Return the files of `folder` by their name without `file_ending`, in whatever case it is."""
+    files: dict[str, Path] = {}
+    others: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(folder.iterdir()):
+        name = path.name
+        if name.startswith(".") or name in ("Thumbs.db", "desktop.ini"):
+            continue
+        if not name.lower().endswith(file_ending.lower()):
+            others[_ending_of(path)].append(name)
+            continue
+        stem = name[: -len(file_ending)]
+        if stem in files:
+            findings.problems.append(
+                f"case '{stem}': expected one file, found both '{files[stem].name}' and '{name}' "
+                f"in {folder.name}; remove one"
+            )
+        files[stem] = path
+    _report_other_files(folder, others, file_ending, findings=findings)
+    return files
+
+
+def _report_other_files(
+    folder: Path, others: Mapping[str, Sequence[str]], file_ending: str, *, findings: Findings
+) -> None:
+    for ending, names in sorted(others.items()):
+        if ending == ".json" and file_ending_of(Path(f"x{file_ending}")) in (".tif", ".tiff"):
+            continue  # the spacing of a volume
+        if ending not in (*supported_file_endings(), *_OTHER_IMAGE_ENDINGS):
+            findings.warnings.append(
+                f"{folder.name}: {len(names)} other files or folders are not read: {listing(names)}"
+            )
+            continue
+        for name in names:
+            stem = name[: len(name) - len(ending)]
+            matched = _CHANNEL.fullmatch(stem) or _RATER.fullmatch(stem)
+            findings.left_out.add(matched["case"] if matched else stem)
+        remedy = (
+            "convert the originals without loss: this format alters the values"
+            if ending in LOSSY_FILE_ENDINGS
+            else "convert them, or correct 'file_ending'"
+        )
+        findings.problems.append(
+            f"{folder.name}: expected files that end in '{file_ending}' ('file_ending' of "
+            f"dataset.json), found {len(names)} that end in '{ending}': {listing(names)}; {remedy}"
+        )
+
+
+def _ending_of(path: Path) -> str:
+    return file_ending_of(path) or path.suffix.lower()
+
+
+def _numbers(channels: Collection[int]) -> str:
+    return ", ".join(f"_{channel:04d}" for channel in sorted(channels))

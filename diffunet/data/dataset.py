@@ -1,0 +1,342 @@
+"""A raw dataset folder: what it holds, and everything that is wrong with its form."""
+
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from diffunet.data.case_files import (
+    ONLY_RATER,
+    CaseFiles,
+    Findings,
+    find_input_cases,
+    images_by_case,
+    is_rater,
+    labels_by_case,
+    listing,
+    without_rater,
+)
+from diffunet.data.dataset_json import DatasetJson, read_dataset_json
+from diffunet.data.image_labels import ImageLabels, read_image_labels
+from diffunet.data.splits import Split, load_splits, make_splits
+from diffunet.data.tables import read_patients
+from diffunet.errors import DatasetError
+from diffunet.labels import LabelScheme
+
+__all__ = ["CaseFiles", "RawDataset", "find_input_cases", "open_dataset", "scan_dataset"]
+
+Result = TypeVar("Result")
+
+SPLITS_FILE = "splits_final.json"
+PATIENTS_FILE = "patients.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawDataset:
+    """A raw dataset whose form has no fault; no image file has been opened.
+
+    Attributes:
+        name: of the folder, such as Dataset001_LIDC.
+        channel_names: in the order of the channels.
+        file_ending: of images and labels, as dataset.json writes it.
+        has_raters: the label maps are `CASE_r00.ext`, `CASE_r01.ext`, ...; otherwise `CASE.ext`,
+            whose rater is called "r00".
+        image_labels: None where dataset.json declares none.
+        patients: the patient of every case; the case itself without `patients.csv`.
+        training_cases, test_cases: sorted; test cases need no labels, and training cases need none
+            where image-level labels are declared.
+        content: all of dataset.json.
+    """
+
+    folder: Path
+    name: str
+    channel_names: tuple[str, ...]
+    labels: LabelScheme
+    file_ending: str
+    has_raters: bool
+    image_labels: ImageLabels | None
+    patients: dict[str, str]
+    training_cases: tuple[CaseFiles, ...]
+    test_cases: tuple[CaseFiles, ...]
+    content: dict[str, Any]
+
+    @property
+    def num_channels(self) -> int:
+        return len(self.channel_names)
+
+    def splits(self) -> tuple[Split, ...]:
+        """Return the folds of `splits_final.json` beside dataset.json, or new ones by patient.
+
+        Raises:
+            DatasetError: what is wrong with the file.
+        """
+        cases = [files.case for files in self.training_cases]
+        path = self.folder / SPLITS_FILE
+        if path.is_file():
+            return load_splits(path, cases=cases, patients=self.patients)
+        return make_splits(cases, self.patients)
+
+
+def open_dataset(folder: Path) -> RawDataset:
+    """Return the dataset in `folder`, without opening an image or label file.
+
+    Raises:
+        DatasetError: every fault in its form, at once.
+    """
+    findings = Findings()
+    dataset = scan_dataset(folder, findings=findings)
+    if dataset is None or findings.problems:
+        raise DatasetError(findings.problems)
+    return dataset
+
+
+def scan_dataset(folder: Path, *, findings: Findings) -> RawDataset | None:
+    """Return what is sound in the dataset in `folder`, and put its faults into `findings`.
+
+    None where `dataset.json` is missing or faulty; nothing else can be judged then.
+    """
+    if not folder.is_dir():
+        findings.problems.append(f"'{folder}': expected a dataset folder, found none; create it")
+        return None
+    described = read_dataset_json(folder / "dataset.json", findings=findings)
+    if described is None:
+        return None
+    if described.file_table is not None:
+        training = _cases_of_table(folder, described, findings=findings)
+    else:
+        training = _cases_of_folders(folder, "Tr", described, findings=findings)
+    test = _cases_of_folders(folder, "Ts", described, findings=findings)
+    _check_cases(training, test, described, findings=findings)
+    names = [files.case for files in training]
+    others = [*(files.case for files in test), *sorted(findings.left_out.difference(names))]
+    patients = _patients(folder, names, others, findings=findings)
+    image_labels = _image_labels(folder, described, names, others, findings=findings)
+    if names and (folder / SPLITS_FILE).is_file():
+        cases = {*names, *findings.left_out}
+        _collect(
+            lambda: load_splits(folder / SPLITS_FILE, cases=cases, patients=patients),
+            findings=findings,
+        )
+    return RawDataset(
+        folder=folder.absolute(),
+        name=folder.absolute().name,
+        channel_names=described.channel_names,
+        labels=described.labels,
+        file_ending=described.file_ending,
+        has_raters=described.has_raters,
+        image_labels=image_labels,
+        patients=patients,
+        training_cases=training,
+        test_cases=test,
+        content=described.content,
+    )
+
+
+def _cases_of_folders(
+    folder: Path, part: str, described: DatasetJson, *, findings: Findings
+) -> tuple[CaseFiles, ...]:
+    """Return the cases of imagesTr and labelsTr, or of imagesTs and labelsTs."""
+    image_folder, label_folder = folder / f"images{part}", folder / f"labels{part}"
+    if not image_folder.is_dir():
+        if part == "Tr":
+            findings.problems.append(
+                f"'{folder}': expected the folder imagesTr, found none; create it and put the "
+                "training images there"
+            )
+        return ()
+    images = images_by_case(
+        image_folder, described.file_ending, len(described.channel_names), findings=findings
+    )
+    labels: dict[str, dict[str, Path]] = {}
+    if label_folder.is_dir():
+        labels = labels_by_case(
+            label_folder, described.file_ending, has_raters=described.has_raters, findings=findings
+        )
+        _check_matching(images, labels, described, part, findings=findings)
+    elif part == "Tr" and described.image_labels is None and images:
+        findings.problems.append(
+            f"'{folder}': expected the folder labelsTr, found none; create it and put a label map "
+            "per training case there, or declare 'image_labels' in dataset.json"
+        )
+    return tuple(
+        CaseFiles(case=case, images=files, labels=labels.get(case, {}))
+        for case, files in images.items()
+    )
+
+
+def _check_matching(
+    images: Collection[str],
+    labels: Collection[str],
+    described: DatasetJson,
+    part: str,
+    *,
+    findings: Findings,
+) -> None:
+    """Report label maps without an image, and training images without a label map."""
+    alone = set(labels) - set(images) - findings.left_out
+    of_raters = {case for name in alone if (case := without_rater(name)) in images}
+    if of_raters and not described.has_raters:
+        findings.problems.append(
+            f"labels{part}: expected one label map CASE{described.file_ending} per case, found "
+            f'those of several raters for {listing(of_raters)}; add "raters": true to dataset.json'
+        )
+        return
+    if alone:
+        findings.problems.append(
+            f"labels{part}: expected an image in images{part} for each label map, found none for "
+            f"{len(alone)}: {listing(alone)}; correct the names, or remove the label maps"
+        )
+    if part == "Tr" and described.image_labels is None:
+        suffix = "_r00" if described.has_raters else ""
+        findings.problems.extend(
+            f"case '{case}': expected the label map {case}{suffix}{described.file_ending} in "
+            "labelsTr, found none; add it (all background where nothing was seen) or remove the "
+            "case"
+            for case in sorted(set(images) - set(labels) - findings.left_out)
+        )
+
+
+def _cases_of_table(
+    folder: Path, described: DatasetJson, *, findings: Findings
+) -> tuple[CaseFiles, ...]:
+    """Return the cases of the explicit table: {CASE: {"images": [..], "label": ..}}.
+
+    Several raters are `"labels": {"r00": .., "r01": ..}`. Paths are relative to the dataset folder
+    or absolute, and may hold environment variables, as in nnU-Net.
+    """
+    cases = []
+    for case, entry in sorted((described.file_table or {}).items()):
+        images, label = entry.get("images"), entry.get("label")
+        labels = entry.get("labels", {}) if label is None else {ONLY_RATER: label}
+        if not _is_list_of_paths(images) or not _is_table_of_raters(labels):
+            findings.left_out.add(case)
+            findings.problems.append(
+                f"case '{case}': expected {{\"images\": [PATH, ..], \"label\": PATH}} in 'dataset' "
+                f"of dataset.json, found {entry!r}; correct it"
+            )
+            continue
+        files = CaseFiles(
+            case=case,
+            images=tuple(_resolve(folder, path) for path in images),
+            labels={name: _resolve(folder, path) for name, path in sorted(labels.items())},
+        )
+        findings.problems.extend(_table_problems(files, described))
+        cases.append(files)
+    return tuple(cases)
+
+
+def _table_problems(files: CaseFiles, described: DatasetJson) -> list[str]:
+    problems = []
+    num_channels = len(described.channel_names)
+    if len(files.images) not in (1, num_channels):
+        problems.append(
+            f"case '{files.case}': expected {num_channels} images in 'dataset' of dataset.json, "
+            f"one per channel, found {len(files.images)}; add or remove files"
+        )
+    if not files.labels and described.image_labels is None:
+        problems.append(
+            f"case '{files.case}': expected a 'label' in 'dataset' of dataset.json, found none; "
+            "add it or remove the case"
+        )
+    problems += [
+        f"case '{files.case}': expected the file '{path}', as 'dataset' of dataset.json says, "
+        "found none; correct the path"
+        for path in (*files.images, *files.labels.values())
+        if not path.is_file()
+    ]
+    return problems
+
+
+def _is_list_of_paths(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(path, str) for path in value)
+
+
+def _is_table_of_raters(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        is_rater(name) and isinstance(path, str) for name, path in value.items()
+    )
+
+
+def _resolve(folder: Path, path: str) -> Path:
+    return folder / os.path.expandvars(path)
+
+
+def _check_cases(
+    training: tuple[CaseFiles, ...],
+    test: tuple[CaseFiles, ...],
+    described: DatasetJson,
+    *,
+    findings: Findings,
+) -> None:
+    both = {files.case for files in training} & {files.case for files in test}
+    if both:
+        findings.problems.append(
+            f"imagesTs: expected cases that are not in imagesTr, found {len(both)} in both: "
+            f"{listing(both)}; remove them from one, or no score on them is worth anything"
+        )
+    if findings.problems:
+        return
+    if not training:
+        place = "imagesTr" if described.file_table is None else "'dataset' of dataset.json"
+        findings.problems.append(
+            f"{place}: expected training cases CASE_0000{described.file_ending}, found no training "
+            "case yet; put the images there, and their label maps into labelsTr"
+        )
+    elif described.num_training not in (None, len(training)):
+        findings.problems.append(
+            f"dataset.json: expected {described.num_training} training cases ('numTraining'), "
+            f"found {len(training)}; add the missing cases or correct the number"
+        )
+
+
+def _patients(
+    folder: Path, training: list[str], others: list[str], *, findings: Findings
+) -> dict[str, str]:
+    """Return the patient of each case; the case itself without a table, or with a faulty one."""
+    path = folder / PATIENTS_FILE
+    patients = {case: case for case in (*training, *others)}
+    if not training or not path.is_file():
+        return patients
+    read = _collect(
+        lambda: read_patients(path, training_cases=training, test_cases=others), findings=findings
+    )
+    patients.update(read or {})
+    both = {patients[case] for case in training} & {patients[case] for case in others}
+    if both and not findings.problems:
+        findings.warnings.append(
+            f"{PATIENTS_FILE}: {len(both)} patients have training and test cases: {listing(both)}; "
+            "scores on imagesTs will be too good"
+        )
+    return patients
+
+
+def _image_labels(
+    folder: Path,
+    described: DatasetJson,
+    training: list[str],
+    others: list[str],
+    *,
+    findings: Findings,
+) -> ImageLabels | None:
+    name = described.image_labels
+    if name is None or not training:
+        return None
+    return _collect(
+        lambda: read_image_labels(
+            folder / name,
+            label_names=described.labels.names,
+            training_cases=training,
+            test_cases=others,
+        ),
+        findings=findings,
+    )
+
+
+def _collect(read: Callable[[], Result], *, findings: Findings) -> Result | None:
+    """Return `read()`, or None with its faults in `findings`."""
+    try:
+        return read()
+    except DatasetError as error:
+        findings.problems.extend(error.problems)
+        return None
