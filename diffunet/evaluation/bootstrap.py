@@ -1,0 +1,141 @@
+"""Intervals by drawing patients with replacement, since cases of a patient are not independent."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from diffunet.randomness import numpy_generator
+
+INTERVAL_PERCENTILES = (2.5, 97.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A mean over cases and its 95 % interval; NaN where undefined.
+
+    The interval is undefined with fewer than two patients: a bootstrap would give it no width.
+    """
+
+    mean: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """Mean over cases of a - b, with its 95 % interval.
+
+    Attributes:
+        share_above_zero: of the bootstrap's draws, ties counted half; near 0 or 1 the difference
+            is clear.
+    """
+
+    difference: float
+    lower: float
+    upper: float
+    share_above_zero: float
+    num_cases: int
+    num_patients: int
+
+
+def bootstrap_means(
+    values: Float[np.ndarray, "case score"],
+    patients: Sequence[str],
+    *,
+    num_draws: int,
+    seed: int,
+) -> list[Interval]:
+    """Return the mean over cases of each column of `values`, with a percentile interval.
+
+    Each draw takes as many patients as there are, with replacement, and all their cases; the mean
+    is over the cases drawn. NaN is left out; a column of nothing else has NaN for a mean.
+
+    Args:
+        patients: one per case.
+    """
+    means, draws = _draw_means(values, patients, num_draws=num_draws, seed=seed)
+    lower, upper = _percentiles(draws)
+    return [
+        Interval(mean=float(mean), lower=float(low), upper=float(high))
+        for mean, low, high in zip(means, lower, upper, strict=True)
+    ]
+
+
+def paired_difference(
+    a: Sequence[float],
+    b: Sequence[float],
+    patients: Sequence[str],
+    *,
+    num_draws: int = 2000,
+    seed: int = 0,
+) -> PairedDifference:
+    """Compare a score of two methods on the same cases; where either is NaN, the case is left out.
+
+    Args:
+        a, b: one value per case, in one order.
+        patients: one per case.
+
+    Raises:
+        ValueError: the lengths differ.
+    """
+    if not len(a) == len(b) == len(patients):
+        raise ValueError(
+            f"expected one value of a and b and one patient per case, found {len(a)}, {len(b)} and "
+            f"{len(patients)}"
+        )
+    differences = np.subtract(np.asarray(a, np.float64), np.asarray(b, np.float64))
+    is_defined = ~np.isnan(differences)
+    kept = [patient for patient, used in zip(patients, is_defined, strict=True) if used]
+    means, draws = _draw_means(
+        differences[is_defined][:, None], kept, num_draws=num_draws, seed=seed
+    )
+    lower, upper = _percentiles(draws)
+    share = np.nan if np.isnan(draws).all() else np.mean((np.sign(draws) + 1) / 2)
+    return PairedDifference(
+        difference=float(means[0]),
+        lower=float(lower[0]),
+        upper=float(upper[0]),
+        share_above_zero=float(share),
+        num_cases=len(kept),
+        num_patients=len(set(kept)),
+    )
+
+
+def _draw_means(
+    values: Float[np.ndarray, "case score"],
+    patients: Sequence[str],
+    *,
+    num_draws: int,
+    seed: int,
+) -> tuple[Float[np.ndarray, " score"], Float[np.ndarray, "draw score"]]:
+    """Return the means over cases, and those of each bootstrap draw."""
+    names, rows = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    is_defined = ~np.isnan(values)
+    sums, counts = np.zeros((2, len(names), values.shape[1]))
+    np.add.at(sums, rows, np.where(is_defined, values, 0.0))
+    np.add.at(counts, rows, is_defined.astype(np.float64))
+    means = _ratio(sums.sum(axis=0), counts.sum(axis=0))
+    if len(names) < 2:
+        return means, np.full((1, values.shape[1]), math.nan)
+    generator = numpy_generator(seed, "bootstrap")
+    chances = np.full(len(names), 1 / len(names))
+    weights = generator.multinomial(len(names), chances, size=num_draws).astype(np.float64)
+    return means, _ratio(weights @ sums, weights @ counts)
+
+
+def _ratio(
+    sums: Float[np.ndarray, "*shape"], counts: Float[np.ndarray, "*shape"]
+) -> Float[np.ndarray, "*shape"]:
+    return np.divide(sums, counts, out=np.full_like(sums, math.nan), where=counts > 0)
+
+
+def _percentiles(draws: Float[np.ndarray, "draw score"]) -> Float[np.ndarray, "bound score"]:
+    """Return the interval per column, NaN for columns that no draw defines."""
+    bounds = np.full((2, draws.shape[1]), math.nan)
+    is_defined = ~np.isnan(draws).all(axis=0)
+    if is_defined.any():
+        bounds[:, is_defined] = np.nanpercentile(draws[:, is_defined], INTERVAL_PERCENTILES, axis=0)
+    return bounds

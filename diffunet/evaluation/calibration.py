@@ -1,0 +1,89 @@
+"""Whether the share of samples that mark a voxel, or their spread of volumes, can be believed."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from diffunet.evaluation.mask_pool import Levels
+
+NUM_BINS = 10  # of equal width over [0, 1]
+VOLUME_INTERVAL = (0.05, 0.95)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reliability:
+    """A reliability diagram in sums, so that diagrams of several cases can be added.
+
+    A voxel that k of n samples mark falls into bin floor(10 k / n), k = n into the last.
+
+    Attributes:
+        num_voxels: voxels per bin.
+        predicted: sum over a bin's voxels of the share of samples that mark them.
+        observed: sum over a bin's voxels of the share of raters who mark them.
+    """
+
+    num_voxels: Float[np.ndarray, " bin"]
+    predicted: Float[np.ndarray, " bin"]
+    observed: Float[np.ndarray, " bin"]
+
+    @classmethod
+    def of(cls, levels: Levels) -> "Reliability":
+        """Return the diagram of one label on one image."""
+        level = np.arange(levels.num_samples + 1)
+        bins = np.minimum(level * NUM_BINS // levels.num_samples, NUM_BINS - 1)
+        columns = (
+            levels.num_voxels,
+            levels.num_voxels * level / levels.num_samples,
+            levels.rater_marks.mean(axis=1),
+        )
+        sums = [np.bincount(bins, weights=column, minlength=NUM_BINS) for column in columns]
+        return cls(num_voxels=sums[0], predicted=sums[1], observed=sums[2])
+
+    def __add__(self, other: "Reliability") -> "Reliability":
+        return Reliability(
+            num_voxels=self.num_voxels + other.num_voxels,
+            predicted=self.predicted + other.predicted,
+            observed=self.observed + other.observed,
+        )
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: mean over all voxels of their bin's |predicted - observed|.
+
+        Mostly of background, hence small for small objects (Guo et al. 2017); NaN without voxels.
+        """
+        total = self.num_voxels.sum()
+        return float(np.abs(self.predicted - self.observed).sum() / total) if total else math.nan
+
+    @property
+    def ace(self) -> float:
+        """Average calibration error: each bin that holds voxels weighs the same; NaN without any.
+
+        Source: Neumann et al. 2018. The gap of a bin is |mean predicted - mean observed|.
+        """
+        is_used = self.num_voxels > 0
+        if not is_used.any():
+            return math.nan
+        gaps = np.abs(self.predicted - self.observed)[is_used] / self.num_voxels[is_used]
+        return float(gaps.mean())
+
+
+def volume_coverage(
+    sample_volumes: Float[np.ndarray, " sample"], rater_volumes: Float[np.ndarray, " rater"]
+) -> float:
+    """Return the share of raters whose volume lies in the samples' 5 % to 95 % interval.
+
+    Quantiles at Weibull's plotting positions, k / (n + 1): with them the share is 0.9 in
+    expectation for exchangeable volumes without ties where n >= 19; below, the interval spans all
+    samples and the expectation is (n - 1) / (n + 1) (`nominal_volume_coverage`).
+    """
+    lower, upper = np.quantile(sample_volumes, VOLUME_INTERVAL, method="weibull")
+    return float(((rater_volumes >= lower) & (rater_volumes <= upper)).mean())
+
+
+def nominal_volume_coverage(num_samples: int) -> float:
+    """Return the `volume_coverage` that samples drawn as raters draw would have, without ties."""
+    lower, upper = VOLUME_INTERVAL
+    return min(upper - lower, (num_samples - 1) / (num_samples + 1))

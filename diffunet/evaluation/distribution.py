@@ -1,0 +1,114 @@
+"""All scores of a distribution of masks, for one label on one image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from diffunet.evaluation import ambiguity
+from diffunet.evaluation.calibration import Reliability, volume_coverage
+from diffunet.evaluation.mask_pool import Levels, MaskPool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistributionScores:
+    """Scores by name (documentation/reference/scores.md), and the reliability diagram."""
+
+    scores: dict[str, float]
+    reliability: Reliability
+
+
+def score_distribution(
+    pool: MaskPool,
+    samples: Int[np.ndarray, " sample"],
+    raters: Int[np.ndarray, " rater"],
+    *,
+    subset_sizes: Sequence[int],
+) -> DistributionScores:
+    """Score samples against raters, both given as numbers of masks in `pool`.
+
+    Args:
+        subset_sizes: for each that is at most the number of samples, the GED of that many first
+            samples, raw (`ged_4`) and post-processed (`ged_post_processed_4`).
+    """
+    levels = pool.levels(samples, raters)
+    reliability = Reliability.of(levels)
+    scores = _energy_distances(pool, samples, raters, subset_sizes=subset_sizes)
+    between = np.ix_(samples, raters)
+    rater_iou = pool.iou[np.ix_(raters, raters)]
+    scores |= {
+        "D_ss": ambiguity.mean_distance_of_different(pool.iou[np.ix_(samples, samples)]),
+        "D_yy": ambiguity.mean_distance_of_different(rater_iou),
+        "hm_iou": ambiguity.hungarian_matched_iou(pool.iou[between]),
+    }
+    scores |= _collective_insight(pool, samples, raters, levels=levels)
+    scores |= {
+        "ncc": ambiguity.ncc(levels),
+        "soft_dice": ambiguity.soft_dice(levels),
+        "ece": reliability.ece,
+        "ace": reliability.ace,
+        "volume_coverage": volume_coverage(pool.volumes[samples], pool.volumes[raters]),
+    }
+    return DistributionScores(scores=scores, reliability=reliability)
+
+
+def _energy_distances(
+    pool: MaskPool,
+    samples: Int[np.ndarray, " sample"],
+    raters: Int[np.ndarray, " rater"],
+    *,
+    subset_sizes: Sequence[int],
+) -> dict[str, float]:
+    rater_iou = pool.iou[np.ix_(raters, raters)]
+
+    def ged_of(chosen: Int[np.ndarray, " chosen"]) -> float:
+        return ambiguity.ged(
+            pool.iou[np.ix_(chosen, raters)], pool.iou[np.ix_(chosen, chosen)], rater_iou
+        )
+
+    def post_processed(chosen: Int[np.ndarray, " chosen"]) -> Int[np.ndarray, " chosen"]:
+        is_kept = ambiguity.is_kept_by_post_processing(pool.volumes[chosen])
+        return np.where(is_kept, chosen, pool.empty)
+
+    scores = {
+        "ged": ged_of(samples),
+        "ged_unbiased": ambiguity.ged_unbiased(
+            pool.iou[np.ix_(samples, raters)], pool.iou[np.ix_(samples, samples)], rater_iou
+        ),
+        "ged_post_processed": ged_of(post_processed(samples)),
+    }
+    for size in subset_sizes:
+        if size <= len(samples):
+            first = samples[:size]
+            scores[f"ged_{size}"] = ged_of(first)
+            scores[f"ged_post_processed_{size}"] = ged_of(post_processed(first))
+    return scores
+
+
+def _collective_insight(
+    pool: MaskPool,
+    samples: Int[np.ndarray, " sample"],
+    raters: Int[np.ndarray, " rater"],
+    *,
+    levels: Levels,
+) -> dict[str, float]:
+    """Return CI and its factors, correct and as in the code of Christensen et al. 2025."""
+    variances = ambiguity.difference_variances(pool.intersections, num_voxels=pool.num_voxels)
+    within = variances[np.ix_(samples, samples)], variances[np.ix_(raters, raters)]
+    matched_dice = ambiguity.d_max(pool.dice[np.ix_(samples, raters)])
+    sensitivity = ambiguity.combined_sensitivity(levels)
+    agreement = ambiguity.diversity_agreement(*within)
+    published_sensitivity = ambiguity.combined_sensitivity_ambdiffseg(levels)
+    published_agreement = ambiguity.diversity_agreement_ambdiffseg(*within)
+    return {
+        "D_max": matched_dice,
+        "S_c": sensitivity,
+        "D_a": agreement,
+        "CI": ambiguity.collective_insight(sensitivity, matched_dice, agreement),
+        "S_c_ambdiffseg": published_sensitivity,
+        "D_a_ambdiffseg": published_agreement,
+        "CI_ambdiffseg": ambiguity.collective_insight(
+            published_sensitivity, matched_dice, published_agreement
+        ),
+    }

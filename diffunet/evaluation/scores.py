@@ -1,0 +1,300 @@
+"""The scores of one case: its consensus mask, its samples, and the trivial answers beside them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from diffunet.evaluation.baselines import centre_blob, majority, redraw_raters
+from diffunet.evaluation.calibration import Reliability
+from diffunet.evaluation.distribution import score_distribution
+from diffunet.evaluation.mask_pool import MaskPool
+from diffunet.evaluation.overlap import Confusion, relative_volume_error, volume_error
+from diffunet.evaluation.surface import surface_distances
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """What is scored, and how.
+
+    Attributes:
+        surface_tolerance_mm: of the surface Dice.
+        has_surface_scores: HD95 and surface Dice, the slowest scores of large volumes.
+        has_trivial_answers: score the trivial answers too.
+        subset_sizes: numbers of first samples whose GED is reported beside that of all.
+        seed: of the oracle that redraws raters, and of the bootstrap.
+        num_bootstrap_draws: of patients, for intervals.
+    """
+
+    surface_tolerance_mm: float = 1.0
+    has_surface_scores: bool = True
+    has_trivial_answers: bool = True
+    subset_sizes: tuple[int, ...] = (4, 16)
+    seed: int = 0
+    num_bootstrap_draws: int = 2000
+
+
+DEFAULT_OPTIONS = ScoreOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelScores:
+    """The scores of one label on one case; an undefined score is NaN.
+
+    Attributes:
+        consensus: of the one mask that stands for all samples, nnU-Net's names where it has one.
+        distribution: of the samples, by name.
+        trivial_answers: the same scores of each trivial answer, at the same number of samples.
+        reliability: of the samples.
+    """
+
+    consensus: dict[str, float]
+    distribution: dict[str, float]
+    trivial_answers: dict[str, dict[str, float]]
+    reliability: Reliability
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseScores:
+    """The scores of a case, one `LabelScores` per label, and their means over labels."""
+
+    labels: tuple[LabelScores, ...]
+    num_samples: int
+    num_raters: int
+
+    @property
+    def consensus(self) -> dict[str, float]:
+        return mean_scores([label.consensus for label in self.labels])
+
+    @property
+    def distribution(self) -> dict[str, float]:
+        return mean_scores([label.distribution for label in self.labels])
+
+    @property
+    def trivial_answers(self) -> dict[str, dict[str, float]]:
+        return {
+            name: mean_scores([label.trivial_answers[name] for label in self.labels])
+            for name in self.labels[0].trivial_answers
+        }
+
+
+def mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return each score's mean over those of `scores` where it is defined (not NaN)."""
+    means: dict[str, float] = {}
+    for name in scores[0]:
+        defined = [each[name] for each in scores if not math.isnan(each[name])]
+        means[name] = sum(defined) / len(defined) if defined else math.nan
+    return means
+
+
+def score_case(
+    samples: Bool[np.ndarray, "sample label *spatial"],
+    raters: Bool[np.ndarray, "rater label *spatial"],
+    *,
+    spacing_mm: Sequence[float],
+    ignored: Bool[np.ndarray, "*spatial"] | None = None,
+    consensus: Bool[np.ndarray, "label *spatial"] | None = None,
+    case: str = "",
+    blob_volumes: Sequence[float] | None = None,
+    options: ScoreOptions = DEFAULT_OPTIONS,
+) -> CaseScores:
+    """Score the samples of a case, and their consensus, against its raters.
+
+    Args:
+        samples: drawn masks; a deterministic method gives one.
+        raters: at least one; a rater who saw nothing gives an empty mask.
+        spacing_mm: voxel size per spatial axis; 1.0 for natural images.
+        ignored: voxels that count nowhere.
+        consensus: None: the voxels that more than half of the samples mark, per label.
+        case: identifier; it seeds the oracle that redraws raters.
+        blob_volumes: volume of the centre blob per label, mm^3 (mm^2 in 2D): the mean of what
+            raters of other, or of all, cases marked where they marked anything. None leaves that
+            trivial answer out.
+
+    Raises:
+        ValueError: shapes differ, or there is no sample, rater or label.
+    """
+    _check_shapes(samples, raters, consensus=consensus, ignored=ignored, spacing_mm=spacing_mm)
+    labels = [
+        score_label(
+            samples[:, label],
+            raters[:, label],
+            spacing_mm=spacing_mm,
+            ignored=ignored,
+            consensus=None if consensus is None else consensus[label],
+            case=case,
+            blob_volume=None if blob_volumes is None else blob_volumes[label],
+            options=options,
+        )
+        for label in range(samples.shape[1])
+    ]
+    return CaseScores(labels=tuple(labels), num_samples=len(samples), num_raters=len(raters))
+
+
+def score_label(
+    samples: Bool[np.ndarray, "sample *spatial"],
+    raters: Bool[np.ndarray, "rater *spatial"],
+    *,
+    spacing_mm: Sequence[float],
+    ignored: Bool[np.ndarray, "*spatial"] | None,
+    consensus: Bool[np.ndarray, "*spatial"] | None,
+    case: str,
+    blob_volume: float | None,
+    options: ScoreOptions,
+) -> LabelScores:
+    """Score one label of a case; arguments as of `score_case`."""
+    if consensus is None:
+        consensus = majority(samples)
+    rater_majority = majority(raters)
+    masks = [*samples, *raters, consensus, rater_majority]
+    if blob_volume is not None:
+        masks.append(centre_blob(samples.shape[1:], spacing_mm=spacing_mm, volume=blob_volume))
+    pool = MaskPool.of(masks, ignored=ignored)
+    num_samples, num_masks = len(samples), len(samples) + len(raters)
+    sample_numbers = np.arange(num_samples)
+    rater_numbers = np.arange(num_samples, num_masks)
+    consensus_scores = _score_overlap(
+        pool,
+        num_masks,
+        [*range(num_samples, num_masks), num_masks + 1],
+        voxel_volume=math.prod(spacing_mm),
+    )
+    if options.has_surface_scores:
+        references = [*raters, rater_majority]
+        consensus_scores |= _score_surfaces(
+            consensus, references, ignored=ignored, spacing_mm=spacing_mm, options=options
+        )
+    answers: dict[str, Int[np.ndarray, " sample"]] = {}
+    if options.has_trivial_answers:
+        redrawn = redraw_raters(len(raters), num_samples=num_samples, seed=options.seed, case=case)
+        answers["always_empty"] = np.full(num_samples, pool.empty)
+        answers["oracle_majority"] = np.full(num_samples, num_masks + 1)
+        if blob_volume is not None:
+            answers["centre_blob"] = np.full(num_samples, num_masks + 2)
+        answers["oracle_raters"] = rater_numbers[redrawn]
+    sizes = options.subset_sizes
+    scored = score_distribution(pool, sample_numbers, rater_numbers, subset_sizes=sizes)
+    return LabelScores(
+        consensus=consensus_scores,
+        distribution=scored.scores,
+        trivial_answers={
+            name: score_distribution(pool, numbers, rater_numbers, subset_sizes=sizes).scores
+            for name, numbers in answers.items()
+        },
+        reliability=scored.reliability,
+    )
+
+
+def score_consensus(
+    mask: Bool[np.ndarray, "label *spatial"],
+    raters: Bool[np.ndarray, "rater label *spatial"],
+    *,
+    spacing_mm: Sequence[float],
+    ignored: Bool[np.ndarray, "*spatial"] | None = None,
+    options: ScoreOptions = DEFAULT_OPTIONS,
+) -> tuple[dict[str, float], ...]:
+    """Score one mask per label against the raters' majority, and on average over raters.
+
+    Returns:
+        per label nnU-Net's `Dice`, `IoU`, `TP`, `FP`, `FN`, `TN`, `n_pred`, `n_ref`, then `HD95`
+        (mm), `surface_dice`, `volume_error` (mm^3, mm^2 in 2D) and `relative_volume_error`, all
+        against the voxels that more than half of the raters marked; and `Dice_over_raters`,
+        `IoU_over_raters`, `HD95_over_raters`, `surface_dice_over_raters`.
+
+    Raises:
+        ValueError: shapes differ, or there is no rater or label.
+    """
+    _check_shapes(mask[None], raters, consensus=mask, ignored=ignored, spacing_mm=spacing_mm)
+    results: list[dict[str, float]] = []
+    for label in range(len(mask)):
+        references = [*raters[:, label], majority(raters[:, label])]
+        pool = MaskPool.of([mask[label], *references], ignored=ignored)
+        numbers = list(range(1, len(references) + 1))
+        scores = _score_overlap(pool, 0, numbers, voxel_volume=math.prod(spacing_mm))
+        if options.has_surface_scores:
+            scores |= _score_surfaces(
+                mask[label], references, ignored=ignored, spacing_mm=spacing_mm, options=options
+            )
+        results.append(scores)
+    return tuple(results)
+
+
+def _score_overlap(
+    pool: MaskPool, mask: int, references: Sequence[int], *, voxel_volume: float
+) -> dict[str, float]:
+    """Score mask number `mask`; the last of `references` is the majority of the others."""
+    *raters, against_majority = [pool.confusion(mask, reference) for reference in references]
+    return {
+        "Dice": against_majority.dice,
+        "IoU": against_majority.iou,
+        **_counts(against_majority),
+        "volume_error": volume_error(against_majority, voxel_volume=voxel_volume),
+        "relative_volume_error": relative_volume_error(against_majority),
+        "Dice_over_raters": float(np.mean([confusion.dice for confusion in raters])),
+        "IoU_over_raters": float(np.mean([confusion.iou for confusion in raters])),
+    }
+
+
+def _counts(confusion: Confusion) -> dict[str, float]:
+    return {
+        "TP": confusion.true_positive,
+        "FP": confusion.false_positive,
+        "FN": confusion.false_negative,
+        "TN": confusion.true_negative,
+        "n_pred": confusion.predicted_voxels,
+        "n_ref": confusion.reference_voxels,
+    }
+
+
+def _score_surfaces(
+    mask: Bool[np.ndarray, "*spatial"],
+    references: Sequence[Bool[np.ndarray, "*spatial"]],
+    *,
+    ignored: Bool[np.ndarray, "*spatial"] | None,
+    spacing_mm: Sequence[float],
+    options: ScoreOptions,
+) -> dict[str, float]:
+    """As `_score_overlap`, for surfaces; ignored voxels are background in both masks."""
+    if ignored is not None:
+        mask, references = mask & ~ignored, [reference & ~ignored for reference in references]
+    if len(references) == 2:  # one rater, who is the majority
+        references = references[:1]
+    distances = [surface_distances(mask, other, spacing_mm=spacing_mm) for other in references]
+    hd95 = [each.hd95 for each in distances]
+    tolerance_mm = options.surface_tolerance_mm
+    surface_dice = [each.surface_dice(tolerance_mm=tolerance_mm) for each in distances]
+    num_raters = max(1, len(references) - 1)
+    return {
+        "HD95": hd95[-1],
+        "surface_dice": surface_dice[-1],
+        "HD95_over_raters": float(np.mean(hd95[:num_raters])),
+        "surface_dice_over_raters": float(np.mean(surface_dice[:num_raters])),
+    }
+
+
+def _check_shapes(
+    samples: Bool[np.ndarray, "sample label *spatial"],
+    raters: Bool[np.ndarray, "rater other_label *other_spatial"],
+    *,
+    consensus: np.ndarray | None,
+    ignored: np.ndarray | None,
+    spacing_mm: Sequence[float],
+) -> None:
+    shape = samples.shape[1:]
+    if 0 in (len(samples), len(raters), shape[0]):
+        raise ValueError(
+            f"expected at least one sample, rater and label, found samples {samples.shape} and "
+            f"raters {raters.shape}"
+        )
+    shapes = {"raters": raters.shape[1:]}
+    if consensus is not None:
+        shapes["consensus"] = consensus.shape
+    if ignored is not None:
+        shapes["ignored"] = shape[:1] + ignored.shape
+    for name, found in shapes.items():
+        if found != shape:
+            raise ValueError(f"{name} have shape {found} (label, *spatial), the samples {shape}")
+    if len(spacing_mm) != len(shape) - 1:
+        raise ValueError(f"spacing_mm {tuple(spacing_mm)} does not fit the shape {shape[1:]}")
