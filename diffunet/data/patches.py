@@ -1,0 +1,280 @@
+"""Which patch a training sample shows: a pure function of (seed, iteration, index in the batch).
+
+Nothing that was drawn before matters, so neither workers nor ranks nor restarts change a sample.
+"""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from diffunet.data.augment import Augmentation
+from diffunet.data.case import CaseProperties
+from diffunet.errors import DatasetError, PlansError
+from diffunet.plans import ConfigurationPlan, CropPlan
+from diffunet.randomness import derive_seed, numpy_generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchChoice:
+    """What one training sample shows, before augmentation.
+
+    Attributes:
+        rater: index into the raters of the case, along the first axis of its label maps.
+        slice_index: along stored axis 0 of a volume, for a 2d configuration; None otherwise.
+        start: first voxel per axis of the patch; negative where the image is smaller than the
+            patch, which then is centred on it.
+    """
+
+    case: str
+    rater: int
+    slice_index: int | None
+    start: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSample:
+    """One augmented patch.
+
+    Attributes:
+        rater: name of the rater whose label map this is.
+        image: float32 (channel, *patch_size), normalised; 0 outside of the case.
+        label_map: integers (*patch_size); background outside of the case.
+    """
+
+    case: str
+    rater: str
+    image: np.ndarray
+    label_map: np.ndarray
+
+
+class Store(Protocol):
+    """What sampling needs of a `CaseStore`."""
+
+    def properties(self, case: str) -> CaseProperties: ...
+
+    def array(self, case: str, name: str) -> Any: ...
+
+
+class PatchSampler:
+    """Draws and reads training samples.
+
+    Args:
+        images: store with "image".
+        labels: store with "labels" and "locations".
+        cases: training cases; each is drawn equally often.
+        configuration: patch size, crop policy and augmentation.
+        batch_size: samples per iteration, over all ranks together.
+        seed: of the whole training.
+
+    Raises:
+        DatasetError: there are no training cases.
+    """
+
+    def __init__(
+        self,
+        images: Store,
+        labels: Store,
+        *,
+        cases: Sequence[str],
+        configuration: ConfigurationPlan,
+        batch_size: int,
+        seed: int,
+    ):
+        if not cases:
+            raise DatasetError("there are no training cases in this fold; check splits_final.json")
+        self._images, self._labels = images, labels
+        self._cases = tuple(cases)
+        self._patch_size = configuration.patch_size
+        self._crop = configuration.crop
+        self._augmentation = Augmentation(
+            plan=configuration.augmentation, patch_size=configuration.patch_size
+        )
+        self._batch_size = batch_size
+        self._seed = seed
+        self._properties: dict[str, CaseProperties] = {}
+        self._order = functools.lru_cache(maxsize=2)(self._new_order)
+
+    def __getstate__(self) -> Mapping[str, Any]:
+        return {**self.__dict__, "_properties": {}, "_order": None}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._order = functools.lru_cache(maxsize=2)(self._new_order)
+
+    def choose(self, iteration: int, index: int) -> PatchChoice:
+        """Return what sample `index` of the global batch of `iteration` shows.
+
+        Cases go round in a new random order each time. The rater has a draw of its own, and depends
+        on nothing that depends on a mask.
+
+        Raises:
+            PlansError: the policy is "whole" and the case is larger than the patch.
+        """
+        case = self.case_of(iteration, index)
+        properties = self._properties_of(case)
+        rater = int(self._generator("rater", iteration, index).integers(len(properties.raters)))
+        generator = self._generator("crop", iteration, index)
+        shape = properties.shape
+        marked = None
+        if is_foreground_turn(
+            self._crop, index=index, offset=float(self._generator("turn", iteration).random())
+        ):
+            marked = marked_voxel(np.asarray(self._labels.array(case, "locations")[:]), generator)
+        slice_index = None
+        if len(shape) > len(self._patch_size):
+            slice_index = marked[0] if marked else int(generator.integers(shape[0]))
+            shape, marked = shape[1:], marked[1:] if marked else None
+        self._check_policy(case, shape)
+        start = tuple(
+            patch_start(size, edge, marked=marked[axis] if marked else None, generator=generator)
+            for axis, (size, edge) in enumerate(zip(shape, self._patch_size, strict=True))
+        )
+        return PatchChoice(case=case, rater=rater, slice_index=slice_index, start=start)
+
+    def case_of(self, iteration: int, index: int) -> str:
+        """Return the case that sample `index` of `iteration` shows."""
+        drawn_before = iteration * self._batch_size + index
+        epoch, position = divmod(drawn_before, len(self._cases))
+        return self._cases[self._order(epoch)[position]]
+
+    def sample(self, iteration: int, index: int) -> TrainingSample:
+        """Return sample `index` of the global batch of `iteration`, augmented."""
+        choice = self.choose(iteration, index)
+        change = self._augmentation.draw_spatial(self._generator("spatial", iteration, index))
+        source_shape = change.source_shape(self._patch_size)
+        start = tuple(
+            first - (source - edge) // 2
+            for first, source, edge in zip(
+                choice.start, source_shape, self._patch_size, strict=True
+            )
+        )
+        properties = self._properties_of(choice.case)
+        prefix = () if choice.slice_index is None else (choice.slice_index,)
+        image = read_box(
+            self._images.array(choice.case, "image"),
+            (slice(None), *prefix),
+            start=start,
+            shape=source_shape,
+        )
+        label_map = read_box(
+            self._labels.array(choice.case, "labels"),
+            (slice(choice.rater, choice.rater + 1), *prefix),
+            start=start,
+            shape=source_shape,
+        )
+        changed_image, changed_label_map = self._augmentation(
+            pad(properties.normalized(image.content), image.padding),
+            pad(label_map.content, label_map.padding),
+            change=change,
+            seed=derive_seed(self._seed, "intensity", iteration, index),
+        )
+        return TrainingSample(
+            case=choice.case,
+            rater=properties.raters[choice.rater],
+            image=changed_image,
+            label_map=changed_label_map[0],
+        )
+
+    def _new_order(self, epoch: int) -> np.ndarray:
+        return numpy_generator(self._seed, "cases", epoch).permutation(len(self._cases))
+
+    def _generator(self, *parts: int | str) -> np.random.Generator:
+        return numpy_generator(self._seed, *parts)
+
+    def _properties_of(self, case: str) -> CaseProperties:
+        if case not in self._properties:
+            self._properties[case] = self._images.properties(case)
+            if not self._properties[case].raters:
+                raise DatasetError(f"case '{case}' has no label map; remove it from the split")
+        return self._properties[case]
+
+    def _check_policy(self, case: str, shape: Sequence[int]) -> None:
+        is_too_large = any(size > edge for size, edge in zip(shape, self._patch_size, strict=True))
+        if self._crop.policy == "whole" and is_too_large:
+            raise PlansError(
+                f"case '{case}': the crop policy is 'whole', but its shape {tuple(shape)} exceeds "
+                f"the patch size {self._patch_size}; set crop.policy to 'random' or 'foreground'"
+            )
+
+
+def is_foreground_turn(crop: CropPlan, *, index: int, offset: float) -> bool:
+    """Return whether sample `index` of a batch shows a marked voxel.
+
+    Every batch holds the planned share, rounded up or down at random so that it is met on average.
+
+    Args:
+        offset: in [0, 1), drawn once for the batch.
+    """
+    share = crop.foreground_share
+    return math.floor((index + 1) * share + offset) > math.floor(index * share + offset)
+
+
+def marked_voxel(locations: np.ndarray, generator: np.random.Generator) -> tuple[int, ...] | None:
+    """Draw a voxel that some rater marked: first a label, then a voxel of it.
+
+    Args:
+        locations: (n, 1 + axes) rows of label index and voxel, sorted by label.
+
+    Returns:
+        The voxel; None where nobody marked anything.
+    """
+    if not len(locations):
+        return None
+    present, first = np.unique(locations[:, 0], return_index=True)
+    bounds = [*first, len(locations)]
+    label = int(generator.integers(len(present)))
+    row = int(generator.integers(bounds[label], bounds[label + 1]))
+    return tuple(int(value) for value in locations[row, 1:])
+
+
+def patch_start(size: int, edge: int, *, marked: int | None, generator: np.random.Generator) -> int:
+    """Draw where a patch of `edge` voxels starts in an image of `size`, along one axis.
+
+    A marked voxel comes to lie anywhere in the patch with equal chance, as far as the image
+    reaches: always centred, it would tell the network where to look.
+    """
+    if size <= edge:
+        return -((edge - size) // 2)
+    low, high = 0, size - edge
+    if marked is not None:
+        low, high = max(low, marked - edge + 1), min(high, marked)
+    return int(generator.integers(low, high + 1))
+
+
+@dataclass(frozen=True)
+class ReadBox:
+    """The part of a box that lies inside of an array, and how much is missing around it."""
+
+    content: np.ndarray
+    padding: tuple[tuple[int, int], ...]
+
+
+def read_box(
+    array: Any, prefix: tuple[slice | int, ...], *, start: Sequence[int], shape: Sequence[int]
+) -> ReadBox:
+    """Read a box from the last axes of `array`, which may begin or end outside of it.
+
+    Args:
+        prefix: index of the axes before.
+    """
+    sizes = array.shape[-len(shape) :]
+    inside, padding = [], []
+    for first, edge, size in zip(start, shape, sizes, strict=True):
+        low, high = min(max(first, 0), size), max(min(first + edge, size), 0)
+        high = max(low, high)
+        before = min(edge, max(0, -first))
+        inside.append(slice(low, high))
+        padding.append((before, edge - (high - low) - before))
+    return ReadBox(np.asarray(array[(*prefix, *inside)]), tuple(padding))
+
+
+def pad(array: np.ndarray, padding: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Return `array` with zeros around its last axes; itself where nothing is missing."""
+    if not any(before or after for before, after in padding):
+        return array
+    leading = [(0, 0)] * (array.ndim - len(padding))
+    return np.pad(array, [*leading, *padding])
