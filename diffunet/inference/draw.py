@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from diffunet.build import PlannedSampler, build_sampler
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.encoding import Encoding
-from diffunet.diffusion.samplers import SAMPLERS, sampling_times
 from diffunet.inference.compute import Compute
 from diffunet.inference.noise import draw_noise
 from diffunet.inference.sliding_window import Tiling, crop_to, mirrorings, pad_to
@@ -95,11 +95,12 @@ def draw_x_0(
             num_samples=group_size,
             compute=compute,
         )
+        sampler = build_sampler(sampling, schedule=denoiser.schedule)
         state_device = compute.state_device((group_size, *shape))
         for first in range(0, len(samples), group_size):
             group = samples[first : first + group_size]
             noise = partial(_noise, shape, seed=seed, case=case, samples=group, device=state_device)
-            x_0 = _sample(predict_x_0, noise, denoiser, sampling=sampling, on_step=on_step).cpu()
+            x_0 = _sample(predict_x_0, noise, sampler, on_step=on_step).cpu()
             yield from (
                 (sample, crop_to(field, tiling.image_shape))
                 for sample, field in zip(group, x_0, strict=True)
@@ -110,9 +111,8 @@ def draw_x_0(
 def _sample(
     predict_x_0: TiledDenoiser,
     noise: Callable[..., Tensor],
-    denoiser: Denoiser,
+    sampler: PlannedSampler,
     *,
-    sampling: SamplingPlan,
     on_step: Callable[[int], None] | None,
 ) -> Float[Tensor, "sample channel *spatial"]:
     """Run the sampler once, for one group of samples."""
@@ -123,15 +123,7 @@ def _sample(
             on_step(len(x_t))
         return x_0
 
-    schedule = denoiser.schedule
-    return SAMPLERS[sampling.sampler](
-        predict,
-        noise(step=0),
-        times=sampling_times(sampling.num_steps, sampling.step_spacing, schedule),
-        schedule=schedule,
-        noise_source=lambda step: noise(step=step + 1),
-        variance=sampling.variance,
-    )
+    return sampler(predict, noise(step=0), noise_source=lambda step: noise(step=step + 1))
 
 
 def _noise(

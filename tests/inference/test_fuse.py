@@ -1,0 +1,115 @@
+import math
+
+import numpy as np
+import pytest
+
+from diffunet.inference.fuse import VolumeSummary, Votes
+
+
+def votes_of(counts, *, total, is_exclusive=True):
+    """Return votes for one voxel: `counts` per label."""
+    shape = (len(counts), 1, 1)
+    return Votes(np.reshape(np.array(counts), shape), total=total, is_exclusive=is_exclusive)
+
+
+@pytest.mark.parametrize(
+    "counts, total, winner",
+    [
+        ([3], 5, [True]),
+        ([2], 4, [False]),  # a tie goes to background
+        ([2], 5, [False]),
+        ([2, 1], 4, [True, False]),
+        ([1, 2], 4, [False, True]),
+        ([2, 2], 6, [False, False]),  # a tie of three, background among them
+        ([3, 3], 8, [True, False]),  # a tie among labels: the first of them
+        ([1, 3, 3], 8, [False, True, False]),
+        ([2, 2, 3], 8, [False, False, True]),
+    ],
+)
+def test_the_label_with_most_votes_wins(counts, total, winner):
+    consensus = votes_of(counts, total=total).consensus()
+    assert consensus.ravel().tolist() == winner
+
+
+def test_overlapping_labels_win_apart_from_each_other_with_more_than_half():
+    votes = votes_of([5, 4, 8], total=8, is_exclusive=False)
+    assert votes.consensus().ravel().tolist() == [True, False, True]
+
+
+def test_probability_is_the_share_of_samples():
+    votes = Votes.none_of((2, 3, 4), num_samples=4, is_exclusive=True)
+    masks = np.zeros((2, 3, 4), bool)
+    masks[1, 2, 3] = True
+    for _ in range(3):
+        votes.add(masks)
+    votes.add(~masks)
+    assert votes.probability(1)[2, 3] == 0.75
+    assert votes.probability(1)[0, 0] == 0.25
+    assert votes.probability(0).dtype == np.float32
+
+
+@pytest.mark.parametrize("num_samples, dtype", [(255, np.uint8), (256, np.uint16)])
+def test_counts_take_one_byte_as_long_as_they_can(num_samples, dtype):
+    votes = Votes.none_of((1, 2, 2), num_samples=num_samples, is_exclusive=True)
+    for _ in range(num_samples):
+        votes.add(np.ones((1, 2, 2), bool))
+    assert votes.votes.dtype == dtype
+    assert (votes.probability(0) == 1).all()
+    assert (votes.uncertainty() == 0).all()
+
+
+@pytest.mark.parametrize(
+    "counts, total, expected",
+    [
+        ([0], 8, 0.0),
+        ([8], 8, 0.0),
+        ([4], 8, 1.0),
+        ([2], 8, -(0.25 * math.log2(0.25) + 0.75 * math.log2(0.75))),
+        ([4, 4], 8, 1 / math.log2(3)),
+        ([3, 3], 9, 1.0),
+    ],
+)
+def test_uncertainty_is_the_entropy_over_its_maximum(counts, total, expected):
+    uncertainty = votes_of(counts, total=total).uncertainty()
+    assert uncertainty.dtype == np.float32
+    assert uncertainty.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_uncertainty_of_overlapping_labels_is_the_mean_over_labels():
+    uncertainty = votes_of([4, 8], total=8, is_exclusive=False).uncertainty()
+    assert uncertainty.item() == pytest.approx(0.5, abs=1e-6)
+
+
+def test_a_supervised_model_votes_with_probabilities():
+    probabilities = np.array([[0.3, 0.2], [0.3, 0.45]], np.float32).reshape(2, 1, 2)
+    votes = Votes(probabilities, total=1, is_exclusive=True)
+    assert votes.consensus()[:, 0].tolist() == [[False, False], [False, True]]
+    assert np.array_equal(votes.probability(1), probabilities[1])
+
+
+def test_slabs_do_not_show(monkeypatch):
+    counts = np.random.default_rng(0).integers(0, 4, (2, 7, 3, 5))
+    whole = Votes(counts, total=8, is_exclusive=True)
+    expected = whole.consensus(), whole.uncertainty()
+    monkeypatch.setattr("diffunet.inference.fuse._SLAB_VOXELS", 20)
+    assert np.array_equal(whole.consensus(), expected[0])
+    assert np.array_equal(whole.uncertainty(), expected[1])
+
+
+def test_volumes_are_in_cubic_millimetres():
+    summary = VolumeSummary.of([10, 20, 60], spacing_mm=(2.0, 0.5, 0.5))
+    assert summary.unit == "mm^3"
+    assert summary.samples == (5.0, 10.0, 30.0)
+    assert (summary.mean, summary.median) == (15.0, 10.0)
+
+
+def test_areas_are_in_square_millimetres():
+    assert VolumeSummary.of([4], spacing_mm=(0.5, 0.5)).unit == "mm^2"
+    assert VolumeSummary.of([4], spacing_mm=(0.5, 0.5)).mean == 1.0
+
+
+def test_percentiles_are_weibull_quantiles():
+    summary = VolumeSummary.of(range(1, 40), spacing_mm=(1.0, 1.0, 1.0))
+    # ranks p (n + 1) = 2 and 38
+    assert summary.percentile_5 == pytest.approx(2)
+    assert summary.percentile_95 == pytest.approx(38)
