@@ -143,7 +143,7 @@ def labels_by_case(
         findings.problems.append(
             f"{folder.name}: expected names CASE_r00{file_ending}, since dataset.json has "
             f'"raters": true, found {len(unnamed)} without a rater: {listing(unnamed)}; rename '
-            f"'{example}' to '{example[: -len(file_ending)]}_r00{file_ending}', and the others likewise"
+            f"'{example}' to '{example[: -len(file_ending)]}_r00{file_ending}', and so on"
         )
     return dict(labels)
 

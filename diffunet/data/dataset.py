@@ -1,23 +1,21 @@
 """A raw dataset folder: what it holds, and everything that is wrong with its form."""
 
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from diffunet.data.case_files import (
-    ONLY_RATER,
     CaseFiles,
     Findings,
     find_input_cases,
     images_by_case,
-    is_rater,
     labels_by_case,
     listing,
     without_rater,
 )
 from diffunet.data.dataset_json import DatasetJson, read_dataset_json
+from diffunet.data.file_table import cases_of_table
 from diffunet.data.image_labels import ImageLabels, read_image_labels
 from diffunet.data.splits import Split, load_splits, make_splits
 from diffunet.data.tables import read_patients
@@ -103,7 +101,7 @@ def scan_dataset(folder: Path, *, findings: Findings) -> RawDataset | None:
     if described is None:
         return None
     if described.file_table is not None:
-        training = _cases_of_table(folder, described, findings=findings)
+        training = cases_of_table(folder, described, findings=findings)
     else:
         training = _cases_of_folders(folder, "Tr", described, findings=findings)
     test = _cases_of_folders(folder, "Ts", described, findings=findings)
@@ -175,7 +173,7 @@ def _check_matching(
 ) -> None:
     """Report label maps without an image, and training images without a label map."""
     alone = set(labels) - set(images) - findings.left_out
-    of_raters = {case for name in alone if (case := without_rater(name)) in images}
+    of_raters = {case for name in alone if (case := without_rater(name)) and case in images}
     if of_raters and not described.has_raters:
         findings.problems.append(
             f"labels{part}: expected one label map CASE{described.file_ending} per case, found "
@@ -195,71 +193,6 @@ def _check_matching(
             "case"
             for case in sorted(set(images) - set(labels) - findings.left_out)
         )
-
-
-def _cases_of_table(
-    folder: Path, described: DatasetJson, *, findings: Findings
-) -> tuple[CaseFiles, ...]:
-    """Return the cases of the explicit table: {CASE: {"images": [..], "label": ..}}.
-
-    Several raters are `"labels": {"r00": .., "r01": ..}`. Paths are relative to the dataset folder
-    or absolute, and may hold environment variables, as in nnU-Net.
-    """
-    cases = []
-    for case, entry in sorted((described.file_table or {}).items()):
-        images, label = entry.get("images"), entry.get("label")
-        labels = entry.get("labels", {}) if label is None else {ONLY_RATER: label}
-        if not _is_list_of_paths(images) or not _is_table_of_raters(labels):
-            findings.left_out.add(case)
-            findings.problems.append(
-                f"case '{case}': expected {{\"images\": [PATH, ..], \"label\": PATH}} in 'dataset' "
-                f"of dataset.json, found {entry!r}; correct it"
-            )
-            continue
-        files = CaseFiles(
-            case=case,
-            images=tuple(_resolve(folder, path) for path in images),
-            labels={name: _resolve(folder, path) for name, path in sorted(labels.items())},
-        )
-        findings.problems.extend(_table_problems(files, described))
-        cases.append(files)
-    return tuple(cases)
-
-
-def _table_problems(files: CaseFiles, described: DatasetJson) -> list[str]:
-    problems = []
-    num_channels = len(described.channel_names)
-    if len(files.images) not in (1, num_channels):
-        problems.append(
-            f"case '{files.case}': expected {num_channels} images in 'dataset' of dataset.json, "
-            f"one per channel, found {len(files.images)}; add or remove files"
-        )
-    if not files.labels and described.image_labels is None:
-        problems.append(
-            f"case '{files.case}': expected a 'label' in 'dataset' of dataset.json, found none; "
-            "add it or remove the case"
-        )
-    problems += [
-        f"case '{files.case}': expected the file '{path}', as 'dataset' of dataset.json says, "
-        "found none; correct the path"
-        for path in (*files.images, *files.labels.values())
-        if not path.is_file()
-    ]
-    return problems
-
-
-def _is_list_of_paths(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(path, str) for path in value)
-
-
-def _is_table_of_raters(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        is_rater(name) and isinstance(path, str) for name, path in value.items()
-    )
-
-
-def _resolve(folder: Path, path: str) -> Path:
-    return folder / os.path.expandvars(path)
 
 
 def _check_cases(

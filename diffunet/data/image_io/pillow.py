@@ -1,5 +1,6 @@
 """PNG and BMP: two-dimensional, grey or RGB, no spacing."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     """Return (channel, y, x), 1 or 3 channels; of a palette image the indices where `is_label`."""
     from PIL import Image
 
-    with Image.open(path) as file:
+    content = path.read_bytes()  # at once: many small reads of many small files are slow
+    with Image.open(io.BytesIO(content)) as file:
         image = file.convert("RGB") if file.mode == "P" and not is_label else file
         if image.mode not in ("1", "L", "P", "I", "I;16", "RGB"):
             raise DatasetError(
@@ -24,7 +26,7 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
                 "save it without transparency, as 8 or 16 bit grey or 8 bit RGB"
             )
         array = np.array(image)
-    array = _stored_values(path, array)
+    array = _stored_values(path, array, header=content[:26])
     channels = np.moveaxis(array, -1, 0) if array.ndim == 3 else array[None]
     shape = (int(channels.shape[1]), int(channels.shape[2]))
     return np.ascontiguousarray(channels), ImageGeometry(
@@ -46,12 +48,10 @@ def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
     Image.fromarray(array).save(path, format=file_format)
 
 
-def _stored_values(path: Path, array: np.ndarray) -> np.ndarray:
+def _stored_values(path: Path, array: np.ndarray, *, header: bytes) -> np.ndarray:
     """Undo what Pillow does to a PNG's values, or refuse where it lost some."""
     if array.dtype == bool:
         return array.astype(np.uint8)
-    with path.open("rb") as file:
-        header = file.read(26)
     if not header.startswith(_PNG_SIGNATURE):
         return array
     bits, colour_type = header[24], header[25]

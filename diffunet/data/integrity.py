@@ -1,0 +1,357 @@
+"""Look through every file of a raw dataset and report all that is wrong, at once."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from diffunet.data.case_files import CaseFiles, Findings, listing
+from diffunet.data.dataset import RawDataset, scan_dataset
+from diffunet.data.image_io import ImageGeometry, read_image, read_label_map
+from diffunet.errors import DatasetError
+from diffunet.labels import LabelScheme
+from diffunet.parallel import map_ordered
+
+_SPACING_TOLERANCE = 1e-3  # relative; headers hold 32 bit numbers, tools round to few digits
+_ORIGIN_TOLERANCE = 0.1  # in voxels: less moves no voxel to its neighbour
+_DIRECTION_TOLERANCE = 1e-3  # cosine; 1 voxel over 1000
+_VOXELS_AT_ONCE = 2**22
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntegrityReport:
+    """What `verify_dataset` found.
+
+    Attributes:
+        problems: faults that must be mended before anything else can be done.
+        warnings: what is allowed, but may not be what was meant.
+        num_cases: how many cases were read.
+        checked_labels: whether label files were opened.
+    """
+
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    num_cases: int
+    checked_labels: bool
+
+    def raise_problems(self) -> None:
+        """Raise a DatasetError of all problems, if there are any."""
+        if self.problems:
+            raise DatasetError(self.problems)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Expected:
+    """What holds for every case of a dataset."""
+
+    num_channels: int
+    labels: LabelScheme
+    checks_labels: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CaseReport:
+    """What one case holds; all of a bounded size.
+
+    Attributes:
+        num_dimensions: None where the images cannot be read.
+        digest: of the image's voxels; None where they all have one value, `is_constant`.
+    """
+
+    case: str
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    num_dimensions: int | None = None
+    num_slices: int = 0
+    digest: bytes | None = None
+    is_constant: bool = False
+    has_spacing: bool = True
+    label_values: frozenset[int] = frozenset()
+
+
+def verify_dataset(
+    dataset: RawDataset | Path,
+    *,
+    num_processes: int,
+    checks_labels: bool | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> IntegrityReport:
+    """Read every file of a dataset and return all faults and doubts. Nothing is changed.
+
+    Args:
+        dataset: an opened dataset, or a folder, whose faults of form are then reported too.
+        num_processes: 0 means "in this process".
+        checks_labels: whether label files are opened; None means: unless image-level labels are
+            declared, since weakly supervised training never opens them.
+        progress: called with the number of cases that are done, and of all cases.
+    """
+    findings = Findings()
+    opened = scan_dataset(dataset, findings=findings) if isinstance(dataset, Path) else dataset
+    if opened is None:
+        return IntegrityReport(
+            problems=tuple(findings.problems),
+            warnings=tuple(findings.warnings),
+            num_cases=0,
+            checked_labels=False,
+        )
+    if checks_labels is None:
+        checks_labels = "image_labels" not in opened.content
+    expected = _Expected(
+        num_channels=opened.num_channels, labels=opened.labels, checks_labels=checks_labels
+    )
+    cases = (*opened.training_cases, *opened.test_cases)
+    summary = _Summary(opened, checks_labels=checks_labels)
+    reports = map_ordered(
+        partial(_check_case, expected=expected),
+        cases,
+        num_processes=num_processes,
+        describe=lambda files: f"case '{files.case}'",
+    )
+    for done, report in enumerate(reports, start=1):
+        findings.problems.extend(report.problems)
+        findings.warnings.extend(report.warnings)
+        findings.problems.extend(_slice_problems(opened, report))
+        summary.add(report)
+        if progress is not None:
+            progress(done, len(cases))
+    findings.problems.extend(summary.problems())
+    findings.warnings.extend(summary.warnings())
+    return IntegrityReport(
+        problems=tuple(findings.problems),
+        warnings=tuple(findings.warnings),
+        num_cases=len(cases),
+        checked_labels=checks_labels,
+    )
+
+
+class _Summary:
+    """What only all cases together tell; a few bytes per case."""
+
+    def __init__(self, dataset: RawDataset, *, checks_labels: bool):
+        self._dataset = dataset
+        self._checks_labels = checks_labels
+        self._by_dimensions: dict[int, list[str]] = defaultdict(list)
+        self._by_digest: dict[bytes, list[str]] = defaultdict(list)
+        self._constant: list[str] = []
+        self._without_spacing: list[str] = []
+        self._training_cases = {files.case for files in dataset.training_cases}
+        self._label_values: set[int] = set()
+
+    def add(self, report: _CaseReport) -> None:
+        """Take in the report of one case."""
+        if report.num_dimensions is None:
+            return
+        self._by_dimensions[report.num_dimensions].append(report.case)
+        if report.digest is not None:
+            self._by_digest[report.digest].append(report.case)
+        if report.is_constant:
+            self._constant.append(report.case)
+        if report.num_dimensions == 3 and not report.has_spacing:
+            self._without_spacing.append(report.case)
+        if report.case in self._training_cases:
+            self._label_values |= report.label_values
+
+    def problems(self) -> Iterator[str]:
+        """Yield the faults."""
+        if len(self._by_dimensions) > 1:
+            fewer, more = sorted(self._by_dimensions.items(), key=lambda item: len(item[1]))
+            yield (
+                f"dataset: expected images of one kind, found {len(more[1])} with {more[0]} and "
+                f"{len(fewer[1])} with {fewer[0]} spatial axes: {listing(fewer[1])}; remove or "
+                "convert these"
+            )
+
+    def warnings(self) -> Iterator[str]:
+        """Yield the doubts."""
+        if self._constant:
+            yield (
+                f"{len(self._constant)} images have one value everywhere: {listing(self._constant)}"
+            )
+        twins = [cases for cases in self._by_digest.values() if len(cases) > 1]
+        if twins:
+            pairs = "; ".join(" = ".join(f"'{case}'" for case in cases) for cases in twins[:10])
+            more = f"; and {len(twins) - 10} more" if len(twins) > 10 else ""
+            yield f"{len(twins)} images are there more than once, voxel by voxel: {pairs}{more}"
+        divided = [c for c in twins if len({each in self._training_cases for each in c}) > 1]
+        if divided:
+            names = {case for cases in divided for case in cases if case in self._training_cases}
+            yield (
+                f"{len(divided)} images of imagesTr are in imagesTs too: {listing(names)}; scores "
+                "on imagesTs will be too good"
+            )
+        if self._without_spacing:
+            yield (
+                f"{len(self._without_spacing)} volumes tell no spacing, 1 mm is taken: "
+                f"{listing(self._without_spacing)}; write CASE.json with "
+                '{"spacing": [z, y, x]} in mm beside them'
+            )
+        if self._checks_labels and self._training_cases:
+            scheme = self._dataset.labels
+            for name, values in zip(scheme.names, scheme.values, strict=True):
+                if not self._label_values.intersection(values):
+                    yield f"the label '{name}' ({_joined(values)}) is in no training label map"
+
+
+def _check_case(files: CaseFiles, *, expected: _Expected) -> _CaseReport:
+    """Read the files of one case."""
+    where = f"case '{files.case}': "
+    problems: list[str] = []
+    warnings: list[str] = []
+    values: set[int] = set()
+    image, geometry = None, None
+    try:
+        image, geometry = read_image(files.images, num_channels=expected.num_channels)
+        problems += [where + text for text in _voxel_problems(image, files)]
+    except DatasetError as error:
+        problems += [where + text for text in error.problems]
+    for rater, path in files.labels.items() if expected.checks_labels else ():
+        try:
+            label_map, of_label = read_label_map(path)
+        except DatasetError as error:
+            problems += [where + text for text in error.problems]
+            continue
+        name = f"label of rater {rater}" if len(files.labels) > 1 else "label"
+        found = _values_of(label_map)
+        values |= found
+        problems += [where + text for text in _value_problems(found, path, expected.labels)]
+        if geometry is not None:
+            faults, doubts = _grid_differences(name, of_label, geometry)
+            problems += [where + text for text in faults]
+            warnings += [where + text for text in doubts]
+    if image is None or geometry is None:
+        return _CaseReport(case=files.case, problems=tuple(problems))
+    is_constant = bool((image == image.flat[0]).all())
+    return _CaseReport(
+        case=files.case,
+        problems=tuple(problems),
+        warnings=tuple(warnings),
+        num_dimensions=geometry.num_dimensions,
+        num_slices=geometry.shape[0],
+        digest=None if is_constant else _digest(image),
+        is_constant=is_constant,
+        has_spacing=geometry.has_spacing,
+        label_values=frozenset(values),
+    )
+
+
+def _voxel_problems(image: np.ndarray, files: CaseFiles) -> Iterator[str]:
+    if image.size == 0:
+        yield f"expected voxels in '{files.images[0].name}', found the shape {image.shape[1:]}"
+    elif not (np.issubdtype(image.dtype, np.integer) or np.issubdtype(image.dtype, np.floating)):
+        yield (
+            f"expected integers or real numbers in '{files.images[0].name}', found {image.dtype}; "
+            "save the magnitude"
+        )
+    elif np.issubdtype(image.dtype, np.floating):
+        for channel, voxels in enumerate(image):
+            count = voxels.size - np.count_nonzero(np.isfinite(voxels))
+            if count:
+                path = files.images[min(channel, len(files.images) - 1)]
+                yield (
+                    f"expected finite numbers in '{path.name}', channel {channel}, found {count} "
+                    "NaN or infinite voxels; replace them, for example by the value of air"
+                )
+
+
+def _value_problems(found: set[int], path: Path, labels: LabelScheme) -> Iterator[str]:
+    unknown = sorted(found.difference(labels.all_values))
+    if not unknown:
+        return
+    remedy = "correct the label map, or add the label to 'labels' of dataset.json"
+    if found <= {0, 255} and 1 in labels.all_values:
+        remedy = "a mask for viewing; write 1 in place of 255"
+    yield (
+        f"expected the values {_joined(labels.all_values)} in '{path.name}', as 'labels' of "
+        f"dataset.json says, found also {_joined(unknown)}; {remedy}"
+    )
+
+
+def _grid_differences(
+    name: str, label: ImageGeometry, image: ImageGeometry
+) -> tuple[list[str], list[str]]:
+    """Return the faults and doubts about a label map's grid against its image's."""
+    if label.shape != image.shape:
+        return [
+            f"{name} has the shape {label.shape}, expected the image's, {image.shape}; resample "
+            "the label map to the image's grid or remove it"
+        ], []
+    knows_both = label.has_spacing and image.has_spacing
+    if knows_both and not np.allclose(
+        label.spacing_mm, image.spacing_mm, rtol=_SPACING_TOLERANCE, atol=0
+    ):
+        return [
+            f"{name} has the spacing {_numbers(label.spacing_mm)} mm, expected the image's, "
+            f"{_numbers(image.spacing_mm)} mm; resample the label map or correct its header"
+        ], []
+    doubts = []
+    tolerance_mm = _ORIGIN_TOLERANCE * min(image.spacing_mm)
+    if label.origin and image.origin and _differ(label.origin, image.origin, tolerance_mm):
+        doubts.append(
+            f"{name} has the origin {_numbers(label.origin)} mm, the image "
+            f"{_numbers(image.origin)} mm; voxels are taken to match by index: overlay both"
+        )
+    if (
+        label.direction
+        and image.direction
+        and _differ(label.direction, image.direction, _DIRECTION_TOLERANCE)
+    ):
+        doubts.append(
+            f"{name} has the direction {_numbers(label.direction)}, the image "
+            f"{_numbers(image.direction)}; voxels are taken to match by index: overlay both"
+        )
+    return [], doubts
+
+
+def _slice_problems(dataset: RawDataset, report: _CaseReport) -> Iterator[str]:
+    """Yield the image-level labels of slices that the case does not have."""
+    if dataset.image_labels is None or report.num_dimensions is None:
+        return
+    slices = dataset.image_labels.slices.get(report.case, ())
+    if slices and report.num_dimensions == 2:
+        yield (
+            f"case '{report.case}': expected labels of the whole image, since it is "
+            f"two-dimensional, found labels of slices in '{dataset.content['image_labels']}'; "
+            "empty the column slice"
+        )
+    elif slices and slices[-1] >= report.num_slices:
+        yield (
+            f"case '{report.case}': expected slices 0 to {report.num_slices - 1} (the first array "
+            f"axis) in '{dataset.content['image_labels']}', found {slices[-1]}; count from 0 along "
+            "that axis"
+        )
+
+
+def _values_of(label_map: np.ndarray) -> set[int]:
+    """Return the values in a label map, a bounded number of voxels at a time."""
+    flat = label_map.reshape(-1)
+    values: set[int] = set()
+    for start in range(0, flat.size, _VOXELS_AT_ONCE):
+        part = flat[start : start + _VOXELS_AT_ONCE]
+        if part.dtype == np.uint8:
+            values.update(np.flatnonzero(np.bincount(part, minlength=256)).tolist())
+        else:
+            values.update(np.unique(part).tolist())
+    return values
+
+
+def _digest(image: np.ndarray) -> bytes:
+    content = hashlib.blake2b(repr((image.shape, image.dtype.str)).encode(), digest_size=16)
+    content.update(image.data)
+    return content.digest()
+
+
+def _differ(first: tuple[float, ...], second: tuple[float, ...], tolerance: float) -> bool:
+    return not np.allclose(first, second, rtol=0, atol=tolerance)
+
+
+def _joined(values: tuple[int, ...] | list[int]) -> str:
+    shown = ", ".join(str(value) for value in values[:20])
+    return shown if len(values) <= 20 else f"{shown} and {len(values) - 20} more"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return f"({', '.join(f'{value:g}' for value in values)})"
