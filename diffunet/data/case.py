@@ -51,6 +51,8 @@ class CaseProperties:
         transpose_forward: stored axis i is file axis transpose_forward[i].
         crop_box: in the transposed original grid.
         shape, spacing_mm: of the stored grid.
+        nearest_axis: stored axis that was resampled by nearest neighbour, apart from the others;
+            None where there was none.
         normalization: one per channel; already applied where `is_normalized`.
         is_normalized: the stored image is normalised float32; otherwise it has the source's values.
         image_labels: 0 or 1 per declared image-level label; None where the case has none.
@@ -67,6 +69,7 @@ class CaseProperties:
     crop_box: Box
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
+    nearest_axis: int | None = None
     normalization: tuple[IntensityNormalization, ...]
     is_normalized: bool
     image_labels: tuple[int, ...] | None = None

@@ -1,7 +1,7 @@
 """A folder of preprocessed cases: named arrays and properties, read slice by slice.
 
 Large cases lie in files of their own (`volumes.py`), small 2D cases in shards (`shards.py`). The
-manifest `store.json` says where each case is; without it the store is unfinished.
+manifest `store.manifest` says where each case is; without it the store is unfinished.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from diffunet.errors import WorkspaceError
 from diffunet.jsonio import read_json, write_json
 from diffunet.records import record_from_json
 
-MANIFEST = "store.json"
+MANIFEST = "store.manifest"  # no case can have this name: theirs end in .json
 SHARD_SUFFIX = ".shard"
 _FORMAT_VERSION = 1
 
 
 class StoredArray(Protocol):
-    """What `CaseStore.array` returns: sliced like a numpy array, decompresses only what is asked."""
+    """What `CaseStore.array` returns: sliced like a numpy array, decompresses what is asked."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -34,7 +34,7 @@ class StoredArray(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The content of `store.json`, written when every case is there.
+    """The content of `store.manifest` (JSON), written when every case is there.
 
     Attributes:
         source: a hash of all that the store was made from.

@@ -1,0 +1,226 @@
+"""Writing a store group by group, so that it can stop anywhere and go on.
+
+A group is the unit of work and, for small 2D cases, of a shard. A shard is named after the hashes
+of what it holds: nothing is overwritten by something else, finished work is recognised by its name,
+and what is not stale moves from shard to shard without being made again.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffunet.data import shards, volumes
+from diffunet.data.case import CaseProperties
+from diffunet.data.case_store import MANIFEST, SHARD_SUFFIX, Manifest, properties_from_json
+from diffunet.errors import DiffunetError, WorkspaceError
+from diffunet.jsonio import remove_unfinished
+
+IMAGE = "image"
+_LARGEST_PACKED_CASE = 2**20  # bytes; more is read by the patch, from a file of its own
+_OWN_FILES = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeCase:
+    """A case to be stored.
+
+    Attributes:
+        patch_sizes: for an array what is read at once along its last axes.
+    """
+
+    properties: CaseProperties
+    arrays: dict[str, np.ndarray]
+    patch_sizes: dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class StoredCases:
+    """What a folder holds already: for each case and source hash the shards ("" for own files)."""
+
+    locations: dict[tuple[str, str], tuple[str, ...]]
+
+    @classmethod
+    def find(cls, folder: Path) -> "StoredCases":
+        """Look through `folder`, which may be missing, unfinished, or of another plan.
+
+        Shards that cannot be read count as absent.
+        """
+        locations: dict[tuple[str, str], tuple[str, ...]] = {}
+
+        def add(case: str, source: str, location: str) -> None:
+            locations[case, source] = (*locations.get((case, source), ()), location)
+
+        for path in sorted(folder.glob(f"*{SHARD_SUFFIX}")):
+            try:
+                index = shards.read_index(path)
+            except DiffunetError:
+                continue
+            for case, entry in index.items():
+                add(case, entry.source, path.name)
+        for case in _cases_with_own_files(folder):
+            try:
+                record = volumes.read_record(folder, case)
+            except DiffunetError:
+                continue
+            if record is not None:
+                add(case, record.source, _OWN_FILES)
+        return cls(locations)
+
+    def of_group(self, sources: Mapping[str, str]) -> dict[str, str] | None:
+        """Return where each case of a group is, None unless the group is complete."""
+        shard = shard_name(sources)
+        found = {}
+        for case, source in sources.items():
+            places = self.locations.get((case, source), ())
+            place = next((place for place in (shard, _OWN_FILES) if place in places), None)
+            if place is None:
+                return None
+            found[case] = place
+        return found
+
+    def of_cases(self, sources: Mapping[str, str]) -> dict[str, str]:
+        """Return where each of `sources` is, as far as it is there."""
+        found = {}
+        for case, source in sources.items():
+            places = self.locations.get((case, source))
+            if places:
+                found[case] = places[0]
+        return found
+
+
+def shard_name(sources: Mapping[str, str]) -> str:
+    """Return the file name of the shard of a group (case to source hash)."""
+    return f"{hash_of(list(sources.items()))}{SHARD_SUFFIX}"
+
+
+def hash_of(content: Any) -> str:
+    """Return 16 hexadecimal digits that depend on all of `content`, which JSON can hold."""
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=8).hexdigest()
+
+
+def write_group(
+    folder: Path,
+    sources: Mapping[str, str],
+    *,
+    stored: Mapping[str, str],
+    make: Callable[[str], MadeCase],
+    is_packed: bool,
+) -> dict[str, str]:
+    """Store the cases of a group and return where each one is: the name of a shard, or "".
+
+    Args:
+        sources: for each case, in order, a hash of all that it is made from.
+        stored: where some of them lie already; these are not made again.
+        make: makes a case.
+        is_packed: cases of at most 1 MiB go into one shard.
+
+    Raises:
+        DiffunetError: the disk is full or cannot be written to; with the name of the case.
+        RuntimeError: any other failure of `make`, with the name of the case.
+    """
+    shard = shard_name(sources)
+    packed: dict[str, shards.PackedCase] = {}
+    places = dict.fromkeys(sources, _OWN_FILES)
+    for case, source in sources.items():
+        with _naming(f"case '{case}'", folder):
+            place = stored.get(case)
+            if place == _OWN_FILES:
+                continue
+            if place is not None:
+                path = folder / place
+                packed[case] = shards.read_case(path, shards.read_index(path)[case])
+                continue
+            made = make(case)
+            if is_packed and _num_bytes(made) <= _LARGEST_PACKED_CASE:
+                packed[case] = _packed(made, source)
+                continue
+            volumes.write_volume(
+                folder,
+                case,
+                arrays=made.arrays,
+                properties=asdict(made.properties),
+                source=source,
+                patch_sizes=made.patch_sizes,
+            )
+    if packed:
+        with _naming(f"cases '{next(iter(packed))}' to '{list(packed)[-1]}'", folder):
+            shards.write_shard(folder / shard, packed)
+    return places | dict.fromkeys(packed, shard)
+
+
+def stored_properties(folder: Path, places: Mapping[str, str]) -> dict[str, CaseProperties]:
+    """Return the properties of cases of a store that need not be complete.
+
+    Args:
+        places: where each of them lies.
+    """
+    indexes = {place: shards.read_index(folder / place) for place in {*places.values()} - {""}}
+    properties = {}
+    for case, place in places.items():
+        entry = indexes[place][case] if place else volumes.read_record(folder, case)
+        if entry is None:
+            raise WorkspaceError(f"case '{case}' is missing in '{folder}'; preprocess again")
+        properties[case] = properties_from_json(entry.properties, where=f"{folder}: {case}")
+    return properties
+
+
+def unseal(folder: Path) -> None:
+    """Declare the store in `folder` unfinished."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+
+
+def seal(folder: Path, sources: Mapping[str, str], places: Mapping[str, str]) -> None:
+    """Declare the store in `folder` complete, and remove all cases that are no longer part of it.
+
+    Args:
+        sources: for each case, in order, a hash of all that it was made from.
+        places: for each case its shard, "" for files of its own.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder)
+    for path in folder.glob(f"*{SHARD_SUFFIX}"):
+        if path.name not in set(places.values()):
+            path.unlink()
+    for case in _cases_with_own_files(folder):
+        if places.get(case) != _OWN_FILES:
+            volumes.remove_volume(folder, case)
+    cases = {case: places[case] for case in sources}
+    Manifest(source=hash_of(list(sources.items())), cases=cases).save(folder)
+
+
+def _cases_with_own_files(folder: Path) -> Sequence[str]:
+    return [path.name.removesuffix(".json") for path in sorted(folder.glob("*.json"))]
+
+
+def _num_bytes(made: MadeCase) -> int:
+    return sum(array.nbytes for array in made.arrays.values())
+
+
+def _packed(made: MadeCase, source: str) -> shards.PackedCase:
+    arrays = {
+        name: shards.PackedArray.pack(array, is_picture=name == IMAGE)
+        for name, array in made.arrays.items()
+    }
+    return shards.PackedCase(source, asdict(made.properties), arrays)
+
+
+@contextmanager
+def _naming(name: str, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except DiffunetError:
+        raise
+    except OSError as cause:
+        raise DiffunetError(
+            f"{name}: cannot be written to '{folder}': {cause}; make room or choose another "
+            "workspace, and run the same command again: it continues"
+        ) from cause
+    except Exception as cause:
+        raise RuntimeError(f"{name}: {type(cause).__name__}: {cause}") from cause
