@@ -4,7 +4,7 @@ Masks are boolean, (batch, label, *spatial), labels without background. x_0 is f
 voxels that nobody annotated are 0 in every channel and take no part in the loss.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Protocol, final, runtime_checkable
 
 import torch
@@ -92,7 +92,7 @@ class SignedEncoding:
         """Return for each label where its channel is the largest."""
         if self.num_channels == 1:
             return x_0 > 0
-        return _masks_of_largest(x_0[:, channel] for channel in range(self.num_channels))
+        return _masks_of_largest(lambda number: x_0[:, number], self.num_labels)
 
 
 @final
@@ -122,9 +122,7 @@ class AnalogBitsEncoding:
         self, x_0: Float[Tensor, "batch bit *spatial"]
     ) -> Bool[Tensor, "batch label *spatial"]:
         """Return for each label where its bits agree best with x_0."""
-        return _masks_of_largest(
-            self._agreement(x_0, number) for number in range(self.num_labels + 1)
-        )
+        return _masks_of_largest(lambda number: self._agreement(x_0, number), self.num_labels)
 
     def _labels_with_bit(self, bit: int) -> list[int]:
         return [label for label in range(self.num_labels) if (label + 1) >> bit & 1]
@@ -157,17 +155,20 @@ def _without_ignored(x_0: Tensor, ignored: Tensor | None) -> Tensor:
     return x_0 if ignored is None else x_0.masked_fill_(ignored, 0)
 
 
-def _masks_of_largest(scores: Iterator[Tensor]) -> Tensor:
-    """Return masks of the classes after the first; among equals the first class wins.
+def _masks_of_largest(score: Callable[[int], Tensor], num_labels: int) -> Tensor:
+    """Return masks of classes 1 ... num_labels where theirs is the largest score.
 
-    One class at a time: two score maps in memory, where argmax would need an int64 map as well.
+    Among equals the lowest class wins, background (0) first. One class at a time: argmax would
+    need an int64 map of the whole volume, and does not say which of equals it returns.
     """
-    best = next(scores).clone()
-    masks: list[Tensor] = []
-    for score in scores:
-        wins = score > best
-        for mask in masks:
-            mask.logical_and_(~wins)
-        masks.append(wins)
-        torch.maximum(best, score, out=best)
-    return torch.stack(masks, dim=1)
+    best = score(0).clone()
+    for number in range(1, num_labels + 1):
+        torch.maximum(best, score(number), out=best)
+    is_taken = score(0) == best
+    masks = torch.empty(
+        (best.shape[0], num_labels, *best.shape[1:]), dtype=torch.bool, device=best.device
+    )
+    for label in range(num_labels):
+        masks[:, label] = (score(label + 1) == best).logical_and_(~is_taken)
+        is_taken.logical_or_(masks[:, label])
+    return masks

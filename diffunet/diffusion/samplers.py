@@ -5,8 +5,8 @@ x_0_hat alone: the noise that goes with a clipped x_0_hat is thereby the recompu
 
 Memory: a sampler works on whole volumes on any device. Beyond what `predict_x_0` itself needs it
 holds x_t, which it updates in place, and x_0_hat with either its unclipped version or one noise
-volume; three volumes at a time, four for `dpm_solver_2m_sampler`. x_T is not written to, and is let
-go after the first step.
+volume; three volumes at a time, four for `dpm_solver_2m_sampler`. x_T is never written to, and no
+reference to it is kept after the first step.
 """
 
 import itertools
@@ -44,12 +44,20 @@ def ddpm_step(
         noise: standard normal.
         variance: "small": (1 - r) sigma_s^2, the posterior's; "large": (1 - r) sigma_t^2, P1's.
         out: where to write; may be x_t.
+
+    Raises:
+        ValueError: s is noisier than t.
     """
+    if log_snr_s < log_snr_t:
+        raise ValueError(
+            f"log_snr_s should be at least log_snr_t = {log_snr_t}, got {log_snr_s}; "
+            "an ancestral step goes from noise to data"
+        )
     alpha_t, sigma_t = _alpha_sigma(log_snr_t)
     alpha_s, sigma_s = _alpha_sigma(log_snr_s)
     ratio = math.exp(log_snr_t - log_snr_s)
     fresh = -math.expm1(log_snr_t - log_snr_s)
-    deviation = math.sqrt(fresh) * (sigma_t if variance == "large" else sigma_s)
+    deviation = math.sqrt(fresh) * {"large": sigma_t, "small": sigma_s}[variance]
     x_s = torch.mul(x_t, ratio * alpha_s / alpha_t, out=out)
     return x_s.add_(x_0, alpha=fresh * alpha_s).add_(noise, alpha=deviation)
 
@@ -163,7 +171,6 @@ class Sampler(Protocol):
         ...
 
 
-@torch.no_grad()
 def ddpm_sampler(
     predict_x_0: PredictX0,
     x_T: Float[Tensor, "*shape"],
@@ -174,24 +181,24 @@ def ddpm_sampler(
     variance: Variance,
 ) -> Float[Tensor, "*shape"]:
     """Draw by ancestral sampling; see `Sampler` for the arguments and `ddpm_step`."""
-    x_t, owned = x_T, None
-    del x_T
-    for index, (log_snr_t, log_snr_s) in enumerate(_steps(times, schedule)):
-        x_0 = predict_x_0(x_t, times[index]).clamp(-1, 1)
-        x_t = owned = ddpm_step(
-            x_t,
-            x_0,
-            log_snr_t=log_snr_t,
-            log_snr_s=log_snr_s,
-            noise=noise_source(index),
-            variance=variance,
-            out=owned,
-        )
-        del x_0
-    return predict_x_0(x_t, times[-2]).clamp(-1, 1)
+    with torch.no_grad():
+        x_t, owned = x_T, None
+        del x_T
+        for index, (log_snr_t, log_snr_s) in enumerate(_steps(times, schedule)):
+            x_0 = predict_x_0(x_t, times[index]).clamp(-1, 1)
+            x_t = owned = ddpm_step(
+                x_t,
+                x_0,
+                log_snr_t=log_snr_t,
+                log_snr_s=log_snr_s,
+                noise=noise_source(index),
+                variance=variance,
+                out=owned,
+            )
+            del x_0
+        return predict_x_0(x_t, times[-2]).clamp(-1, 1)
 
 
-@torch.no_grad()
 def ddim_sampler(
     predict_x_0: PredictX0,
     x_T: Float[Tensor, "*shape"],
@@ -202,16 +209,16 @@ def ddim_sampler(
     variance: Variance,
 ) -> Float[Tensor, "*shape"]:
     """Draw deterministically from x_T; see `Sampler` for the arguments and `ddim_step`."""
-    x_t, owned = x_T, None
-    del x_T
-    for index, (log_snr_t, log_snr_s) in enumerate(_steps(times, schedule)):
-        x_0 = predict_x_0(x_t, times[index]).clamp(-1, 1)
-        x_t = owned = ddim_step(x_t, x_0, log_snr_t=log_snr_t, log_snr_s=log_snr_s, out=owned)
-        del x_0
-    return predict_x_0(x_t, times[-2]).clamp(-1, 1)
+    with torch.no_grad():
+        x_t, owned = x_T, None
+        del x_T
+        for index, (log_snr_t, log_snr_s) in enumerate(_steps(times, schedule)):
+            x_0 = predict_x_0(x_t, times[index]).clamp(-1, 1)
+            x_t = owned = ddim_step(x_t, x_0, log_snr_t=log_snr_t, log_snr_s=log_snr_s, out=owned)
+            del x_0
+        return predict_x_0(x_t, times[-2]).clamp(-1, 1)
 
 
-@torch.no_grad()
 def dpm_solver_2m_sampler(
     predict_x_0: PredictX0,
     x_T: Float[Tensor, "*shape"],
@@ -222,26 +229,27 @@ def dpm_solver_2m_sampler(
     variance: Variance,
 ) -> Float[Tensor, "*shape"]:
     """Draw deterministically by DPM-Solver++ (2M); see `Sampler` and `dpm_solver_2m_step`."""
-    x_t, owned, x_0_before, log_snr_before = x_T, None, None, math.nan
-    del x_T
-    for index, (log_snr_t, log_snr_s) in enumerate(_steps(times, schedule)):
-        x_0 = predict_x_0(x_t, times[index]).clamp(-1, 1)
-        if x_0_before is None:
-            x_t = ddim_step(x_t, x_0, log_snr_t=log_snr_t, log_snr_s=log_snr_s, out=owned)
-        else:
-            x_t = dpm_solver_2m_step(
-                x_t,
-                x_0,
-                x_0_before,
-                log_snr_before=log_snr_before,
-                log_snr_t=log_snr_t,
-                log_snr_s=log_snr_s,
-                out=owned,
-            )
-        owned, x_0_before, log_snr_before = x_t, x_0, log_snr_t
-        del x_0
-    del x_0_before
-    return predict_x_0(x_t, times[-2]).clamp(-1, 1)
+    with torch.no_grad():
+        x_t, owned, x_0_before, log_snr_before = x_T, None, None, math.nan
+        del x_T
+        for index, (log_snr_t, log_snr_s) in enumerate(_steps(times, schedule)):
+            x_0 = predict_x_0(x_t, times[index]).clamp(-1, 1)
+            if x_0_before is None:
+                x_t = ddim_step(x_t, x_0, log_snr_t=log_snr_t, log_snr_s=log_snr_s, out=owned)
+            else:
+                x_t = dpm_solver_2m_step(
+                    x_t,
+                    x_0,
+                    x_0_before,
+                    log_snr_before=log_snr_before,
+                    log_snr_t=log_snr_t,
+                    log_snr_s=log_snr_s,
+                    out=owned,
+                )
+            owned, x_0_before, log_snr_before = x_t, x_0, log_snr_t
+            del x_0
+        del x_0_before
+        return predict_x_0(x_t, times[-2]).clamp(-1, 1)
 
 
 SAMPLERS: dict[str, Sampler] = {
@@ -261,8 +269,8 @@ def _steps(times: Sequence[float], schedule: Schedule) -> Iterator[tuple[float, 
     ]
     if not all(map(math.isfinite, log_snr)):
         raise ValueError(
-            f"log SNR should be finite at the times of evaluation, got {log_snr}; limit the schedule "
-            "with ScaledSchedule"
+            f"log SNR should be finite at the times of evaluation, got {log_snr}; "
+            "limit the schedule with ScaledSchedule"
         )
     return itertools.pairwise(log_snr)
 

@@ -1,0 +1,496 @@
+import gc
+import inspect
+import itertools
+import math
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+
+from diffunet.diffusion.samplers import (
+    SAMPLERS,
+    ddim_step,
+    ddpm_step,
+    dpm_solver_2m_step,
+    sampling_times,
+)
+from diffunet.diffusion.schedules import (
+    SCHEDULES,
+    CosineSchedule,
+    DiscreteSchedule,
+    ParabolaSchedule,
+    ScaledSchedule,
+    alpha_sigma,
+)
+
+SCHEDULE = ScaledSchedule(CosineSchedule(), 1.0, 20.0)
+HARD_SCHEDULE = ScaledSchedule(CosineSchedule(), 0.1, 20.0)
+DETERMINISTIC = ("ddim", "dpm_solver_2m")
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def no_noise(step):
+    raise AssertionError(f"noise of step {step} was asked for")
+
+
+def run(
+    name,
+    predict_x_0,
+    x_T,
+    *,
+    num_steps=10,
+    times=None,
+    schedule=SCHEDULE,
+    noise_source=None,
+    variance="large",
+):
+    return SAMPLERS[name](
+        predict_x_0,
+        x_T,
+        times=times or sampling_times(num_steps, "t", schedule),
+        schedule=schedule,
+        noise_source=noise_source or (lambda step: noise(*x_T.shape, seed=step + 1)),
+        variance=variance,
+    )
+
+
+# Times
+
+
+@pytest.mark.parametrize("spacing", ["t", "log_snr"])
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 10, 1000])
+@pytest.mark.parametrize("base", SCHEDULES.values(), ids=SCHEDULES.keys())
+def test_times_fall_strictly_from_1_to_0(spacing, num_steps, base):
+    times = sampling_times(num_steps, spacing, ScaledSchedule(base(), 0.1, 20.0))
+    assert len(times) == num_steps + 1
+    assert (times[0], times[-1]) == (1.0, 0.0)
+    assert all(late > early for late, early in itertools.pairwise(times))
+    assert all(type(t) is float for t in times)
+
+
+def test_times_even_in_t():
+    expected = [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert list(sampling_times(4, "t", SCHEDULE)) == pytest.approx(expected)
+
+
+def test_times_even_in_log_snr_have_even_steps_of_log_snr():
+    times = torch.tensor(sampling_times(10, "log_snr", HARD_SCHEDULE), dtype=torch.float64)
+    ends = HARD_SCHEDULE.log_snr(torch.tensor([0.95, 0.05], dtype=torch.float64))
+    steps = HARD_SCHEDULE.log_snr(times[1:-1]).diff()
+    torch.testing.assert_close(steps, ((ends[1] - ends[0]) / 10).expand(8))
+
+
+def test_times_even_in_log_snr_are_symmetric_where_the_schedule_is():
+    times = sampling_times(4, "log_snr", SCHEDULE)
+    assert times[2] == pytest.approx(0.5)
+    assert times[1] == pytest.approx(1 - times[3])
+
+
+@pytest.mark.parametrize(
+    "num_steps, spacing, message",
+    [
+        (0, "t", "num_steps should be at least 1, got 0"),
+        (5, "sigma", "spacing should be 't' or 'log_snr', got 'sigma'"),
+    ],
+)
+def test_times_that_cannot_be_are_refused(num_steps, spacing, message):
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(sampling_times)(num_steps, spacing, SCHEDULE)
+
+
+# Contract of every sampler
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_one_step_returns_x_0_hat_of_the_noise(name):
+    x_T = noise(2, 1, 3, 3)
+    found = run(name, lambda x, t: 0.1 * x + t / 10, x_T, num_steps=1, noise_source=no_noise)
+    torch.testing.assert_close(found, 0.1 * x_T + 0.1)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_last_step_returns_x_0_hat_and_never_evaluates_at_0(name):
+    seen = []
+
+    def predict(x_t, t):
+        seen.append((type(t), t))
+        return torch.full_like(x_t, t)
+
+    found = run(name, predict, noise(1, 1, 2, 2), num_steps=4)
+    assert seen == [(float, t) for t in (1.0, 0.75, 0.5, 0.25)]
+    assert torch.equal(found, torch.full((1, 1, 2, 2), 0.25, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("num_steps", [1, 5])
+def test_x_0_is_clipped(name, num_steps):
+    found = run(name, lambda x, t: 5 * x, noise(1, 1, 4, 4), num_steps=num_steps)
+    assert float(found.abs().max()) == 1
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_steps_see_the_clipped_x_0(name):
+    x_T = noise(1, 1, 4, 4)
+    wild = run(name, lambda x, t: 100 * x.sign(), x_T)
+    assert torch.equal(wild, run(name, lambda x, t: x.sign(), x_T))
+
+
+def test_ancestral_sampling_asks_for_each_noise_once_and_in_order():
+    asked = []
+
+    def source(step):
+        asked.append(step)
+        return noise(1, 1, 2, 2, seed=step)
+
+    run("ddpm", lambda x, t: 0.1 * x, noise(1, 1, 2, 2), num_steps=5, noise_source=source)
+    assert asked == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_deterministic_sampling_never_asks_for_noise(name):
+    found = run(name, lambda x, t: 0.1 * x, noise(1, 1, 2, 2), num_steps=5, noise_source=no_noise)
+    assert bool(found.isfinite().all())
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_noise_and_the_predictions_are_not_written_to(name):
+    x_T, constant = noise(1, 1, 4, 4), 3 * noise(1, 1, 4, 4, seed=1)
+    before = x_T.clone(), constant.clone()
+    run(name, lambda x, t: constant, x_T)
+    assert torch.equal(x_T, before[0])
+    assert torch.equal(constant, before[1])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("shape", [(4, 5), (2, 1, 4, 5), (1, 3, 4, 5, 6)])
+def test_any_shape_and_float32_stay_as_they_are(name, shape):
+    x_T = noise(*shape).float()
+    found = run(name, lambda x, t: x / 2, x_T, noise_source=lambda step: noise(*shape).float())
+    assert found.shape == shape
+    assert found.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_no_graph_is_kept(name):
+    weight = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    assert not run(name, lambda x, t: weight * x, noise(1, 1, 2, 2)).requires_grad
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_predictions_made_in_inference_mode_are_accepted(name):
+    @torch.inference_mode()
+    def predict(x_t, t):
+        return 2 * x_t
+
+    assert bool(run(name, predict, noise(1, 1, 2, 2)).isfinite().all())
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize(
+    "times", [(1.0,), (0.5, 0.7, 0.0), (1.0, 1.0, 0.0), (1.1, 0.0), (1.0, -0.1)]
+)
+def test_times_that_do_not_fall_from_1_to_0_are_refused(name, times):
+    with pytest.raises(ValueError, match="times should be two or more, falling"):
+        run(name, lambda x, t: x, noise(1, 1, 2, 2), times=times)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_schedule_without_limit_is_refused(name):
+    with pytest.raises(ValueError, match="limit the schedule with ScaledSchedule"):
+        run(name, lambda x, t: x, noise(1, 1, 2, 2), schedule=ParabolaSchedule())
+
+
+@pytest.mark.parametrize("name, num_volumes", [("ddpm", 1), ("ddim", 1), ("dpm_solver_2m", 2)])
+def test_only_x_t_and_what_the_method_needs_is_held_during_a_prediction(name, num_volumes):
+    num_voxels, held = 1237, []
+
+    def volumes():
+        tensors = [item for item in gc.get_objects() if type(item) is torch.Tensor]
+        return {t.untyped_storage().data_ptr() for t in tensors if t.numel() == num_voxels}
+
+    def predict(x_t, t):
+        held.append(len(volumes()))
+        return 0.1 * x_t
+
+    run(name, predict, noise(num_voxels), num_steps=3)
+    assert max(held) <= num_volumes + 1  # and x_T, which the caller holds
+
+
+# Steps
+
+
+def test_a_ddim_step_keeps_the_noise():
+    x_0, eps = 0.3 * noise(2, 3), noise(2, 3, seed=1)
+    (alpha_t, alpha_s), (sigma_t, sigma_s) = alpha_sigma(
+        torch.tensor([-3.0, 1.0], dtype=torch.float64)
+    )
+    x_t = alpha_t * x_0 + sigma_t * eps
+    found = ddim_step(x_t, x_0, log_snr_t=-3.0, log_snr_s=1.0)
+    torch.testing.assert_close(found, alpha_s * x_0 + sigma_s * eps)
+
+
+def test_a_ddim_step_back_undoes_the_step():
+    x_t, x_0 = noise(2, 3), noise(2, 3, seed=1)
+    there = ddim_step(x_t, x_0, log_snr_t=-3.0, log_snr_s=1.0)
+    back = ddim_step(there, x_0, log_snr_t=1.0, log_snr_s=-3.0)
+    torch.testing.assert_close(back, x_t)
+
+
+def test_a_solver_step_whose_x_0_stands_still_is_a_ddim_step():
+    x_t, x_0 = noise(2, 3), noise(2, 3, seed=1)
+    found = dpm_solver_2m_step(x_t, x_0, x_0, log_snr_before=-4.0, log_snr_t=-3.0, log_snr_s=1.0)
+    torch.testing.assert_close(found, ddim_step(x_t, x_0, log_snr_t=-3.0, log_snr_s=1.0))
+
+
+@pytest.mark.parametrize("variance", ["large", "small"])
+def test_a_ddpm_step_that_goes_nowhere_changes_nothing(variance):
+    x_t, x_0 = noise(2, 3), noise(2, 3, seed=1)
+    found = ddpm_step(
+        x_t, x_0, log_snr_t=-3.0, log_snr_s=-3.0, noise=noise(2, 3), variance=variance
+    )
+    torch.testing.assert_close(found, x_t)
+
+
+def test_a_small_variance_step_from_x_t_of_a_known_x_0_has_the_marginal_of_x_s():
+    # x_t = alpha_t x_0 + sigma_t eps; the posterior's x_s has mean alpha_s x_0, variance sigma_s^2
+    alpha, sigma = alpha_sigma(torch.tensor([-3.0, 1.0], dtype=torch.float64))
+    zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    steps = {"log_snr_t": -3.0, "log_snr_s": 1.0, "variance": "small"}
+    of_x_0 = ddpm_step(alpha[:1], one, noise=zero, **steps)
+    of_eps = ddpm_step(sigma[:1], zero, noise=zero, **steps)
+    of_noise = ddpm_step(zero, zero, noise=one, **steps)
+    torch.testing.assert_close(of_x_0, alpha[1:])
+    torch.testing.assert_close(of_eps.square() + of_noise.square(), sigma[1:].square())
+
+
+@pytest.mark.parametrize("step", [ddim_step, ddpm_step, dpm_solver_2m_step])
+def test_a_step_may_write_into_x_t(step):
+    x_t, x_0 = noise(2, 3), noise(2, 3, seed=1)
+    arguments = {"log_snr_t": -3.0, "log_snr_s": 1.0}
+    if step is ddpm_step:
+        arguments |= {"noise": noise(2, 3, seed=2), "variance": "large"}
+    if step is dpm_solver_2m_step:
+        arguments |= {"x_0_before": noise(2, 3, seed=3), "log_snr_before": -4.0}
+    before = x_t.clone()
+    expected = step(x_t, x_0, **arguments)
+    assert torch.equal(x_t, before)
+    assert step(x_t, x_0, **arguments, out=x_t) is x_t
+    torch.testing.assert_close(x_t, expected)
+
+
+def test_an_ancestral_step_to_more_noise_is_refused():
+    x = noise(2, 3)
+    with pytest.raises(ValueError, match="log_snr_s should be at least log_snr_t = 1.0, got -3.0"):
+        ddpm_step(x, x, log_snr_t=1.0, log_snr_s=-3.0, noise=x, variance="small")
+
+
+# Against diffusers
+
+
+@pytest.mark.parametrize("variance", ["large", "small"])
+@pytest.mark.parametrize("timestep", [999, 500, 10])
+def test_ddpm_step_is_that_of_diffusers(variance, timestep):
+    oracle = DDPMScheduler(
+        prediction_type="sample", variance_type=f"fixed_{variance}", clip_sample=False
+    )
+    x_t, x_0 = noise(2, 1, 3, 3).float(), noise(2, 1, 3, 3, seed=1).float()
+    generator = torch.Generator().manual_seed(7)
+    expected = oracle.step(x_0, timestep, x_t, generator=generator).prev_sample
+    fresh = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(7))
+    log_snr = DiscreteSchedule("linear", 1000).log_snr_at(torch.tensor([timestep, timestep - 1]))
+    found = ddpm_step(
+        x_t,
+        x_0,
+        log_snr_t=float(log_snr[0]),
+        log_snr_s=float(log_snr[1]),
+        noise=fresh,
+        variance=variance,
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("beta_schedule", ["linear", "squaredcos_cap_v2"])
+@pytest.mark.parametrize("timestep", [980, 500, 40])
+def test_ddim_step_is_that_of_diffusers(beta_schedule, timestep):
+    oracle = DDIMScheduler(beta_schedule=beta_schedule, prediction_type="sample", clip_sample=False)
+    oracle.set_timesteps(50)
+    x_t, x_0 = noise(2, 1, 3, 3).float(), noise(2, 1, 3, 3, seed=1).float()
+    expected = oracle.step(x_0, timestep, x_t, eta=0.0).prev_sample
+    betas = "linear" if beta_schedule == "linear" else "cosine"
+    log_snr = DiscreteSchedule(betas, 1000).log_snr_at(torch.tensor([timestep, timestep - 20]))
+    found = ddim_step(x_t, x_0, log_snr_t=float(log_snr[0]), log_snr_s=float(log_snr[1]))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("num_steps", [2, 3, 10, 25])
+def test_solver_trajectory_is_that_of_diffusers(num_steps):
+    oracle = DPMSolverMultistepScheduler(
+        beta_schedule="linear",
+        prediction_type="sample",
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        solver_type="midpoint",
+        final_sigmas_type="zero",
+    )
+    oracle.set_timesteps(num_steps)
+    schedule = DiscreteSchedule("linear", 1000)
+
+    def predict(x_t, t):
+        return torch.tanh(x_t + 0.5 * t)
+
+    x_T = noise(2, 1, 3, 3).float()
+    expected = x_T
+    for timestep in oracle.timesteps:
+        x_0 = predict(expected, schedule.time(int(timestep)))
+        expected = oracle.step(x_0, timestep, expected).prev_sample
+    times = [schedule.time(int(timestep)) for timestep in oracle.timesteps]
+    found = run("dpm_solver_2m", predict, x_T, times=(*times, 0.0), schedule=schedule)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+# Gaussian data: the ideal denoiser is linear, so mean and variance are known exactly
+
+MEAN, SPREAD = 0.1, 0.1
+GAUSSIAN_CASES = [
+    ("ddpm", "large"),
+    ("ddpm", "small"),
+    ("ddim", "large"),
+    ("dpm_solver_2m", "large"),
+]
+
+
+def ideal_gain(t, schedule):
+    """Return alpha_t, sigma_t and k of E[x_0 | x_t] = MEAN + k (x_t - alpha_t MEAN)."""
+    alpha, sigma = alpha_sigma(schedule.log_snr(torch.tensor(t, dtype=torch.float64)))
+    alpha, sigma = float(alpha), float(sigma)
+    return alpha, sigma, SPREAD**2 * alpha / (SPREAD**2 * alpha**2 + sigma**2)
+
+
+def sampled_mean_and_variance(name, variance, num_steps, schedule=SCHEDULE):
+    """Return exact mean and variance of the sampler's result, by its response to each input.
+
+    The result is linear in x_T and every noise. Element 0 has all of them 0; element i has a small
+    input i - 1 (no clipping) and all others 0.
+    """
+    size, small = num_steps + 1, 1e-2
+
+    def unit(index):
+        vector = torch.zeros(size, dtype=torch.float64)
+        vector[index] = small
+        return vector
+
+    def predict(x_t, t):
+        alpha, _, gain = ideal_gain(t, schedule)
+        return MEAN + gain * (x_t - alpha * MEAN)
+
+    found = run(
+        name,
+        predict,
+        unit(1),
+        num_steps=num_steps,
+        schedule=schedule,
+        noise_source=lambda step: unit(step + 2),
+        variance=variance,
+    )
+    responses = (found[1:] - found[0]) / small
+    return float(found[0]), float(responses.square().sum())
+
+
+def recursion(name, variance, num_steps, schedule=SCHEDULE):
+    """Return mean and variance after the steps, written with betas as Ho et al. 2020 do."""
+    times = [1 - i / num_steps for i in range(num_steps)]
+    mean, spread_squared = 0.0, 1.0
+    for t, s in itertools.pairwise(times):
+        alpha_t, sigma_t, gain = ideal_gain(t, schedule)
+        alpha_s, sigma_s, _ = ideal_gain(s, schedule)
+        if name == "ddpm":
+            beta = 1 - (alpha_t / alpha_s) ** 2
+            of_x_t = math.sqrt(1 - beta) * sigma_s**2 / sigma_t**2
+            of_x_0 = alpha_s * beta / sigma_t**2
+            added = beta if variance == "large" else beta * sigma_s**2 / sigma_t**2
+        else:
+            of_x_t, added = sigma_s / sigma_t, 0.0
+            of_x_0 = alpha_s - alpha_t * sigma_s / sigma_t
+        mean = of_x_t * mean + of_x_0 * (MEAN + gain * (mean - alpha_t * MEAN))
+        spread_squared = (of_x_t + of_x_0 * gain) ** 2 * spread_squared + added
+    alpha, _, gain = ideal_gain(times[-1], schedule)
+    return MEAN + gain * (mean - alpha * MEAN), gain**2 * spread_squared
+
+
+@pytest.mark.parametrize("name, variance", GAUSSIAN_CASES[:3])
+@pytest.mark.parametrize("num_steps", [1, 2, 10, 100])
+@pytest.mark.parametrize("schedule", [SCHEDULE, HARD_SCHEDULE], ids=["b 1", "b 0.1"])
+def test_gaussian_data_follow_the_exact_recursion(name, variance, num_steps, schedule):
+    expected = recursion(name, variance, num_steps, schedule)
+    found = sampled_mean_and_variance(name, variance, num_steps, schedule)
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name, variance", GAUSSIAN_CASES)
+def test_gaussian_data_come_back_with_their_mean_and_spread(name, variance):
+    mean, spread_squared = sampled_mean_and_variance(name, variance, 1000)
+    assert mean == pytest.approx(MEAN, rel=0.01)
+    assert math.sqrt(spread_squared) == pytest.approx(SPREAD, rel=0.03)
+
+
+def test_large_variance_spreads_more_than_small():
+    large = sampled_mean_and_variance("ddpm", "large", 20)[1]
+    assert large > sampled_mean_and_variance("ddpm", "small", 20)[1]
+
+
+@pytest.mark.parametrize("name, factor", [("ddim", 2), ("dpm_solver_2m", 4)])
+def test_halving_the_steps_divides_the_error_by_the_order_of_the_method(name, factor):
+    # On data N(0, 1/4) the probability flow keeps x_t / sqrt(alpha_t^2 / 4 + sigma_t^2) constant.
+    def coefficients(log_snr):
+        alpha, sigma = alpha_sigma(torch.tensor(log_snr, dtype=torch.float64))
+        return float(alpha), math.sqrt(float(alpha) ** 2 / 4 + float(sigma) ** 2)
+
+    def error(num_steps):
+        log_snrs = [-6 + 8 * i / num_steps for i in range(num_steps + 1)]
+        x = torch.tensor([coefficients(-6.0)[1]], dtype=torch.float64)
+        before = None
+        for index, (log_snr_t, log_snr_s) in enumerate(itertools.pairwise(log_snrs)):
+            alpha, spread = coefficients(log_snr_t)
+            x_0 = alpha / 4 / spread**2 * x
+            steps = {"log_snr_t": log_snr_t, "log_snr_s": log_snr_s}
+            if name == "ddim" or before is None:
+                x = ddim_step(x, x_0, **steps)
+            else:
+                x = dpm_solver_2m_step(x, x_0, before, log_snr_before=log_snrs[index - 1], **steps)
+            before = x_0
+        return abs(float(x) - coefficients(2.0)[1])
+
+    assert error(100) / error(200) == pytest.approx(factor, rel=0.1)
+
+
+# Masks that are there or not: what makes segmentation ambiguous
+
+PRESENCE, NUM_VOXELS = 0.3, 16
+
+
+@pytest.mark.parametrize("name, variance", GAUSSIAN_CASES)
+def test_an_object_is_drawn_as_often_as_it_is_there(name, variance):
+    num_samples = 4000
+    schedule = ScaledSchedule(CosineSchedule(), NUM_VOXELS**-0.5, 20.0)
+
+    def predict(x_t, t):
+        alpha, sigma = alpha_sigma(schedule.log_snr(torch.tensor(t, dtype=torch.float64)))
+        evidence = 2 * alpha / sigma.square() * x_t.sum(dim=1, keepdim=True)
+        half_logit = (math.log(PRESENCE / (1 - PRESENCE)) + evidence) / 2
+        return torch.tanh(half_logit).expand_as(x_t)
+
+    found = run(
+        name,
+        predict,
+        noise(num_samples, NUM_VOXELS, seed=99),
+        num_steps=100,
+        schedule=schedule,
+        variance=variance,
+    )
+    is_there = found.mean(dim=1) > 0
+    standard_error = math.sqrt(PRESENCE * (1 - PRESENCE) / num_samples)
+    assert float(is_there.double().mean()) == pytest.approx(PRESENCE, abs=4 * standard_error)
+    assert float((found.abs() > 0.99).double().mean()) > 0.98
