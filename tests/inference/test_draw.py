@@ -19,6 +19,7 @@ from tests.inference.fakes import (
 )
 
 CPU = torch.device("cpu")
+DEFAULT = Compute(device=CPU)
 SAMPLING = SamplingPlan(num_steps=4, num_samples=3)
 
 
@@ -32,7 +33,7 @@ def draw(
     mirror_axes: tuple[int, ...] = (),
     seed: int = 0,
     case: str = "case",
-    compute: Compute = Compute(device=CPU),
+    compute: Compute = DEFAULT,
 ) -> Tensor:
     drawn = draw_x_0(
         denoisers,

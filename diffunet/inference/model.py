@@ -1,0 +1,188 @@
+"""A trained model's folder: its plans, its labels, and the averaged weights of its folds."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from diffunet.build import build_denoiser, build_segmentation_network
+from diffunet.checkpoint import load_checkpoint, load_weights
+from diffunet.errors import CheckpointError
+from diffunet.jsonio import read_json
+from diffunet.labels import LabelScheme
+from diffunet.plans import ConfigurationPlan, Method, Plans
+
+DATASET_FILE = "dataset.json"
+RESOLVED_PLANS_FILE = "plans.resolved.json"
+AVERAGED_WEIGHTS = "ema"
+"""Key of a checkpoint under which the weights for prediction stand."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """What prediction needs of a model folder.
+
+    Attributes:
+        plans: resolved; those of the first fold.
+        dataset_content: of `dataset.json`.
+        folds: names such as "0" or "all", in the order in which they draw samples.
+        checkpoint: "final", "best" or "latest".
+        networks: one `Denoiser` or `SegmentationNetwork` per fold, in evaluation mode.
+    """
+
+    folder: Path
+    plans: Plans
+    dataset_content: dict[str, Any]
+    labels: LabelScheme
+    folds: tuple[str, ...]
+    checkpoint: str
+    networks: tuple[nn.Module, ...]
+
+    @property
+    def method(self) -> Method:
+        return self.plans.method
+
+    @property
+    def configuration(self) -> ConfigurationPlan:
+        return self.plans.resolved
+
+    @property
+    def num_channels(self) -> int:
+        return len(self.configuration.preprocessing.normalization)
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """As `dataset.json` names them; numbers where it names none."""
+        names = self.dataset_content.get("channel_names", {})
+        return tuple(str(names.get(str(i), i)) for i in range(self.num_channels))
+
+    @property
+    def dimensions(self) -> int:
+        """Of the images: 2, or 3 for volumes, whatever the patch."""
+        return len(self.plans.transpose_forward)
+
+    @property
+    def file_ending(self) -> str:
+        return str(self.dataset_content["file_ending"])
+
+
+def load_model(
+    folder: Path,
+    *,
+    folds: Sequence[int | str] | None,
+    checkpoint: str,
+    device: torch.device,
+) -> TrainedModel:
+    """Read a model folder.
+
+    Args:
+        folder: holds `dataset.json` and `fold_0`, `fold_1`, ... or `fold_all`.
+        folds: None for all that have the checkpoint; "all" only where there is no other.
+        checkpoint: "final", "best" or "latest".
+
+    Raises:
+        CheckpointError: a file is missing, damaged or does not fit; the message says what is there.
+    """
+    _require_folder(folder)
+    content = read_json(folder / DATASET_FILE, CheckpointError)
+    labels = LabelScheme.from_dataset_json(content)
+    if "file_ending" not in content:
+        raise CheckpointError(f"'{folder / DATASET_FILE}': the key 'file_ending' is missing")
+    names = _chosen_folds(folder, folds, checkpoint)
+    plans = _common_plans(folder, names)
+    return TrainedModel(
+        folder=folder,
+        plans=plans,
+        dataset_content=content,
+        labels=labels,
+        folds=names,
+        checkpoint=checkpoint,
+        networks=tuple(
+            _load_network(_checkpoint_path(folder, name, checkpoint), plans, labels, device)
+            for name in names
+        ),
+    )
+
+
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise CheckpointError(f"the model folder '{folder}' does not exist; train first")
+    if not (folder / DATASET_FILE).is_file():
+        raise CheckpointError(
+            f"'{folder}' is no model folder: expected {DATASET_FILE} and fold_... in it, found "
+            f"{_listing([path.name for path in folder.iterdir()])}"
+        )
+
+
+def _chosen_folds(
+    folder: Path, folds: Sequence[int | str] | None, checkpoint: str
+) -> tuple[str, ...]:
+    found = sorted(path.name.removeprefix("fold_") for path in folder.glob("fold_*"))
+    trained = [name for name in found if _checkpoint_path(folder, name, checkpoint).is_file()]
+    if folds is None:
+        numbered = [name for name in trained if name != "all"]
+        wanted = sorted(numbered, key=lambda name: (len(name), name)) or trained
+    else:
+        wanted = [str(name) for name in folds]
+    missing = [f"fold_{name}" for name in wanted if name not in trained]
+    if missing or not wanted:
+        there = [f"fold_{name} ({_listing(_checkpoints_in(folder, name))})" for name in found]
+        raise CheckpointError(
+            f"'{folder}': expected checkpoint_{checkpoint}.pth in "
+            f"{_listing(missing) if missing else 'at least one fold'}, found {_listing(there)}; "
+            "train it, or choose other folds (-f) or another checkpoint (-chk)"
+        )
+    return tuple(wanted)
+
+
+def _common_plans(folder: Path, folds: Sequence[str]) -> Plans:
+    """Return the first fold's plans; whatever prediction depends on must be the same in all."""
+    first, *others = (Plans.load(folder / f"fold_{name}" / RESOLVED_PLANS_FILE) for name in folds)
+    for name, other in zip(folds[1:], others, strict=True):
+        for field in ("patch_size", "preprocessing", "network", "diffusion"):
+            ours, theirs = getattr(first.resolved, field), getattr(other.resolved, field)
+            if ours != theirs:
+                raise CheckpointError(
+                    f"'{folder}': '{field}' of fold_{name} differs from that of fold_{folds[0]} "
+                    f"({_first_difference(ours, theirs)}); predict with one of them (-f)"
+                )
+    return first
+
+
+def _first_difference(ours: Any, theirs: Any) -> str:
+    if dataclasses.is_dataclass(ours):
+        names = [field.name for field in dataclasses.fields(ours)]
+        name = next(name for name in names if getattr(ours, name) != getattr(theirs, name))
+        return f"{name}: {getattr(theirs, name)} and {getattr(ours, name)}"
+    return f"{theirs} and {ours}"
+
+
+def _load_network(path: Path, plans: Plans, labels: LabelScheme, device: torch.device) -> nn.Module:
+    content = load_checkpoint(path, "cpu")
+    if AVERAGED_WEIGHTS not in content:
+        raise CheckpointError(f"'{path}' holds no averaged weights ('{AVERAGED_WEIGHTS}')")
+    build = build_segmentation_network if plans.method == "supervised" else build_denoiser
+    configuration = plans.resolved
+    network = build(
+        configuration,
+        num_image_channels=len(configuration.preprocessing.normalization),
+        labels=labels,
+    )
+    load_weights(network, content[AVERAGED_WEIGHTS], where=str(path))
+    return network.eval().requires_grad_(False).to(device)
+
+
+def _checkpoint_path(folder: Path, fold: str, checkpoint: str) -> Path:
+    return folder / f"fold_{fold}" / f"checkpoint_{checkpoint}.pth"
+
+
+def _checkpoints_in(folder: Path, fold: str) -> list[str]:
+    return [path.name for path in (folder / f"fold_{fold}").glob("checkpoint_*.pth")]
+
+
+def _listing(names: Sequence[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

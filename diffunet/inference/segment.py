@@ -1,0 +1,61 @@
+"""Supervised networks on a whole image: probabilities, blended over tiles, mirrors and folds."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diffunet.inference.compute import Compute
+from diffunet.inference.sliding_window import Starts, Tiling, chunks_of, crop_to, mirrorings, pad_to
+from diffunet.inference.tiles import blend_tiles, flip, image_tiles
+
+
+@torch.no_grad()
+def segment_image(
+    networks: Sequence[nn.Module],
+    image: Float[Tensor, "channel *spatial"],
+    *,
+    num_channels: int,
+    is_exclusive: bool,
+    patch_size: tuple[int, ...],
+    tile_step_size: float,
+    mirror_axes: tuple[int, ...],
+    compute: Compute,
+) -> Float[Tensor, "channel *spatial"]:
+    """Return the mean probability of each output channel over folds and mirrors.
+
+    Args:
+        networks: image to logits, one per fold, in evaluation mode on `compute.device`.
+        image: normalised; a volume with a 2D `patch_size` is treated slice by slice.
+        num_channels: of the networks' output.
+        is_exclusive: labels do not overlap: several channels are one distribution (softmax). A
+            single channel, or each of those that overlap, is a probability of its own (sigmoid).
+        mirror_axes: axes of the patch over which to average; empty for none.
+
+    Returns:
+        float32 on the CPU.
+    """
+    tiling = Tiling(
+        image_shape=tuple(image.shape[1:]), patch_size=patch_size, step_size=tile_step_size
+    )
+    padded = pad_to(image, tiling.shape)
+    flips = mirrorings(mirror_axes)
+    has_softmax = is_exclusive and num_channels > 1
+
+    def predict(starts: Starts) -> Tensor:
+        tiles = image_tiles(padded, tiling, starts, compute.device)
+        total = torch.zeros(len(starts), num_channels, *patch_size, device=tiles.device)
+        for network in networks:
+            for axes in flips:
+                with compute.autocast():
+                    logits = network(flip(tiles, axes)).float()
+                probabilities = logits.softmax(dim=1) if has_softmax else logits.sigmoid()
+                total += flip(probabilities, axes)
+        total /= len(networks) * len(flips)
+        return total.reshape(len(starts), 1, num_channels, *tiling.tile)
+
+    out = torch.zeros(1, num_channels, *tiling.shape)
+    chunks = chunks_of(tiling.starts, compute.batch_size(patch_size))
+    blend_tiles(tiling, chunks, predict, out)
+    return crop_to(out[0], tiling.image_shape)
