@@ -1,0 +1,259 @@
+"""Score a folder of predictions against a folder of references."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Integer
+
+from diffunet.data.image_io import read_label_map
+from diffunet.errors import DatasetError
+from diffunet.evaluation.scored_files import LabelMaps, ScoredFiles, pair_files, read_maps
+from diffunet.evaluation.scores import DEFAULT_OPTIONS, CaseScores, ScoreOptions, score_label
+from diffunet.evaluation.summary import summarise, without_nan
+from diffunet.jsonio import write_json
+from diffunet.labels import LabelScheme
+from diffunet.parallel import map_ordered
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ScoredCase:
+    """The scores of a case, or what is wrong with its files."""
+
+    scores: CaseScores | None
+    problems: tuple[str, ...]
+
+
+class Progress(Protocol):
+    """Wraps an iteration to show how far it is."""
+
+    def __call__(self, items: Iterable[Item], total: int, description: str) -> Iterator[Item]: ...
+
+
+def evaluate_folders(
+    reference_folder: Path,
+    prediction_folder: Path,
+    *,
+    labels: LabelScheme,
+    file_ending: str,
+    has_raters: bool,
+    num_processes: int,
+    patients: Mapping[str, str] | None = None,
+    cases: Collection[str] | None = None,
+    blob_volumes: Sequence[float] | None = None,
+    summary_file: Path | None = None,
+    progress: Progress | None = None,
+    options: ScoreOptions = DEFAULT_OPTIONS,
+) -> dict[str, Any]:
+    """Score every case, and write and return the summary.
+
+    Args:
+        reference_folder: `CASE.ext`, or `CASE_r00.ext`, ... with `has_raters`.
+        prediction_folder: `CASE.ext`, the consensus, and optionally `samples/CASE_s00.ext`, ...;
+            without samples the mask of a case counts as its only sample (a folder of nnU-Net's).
+        num_processes: 0 means "in this process".
+        patients: of cases; a case that it lacks, or all without it, is a patient of its own.
+        cases: score these only; None: all references, and every other prediction is an error.
+        blob_volumes: of the centre blob per label, mm^3 (mm^2 in 2D), as the fingerprint of the
+            training set tells; None: mean volume over these references that mark anything.
+        summary_file: where to write the summary; None: nowhere.
+
+    Returns:
+        nnU-Net's blocks `foreground_mean`, `mean` and `metric_per_case` (against the raters'
+        majority, keys as nnU-Net has them; unlike there, two empty masks have Dice 1), and
+        `distribution`, the result of `summarise` with the origin of the centre blob.
+
+    Raises:
+        DatasetError: all that is wrong: missing, extra or unreadable files, differing shapes or
+            numbers of samples, unknown integers.
+    """
+    problems: list[str] = []
+    paired = pair_files(
+        reference_folder,
+        prediction_folder,
+        file_ending=file_ending,
+        has_raters=has_raters,
+        cases=cases,
+        problems=problems,
+    )
+    run = partial(_for_each_case, paired, num_processes=num_processes, progress=progress)
+    if problems:
+        checked = run(partial(_check_files, labels=labels), description="checking")
+        raise DatasetError([*problems, *chain.from_iterable(checked)])
+    origin = "given, from the training set"
+    if blob_volumes is None and options.has_trivial_answers:
+        origin = "mean over these references that mark anything"
+        found = run(partial(_marked_volumes, labels=labels), description="references")
+        blob_volumes = _mean_volumes(found, num_labels=len(labels.names))
+    score = partial(_score_files, labels=labels, blob_volumes=blob_volumes, options=options)
+    results = run(score, description="scoring")
+    problems = [problem for found in results for problem in found.problems]
+    if problems:
+        raise DatasetError(problems)
+    scores = [found.scores for found in results if found.scores is not None]
+    summary = _assemble(paired, scores, patients=patients or {}, labels=labels, options=options)
+    if blob_volumes is not None:
+        summary["distribution"]["centre_blob"] = {
+            "origin": origin,
+            "volumes": dict(zip(labels.names, map(float, blob_volumes), strict=True)),
+        }
+    if summary_file is not None:
+        write_json(summary_file, summary)
+    return summary
+
+
+def _for_each_case(
+    paired: Sequence[ScoredFiles],
+    function: Callable[[ScoredFiles], Result],
+    *,
+    num_processes: int,
+    progress: Progress | None,
+    description: str,
+) -> list[Result]:
+    results = map_ordered(
+        function, paired, num_processes=num_processes, describe=lambda files: files.case
+    )
+    return list(progress(results, len(paired), description) if progress else results)
+
+
+def _check_files(files: ScoredFiles, *, labels: LabelScheme) -> list[str]:
+    """Return what is wrong with the files of a case, without scoring them."""
+    try:
+        read_maps(files, labels=labels)
+    except DatasetError as error:
+        return list(error.problems)
+    return []
+
+
+def _marked_volumes(files: ScoredFiles, *, labels: LabelScheme) -> list[list[float]]:
+    """Return, per label, the volumes in mm^3 of the raters' masks that are not empty."""
+    volumes: list[list[float]] = [[] for _ in labels.names]
+    for path in files.references:
+        try:
+            label_map, geometry = read_label_map(path)
+        except DatasetError:  # reported when the case is scored
+            continue
+        voxel_volume = float(np.prod(geometry.spacing_mm))
+        for index in range(len(labels.names)):
+            count = int(np.count_nonzero(_masks_of(labels, index, label_map)))
+            if count:
+                volumes[index].append(count * voxel_volume)
+    return volumes
+
+
+def _mean_volumes(found: Sequence[list[list[float]]], *, num_labels: int) -> list[float]:
+    per_label = [[value for case in found for value in case[index]] for index in range(num_labels)]
+    return [float(np.mean(values)) if values else 0.0 for values in per_label]
+
+
+def _score_files(
+    files: ScoredFiles,
+    *,
+    labels: LabelScheme,
+    blob_volumes: Sequence[float] | None,
+    options: ScoreOptions,
+) -> _ScoredCase:
+    try:
+        maps = read_maps(files, labels=labels)
+    except DatasetError as error:
+        return _ScoredCase(scores=None, problems=error.problems)
+    scores = score_maps(
+        maps, labels=labels, case=files.case, blob_volumes=blob_volumes, options=options
+    )
+    return _ScoredCase(scores=scores, problems=())
+
+
+def score_maps(
+    maps: LabelMaps,
+    *,
+    labels: LabelScheme,
+    case: str,
+    blob_volumes: Sequence[float] | None,
+    options: ScoreOptions,
+) -> CaseScores:
+    """Score a case given as label maps; masks are made one label at a time to save memory.
+
+    Voxels that any rater left out (the ignore label) are left out for all.
+    """
+    ignored = np.any(labels.ignored(maps.references), axis=0) if labels.has_ignore_label else None
+    scores = [
+        score_label(
+            _masks_of(labels, index, maps.samples),
+            _masks_of(labels, index, maps.references),
+            spacing_mm=maps.spacing_mm,
+            ignored=ignored,
+            consensus=_masks_of(labels, index, maps.prediction),
+            case=case,
+            blob_volume=None if blob_volumes is None else blob_volumes[index],
+            options=options,
+        )
+        for index in range(len(labels.names))
+    ]
+    return CaseScores(
+        labels=tuple(scores), num_samples=len(maps.samples), num_raters=len(maps.references)
+    )
+
+
+def _masks_of(
+    labels: LabelScheme, index: int, label_maps: Integer[np.ndarray, "*shape"]
+) -> Bool[np.ndarray, "*shape"]:
+    """Return where label maps hold label number `index`."""
+    single = replace(labels, names=(labels.names[index],), values=(labels.values[index],))
+    return single.masks(label_maps)[0]
+
+
+def _assemble(
+    paired: Sequence[ScoredFiles],
+    scores: Sequence[CaseScores],
+    *,
+    patients: Mapping[str, str],
+    labels: LabelScheme,
+    options: ScoreOptions,
+) -> dict[str, Any]:
+    case_patients = [patients.get(files.case, files.case) for files in paired]
+    distribution = summarise(scores, case_patients, label_names=labels.names, options=options)
+    keys = [_label_key(values) for values in labels.values]
+    blocks = distribution["labels"].values()
+    return {
+        "foreground_mean": _means(distribution["mean"]["consensus"]),
+        "mean": {key: _means(block["consensus"]) for key, block in zip(keys, blocks, strict=True)},
+        "metric_per_case": [
+            {
+                "case": files.case,
+                "patient": patient,
+                "reference_file": _names(files.references),
+                "prediction_file": str(files.prediction),
+                "metrics": without_nan(
+                    {key: each.consensus for key, each in zip(keys, case.labels, strict=True)}
+                ),
+                "distribution": without_nan(
+                    {
+                        name: each.distribution
+                        for name, each in zip(labels.names, case.labels, strict=True)
+                    }
+                ),
+            }
+            for files, patient, case in zip(paired, case_patients, scores, strict=True)
+        ],
+        "distribution": distribution,
+    }
+
+
+def _means(intervals: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: interval["mean"] for name, interval in intervals.items()}
+
+
+def _label_key(values: Sequence[int]) -> str:
+    """Return nnU-Net's key of a label ("1") or a region ("(1, 2)")."""
+    return str(values[0]) if len(values) == 1 else str(tuple(values))
+
+
+def _names(paths: Sequence[Path]) -> str | list[str]:
+    return str(paths[0]) if len(paths) == 1 else [str(path) for path in paths]

@@ -1,0 +1,232 @@
+"""Which files are scored against which, and their label maps."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer
+
+from diffunet.data.case_files import Findings, labels_by_case, listing
+from diffunet.data.image_io import read_label_map
+from diffunet.errors import DatasetError
+from diffunet.labels import LabelScheme
+
+SAMPLES_FOLDER = "samples"
+
+_SAMPLE = re.compile(r"(?P<case>.+)_s(?P<number>\d{2,})")
+_MAP = re.compile(r".+_(probability|uncertainty)(_.+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredFiles:
+    """The files of one case.
+
+    Attributes:
+        references: label maps, one per rater, sorted by rater.
+        prediction: the consensus; or the only mask.
+        samples: drawn label maps in their order; empty where there is but the prediction.
+    """
+
+    case: str
+    references: tuple[Path, ...]
+    prediction: Path
+    samples: tuple[Path, ...]
+
+    @property
+    def num_samples(self) -> int:
+        return max(1, len(self.samples))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelMaps:
+    """The label maps of one case, all of one shape.
+
+    Attributes:
+        spacing_mm: of the reference, in array order.
+    """
+
+    references: Integer[np.ndarray, "rater *spatial"]
+    prediction: Integer[np.ndarray, "*spatial"]
+    samples: Integer[np.ndarray, "sample *spatial"]
+    spacing_mm: tuple[float, ...]
+
+
+def pair_files(
+    reference_folder: Path,
+    prediction_folder: Path,
+    *,
+    file_ending: str,
+    has_raters: bool,
+    cases: Collection[str] | None,
+    problems: list[str],
+) -> list[ScoredFiles]:
+    """Return the cases that have both references and a prediction, sorted.
+
+    Args:
+        cases: only these, whatever else lies in the folders; None: all.
+        problems: every fault of the folders is appended.
+    """
+    for folder in (reference_folder, prediction_folder):
+        if not folder.is_dir():
+            problems.append(f"'{folder}': expected a folder of label maps, found none")
+    if problems:
+        return []
+    findings = Findings()
+    references = labels_by_case(
+        reference_folder, file_ending, has_raters=has_raters, findings=findings
+    )
+    problems += findings.problems
+    predictions = _by_stem(prediction_folder, file_ending)
+    samples = _samples_by_case(prediction_folder / SAMPLES_FOLDER, file_ending, problems=problems)
+    predicted = {stem for stem in predictions if stem in references or not _MAP.fullmatch(stem)}
+    expected = set(references) if cases is None else set(cases)
+    if cases is None:
+        _report_extra(predicted | set(samples), expected, problems=problems)
+    if not expected:
+        problems.append(f"'{reference_folder}': expected label maps, found none ({file_ending})")
+    _report_missing(expected, references, folder=reference_folder, problems=problems)
+    _report_missing(
+        expected & set(references), predictions, folder=prediction_folder, problems=problems
+    )
+    complete = sorted(expected & set(references) & predicted)
+    paired = [
+        ScoredFiles(
+            case=case,
+            references=tuple(references[case].values()),
+            prediction=predictions[case],
+            samples=samples.get(case, ()),
+        )
+        for case in complete
+    ]
+    _report_uneven_samples(paired, problems=problems)
+    return paired
+
+
+def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
+    """Read all label maps of a case.
+
+    Raises:
+        DatasetError: all that is wrong with them: unreadable, of another shape than the first
+            reference, or with integers that `labels` does not know.
+    """
+    maps: list[np.ndarray] = []
+    problems: list[str] = []
+    spacing_mm: tuple[float, ...] = ()
+    paths = [*files.references, files.prediction, *files.samples]
+    for path in paths:
+        try:
+            label_map, geometry = read_label_map(path)
+        except DatasetError as error:
+            problems += error.problems
+            continue
+        if not maps:
+            spacing_mm = geometry.spacing_mm
+        elif label_map.shape != maps[0].shape:
+            problems.append(
+                f"case '{files.case}': expected the shape {maps[0].shape} of "
+                f"'{files.references[0].name}', found {label_map.shape} in '{path}'; predictions "
+                "are scored on the grid of the reference: export them in the original geometry"
+            )
+        problems += _unknown_values(label_map, path, case=files.case, labels=labels)
+        maps.append(label_map.astype(_smallest_dtype(labels), copy=False))
+    if problems:
+        raise DatasetError(problems)
+    num_raters = len(files.references)
+    first_sample = num_raters + 1 if files.samples else num_raters
+    return LabelMaps(
+        references=np.stack(maps[:num_raters]),
+        prediction=maps[num_raters],
+        samples=np.stack(maps[first_sample:]),
+        spacing_mm=spacing_mm,
+    )
+
+
+def _by_stem(folder: Path, file_ending: str) -> dict[str, Path]:
+    return {
+        path.name[: -len(file_ending)]: path
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+        and path.name.lower().endswith(file_ending.lower())
+        and not path.name.startswith(".")
+    }
+
+
+def _samples_by_case(
+    folder: Path, file_ending: str, *, problems: list[str]
+) -> dict[str, tuple[Path, ...]]:
+    """Return the files CASE_s00, CASE_s01, ... of each case, by number; {} without the folder."""
+    if not folder.is_dir():
+        return {}
+    numbered: dict[str, dict[int, Path]] = {}
+    unnamed: list[str] = []
+    for stem, path in _by_stem(folder, file_ending).items():
+        matched = _SAMPLE.fullmatch(stem)
+        if matched is None:
+            unnamed.append(path.name)
+        else:
+            numbered.setdefault(matched["case"], {})[int(matched["number"])] = path
+    if unnamed:
+        problems.append(
+            f"'{folder}': expected names CASE_s00{file_ending}, found {listing(unnamed)}; rename "
+            "or remove them"
+        )
+    for case, files in numbered.items():
+        absent = sorted(set(range(len(files))) - set(files))
+        if absent:
+            problems.append(
+                f"case '{case}': expected {len(files)} samples numbered from s00 in '{folder}', "
+                f"found no s{absent[0]:02d}; predict the case again"
+            )
+    return {
+        case: tuple(files[number] for number in sorted(files)) for case, files in numbered.items()
+    }
+
+
+def _report_extra(found: Collection[str], expected: set[str], *, problems: list[str]) -> None:
+    extra = set(found) - expected
+    if extra:
+        problems.append(
+            f"expected predictions of cases that have references only, found {len(extra)} others: "
+            f"{listing(extra)}; remove them, or add their references"
+        )
+
+
+def _report_missing(
+    expected: set[str], found: Collection[str], *, folder: Path, problems: list[str]
+) -> None:
+    missing = expected - set(found)
+    if missing:
+        problems.append(
+            f"'{folder}': expected a label map of each case, found none of {len(missing)}: "
+            f"{listing(missing)}; add them"
+        )
+
+
+def _report_uneven_samples(paired: list[ScoredFiles], *, problems: list[str]) -> None:
+    """Scores of distributions depend on the number of samples: it must be one."""
+    most = max((files.num_samples for files in paired), default=1)
+    fewer = [files.case for files in paired if files.num_samples < most]
+    if fewer:
+        problems.append(
+            f"expected {most} samples of each case, found fewer of {len(fewer)}: {listing(fewer)}; "
+            "predict them again (--continue_prediction completes a folder)"
+        )
+
+
+def _unknown_values(
+    label_map: np.ndarray, path: Path, *, case: str, labels: LabelScheme
+) -> list[str]:
+    is_known = np.isin(label_map, labels.all_values)
+    if is_known.all():
+        return []
+    unknown = np.unique(label_map[~is_known]).tolist()
+    return [
+        f"case '{case}': expected the integers {list(labels.all_values)} of dataset.json, found "
+        f"{unknown} in '{path}'; correct the file or 'labels'"
+    ]
+
+
+def _smallest_dtype(labels: LabelScheme) -> "type[np.uint8] | type[np.uint16]":
+    return np.uint8 if max(labels.all_values) < 256 else np.uint16
