@@ -5,8 +5,8 @@ x_0_hat alone: the noise that goes with a clipped x_0_hat is thereby the recompu
 
 Memory: a sampler works on whole volumes on any device. Beyond what `predict_x_0` itself needs it
 holds x_t, which it updates in place, and x_0_hat with either its unclipped version or one noise
-volume; three volumes at a time, four for `dpm_solver_2m_sampler`. x_T is never written to, and no
-reference to it is kept after the first step.
+volume: three volumes, and in `dpm_solver_2m_sampler` the x_0_hat of the step before. x_T, which is
+never written to, is a further one during the first step; after it no reference to x_T is kept.
 """
 
 import itertools
