@@ -1,0 +1,94 @@
+"""How two raters of one case differ: the size of the pieces of the difference."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool
+
+from diffunet.fingerprint.objects import label_components
+from diffunet.geometry import Box
+
+WINDOWS = (32, 64, 128, 256, 512)
+"""Edges in voxels of the windows that stand for training patches, whose size is chosen later."""
+WHOLE = "whole"
+
+
+def largest_pieces(
+    difference: Bool[np.ndarray, "*spatial"],
+    *,
+    start: Sequence[int],
+    shape: Sequence[int],
+    shift: Sequence[float],
+    slice_axis: int | None = None,
+) -> dict[str, list[float]]:
+    """Return, for each window size, the voxels of the largest piece in each window that has one.
+
+    The image is cut into adjacent windows; a piece ends where its window ends. With a `slice_axis`,
+    windows are one voxel thick along it.
+
+    Args:
+        difference: a part of the image in which at least one voxel is true.
+        start: of that part in the image.
+        shape: of the image.
+        shift: where the first voxel of the image lies in its window, per axis, as a share of the
+            window: a random shift makes windows like random patches. An axis on which the image
+            fits the window is not cut.
+
+    Returns:
+        Sizes for the edges of `WINDOWS` as strings and for `WHOLE`, the image (or slice) itself.
+    """
+    in_plane = max(size for axis, size in enumerate(shape) if axis != slice_axis)
+
+    def pieces(edge: int) -> list[float]:
+        cuts = []
+        for axis, (size, first, share) in enumerate(zip(shape, start, shift, strict=True)):
+            if axis == slice_axis:
+                cuts.append((1, 0))
+            else:
+                cuts.append((edge, first + int(share * edge)) if edge < size else (size, first))
+        return _pieces(_windows(difference, cuts))
+
+    whole = pieces(in_plane)
+    by_edge = {str(edge): pieces(edge) if edge < in_plane else whole for edge in WINDOWS}
+    return by_edge | {WHOLE: whole}
+
+
+def _windows(
+    difference: Bool[np.ndarray, "*spatial"], cuts: Sequence[tuple[int, int]]
+) -> Bool[np.ndarray, "window *edges"]:
+    """Cut the windows that hold something of `difference` out of the image.
+
+    Args:
+        cuts: per axis the edge of a window, and where the first voxel of `difference` lies counted
+            from the start of some window.
+    """
+    box = Box.of_mask(difference)
+    if box is None:
+        raise ValueError("a difference without a voxel has no pieces")
+    part = difference[box.slices]
+    edges, padding = [], []
+    for (edge, offset), first, size in zip(cuts, box.start, part.shape, strict=True):
+        room = (offset + first) % edge
+        if room + size <= edge:
+            # the one window along this axis need not be full: nothing lies in the rest of it
+            room, edge = 0, size
+        edges.append(edge)
+        padding.append((room, -(room + size) % edge))
+    padded = np.pad(part, padding)
+    counts = [size // edge for size, edge in zip(padded.shape, edges, strict=True)]
+    split = padded.reshape([number for pair in zip(counts, edges, strict=True) for number in pair])
+    order = [*range(0, 2 * part.ndim, 2), *range(1, 2 * part.ndim, 2)]
+    windows = split.transpose(order).reshape(-1, *edges)
+    return windows[windows.reshape(len(windows), -1).any(axis=1)]
+
+
+def _pieces(windows: Bool[np.ndarray, "window *edges"]) -> list[float]:
+    components, count = label_components(windows, separate_axis=0)
+    places = np.nonzero(components)
+    numbers = components[places]
+    voxels = np.bincount(numbers, minlength=count + 1)
+    owners = np.zeros(count + 1, np.intp)
+    owners[numbers] = places[0]
+    largest = np.zeros(len(windows))
+    np.maximum.at(largest, owners[1:], voxels[1:])
+    return [float(size) for size in largest]

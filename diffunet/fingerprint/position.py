@@ -1,0 +1,57 @@
+"""How well the place of a slice alone predicts its image-level label."""
+
+import numpy as np
+from jaxtyping import Float
+
+NUM_POSITIONS = 20
+
+
+def relative_position(index: int, count: int) -> int:
+    """Return in which of 20 equal parts of `count` slices the slice `index` lies."""
+    return min(index * NUM_POSITIONS // max(1, count - 1), NUM_POSITIONS - 1)
+
+
+def area_under_curve(
+    positives: Float[np.ndarray, " score"], negatives: Float[np.ndarray, " score"]
+) -> float | None:
+    """Return P(score of a positive > score of a negative), ties counted half; None if undefined.
+
+    Args:
+        positives, negatives: how many there are with each score, scores ascending.
+    """
+    total = positives.sum() * negatives.sum()
+    if total == 0:
+        return None
+    below = np.cumsum(negatives) - negatives
+    return float((positives * (below + negatives / 2)).sum() / total)
+
+
+def position_auc(
+    positives: Float[np.ndarray, "patient position"],
+    negatives: Float[np.ndarray, "patient position"],
+    *,
+    counts_own_patient: bool,
+) -> float | None:
+    """Return the AUC of guessing a slice by the prevalence at its position.
+
+    Args:
+        positives, negatives: slices of each patient at each relative position.
+        counts_own_patient: take the prevalence of all patients, the guessed one among them, which
+            flatters small datasets. Otherwise that of all *others*, one pseudo-slice of average
+            prevalence added.
+    """
+    total = positives.sum() + negatives.sum()
+    if total == 0:
+        return None
+    all_positives, all_slices = positives.sum(axis=0), (positives + negatives).sum(axis=0)
+    if counts_own_patient:
+        scores = np.broadcast_to(all_positives / np.maximum(all_slices, 1), positives.shape)
+    else:
+        average = positives.sum() / total
+        others = all_slices - positives - negatives
+        scores = (all_positives - positives + average) / (others + 1)
+    ranked, order = np.unique(scores, return_inverse=True)
+    return area_under_curve(
+        np.bincount(order.ravel(), positives.ravel(), minlength=ranked.size),
+        np.bincount(order.ravel(), negatives.ravel(), minlength=ranked.size),
+    )

@@ -1,0 +1,148 @@
+"""What a user should know before trusting a score: the fingerprint's warnings, in words."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from diffunet.fingerprint.fingerprint import (
+    ChannelFingerprint,
+    Fingerprint,
+    ImageLabelFingerprint,
+    LabelFingerprint,
+    RaterFingerprint,
+    TrivialAnswers,
+)
+
+CENTRED = 0.3  # mean distance below which objects are at the centre: 0.54 would be anywhere
+_CENTRED_FOREGROUND = 0.3  # share of the image above which an object is at its centre of necessity
+_PREDICTABLE = 0.65  # AUC from which position or content alone is a shortcut
+_INTENSITY_RATIO = 20  # of the brightest to the median image
+_FEW_RATERS = 3
+_FEW_PATIENTS = 20
+_MANY_EMPTY = 0.05
+
+
+def with_warnings(fingerprint: Fingerprint) -> Fingerprint:
+    """Return the fingerprint with its warnings."""
+    return dataclasses.replace(fingerprint, warnings=tuple(_warnings(fingerprint)))
+
+
+def is_centred(label: LabelFingerprint) -> bool:
+    """Whether objects, though small, lie at the centre of the images."""
+    if label.centre_distance is None:
+        return False
+    return (
+        label.centre_distance.mean < CENTRED
+        and label.foreground_fraction.mean < _CENTRED_FOREGROUND
+    )
+
+
+def _warnings(fingerprint: Fingerprint) -> Iterator[str]:
+    if fingerprint.num_patients < _FEW_PATIENTS:
+        yield (
+            f"Only {fingerprint.num_patients} patients: scores of single folds will differ a lot; "
+            "compare methods over all folds, and paired."
+        )
+    for channel in fingerprint.channels:
+        yield from _channel_warnings(channel, fingerprint.num_cases)
+    for name, label in (fingerprint.labels or {}).items():
+        yield from _label_warnings(name, label)
+    if fingerprint.raters is not None:
+        yield from _rater_warnings(fingerprint.raters)
+    if fingerprint.trivial_answers is not None and fingerprint.raters is not None:
+        yield from _trivial_warnings(fingerprint.trivial_answers, fingerprint.raters)
+    for name, image_label in (fingerprint.image_labels or {}).items():
+        yield from _image_label_warnings(name, image_label)
+    if fingerprint.image_labels is not None:
+        yield (
+            "Image-level labels are declared: no mask was opened, so nothing is known about the "
+            "size and number of objects."
+        )
+
+
+def _channel_warnings(channel: ChannelFingerprint, num_cases: int) -> Iterator[str]:
+    if channel.num_constant:
+        yield (
+            f"Channel '{channel.name}': {channel.num_constant} of {num_cases} images are constant "
+            f"(all black, say), e.g. {_listed(channel.constant_examples)}; remove them, or a model "
+            "learns that black means negative."
+        )
+    if channel.num_noise:
+        yield (
+            f"Channel '{channel.name}': {channel.num_noise} of {num_cases} images look like pure "
+            "noise (neighbouring voxels hardly correlate), e.g. "
+            f"{_listed(channel.noise_examples)}; remove them."
+        )
+    highest, typical = channel.case_maximum.maximum, channel.case_maximum.median
+    if typical > 0 and highest > _INTENSITY_RATIO * typical:
+        yield (
+            f"Channel '{channel.name}': the maximum of an image ranges from "
+            f"{channel.case_maximum.minimum:.4g} to {highest:.4g} (median {typical:.4g}); the "
+            "units differ between images, so use a normalisation per case (zscore), not 'CT'."
+        )
+
+
+def _listed(cases: Sequence[str]) -> str:
+    return ", ".join(f"'{case}'" for case in cases)
+
+
+def _label_warnings(name: str, label: LabelFingerprint) -> Iterator[str]:
+    if label.objects is None:
+        yield f"Label '{name}': no rater marked it in any case; nothing can be learned about it."
+        return
+    if is_centred(label) and label.centre_distance is not None:
+        yield (
+            f"Label '{name}': objects lie at the centre of the images (mean distance "
+            f"{label.centre_distance.mean:.2f}; 0 is the centre, 1 a corner, 0.54 would be "
+            "anywhere). A model may learn the place instead of the look, and fail on images that "
+            "are not cut around an object; compare with the centre blob, and try random crops."
+        )
+    if label.share_of_cases_without > _MANY_EMPTY:
+        yield (
+            f"Label '{name}': {label.share_of_cases_without:.0%} of the cases show none by any "
+            "rater; scores count an empty answer there as right."
+        )
+
+
+def _rater_warnings(raters: RaterFingerprint) -> Iterator[str]:
+    if raters.share_of_cases_partly_empty > _MANY_EMPTY:
+        yield (
+            f"{raters.share_of_empty_masks:.0%} of all masks are empty, and in "
+            f"{raters.share_of_cases_partly_empty:.0%} of the cases some raters saw something and "
+            "others nothing: empty is an answer, not a missing file. Never drop these masks."
+        )
+    if 1 < raters.per_case.mean < _FEW_RATERS:
+        yield (
+            f"{raters.per_case.mean:.1f} raters per case: so few say little about a distribution; "
+            "scores of single cases are noisy, and a rare opinion is easily missing."
+        )
+    if raters.per_case.minimum != raters.per_case.maximum:
+        yield (
+            f"Cases have {raters.per_case.minimum:.0f} to {raters.per_case.maximum:.0f} raters: "
+            "GED is not comparable between cases of different numbers."
+        )
+
+
+def _trivial_warnings(trivial: TrivialAnswers, raters: RaterFingerprint) -> Iterator[str]:
+    if raters.per_case.mean <= 1:
+        return
+    yield (
+        f"GED of answers that need no model: always empty {trivial.always_empty:.3f}, centre blob "
+        f"{trivial.centre_blob:.3f}, the raters' majority {trivial.oracle_majority:.3f}, raters "
+        f"drawn anew {trivial.oracle_redraw:.3f} (n = {trivial.num_samples}); read every GED "
+        "beside them."
+    )
+
+
+def _image_label_warnings(name: str, label: ImageLabelFingerprint) -> Iterator[str]:
+    if label.position_auc is not None and label.position_auc > _PREDICTABLE:
+        yield (
+            f"Image-level label '{name}': the position of a slice alone predicts it with an AUC of "
+            f"{label.position_auc:.2f} for unseen patients ({label.position_auc_seen:.2f} with the "
+            "same patients); a classifier may learn the anatomy of the middle instead of the "
+            "finding. Compare every classifier with this number."
+        )
+    if label.content_auc is not None and abs(label.content_auc - 0.5) > _PREDICTABLE - 0.5:
+        yield (
+            f"Image-level label '{name}': how much of the image is bright alone predicts it with "
+            f"an AUC of {max(label.content_auc, 1 - label.content_auc):.2f}."
+        )
