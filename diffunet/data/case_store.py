@@ -49,6 +49,24 @@ class Manifest:
         if self.format_version != _FORMAT_VERSION:
             raise ValueError(f"format_version should be {_FORMAT_VERSION}; preprocess again")
 
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        """Read the manifest of `folder`.
+
+        Raises:
+            WorkspaceError: it cannot be read, or another version of diffunet wrote it.
+        """
+        path = folder / MANIFEST
+        content = read_json(path, WorkspaceError)
+        return record_from_json(cls, content, where=str(path), error=WorkspaceError)
+
+    def is_saved(self, folder: Path) -> bool:
+        """Whether `folder` is declared complete with just this content."""
+        try:
+            return self.load(folder) == self
+        except WorkspaceError:
+            return False
+
     def save(self, folder: Path) -> None:
         """Declare the store in `folder` complete."""
         write_json(folder / MANIFEST, self)
@@ -69,14 +87,12 @@ class CaseStore:
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
-        path = self.folder / MANIFEST
-        if not path.is_file():
+        if not (self.folder / MANIFEST).is_file():
             raise WorkspaceError(
                 f"'{self.folder}' holds no finished preprocessed data ('{MANIFEST}' is missing); "
                 "run diffunet_preprocess, it continues where it was stopped"
             )
-        content = read_json(path, WorkspaceError)
-        self._manifest = record_from_json(Manifest, content, where=str(path), error=WorkspaceError)
+        self._manifest = Manifest.load(self.folder)
         self._indexes: dict[str, dict[str, shards.CaseEntry]] = {}
 
     def __getstate__(self) -> dict[str, Any]:

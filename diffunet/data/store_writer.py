@@ -72,26 +72,21 @@ class StoredCases:
                 add(case, record.source, _OWN_FILES)
         return cls(locations)
 
-    def of_group(self, sources: Mapping[str, str]) -> dict[str, str] | None:
-        """Return where each case of a group is, None unless the group is complete."""
+    def of_group(self, sources: Mapping[str, str]) -> dict[str, str]:
+        """Return where each case of a group is, as far as it is there."""
         shard = shard_name(sources)
         found = {}
         for case, source in sources.items():
             places = self.locations.get((case, source), ())
-            place = next((place for place in (shard, _OWN_FILES) if place in places), None)
-            if place is None:
-                return None
-            found[case] = place
+            if places:
+                found[case] = shard if shard in places else places[-1]
         return found
 
-    def of_cases(self, sources: Mapping[str, str]) -> dict[str, str]:
-        """Return where each of `sources` is, as far as it is there."""
-        found = {}
-        for case, source in sources.items():
-            places = self.locations.get((case, source))
-            if places:
-                found[case] = places[0]
-        return found
+
+def is_complete(sources: Mapping[str, str], places: Mapping[str, str]) -> bool:
+    """Return whether nothing is left to do for a group whose cases lie in `places`."""
+    targets = {shard_name(sources), _OWN_FILES}
+    return all(places.get(case) in targets for case in sources)
 
 
 def shard_name(sources: Mapping[str, str]) -> str:
@@ -125,6 +120,8 @@ def write_group(
         DiffunetError: the disk is full or cannot be written to; with the name of the case.
         RuntimeError: any other failure of `make`, with the name of the case.
     """
+    if is_complete(sources, stored):
+        return dict(stored)
     shard = shard_name(sources)
     packed: dict[str, shards.PackedCase] = {}
     places = dict.fromkeys(sources, _OWN_FILES)
@@ -177,12 +174,19 @@ def unseal(folder: Path) -> None:
 
 
 def seal(folder: Path, sources: Mapping[str, str], places: Mapping[str, str]) -> None:
-    """Declare the store in `folder` complete, and remove all cases that are no longer part of it.
+    """Declare the store in `folder` complete, and remove all cases that are not part of it.
+
+    Does nothing where this was done before.
 
     Args:
         sources: for each case, in order, a hash of all that it was made from.
         places: for each case its shard, "" for files of its own.
     """
+    cases = {case: places[case] for case in sources}
+    manifest = Manifest(source=hash_of(list(sources.items())), cases=cases)
+    if manifest.is_saved(folder):
+        return
+    unseal(folder)
     folder.mkdir(parents=True, exist_ok=True)
     remove_unfinished(folder)
     for path in folder.glob(f"*{SHARD_SUFFIX}"):
@@ -191,8 +195,7 @@ def seal(folder: Path, sources: Mapping[str, str], places: Mapping[str, str]) ->
     for case in _cases_with_own_files(folder):
         if places.get(case) != _OWN_FILES:
             volumes.remove_volume(folder, case)
-    cases = {case: places[case] for case in sources}
-    Manifest(source=hash_of(list(sources.items())), cases=cases).save(folder)
+    manifest.save(folder)
 
 
 def _cases_with_own_files(folder: Path) -> Sequence[str]:

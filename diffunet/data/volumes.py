@@ -22,7 +22,6 @@ _CHUNK_BYTES = 2**22
 _COMPRESSION: dict[str, Any] = {
     "codec": blosc2.Codec.ZSTD,
     "clevel": 1,
-    "filters": [blosc2.Filter.SHUFFLE],
     "filters_meta": [0],
     "nthreads": 1,  # several threads would write blocks in any order: other bytes at each run
 }
@@ -139,7 +138,8 @@ def _array_path(folder: Path, case: str, name: str) -> Path:
 
 
 def _compressed(array: np.ndarray, patch_size: Sequence[int] | None) -> bytes:
-    layout: dict[str, Any] = {"cparams": blosc2.CParams(**_COMPRESSION)}
+    shuffle = blosc2.Filter.BITSHUFFLE if array.itemsize == 1 else blosc2.Filter.SHUFFLE
+    layout: dict[str, Any] = {"cparams": blosc2.CParams(filters=[shuffle], **_COMPRESSION)}
     if patch_size is not None:
         chunks, blocks = chunk_and_block_shape(
             array.shape, patch_size=patch_size, item_bytes=array.itemsize

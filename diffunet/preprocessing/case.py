@@ -23,8 +23,9 @@ class PreprocessedCase:
     """A case on the stored grid.
 
     Attributes:
-        image: (channel, *shape); normalised float32 if `properties.is_normalized`, otherwise in the
-            source's values and dtype (`properties.normalized` normalises a patch of it).
+        image: (channel, *shape); normalised float32 if `properties.is_normalized`, otherwise the
+            source's values in the smallest dtype that holds them (`properties.normalized`
+            normalises a patch of it).
         labels: (rater, *shape) uint8 or uint16; None where none were given.
     """
 
@@ -79,8 +80,8 @@ def preprocess_image(
 ) -> tuple[np.ndarray, CaseProperties]:
     """Return the stored image of a case and what is known about it; see `preprocess_case`.
 
-    The image keeps the source's values and dtype where it is not resampled (float32 instead of
-    float64), and is normalised when it is read.
+    The image keeps the source's values where it is not resampled, in the smallest dtype that holds
+    them, and is normalised when it is read.
     """
     dimensions = image.ndim - 1
     if len(transpose_forward) != dimensions or len(spacing_mm) != dimensions:
@@ -114,26 +115,46 @@ def preprocess_image(
     return _normalized_and_resampled(cropped, properties, plan)
 
 
-def preprocess_labels(label_maps: np.ndarray, properties: CaseProperties) -> np.ndarray:
-    """Return label maps (rater, *spatial) in file order on the stored grid of `properties`.
+def preprocess_labels(
+    label_maps: Sequence[np.ndarray] | np.ndarray, properties: CaseProperties
+) -> np.ndarray:
+    """Return the label maps of the raters, each in file order, on the stored grid.
+
+    Returns:
+        (rater, *shape) uint8; uint16 where an integer needs it.
 
     Raises:
-        DatasetError: they do not have the shape of the image.
+        DatasetError: one does not have the shape of the image, or holds other integers than 0 to
+            65535.
     """
-    if label_maps.shape[1:] != properties.original_shape:
-        raise DatasetError(
-            f"case '{properties.case}': the label maps have the shape {label_maps.shape[1:]}, the "
-            f"image {properties.original_shape}; resample the label maps or remove the case"
-        )
-    transposed = label_maps.transpose(0, *(axis + 1 for axis in properties.transpose_forward))
-    cropped = transposed[(slice(None), *properties.crop_box.slices)]
-    dtype = np.uint8 if label_maps.max(initial=0) < 256 else np.uint16
-    stored = np.empty((len(cropped), *properties.shape), dtype)
-    for label_map, target in zip(cropped, stored, strict=True):
+    for label_map in label_maps:
+        _check_label_map(label_map, properties)
+    highest = max(int(label_map.max(initial=0)) for label_map in label_maps)
+    stored = np.empty(
+        (len(label_maps), *properties.shape), np.uint8 if highest < 256 else np.uint16
+    )
+    for label_map, target in zip(label_maps, stored, strict=True):
+        transposed = label_map.transpose(properties.transpose_forward)
         target[...] = resample_label_map(
-            label_map, properties.shape, nearest_axis=properties.nearest_axis
+            transposed[properties.crop_box.slices].astype(stored.dtype, copy=False),
+            properties.shape,
+            nearest_axis=properties.nearest_axis,
         )
     return stored
+
+
+def _check_label_map(label_map: np.ndarray, properties: CaseProperties) -> None:
+    if label_map.shape != properties.original_shape:
+        raise DatasetError(
+            f"case '{properties.case}': a label map has the shape {label_map.shape}, the image "
+            f"{properties.original_shape}; resample the label map or remove the case"
+        )
+    lowest, highest = int(label_map.min(initial=0)), int(label_map.max(initial=0))
+    if lowest < 0 or highest > np.iinfo(np.uint16).max:
+        raise DatasetError(
+            f"case '{properties.case}': expected label integers from 0 to 65535, found {lowest} to "
+            f"{highest}; correct the label map"
+        )
 
 
 def restore_x_0(
@@ -171,6 +192,18 @@ def restore_channel(
     in_stored_order[properties.crop_box.slices] = inner
 
 
+def _in_small_dtype(image: np.ndarray) -> np.ndarray:
+    """Return `image` in the smallest dtype that holds its values; float32 where none else does."""
+    lowest, highest = image.min(), image.max()
+    for dtype in (np.uint8, np.int16, np.uint16):
+        bounds = np.iinfo(dtype)
+        if bounds.min <= lowest and highest <= bounds.max:
+            small = image.astype(dtype, copy=False)
+            if image.dtype.kind in "iu" or np.array_equal(small, image):
+                return small
+    return image.astype(np.float32, copy=False)
+
+
 def _normalized_and_resampled(
     cropped: np.ndarray, properties: CaseProperties, plan: PreprocessingPlan
 ) -> tuple[np.ndarray, CaseProperties]:
@@ -188,8 +221,7 @@ def _normalized_and_resampled(
             raise DatasetError(f"case '{properties.case}', channel {index}: {error}") from None
     properties = replace(properties, normalization=tuple(normalization))
     if not properties.is_normalized:
-        dtype = np.float32 if cropped.dtype == np.float64 else cropped.dtype
-        return np.ascontiguousarray(cropped, dtype), properties
+        return np.ascontiguousarray(_in_small_dtype(cropped)), properties
     stored = np.empty((len(cropped), *properties.shape), np.float32)
     for index, rule in enumerate(plan.normalization):
         normalized = np.empty(properties.cropped_shape, np.float32)
