@@ -18,7 +18,7 @@ from diffunet.plans import ConfigurationPlan, Method, Plans
 
 DATASET_FILE = "dataset.json"
 RESOLVED_PLANS_FILE = "plans.resolved.json"
-AVERAGED_WEIGHTS = "ema"
+AVERAGED_WEIGHTS = "weights"
 """Key of a checkpoint under which the weights for prediction stand."""
 
 

@@ -65,11 +65,12 @@ class Predictor:
 
     Attributes:
         model: its plans, labels and networks.
+        compute: how its work is cut.
     """
 
     def __init__(self, model: TrainedModel, *, compute: Compute):
         self.model = model
-        self._compute = compute
+        self.compute = compute
         self._encoding: Encoding = (
             build_segmentation_encoding(model.labels)
             if self.is_supervised
@@ -268,7 +269,7 @@ class Predictor:
             mirror_axes=self.model.configuration.augmentation.mirror_axes,
             seed=seed,
             case=properties.case,
-            compute=self._compute,
+            compute=self.compute,
             on_step=on_step,
         )
         return votes, self._counted(votes, drawn, properties)
@@ -294,7 +295,7 @@ class Predictor:
             patch_size=configuration.patch_size,
             tile_step_size=sampling.tile_step_size,
             mirror_axes=configuration.augmentation.mirror_axes if sampling.is_mirrored else (),
-            compute=self._compute,
+            compute=self.compute,
         ).numpy()
         num_labels = len(self.model.labels.names)
         of_labels = probabilities[len(probabilities) - num_labels :]  # background comes first

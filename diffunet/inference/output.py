@@ -1,0 +1,172 @@
+"""The folder that a prediction writes: per case its maps, its samples, and last its record.
+
+A case is whole when `records/CASE.json` exists. `predictions.json` holds all records of a folder.
+"""
+
+import dataclasses
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from diffunet.data.image_io import ImageGeometry, map_file_ending, write_label_map, write_map
+from diffunet.errors import UsageError
+from diffunet.inference.fuse import VolumeSummary, Votes
+from diffunet.inference.model import DATASET_FILE, RESOLVED_PLANS_FILE, TrainedModel
+from diffunet.jsonio import read_json, remove_unfinished, write_json
+
+PREDICTIONS_FILE = "predictions.json"
+RECORDS_FOLDER = "records"
+SAMPLES_FOLDER = "samples"
+
+logger = logging.getLogger(__name__)
+
+
+@final
+class OutputFolder:
+    """Writes predictions in the geometry of their images; every file is whole or absent.
+
+    Args:
+        folder: is created.
+        model: what labels, file ending and plans belong to.
+        settings: of the run, as plain values; cases of other settings are none of this folder's.
+    """
+
+    def __init__(self, folder: Path, *, model: TrainedModel, settings: Mapping[str, Any]):
+        self.folder = folder
+        self._model = model
+        self._settings = dict(settings)
+
+    def begin(self, *, is_alone: bool) -> None:
+        """Write what describes the run.
+
+        Args:
+            is_alone: no other process writes here, so what killed ones left can be deleted.
+        """
+        if is_alone:
+            for folder in (".", RECORDS_FOLDER, SAMPLES_FOLDER):
+                remove_unfinished(self.folder / folder)
+        write_json(self.folder / DATASET_FILE, self._model.dataset_content)
+        self._model.plans.save(self.folder / RESOLVED_PLANS_FILE)
+
+    def whole_cases(self) -> set[str]:
+        """Return the cases that are whole.
+
+        Raises:
+            UsageError: some were made with other settings.
+        """
+        records = self._records()
+        for case, record in records.items():
+            names = _differences(record["settings"], self._settings)
+            if names:
+                raise UsageError(
+                    f"'{self.folder}': case '{case}' was predicted with other settings "
+                    f"({'; '.join(names)}); predict into another folder, or anew without "
+                    "--continue_prediction"
+                )
+        return set(records)
+
+    def clear(self, case: str) -> None:
+        """Delete what an earlier run wrote for a case, its record first."""
+        self._record_path(case).unlink(missing_ok=True)
+        ending = self._model.file_ending
+        samples = self.folder / SAMPLES_FOLDER
+        name = re.compile(rf"{re.escape(case)}_s\d+{re.escape(ending)}")
+        if samples.is_dir():
+            for path in samples.iterdir():
+                if name.fullmatch(path.name):
+                    path.unlink()
+        for path in (self.mask_path(case), *self._map_paths(case)):
+            path.unlink(missing_ok=True)
+
+    def write_sample(
+        self, case: str, sample: int, masks: np.ndarray, geometry: ImageGeometry
+    ) -> None:
+        """Write one sample's boolean masks (label, *spatial) as a label map."""
+        path = self.folder / SAMPLES_FOLDER / f"{case}_s{sample:02d}{self._model.file_ending}"
+        write_label_map(path, self._model.labels.label_map(masks), geometry)
+
+    def write_maps(
+        self, case: str, votes: Votes, geometry: ImageGeometry, *, has_probabilities: bool
+    ) -> None:
+        """Write consensus and uncertainty, and where asked for the probability of each label."""
+        consensus = self._model.labels.label_map(votes.consensus())
+        write_label_map(self.mask_path(case), consensus, geometry)
+        del consensus
+        uncertainty, *probabilities = self._map_paths(case)
+        write_map(uncertainty, votes.uncertainty(), geometry)
+        if has_probabilities:
+            for label, path in enumerate(probabilities):
+                write_map(path, votes.probability(label), geometry)
+
+    def write_record(
+        self, case: str, volumes: Mapping[str, VolumeSummary], geometry: ImageGeometry
+    ) -> None:
+        """Declare a case whole."""
+        content = {
+            "settings": self._settings,
+            "shape": geometry.shape,
+            "spacing_mm": geometry.spacing_mm,
+            "volumes": {name: dataclasses.asdict(volume) for name, volume in volumes.items()},
+        }
+        write_json(self._record_path(case), content)
+
+    def gather(self) -> Path:
+        """Write `predictions.json` from the records with these settings, and return its path.
+
+        Several processes may do so at once: each looks again after writing, so that the last one
+        has seen every record.
+        """
+        path = self.folder / PREDICTIONS_FILE
+        gathered: set[str] | None = None
+        while True:
+            records = self._records()
+            if set(records) == gathered:
+                return path
+            gathered = set(records)
+            cases = {
+                case: {key: value for key, value in record.items() if key != "settings"}
+                for case, record in sorted(records.items())
+                if record["settings"] == self._settings
+            }
+            others = sorted(gathered.difference(cases))
+            if others:
+                logger.warning(
+                    "'%s': %d cases were predicted with other settings and are not in it: %s",
+                    path,
+                    len(others),
+                    ", ".join(others[:10]),
+                )
+            write_json(path, {"settings": self._settings, "cases": cases})
+
+    def mask_path(self, case: str) -> Path:
+        """Return where the consensus of a case is written."""
+        return self.folder / f"{case}{self._model.file_ending}"
+
+    def _map_paths(self, case: str) -> list[Path]:
+        """Return the path of the uncertainty, then those of each label's probability."""
+        names = self._model.labels.names
+        suffixes = ["probability"]
+        if len(names) > 1:
+            suffixes = [f"probability_{re.sub(r'[^0-9A-Za-z.-]+', '-', name)}" for name in names]
+        ending = map_file_ending(self._model.file_ending)
+        return [self.folder / f"{case}_{name}{ending}" for name in ("uncertainty", *suffixes)]
+
+    def _record_path(self, case: str) -> Path:
+        return self.folder / RECORDS_FOLDER / f"{case}.json"
+
+    def _records(self) -> dict[str, dict[str, Any]]:
+        paths = (self.folder / RECORDS_FOLDER).glob("*.json")
+        return {path.stem: read_json(path, UsageError) for path in paths if path.name[0] != "."}
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    names = sorted({*old, *new})
+    return [
+        f"{name}: {old.get(name)!r}, now {new.get(name)!r}"
+        for name in names
+        if old.get(name) != new.get(name)
+    ]

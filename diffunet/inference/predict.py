@@ -1,0 +1,206 @@
+"""Predict files: one case after the other, each whole or absent, so that a run can be continued."""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffunet import __version__
+from diffunet.data.dataset import CaseFiles
+from diffunet.data.image_io import read_image, write_label_map
+from diffunet.errors import DatasetError, UsageError
+from diffunet.inference.output import OutputFolder
+from diffunet.inference.predictor import OnStep, Prediction, Predictor
+from diffunet.plans import SamplingPlan
+
+__all__ = ["OutputOptions", "Prediction", "Predictor", "predict_cases", "predict_file"]
+
+Progress = Callable[[Iterable[Any], int, str], Iterator[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """What is written besides the consensus, the uncertainty and the volumes.
+
+    Attributes:
+        has_probabilities: CASE_probability, one per label where there are several.
+        has_samples: samples/CASE_s00, ...
+    """
+
+    has_probabilities: bool = False
+    has_samples: bool = False
+
+
+def predict_cases(
+    predictor: Predictor,
+    cases: Sequence[CaseFiles],
+    *,
+    output_folder: Path,
+    sampling: SamplingPlan,
+    seed: int,
+    options: OutputOptions,
+    is_continued: bool = False,
+    num_parts: int = 1,
+    part_id: int = 0,
+    progress: Progress | None = None,
+) -> Path:
+    """Predict cases into a folder, and return the path of its `predictions.json`.
+
+    A case that cannot be read does not keep the others from being predicted.
+
+    Args:
+        cases: of all parts; this run does every `num_parts`-th of them, sorted, from `part_id` on.
+        sampling: what `predictor.sampling(...)` returned.
+        is_continued: keep the cases that are whole; otherwise they are predicted anew.
+        progress: wraps (items, total, description); an item is a sampling step of one sample.
+
+    Raises:
+        UsageError: the arguments do not fit together, or whole cases were made with other settings.
+        DatasetError: all that is wrong with the cases that could not be predicted, at the end.
+    """
+    _check_folders(cases, output_folder)
+    if not 0 <= part_id < num_parts:
+        raise UsageError(f"part_id should be from 0 to {num_parts - 1}, got {part_id}")
+    settings = _settings(predictor, sampling=sampling, seed=seed, options=options)
+    output = OutputFolder(output_folder, model=predictor.model, settings=settings)
+    whole = output.whole_cases() if is_continued else set()
+    part = sorted(cases, key=lambda files: files.case)[part_id::num_parts]
+    part = [files for files in part if files.case not in whole]
+    output.begin(is_alone=num_parts == 1)
+    for files in part:
+        output.clear(files.case)
+    on_step = _ticker(progress, predictor.num_steps_of(sampling) * len(part))
+    problems: list[str] = []
+    for files in part:
+        try:
+            _predict_case(
+                predictor,
+                files,
+                output=output,
+                sampling=sampling,
+                seed=seed,
+                options=options,
+                on_step=on_step,
+            )
+        except DatasetError as error:
+            problems.extend(error.problems)
+    path = output.gather()
+    if problems:
+        raise DatasetError(problems)
+    return path
+
+
+def predict_file(
+    predictor: Predictor,
+    files: CaseFiles,
+    *,
+    output_file: Path,
+    sampling: SamplingPlan,
+    seed: int,
+    progress: Progress | None = None,
+) -> None:
+    """Predict one case, and write its consensus alone.
+
+    Raises:
+        UsageError: `output_file` is one of the input files.
+        DatasetError: the case cannot be read or does not fit the model.
+    """
+    if output_file.resolve() in [path.resolve() for path in files.images]:
+        raise UsageError(f"the output '{output_file}' is the input; give another name")
+    image, geometry = read_image(files.images, num_channels=predictor.model.num_channels)
+    result = predictor.predict_case(
+        image,
+        geometry.spacing_mm,
+        sampling=sampling,
+        seed=seed,
+        case=files.case,
+        on_step=_ticker(progress, predictor.num_steps_of(sampling)),
+        on_sample=None,
+    )
+    label_map = predictor.model.labels.label_map(result.votes.consensus())
+    write_label_map(output_file, label_map, geometry)
+
+
+def _predict_case(
+    predictor: Predictor,
+    files: CaseFiles,
+    *,
+    output: OutputFolder,
+    sampling: SamplingPlan,
+    seed: int,
+    options: OutputOptions,
+    on_step: OnStep | None,
+) -> None:
+    image, geometry = read_image(files.images, num_channels=predictor.model.num_channels)
+
+    def write_sample(sample: int, masks: np.ndarray) -> None:
+        output.write_sample(files.case, sample, masks, geometry)
+
+    result = predictor.predict_case(
+        image,
+        geometry.spacing_mm,
+        sampling=sampling,
+        seed=seed,
+        case=files.case,
+        on_step=on_step,
+        on_sample=write_sample if options.has_samples else None,
+    )
+    del image
+    output.write_maps(
+        files.case, result.votes, geometry, has_probabilities=options.has_probabilities
+    )
+    output.write_record(files.case, result.volumes, geometry)
+
+
+def _settings(
+    predictor: Predictor, *, sampling: SamplingPlan, seed: int, options: OutputOptions
+) -> dict[str, Any]:
+    """Return all that decides what is written, as plain JSON values."""
+    model = predictor.model
+    settings = {
+        "dataset": model.plans.dataset_name,
+        "method": model.method,
+        "plans": model.plans.plans_name,
+        "configuration": model.plans.recommended_configuration,
+        "folds": model.folds,
+        "checkpoint": model.checkpoint,
+        "sampling": dataclasses.asdict(sampling),
+        "seed": seed,
+        "precision": predictor.compute.precision,
+        "output": dataclasses.asdict(options),
+        "versions": {
+            "diffunet": __version__,
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+        },
+    }
+    return json.loads(json.dumps(settings))
+
+
+def _ticker(progress: Progress | None, total: int) -> OnStep | None:
+    """Return a function that moves a progress bar on by a number of steps."""
+    if progress is None:
+        return None
+    ticks = iter(progress(itertools.repeat(None, total), total, "sampling"))
+
+    def move(num_steps: int) -> None:
+        for _ in range(num_steps):
+            next(ticks, None)
+
+    return move
+
+
+def _check_folders(cases: Sequence[CaseFiles], output_folder: Path) -> None:
+    output = output_folder.resolve()
+    for folder in {path.resolve().parent for files in cases for path in files.images}:
+        if folder == output or folder in output.parents:
+            raise UsageError(
+                f"the output folder '{output_folder}' lies in the input folder '{folder}'; "
+                "choose one outside of it"
+            )
