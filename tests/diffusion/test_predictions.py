@@ -83,11 +83,13 @@ def test_rounding_of_x_0_and_v_is_not_magnified_at_the_limits(diffused, predicti
     torch.testing.assert_close(found, x_0.float(), rtol=0, atol=1e-6)
 
 
-def test_half_precision_outputs_are_converted_in_the_precision_of_x_t(diffused):
-    _, noise, x_t = diffused
-    output = noise.bfloat16()
-    found = x_0_from_output(output, x_t.float(), log_snr=LOG_SNR, prediction="v")
-    expected = x_0_from_output(output.float(), x_t.float(), log_snr=LOG_SNR, prediction="v")
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_half_precision_outputs_are_converted_in_the_precision_of_x_t(diffused, prediction):
+    x_t = diffused[2].float()
+    output = diffused[1].bfloat16()
+    found = x_0_from_output(output, x_t, log_snr=LOG_SNR, prediction=prediction)
+    expected = x_0_from_output(output.float(), x_t, log_snr=LOG_SNR, prediction=prediction)
+    assert found.dtype == torch.float32
     assert torch.equal(found, expected)
 
 
