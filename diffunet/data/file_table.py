@@ -32,7 +32,11 @@ def cases_of_table(
             images=tuple(_resolve(folder, path) for path in images),
             labels={name: _resolve(folder, path) for name, path in sorted(labels.items())},
         )
-        findings.problems.extend(_table_problems(files, described))
+        problems = _table_problems(files, described)
+        findings.problems.extend(problems)
+        if problems:
+            findings.left_out.add(case)
+            continue
         cases.append(files)
     return tuple(cases)
 

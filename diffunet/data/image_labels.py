@@ -70,41 +70,39 @@ def read_image_labels(
                 "or remove the column"
             )
         place = f"{path.name}, line {number}"
-        key = (row[_CASE], _slice_of(row, place, problems=problems))
+        problems += _row_problems(row, label_names, place)
+        key = (row[_CASE], int(row[_SLICE]) if _is_index(row.get(_SLICE, "")) else None)
         if key in table:
             problems.append(f"{_name(key)}: expected one line, found a second in {place}; keep one")
-        values = [_tag_of(row, name, place, problems=problems) for name in label_names]
-        table[key] = tuple(values)
+        table[key] = tuple(int(row[name] == "1") for name in label_names)
     problems += _case_problems(table, path.name, training_cases, test_cases)
-    problems += _contradictions(table, path.name, label_names)
     if not problems:
-        problems = _single_class_problems(table, path.name, label_names, set(training_cases))
+        problems += _contradictions(table, path.name, label_names)
+        problems += _single_class_problems(table, path.name, label_names, set(training_cases))
     if problems:
         raise DatasetError(problems)
     return ImageLabels(names=tuple(label_names), table=table)
 
 
-def _slice_of(row: dict[str, str], place: str, *, problems: list[str]) -> int | None:
-    text = row.get(_SLICE, "")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit()):
+def _row_problems(row: dict[str, str], label_names: Sequence[str], place: str) -> list[str]:
+    problems = []
+    index = row.get(_SLICE, "")
+    if index and not _is_index(index):
         problems.append(
-            f"case '{row[_CASE]}': expected a slice, counted from 0, in {place}, found '{text}'; "
+            f"case '{row[_CASE]}': expected a slice, counted from 0, in {place}, found '{index}'; "
             "correct it"
         )
-        return None
-    return int(text)
-
-
-def _tag_of(row: dict[str, str], name: str, place: str, *, problems: list[str]) -> int:
-    if row[name] in ("0", "1"):
-        return int(row[name])
-    problems.append(
+    problems += [
         f"case '{row[_CASE]}': expected 0 or 1 for '{name}' in {place}, found '{row[name]}'; "
         "correct it, or remove the line where it is not known"
-    )
-    return 0
+        for name in label_names
+        if row[name] not in ("0", "1")
+    ]
+    return problems
+
+
+def _is_index(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _case_problems(

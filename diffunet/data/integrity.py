@@ -354,4 +354,5 @@ def _joined(values: tuple[int, ...] | list[int]) -> str:
 
 
 def _numbers(values: tuple[float, ...]) -> str:
-    return f"({', '.join(f'{value:g}' for value in values)})"
+    """Return "(2, 1, 0.5)"; adding 0 makes -0 a 0."""
+    return f"({', '.join(f'{value + 0:g}' for value in values)})"

@@ -28,8 +28,8 @@ def read_rows(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict
             f"{path.name}: expected a table in UTF-8, found one that cannot be read ({cause}); "
             "save it again as CSV, UTF-8"
         ) from None
-    reader = csv.DictReader(text.splitlines())
-    header = [name.strip() for name in reader.fieldnames or ()]
+    reader = csv.reader(text.splitlines())
+    header = [name.strip() for name in next(reader, [])]
     missing = [column for column in columns if column not in header]
     if missing or len(set(header)) != len(header):
         hint = "separate columns by commas; " if any(";" in name for name in header) else ""
@@ -37,15 +37,15 @@ def read_rows(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict
             f"{path.name}: expected the columns {', '.join(columns)}, each once, found "
             f"{', '.join(header) or 'none'}; {hint}correct the first line"
         )
-    reader.fieldnames = header
     for row in reader:
-        if None in row or None in row.values():
+        if not row:
+            continue
+        if len(row) != len(header):
             raise DatasetError(
                 f"{path.name}, line {reader.line_num}: expected {len(header)} values, found "
-                f"{sum(value is not None for value in row.values()) + len(row.get(None) or ())}; "
-                "correct the line"
+                f"{len(row)}; correct the line"
             )
-        yield reader.line_num, {name: value.strip() for name, value in row.items()}
+        yield reader.line_num, dict(zip(header, map(str.strip, row), strict=True))
 
 
 def read_patients(

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from diffunet.data.image_io import itk, pillow, tiff
+from diffunet.data.image_io import itk, nifti, pillow, tiff
 from diffunet.data.image_io.geometry import ImageGeometry
 from diffunet.errors import DatasetError
 from diffunet.jsonio import atomic_path
@@ -47,6 +47,7 @@ class _Format:
 
 
 _FORMATS = {
+    **dict.fromkeys(nifti.FILE_ENDINGS, _Format(read=nifti.read, write=nifti.write)),
     **dict.fromkeys(itk.FILE_ENDINGS, _Format(read=itk.read, write=itk.write)),
     **dict.fromkeys((".png", ".bmp"), _Format(read=pillow.read, write=pillow.write)),
     **dict.fromkeys(tiff.FILE_ENDINGS, _Format(read=tiff.read, write=tiff.write)),
@@ -226,7 +227,14 @@ def _write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
     if ending is None:
         raise ValueError(f"'{path}' should end in one of {', '.join(_FORMATS)}")
     with atomic_path(path) as unfinished:
-        _FORMATS[ending].write(unfinished, np.ascontiguousarray(array), geometry)
+        # the libraries know the endings in lower case only
+        lower = unfinished.with_name(unfinished.name[: -len(ending)] + ending)
+        try:
+            _FORMATS[ending].write(lower, np.ascontiguousarray(array), geometry)
+            lower.replace(unfinished)
+        finally:
+            if lower != unfinished:
+                lower.unlink(missing_ok=True)
     if ending in tiff.FILE_ENDINGS:
         tiff.write_spacing(path, geometry)
 

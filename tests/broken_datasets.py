@@ -1,0 +1,962 @@
+"""A table of everything that users get wrong in a raw dataset, and what they must be told."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from tests.data.tiny_datasets import (
+    SHAPE_2D,
+    SHAPE_3D,
+    VALID_DATASETS,
+    edit_json,
+    image_2d,
+    image_3d,
+    mask_2d,
+    mask_3d,
+    write_csv,
+    write_json,
+    write_png,
+    write_volume,
+)
+
+Damage = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class BrokenDataset:
+    """A valid dataset, what is done to it, and what one message must hold.
+
+    Attributes:
+        valid: a key of `VALID_DATASETS`.
+        fragments: case, expected, found and remedy, as far as each applies.
+    """
+
+    name: str
+    valid: str
+    damage: Damage
+    fragments: tuple[str, ...]
+
+    def create(self, folder: Path) -> None:
+        VALID_DATASETS[self.valid](folder)
+        self.damage(folder)
+
+
+def _remove_all(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    folder.rmdir()
+
+
+def _edit(*, without: tuple[str, ...] = (), **changes: object) -> Damage:
+    return lambda folder: edit_json(folder / "dataset.json", without=without, **changes)
+
+
+def _text(name: str, content: str | bytes) -> Damage:
+    data = content if isinstance(content, bytes) else content.encode()
+    return lambda folder: (folder / name).write_bytes(data) and None
+
+
+def _json(name: str, content: object) -> Damage:
+    return lambda folder: write_json(folder / name, content)
+
+
+def _rows(name: str, *rows: tuple[object, ...]) -> Damage:
+    return lambda folder: write_csv(folder / name, rows)
+
+
+def _png(name: str, array: np.ndarray) -> Damage:
+    return lambda folder: write_png(folder / name, array)
+
+
+def _volume(name: str, array: np.ndarray, **geometry: tuple[float, ...]) -> Damage:
+    return lambda folder: write_volume(folder / name, array, **geometry)
+
+
+def _remove(*names: str) -> Damage:
+    return lambda folder: [(folder / name).unlink() for name in names] and None
+
+
+def _rename(old: str, new: str) -> Damage:
+    return lambda folder: (folder / old).rename(folder / new) and None
+
+
+def _all(*damages: Damage) -> Damage:
+    return lambda folder: [damage(folder) for damage in damages] and None
+
+
+def _remove_folder(name: str) -> Damage:
+    return lambda folder: _remove_all(folder / name)
+
+
+def _cut(name: str) -> Damage:
+    """Keep the first half of a file."""
+
+    def damage(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+
+    return damage
+
+
+def _save_as(old: str, new: str) -> Damage:
+    def damage(folder: Path) -> None:
+        with Image.open(folder / old) as image:
+            image.save(folder / new)
+        (folder / old).unlink()
+
+    return damage
+
+
+def _as_folder(folder: Path) -> None:
+    (folder / "imagesTr/a_0000.png").unlink()
+    (folder / "imagesTr/a_0000.png").mkdir()
+
+
+def _link_to_nothing(folder: Path) -> None:
+    (folder / "labelsTr/a.png").unlink()
+    (folder / "labelsTr/a.png").symlink_to(folder / "elsewhere.png")
+
+
+def _colour_16_bit(folder: Path) -> None:
+    """Write a 2 x 1 RGB PNG of 16 bits, which Pillow cannot write."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    height, width = SHAPE_2D
+    rows = b"".join(b"\0" + bytes(6 * width) for _ in range(height))
+    (folder / "imagesTr/a_0000.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def _with(array: np.ndarray, index: tuple[int, ...], value: float) -> np.ndarray:
+    changed = array.copy()
+    changed[index] = value
+    return changed
+
+
+def _splits(*folds: tuple[list[str], list[str]]) -> Damage:
+    return _json("splits_final.json", [{"train": train, "val": val} for train, val in folds])
+
+
+_TALL = (9, SHAPE_2D[1])
+_PATIENTS = (("case", "patient"), ("a", "p1"), ("b", "p1"), ("c", "p2"))
+_REGIONS = {"background": 0, "whole": [1, 2], "core": 2}
+_TAGS = ("case", "lesion")
+_SLICE_TAGS = ("case", "slice", "lesion")
+
+IN_DATASET_JSON = [
+    BrokenDataset(
+        "dataset_folder_absent", "2d", _remove_all, ("expected a dataset folder", "create it")
+    ),
+    BrokenDataset(
+        "dataset_json_absent",
+        "2d",
+        _remove("dataset.json"),
+        ("dataset.json", "does not exist", "channel_names, labels and file_ending"),
+    ),
+    BrokenDataset(
+        "dataset_json_no_json",
+        "2d",
+        _text("dataset.json", "{'labels': 1}"),
+        ("dataset.json", "not valid JSON", "line 1 column 2"),
+    ),
+    BrokenDataset(
+        "dataset_json_a_list", "2d", _json("dataset.json", []), ("expected an object", "found []")
+    ),
+    BrokenDataset(
+        "misspelt_key",
+        "raters",
+        _edit(without=("raters",), rater=True),
+        ("unknown key 'rater'", "expected 'raters'", "rename"),
+    ),
+    BrokenDataset(
+        "no_channel_names",
+        "2d",
+        _edit(without=("channel_names",)),
+        ("'channel_names' should", '"0": "T1"', "found None", "correct it"),
+    ),
+    BrokenDataset(
+        "channel_numbers_not_consecutive",
+        "2d",
+        _edit(channel_names={"1": "CT"}),
+        ("'channel_names'", "consecutive from 0", "found ['1']"),
+    ),
+    BrokenDataset(
+        "channel_name_no_text",
+        "2d",
+        _edit(channel_names={"0": 1}),
+        ("'channel_names'", "each name a text", "found [1]"),
+    ),
+    BrokenDataset(
+        "file_ending_without_dot",
+        "2d",
+        _edit(file_ending="png"),
+        ("'file_ending' should be one of", ".png", "found 'png'", "with its dot"),
+    ),
+    BrokenDataset(
+        "file_ending_lossy",
+        "2d",
+        _edit(file_ending=".jpg"),
+        ("'file_ending'", "found '.jpg'", "lossy", "convert the originals"),
+    ),
+    BrokenDataset(
+        "labels_without_background",
+        "2d",
+        _edit(labels={"lesion": 1}),
+        ('"background" to 0', "found None", "correct dataset.json"),
+    ),
+    BrokenDataset(
+        "labels_not_consecutive",
+        "2d",
+        _edit(labels={"background": 0, "lesion": 1, "cyst": 3}),
+        ("consecutive from 0", "found [0, 1, 3]", "correct dataset.json"),
+    ),
+    BrokenDataset(
+        "label_no_integer",
+        "2d",
+        _edit(labels={"background": 0, "lesion": "1"}),
+        ("label 'lesion'", "should be an integer", "found '1'"),
+    ),
+    BrokenDataset(
+        "ignore_not_highest",
+        "2d",
+        _edit(labels={"background": 0, "ignore": 1, "lesion": 2}),
+        ('"ignore" should be the highest integer, 2', "found 1"),
+    ),
+    BrokenDataset(
+        "regions_without_class_order",
+        "2d",
+        _edit(labels=_REGIONS),
+        ("'regions_class_order' should hold one integer for each of the 2", "found []"),
+    ),
+    BrokenDataset(
+        "class_order_of_unknown_integer",
+        "2d",
+        _edit(labels=_REGIONS, regions_class_order=[1, 5]),
+        ("'regions_class_order'", "integers of 'labels', [0, 1, 2]", "found [5]", "correct it"),
+    ),
+    BrokenDataset(
+        "class_order_no_list",
+        "2d",
+        _edit(labels=_REGIONS, regions_class_order=2),
+        ("'regions_class_order' should be a list of integers", "found 2"),
+    ),
+    BrokenDataset(
+        "raters_no_boolean",
+        "raters",
+        _edit(raters=2),
+        ("'raters' should be true or false", "found 2", "correct or remove"),
+    ),
+    BrokenDataset(
+        "num_training_wrong",
+        "2d",
+        _edit(numTraining=4),
+        ("expected 4 training cases ('numTraining')", "found 3", "correct the number"),
+    ),
+    BrokenDataset(
+        "file_table_no_table", "table", _edit(dataset=[1]), ("'dataset' should be a table", "[1]")
+    ),
+]
+
+IN_FILE_NAMES = [
+    BrokenDataset(
+        "no_imagesTr",
+        "2d",
+        _rename("imagesTr", "images"),
+        ("expected the folder imagesTr", "create"),
+    ),
+    BrokenDataset(
+        "empty_imagesTr",
+        "2d",
+        _all(*(_remove(f"imagesTr/{c}_0000.png", f"labelsTr/{c}.png") for c in "abc")),
+        ("imagesTr", "CASE_0000.png", "found no training case yet", "put the images there"),
+    ),
+    BrokenDataset(
+        "no_labelsTr",
+        "2d",
+        _remove_folder("labelsTr"),
+        ("expected the folder labelsTr", "found none", "'image_labels'"),
+    ),
+    BrokenDataset(
+        "no_channel_number",
+        "2d",
+        _rename("imagesTr/b_0000.png", "imagesTr/b.png"),
+        ("imagesTr", "CASE_0000.png", "found 1 without", "rename 'b.png' to 'b_0000.png'"),
+    ),
+    BrokenDataset(
+        "three_digit_channel",
+        "2d",
+        _all(
+            _rename("imagesTr/b_0000.png", "imagesTr/b_000.png"),
+            _rename("labelsTr/b.png", "labelsTr/b_000.png"),
+        ),
+        ("imagesTr", "four digits", "'b_000.png'", "rename"),
+    ),
+    BrokenDataset(
+        "channel_missing",
+        "3d",
+        _remove("imagesTr/b_0000.nii.gz"),
+        ("case 'b'", "expected the channels _0000, _0001", "found _0001", "add the missing files"),
+    ),
+    BrokenDataset(
+        "channel_too_many",
+        "2d",
+        _png("imagesTr/a_0001.png", image_2d(9)),
+        ("case 'a'", "expected the channels _0000 in", "found _0000, _0001"),
+    ),
+    BrokenDataset(
+        "label_missing",
+        "2d",
+        _remove("labelsTr/c.png"),
+        ("case 'c'", "expected the label map c.png in labelsTr", "found none", "remove the case"),
+    ),
+    BrokenDataset(
+        "label_without_image",
+        "2d",
+        _png("labelsTr/d.png", mask_2d()),
+        ("labelsTr", "expected an image in imagesTr", "found none for 1: 'd'", "correct the names"),
+    ),
+    BrokenDataset(
+        "test_label_without_image",
+        "2d",
+        _png("labelsTs/d.png", mask_2d()),
+        ("labelsTs", "expected an image in imagesTs", "'d'"),
+    ),
+    BrokenDataset(
+        "raters_not_declared",
+        "raters",
+        _edit(without=("raters",)),
+        ("labelsTr", "expected one label map CASE.png", "'a', 'b'", 'add "raters": true'),
+    ),
+    BrokenDataset(
+        "no_rater_of_a_case",
+        "raters",
+        _remove("labelsTr/b_r00.png"),
+        ("case 'b'", "expected the label map b_r00.png", "found none", "add it"),
+    ),
+    BrokenDataset(
+        "rater_not_named",
+        "raters",
+        _png("labelsTr/b.png", mask_2d()),
+        ("labelsTr", "expected names CASE_r00.png", "'b.png'", "rename 'b.png' to 'b_r00.png'"),
+    ),
+    BrokenDataset(
+        "same_file_twice",
+        "2d",
+        _png("imagesTr/a_0000.PNG", image_2d(9)),
+        ("case 'a_0000'", "found both 'a_0000.PNG' and 'a_0000.png'", "remove one"),
+    ),
+    BrokenDataset(
+        "case_in_training_and_test",
+        "2d",
+        _png("imagesTs/a_0000.png", image_2d(9)),
+        ("imagesTs", "not in imagesTr", "found 1 in both: 'a'", "remove them from one"),
+    ),
+    BrokenDataset(
+        "lossy_files",
+        "2d",
+        _save_as("imagesTr/a_0000.png", "imagesTr/a_0000.jpg"),
+        ("imagesTr", "end in '.png'", "found 1 that end in '.jpg': 'a_0000.jpg'", "without loss"),
+    ),
+    BrokenDataset(
+        "files_of_another_ending",
+        "2d",
+        _save_as("imagesTr/a_0000.png", "imagesTr/a_0000.tif"),
+        ("imagesTr", "end in '.png'", "found 1 that end in '.tif'", "correct 'file_ending'"),
+    ),
+    BrokenDataset(
+        "table_names_no_file",
+        "table",
+        _remove("masks/a.png"),
+        ("case 'a'", "masks/a.png", "found none", "correct the path"),
+    ),
+    BrokenDataset(
+        "table_without_label",
+        "table",
+        _edit(dataset={"a": {"images": ["scans/a.png"]}}),
+        ("case 'a'", "expected a 'label'", "found none", "remove the case"),
+    ),
+    BrokenDataset(
+        "table_with_a_bare_path",
+        "table",
+        _edit(dataset={"a": {"images": "scans/a.png", "label": "masks/a.png"}}),
+        ("case 'a'", '{"images": [PATH, ..], "label": PATH}', "'scans/a.png'", "correct it"),
+    ),
+    BrokenDataset(
+        "table_with_too_many_channels",
+        "table",
+        _edit(dataset={"a": {"images": ["scans/a.png", "scans/b.png"], "label": "masks/a.png"}}),
+        ("case 'a'", "expected 1 images", "found 2", "remove files"),
+    ),
+]
+
+IN_FILES = [
+    BrokenDataset(
+        "file_empty",
+        "2d",
+        _text("imagesTr/a_0000.png", ""),
+        ("case 'a'", "a_0000.png", "expected a .png file", "found an empty one", "copy it again"),
+    ),
+    BrokenDataset(
+        "png_truncated",
+        "2d",
+        _cut("imagesTr/a_0000.png"),
+        ("case 'a'", "a_0000.png", "truncated", "export it again"),
+    ),
+    BrokenDataset(
+        "nifti_truncated",
+        "3d",
+        _cut("imagesTr/a_0000.nii.gz"),
+        ("case 'a'", "a_0000.nii.gz", "expected a .nii.gz file", "truncated", "export it again"),
+    ),
+    BrokenDataset(
+        "nifti_label_truncated",
+        "3d",
+        _cut("labelsTr/b.nii.gz"),
+        ("case 'b'", "b.nii.gz", "expected a .nii.gz file", "export it again"),
+    ),
+    BrokenDataset(
+        "tiff_truncated",
+        "tiff",
+        _cut("imagesTr/a_0000.tif"),
+        ("case 'a'", "a_0000.tif", "expected a .tif file", "export it again"),
+    ),
+    BrokenDataset(
+        "text_in_place_of_image",
+        "2d",
+        _text("labelsTr/a.png", "see the other folder"),
+        ("case 'a'", "labelsTr", "expected a .png file", "of another format"),
+    ),
+    BrokenDataset(
+        "folder_in_place_of_file",
+        "2d",
+        _as_folder,
+        ("case 'a'", "a_0000.png", "expected a .png file", "cannot be read"),
+    ),
+    BrokenDataset(
+        "link_to_nothing",
+        "2d",
+        _link_to_nothing,
+        ("case 'a'", "labelsTr/a.png", "found none", "link to nothing", "add the file"),
+    ),
+    BrokenDataset(
+        "transparency",
+        "2d",
+        _png("imagesTr/a_0000.png", image_2d(0, 4)),
+        ("case 'a'", "expected a grey or RGB image", "RGBA", "save it without transparency"),
+    ),
+    BrokenDataset(
+        "colour_where_grey_is_declared",
+        "2d",
+        _png("imagesTr/a_0000.png", image_2d(0, 3)),
+        ("case 'a'", "expected 1 channel(s)", "found 3", "name three channels"),
+    ),
+    BrokenDataset(
+        "grey_where_colour_is_declared",
+        "colour",
+        _png("imagesTr/a_0000.png", image_2d(0)),
+        ("case 'a'", "expected 3 channel(s)", "found 1", "add _0001 and _0002"),
+    ),
+    BrokenDataset(
+        "two_channels_where_three_are_declared",
+        "tiff",
+        lambda folder: tifffile.imwrite(
+            folder / "imagesTr/a_0000.tif",
+            np.stack([image_3d(0), image_3d(1)], axis=-1),
+            photometric="minisblack",
+            planarconfig="contig",
+        ),
+        ("case 'a'", "expected 1 channel(s)", "found 2", "correct 'channel_names'"),
+    ),
+    BrokenDataset(
+        "colour_in_one_of_several_channel_files",
+        "colour",
+        _png("imagesTr/b_0001.png", image_2d(0, 3)),
+        ("case 'b'", "b_0001.png", "expected one channel", "found 3", "keep either"),
+    ),
+    BrokenDataset(
+        "colour_of_16_bits",
+        "colour",
+        _colour_16_bit,
+        ("case 'a'", "found 16 bit RGB", "one grey 16 bit file per channel"),
+    ),
+    BrokenDataset(
+        "palette_tiff",
+        "tiff",
+        lambda folder: tifffile.imwrite(
+            folder / "imagesTr/a_0000.tif",
+            mask_2d(),
+            photometric="palette",
+            colormap=np.zeros((3, 256), np.uint16),
+        ),
+        ("case 'a'", "expected a grey or RGB image", "found a palette", "save it as"),
+    ),
+    BrokenDataset(
+        "channels_differ_in_shape",
+        "3d",
+        _volume("imagesTr/a_0001.nii.gz", np.zeros((5, 6, 8), np.float32)),
+        (
+            "case 'a'",
+            "a_0001.nii.gz",
+            "expected the shape (4, 6, 8)",
+            "found (5, 6, 8)",
+            "resample",
+        ),
+    ),
+    BrokenDataset(
+        "channels_differ_in_spacing",
+        "3d",
+        _volume("imagesTr/a_0001.nii.gz", image_3d(1), spacing_mm=(3.0, 1.0, 0.5)),
+        (
+            "case 'a'",
+            "a_0001.nii.gz",
+            "expected the spacing (2.0, 1.0, 0.5) mm",
+            "(3.0",
+            "resample",
+        ),
+    ),
+    BrokenDataset(
+        "label_differs_in_shape",
+        "2d",
+        _png("labelsTr/b.png", np.zeros(_TALL, np.uint8)),
+        ("case 'b'", "label has the shape (9, 6)", "expected the image's, (8, 6)", "resample"),
+    ),
+    BrokenDataset(
+        "raters_differ_in_shape",
+        "raters",
+        _png("labelsTr/a_r01.png", np.zeros(_TALL, np.uint8)),
+        ("case 'a'", "label of rater r01 has the shape (9, 6)", "expected the image's, (8, 6)"),
+    ),
+    BrokenDataset(
+        "label_differs_in_spacing",
+        "3d",
+        _volume("labelsTr/a.nii.gz", mask_3d(), spacing_mm=(2.0, 1.0, 1.0)),
+        ("case 'a'", "spacing (2, 1, 1) mm", "expected the image's, (2, 1, 0.5) mm", "resample"),
+    ),
+    BrokenDataset(
+        "nan_in_image",
+        "3d",
+        _volume("imagesTr/b_0001.nii.gz", _with(image_3d(3), (0, 0, 0), np.nan)),
+        ("case 'b'", "b_0001.nii.gz", "channel 1", "expected finite numbers", "found 1", "replace"),
+    ),
+    BrokenDataset(
+        "infinity_in_image",
+        "3d",
+        _volume("imagesTr/a_0000.nii.gz", _with(image_3d(0), (1, 1, 1), np.inf)),
+        ("case 'a'", "channel 0", "NaN or infinite", "replace"),
+    ),
+    BrokenDataset(
+        "complex_image",
+        "tiff",
+        lambda folder: tifffile.imwrite(
+            folder / "imagesTr/a_0000.tif",
+            image_3d(0).astype(np.complex64),
+            photometric="minisblack",
+        ),
+        ("case 'a'", "expected integers or real numbers", "found complex64", "save the magnitude"),
+    ),
+    BrokenDataset(
+        "two_and_three_dimensions",
+        "3d",
+        _all(
+            lambda folder: write_volume(
+                folder / "imagesTr/c_0000.nii.gz",
+                image_3d(8)[0],
+                spacing_mm=(1.0, 1.0),
+                origin=(0.0, 0.0),
+                direction=(1, 0, 0, 1),
+            ),
+            lambda folder: write_volume(
+                folder / "imagesTr/c_0001.nii.gz",
+                image_3d(9)[0],
+                spacing_mm=(1.0, 1.0),
+                origin=(0.0, 0.0),
+                direction=(1, 0, 0, 1),
+            ),
+            lambda folder: write_volume(
+                folder / "labelsTr/c.nii.gz",
+                mask_3d()[0],
+                spacing_mm=(1.0, 1.0),
+                origin=(0.0, 0.0),
+                direction=(1, 0, 0, 1),
+            ),
+        ),
+        ("expected images of one kind", "2 with 3 and 1 with 2 spatial axes: 'c'", "remove"),
+    ),
+    BrokenDataset(
+        "unknown_label_value",
+        "2d",
+        _png("labelsTr/a.png", 2 * mask_2d()),
+        ("case 'a'", "expected the values 0, 1 in 'a.png'", "found also 2", "add the label"),
+    ),
+    BrokenDataset(
+        "mask_of_0_and_255",
+        "2d",
+        _png("labelsTr/a.png", 255 * mask_2d()),
+        ("case 'a'", "expected the values 0, 1", "found also 255", "write 1 in place of 255"),
+    ),
+    BrokenDataset(
+        "unknown_value_in_a_test_label",
+        "2d",
+        _png("labelsTs/t.png", 3 * mask_2d()),
+        ("case 't'", "expected the values 0, 1", "found also 3"),
+    ),
+    BrokenDataset(
+        "negative_label_value",
+        "3d",
+        _volume("labelsTr/a.nii.gz", mask_3d().astype(np.int16) - 1),
+        ("case 'a'", "expected the values 0, 1", "found also -1", "correct the label map"),
+    ),
+    BrokenDataset(
+        "label_of_fractions",
+        "3d",
+        _volume("labelsTr/a.nii.gz", mask_3d() * np.float32(0.5)),
+        ("case 'a'", "expected integers", "float32", "0.5", "nearest neighbour"),
+    ),
+    BrokenDataset(
+        "label_of_nan",
+        "3d",
+        _volume("labelsTr/a.nii.gz", mask_3d() * np.float32(np.nan)),
+        ("case 'a'", "expected integers", "nan", "save the label map as integers"),
+    ),
+    BrokenDataset(
+        "coloured_label",
+        "2d",
+        _png("labelsTr/a.png", np.stack([mask_2d()] * 3, axis=-1)),
+        ("case 'a'", "expected a label map of one channel", "found 3", "a grey image"),
+    ),
+    BrokenDataset(
+        "tiff_spacing_of_two_numbers",
+        "tiff",
+        _json("imagesTr/a.json", {"spacing": [1, 2]}),
+        ("case 'a'", "a.json", '{"spacing": [z, y, x]}', "found {'spacing': [1, 2]}", "correct"),
+    ),
+    BrokenDataset(
+        "tiff_of_four_axes",
+        "tiff",
+        lambda folder: tifffile.imwrite(
+            folder / "imagesTr/a_0000.tif",
+            np.zeros((2, 3, 4, 5), np.uint8),
+            imagej=True,
+            metadata={"axes": "TZYX"},
+        ),
+        ("case 'a'", "expected an image (y, x) or a volume (z, y, x)", "TZYX", "split the file"),
+    ),
+]
+
+IN_TABLES = [
+    BrokenDataset(
+        "image_labels_absent",
+        "tagged",
+        _remove("image_labels.csv"),
+        ("image_labels.csv", "expected a table", "case, lesion", "found no such file", "add it"),
+    ),
+    BrokenDataset(
+        "image_labels_without_case_column",
+        "tagged",
+        _rows("image_labels.csv", ("image", "lesion"), ("a", 1), ("b", 0)),
+        (
+            "image_labels.csv",
+            "expected the columns case, lesion",
+            "found image, lesion",
+            "first line",
+        ),
+    ),
+    BrokenDataset(
+        "image_labels_without_label_column",
+        "tagged",
+        _rows("image_labels.csv", ("case",), ("a",), ("b",)),
+        ("image_labels.csv", "expected the columns case, lesion", "found case"),
+    ),
+    BrokenDataset(
+        "image_labels_of_unknown_label",
+        "tagged",
+        _rows("image_labels.csv", ("case", "lesion", "cyst"), ("a", 1, 0), ("b", 0, 1)),
+        ("image_labels.csv", "found also cyst", "name it in 'labels'", "remove the column"),
+    ),
+    BrokenDataset(
+        "image_labels_by_semicolon",
+        "tagged",
+        _text("image_labels.csv", "case;lesion\na;1\nb;0\n"),
+        ("image_labels.csv", "found case;lesion", "separate columns by commas"),
+    ),
+    BrokenDataset(
+        "image_labels_not_utf_8",
+        "tagged",
+        _text("image_labels.csv", b"case,lesion\n\xe4,1\n"),
+        ("image_labels.csv", "UTF-8", "save it again"),
+    ),
+    BrokenDataset(
+        "image_labels_row_too_short",
+        "tagged",
+        _text("image_labels.csv", "case,lesion\na\nb,0\n"),
+        ("image_labels.csv, line 2", "expected 2 values", "found 1", "correct the line"),
+    ),
+    BrokenDataset(
+        "image_labels_row_too_long",
+        "tagged",
+        _text("image_labels.csv", "case,lesion\na,1,1\nb,0\n"),
+        ("image_labels.csv, line 2", "expected 2 values", "found 3", "correct the line"),
+    ),
+    BrokenDataset(
+        "image_label_of_2",
+        "tagged",
+        _rows("image_labels.csv", _TAGS, ("a", 2), ("b", 0)),
+        ("case 'a'", "expected 0 or 1 for 'lesion'", "line 2", "found '2'", "correct it"),
+    ),
+    BrokenDataset(
+        "image_label_of_unknown_case",
+        "tagged",
+        _rows("image_labels.csv", _TAGS, ("a", 1), ("b", 0), ("x", 1)),
+        ("image_labels.csv", "names of cases", "found 1 others: 'x'", "remove the lines"),
+    ),
+    BrokenDataset(
+        "image_label_missing",
+        "tagged",
+        _all(
+            _png("imagesTr/c_0000.png", image_2d(5)),
+        ),
+        ("case 'c'", "expected a line in image_labels.csv", "found none", "remove the case"),
+    ),
+    BrokenDataset(
+        "image_label_twice",
+        "tagged",
+        _rows("image_labels.csv", _TAGS, ("a", 1), ("b", 0), ("a", 1)),
+        ("case 'a'", "expected one line", "found a second in image_labels.csv, line 4", "keep one"),
+    ),
+    BrokenDataset(
+        "image_labels_of_one_class",
+        "tagged",
+        _rows("image_labels.csv", _TAGS, ("a", 1), ("b", 1)),
+        ("image_labels.csv", "with and without 'lesion'", "found 2 that are all 1", "other kind"),
+    ),
+    BrokenDataset(
+        "slice_out_of_range",
+        "tagged_slices",
+        _rows("image_labels.csv", _SLICE_TAGS, ("a", 0, 0), ("a", SHAPE_3D[0], 1), ("b", 1, 0)),
+        ("case 'a'", "expected slices 0 to 3", "found 4", "count from 0"),
+    ),
+    BrokenDataset(
+        "slice_of_a_picture",
+        "tagged",
+        _rows("image_labels.csv", _SLICE_TAGS, ("a", 0, 1), ("b", "", 0)),
+        ("case 'a'", "expected labels of the whole image", "labels of slices", "empty the column"),
+    ),
+    BrokenDataset(
+        "slice_no_number",
+        "tagged_slices",
+        _rows("image_labels.csv", _SLICE_TAGS, ("a", "-1", 0), ("a", 3, 1), ("b", 1, 0)),
+        ("case 'a'", "expected a slice, counted from 0", "line 2", "found '-1'", "correct it"),
+    ),
+    BrokenDataset(
+        "slice_contradicts_case",
+        "tagged_slices",
+        _rows("image_labels.csv", _SLICE_TAGS, ("a", "", 0), ("a", 3, 1), ("b", 1, 0)),
+        ("case 'a', slice 3", "expected 0 for 'lesion'", "whole case says 0", "found 1"),
+    ),
+    BrokenDataset(
+        "patient_of_unknown_case",
+        "2d",
+        _rows("patients.csv", *_PATIENTS, ("x", "p3")),
+        ("patients.csv", "names of cases", "found 1 others: 'x'", "correct the names"),
+    ),
+    BrokenDataset(
+        "patient_missing",
+        "2d",
+        _rows("patients.csv", *_PATIENTS[:-1]),
+        ("patients.csv", "a line for each training case", "found none for 1: 'c'", "add them"),
+    ),
+    BrokenDataset(
+        "patient_twice",
+        "2d",
+        _rows("patients.csv", *_PATIENTS, ("a", "p4")),
+        ("case 'a'", "expected one line in patients.csv", "found the lines 2, 5", "keep one"),
+    ),
+    BrokenDataset(
+        "patient_empty",
+        "2d",
+        _rows("patients.csv", *_PATIENTS[:-1], ("c", "")),
+        ("case 'c'", "expected a patient in patients.csv, line 4", "empty cell", "fill it in"),
+    ),
+    BrokenDataset(
+        "patients_without_column",
+        "2d",
+        _rows("patients.csv", ("case", "person"), ("a", 1)),
+        ("patients.csv", "expected the columns case, patient", "found case, person"),
+    ),
+]
+
+IN_SPLITS = [
+    BrokenDataset(
+        "splits_no_json", "2d", _text("splits_final.json", "["), ("splits_final.json", "not valid")
+    ),
+    BrokenDataset(
+        "splits_no_list",
+        "2d",
+        _json("splits_final.json", {"train": ["a"], "val": ["b"]}),
+        ("splits_final.json", "expected a list", "found {'train'", "remove the file"),
+    ),
+    BrokenDataset(
+        "splits_without_val",
+        "2d",
+        _json("splits_final.json", [{"train": ["a"]}]),
+        ("splits_final.json, fold 0", '"val": [CASE, ..]', "found {'train': ['a']}"),
+    ),
+    BrokenDataset(
+        "splits_of_unknown_case",
+        "2d",
+        _splits((["a", "b"], ["c"]), (["a", "x"], ["b"])),
+        ("splits_final.json, fold 1", "training cases in 'train'", "found 1 others: 'x'", "remove"),
+    ),
+    BrokenDataset(
+        "splits_overlap",
+        "2d",
+        _splits((["a", "b"], ["b", "c"])),
+        ("fold 0", "in 'train' or 'val'", "found 1 in both: 'b'", "remove them from one"),
+    ),
+    BrokenDataset(
+        "splits_repeat_a_case",
+        "2d",
+        _splits((["a", "a"], ["c"])),
+        ("fold 0", "expected each case once in 'train'", "found twice 'a'", "remove"),
+    ),
+    BrokenDataset(
+        "splits_with_empty_side",
+        "2d",
+        _splits((["a", "b"], [])),
+        ("fold 0", "expected cases in 'val'", "found none", "add some"),
+    ),
+    BrokenDataset(
+        "splits_divide_a_patient",
+        "2d",
+        _all(
+            _rows("patients.csv", *_PATIENTS),
+            _splits((["a", "c"], ["b"])),
+        ),
+        ("fold 0", "expected each patient in 'train' or 'val'", "divided", "'p1'", "one side"),
+    ),
+]
+
+if os.name == "posix" and os.geteuid() != 0:  # root may read everything
+    IN_FILES.append(
+        BrokenDataset(
+            "no_permission",
+            "2d",
+            lambda folder: (folder / "imagesTr/a_0000.png").chmod(0),
+            ("case 'a'", "a_0000.png", "found no permission", "chmod +r"),
+        )
+    )
+
+BROKEN_DATASETS = [*IN_DATASET_JSON, *IN_FILE_NAMES, *IN_FILES, *IN_TABLES, *IN_SPLITS]
+"""Each has one fault, which `verify_dataset` reports in one message."""
+
+
+def _shifted(**geometry: tuple[float, ...]) -> Damage:
+    return _volume("labelsTr/a.nii.gz", mask_3d(), **geometry)
+
+
+def _same_image(first: str, second: str) -> Damage:
+    return lambda folder: (folder / second).write_bytes((folder / first).read_bytes()) and None
+
+
+DOUBTFUL_DATASETS = [
+    BrokenDataset(
+        "origin_differs",
+        "3d",
+        _shifted(origin=(0.0, 0.0, 7.0)),
+        ("case 'a'", "label has the origin (0, 0, 7) mm", "the image (0, 0, 0) mm", "overlay both"),
+    ),
+    BrokenDataset(
+        "direction_differs",
+        "3d",
+        _shifted(direction=(-1, 0, 0, 0, 1, 0, 0, 0, 1)),
+        ("case 'a'", "direction (-1, 0, 0", "the image (1, 0, 0", "overlay both"),
+    ),
+    BrokenDataset(
+        "unknown_key",
+        "2d",
+        _edit(colour="blue"),
+        ("dataset.json", "'colour'", "change nothing"),
+    ),
+    BrokenDataset(
+        "reader_chosen",
+        "2d",
+        _edit(overwrite_image_reader_writer="NibabelIO"),
+        ("'overwrite_image_reader_writer' ('NibabelIO') changes nothing",),
+    ),
+    BrokenDataset(
+        "other_files",
+        "2d",
+        _text("imagesTr/notes.txt", "x"),
+        ("imagesTr", "not read", "'notes.txt'"),
+    ),
+    BrokenDataset(
+        "label_nowhere",
+        "2d",
+        _edit(labels={"background": 0, "lesion": 1, "cyst": 2}),
+        ("the label 'cyst' (2) is in no training label map",),
+    ),
+    BrokenDataset(
+        "one_value_everywhere",
+        "2d",
+        _png("imagesTr/a_0000.png", np.zeros(SHAPE_2D, np.uint8)),
+        ("1 images have one value everywhere: 'a'",),
+    ),
+    BrokenDataset(
+        "same_image_twice",
+        "2d",
+        _same_image("imagesTr/a_0000.png", "imagesTr/b_0000.png"),
+        ("1 images are there more than once", "'a' = 'b'"),
+    ),
+    BrokenDataset(
+        "same_image_in_training_and_test",
+        "2d",
+        _same_image("imagesTr/a_0000.png", "imagesTs/t_0000.png"),
+        ("1 images of imagesTr are in imagesTs too: 'a'", "too good"),
+    ),
+    BrokenDataset(
+        "patient_in_training_and_test",
+        "2d",
+        _rows("patients.csv", *_PATIENTS, ("t", "p1")),
+        ("patients.csv", "1 patients have training and test cases: 'p1'", "too good"),
+    ),
+    BrokenDataset(
+        "tiff_without_spacing",
+        "tiff",
+        _remove("imagesTr/b.json"),
+        ("1 volumes tell no spacing, 1 mm is taken: 'b'", "CASE.json"),
+    ),
+]
+"""Allowed, but perhaps not meant: `verify_dataset` warns, and reports no problem."""
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    """Return every file of `folder` with its content, to see whether anything changed it."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if _is_readable_file(path) else b""
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def _is_readable_file(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.R_OK)
+
+
+def write_report(problems: tuple[str, ...]) -> str:
+    """Return `problems` as a test shows them when it fails."""
+    return json.dumps(problems, indent=1)
