@@ -1,0 +1,57 @@
+"""Why the values that depend on no dataset are what they are, by the block of a configuration."""
+
+DEFAULT_REASONS: dict[str, dict[str, str]] = {
+    "preprocessing": {
+        "image_order": "Cubic splines, as nnU-Net.",
+        "separate_axis_anisotropy": "As nnU-Net: beyond it slices are not interpolated.",
+    },
+    "augmentation": {
+        "rotation_probability": "nnU-Net's.",
+        "scaling_probability": "nnU-Net's.",
+        "scaling_range": "nnU-Net's.",
+        "gaussian_noise_probability": "nnU-Net's.",
+        "gaussian_blur_probability": "nnU-Net's.",
+        "brightness_probability": "nnU-Net's.",
+        "contrast_probability": "nnU-Net's.",
+        "low_resolution_probability": "nnU-Net's.",
+        "inverted_gamma_probability": "nnU-Net's.",
+        "gamma_probability": "nnU-Net's.",
+    },
+    "diffusion": {
+        "schedule": "P1's; the rule for the input scale is derived for it.",
+        "log_snr_limit": "P1's: at +-20 an image is clean or noise to 1 part in 20,000.",
+        "prediction": "P1 and its sequels found x_0 best, noise worst.",
+        "loss_weighting": "The best of those that P1's authors compared, and robust.",
+        "is_weighting_decoupled": (
+            "P1's loss as it is; decoupling changes how often a noise level counts."
+        ),
+    },
+    "sampling": {
+        "sampler": "P1's; better than DDIM from about 10 steps on.",
+        "step_spacing": (
+            "The schedule spends most of t where the decision falls; even steps in log SNR would "
+            "waste all but one or two."
+        ),
+        "variance": "P1's.",
+        "tile_step_size": "nnU-Net's: neighbouring tiles overlap by half.",
+        "is_mirrored": "Mirroring multiplies the work, and samples differ without it.",
+    },
+    "training": {
+        "weight_decay": "P1's.",
+        "decay_share": "P1's: the last quarter.",
+        "gradient_clip_norm": "P1's.",
+        "num_validations": "Every twentieth of the training.",
+        "num_validation_cases": "Enough to rank checkpoints in less than a tenth of the time.",
+        "num_final_validation_cases": "Drawn by patient; --all_cases scores every one.",
+    },
+    "network": {
+        "conditioning": (
+            "The image is encoded once for all samples and steps: faster, and better in tests, "
+            "than P1's concatenation."
+        ),
+        "num_heads": "P1's.",
+        "num_groups": "P1's.",
+        "has_final_tanh": "x_0 is -1 or 1: bounding it helped P1.",
+        "dropout": "None, as P1.",
+    },
+}
