@@ -1,0 +1,322 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diffunet.data.dataset import find_input_cases
+from diffunet.data.image_io import (
+    ImageGeometry,
+    read_image,
+    read_label_map,
+    read_map,
+    write_label_map,
+)
+from diffunet.errors import DatasetError, UsageError
+from diffunet.inference.predict import OutputOptions, Predictor, predict_cases, predict_file
+from diffunet.jsonio import read_json
+from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
+
+EVERYTHING = OutputOptions(has_probabilities=True, has_samples=True)
+TWO_LABELS = {"background": 0, "anterior": 1, "left lobe": 2}
+
+
+def write_images(folder: Path, num_cases: int) -> Path:
+    generator = np.random.default_rng(0)
+    for case in range(num_cases):
+        image = generator.integers(0, 255, (20, 18)).astype(np.uint8)
+        geometry = ImageGeometry(shape=(20, 18), spacing_mm=(1.0, 1.0), has_spacing=False)
+        write_label_map(folder / f"case{case}_0000.png", image, geometry)
+    return folder
+
+
+def run(
+    model: Path,
+    images: Path,
+    output: Path,
+    *,
+    options: OutputOptions = EVERYTHING,
+    seed: int = 0,
+    sampling: dict[str, Any] | None = None,
+    **arguments: Any,
+) -> Path:
+    predictor = Predictor.from_folder(model)
+    return predict_cases(
+        predictor,
+        find_input_cases(images, predictor.model.file_ending, predictor.model.num_channels),
+        output_folder=output,
+        sampling=predictor.sampling(**(sampling or {})),
+        seed=seed,
+        options=options,
+        **arguments,
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file below `folder`."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def model(tmp_path):
+    plans = small_plans(small_configuration())
+    return write_model(tmp_path / "model", plans, content=dataset_content())
+
+
+@pytest.fixture
+def images(tmp_path):
+    return write_images(tmp_path / "images", 4)
+
+
+def test_every_file_of_a_case_is_there_and_says_the_same(model, images, tmp_path):
+    path = run(model, images, tmp_path / "out")
+    assert path == tmp_path / "out" / "predictions.json"
+    samples = np.stack(
+        [read_label_map(tmp_path / "out" / "samples" / f"case1_s0{k}.png")[0] for k in range(3)]
+    )
+    mask, _ = read_label_map(tmp_path / "out" / "case1.png")
+    probability, _ = read_map(tmp_path / "out" / "case1_probability.png")
+    uncertainty, _ = read_map(tmp_path / "out" / "case1_uncertainty.png")
+    assert np.array_equal(mask, samples.mean(axis=0) > 0.5)
+    assert np.allclose(probability, samples.mean(axis=0), atol=1e-4)
+    assert np.array_equal(uncertainty > 0, (probability > 0) & (probability < 1))
+    record = read_json(path)["cases"]["case1"]
+    assert record["volumes"]["nodule"]["samples"] == samples.sum(axis=(1, 2)).tolist()
+    assert record["shape"] == [20, 18]
+
+
+def test_the_output_folder_suffices_to_evaluate(model, images, tmp_path):
+    run(model, images, tmp_path / "out")
+    assert read_json(tmp_path / "out" / "dataset.json") == dataset_content()
+    assert (tmp_path / "out" / "plans.resolved.json").read_bytes() == (
+        model / "fold_0" / "plans.resolved.json"
+    ).read_bytes()
+
+
+def test_the_settings_of_a_run_are_written(model, images, tmp_path):
+    path = run(model, images, tmp_path / "out", seed=5, sampling={"num_steps": 3})
+    settings = read_json(path)["settings"]
+    assert settings["seed"] == 5
+    assert settings["folds"] == ["0"]
+    assert settings["checkpoint"] == "final"
+    assert settings["sampling"]["num_steps"] == 3
+    assert settings["versions"].keys() == {"diffunet", "torch", "numpy"}
+
+
+def test_samples_and_probabilities_are_only_written_when_asked_for(model, images, tmp_path):
+    run(model, images, tmp_path / "out", options=OutputOptions())
+    assert not (tmp_path / "out" / "samples").exists()
+    assert not list((tmp_path / "out").glob("*probability*"))
+    assert (tmp_path / "out" / "case0_uncertainty.png").is_file()
+
+
+def test_a_case_is_predicted_as_its_array_is(model, images, tmp_path):
+    run(model, images, tmp_path / "out")
+    image, geometry = read_image([images / "case2_0000.png"])
+    prediction = Predictor.from_folder(model).predict(image, geometry.spacing_mm, case="case2")
+    mask, _ = read_label_map(tmp_path / "out" / "case2.png")
+    assert np.array_equal(mask, prediction.mask)
+
+
+def test_parts_together_equal_one_run(model, images, tmp_path):
+    run(model, images, tmp_path / "whole")
+    for part in (2, 0, 1):
+        run(model, images, tmp_path / "parts", num_parts=3, part_id=part)
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+def test_a_continued_run_leaves_whole_cases_alone(model, images, tmp_path):
+    run(model, images, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    (tmp_path / "out" / "records" / "case2.json").unlink()
+    (tmp_path / "out" / "case2.png").unlink()
+    (tmp_path / "out" / "case1.png").write_bytes(b"touched")
+    steps: list[int] = []
+
+    def progress(items: Iterable[Any], total: int, description: str) -> Iterator[Any]:
+        steps.append(total)
+        return iter(items)
+
+    run(model, images, tmp_path / "out", is_continued=True, progress=progress)
+    assert steps == [3 * 2]
+    after = contents(tmp_path / "out")
+    assert after.pop("case1.png") == b"touched"
+    before.pop("case1.png")
+    assert after == before
+
+
+def test_without_continuation_all_cases_are_predicted_anew(model, images, tmp_path):
+    run(model, images, tmp_path / "out")
+    (tmp_path / "out" / "case1.png").write_bytes(b"touched")
+    run(model, images, tmp_path / "out", sampling={"num_samples": 2})
+    assert (tmp_path / "out" / "case1.png").read_bytes() != b"touched"
+    assert not (tmp_path / "out" / "samples" / "case1_s02.png").exists()
+    assert len(read_json(tmp_path / "out" / "predictions.json")["cases"]) == 4
+
+
+def test_continuing_with_other_settings_is_refused(model, images, tmp_path):
+    run(model, images, tmp_path / "out")
+    with pytest.raises(UsageError, match=r"predicted with other settings \(seed: 0, now 1\)"):
+        run(model, images, tmp_path / "out", seed=1, is_continued=True)
+
+
+def test_cases_of_other_settings_are_left_out_of_the_summary_aloud(model, images, tmp_path, caplog):
+    run(model, images, tmp_path / "out")
+    path = run(model, images / "case3_0000.png", tmp_path / "out", seed=1)
+    assert read_json(path)["cases"].keys() == {"case3"}
+    assert "3 cases were predicted with other settings" in caplog.text
+
+
+def test_a_broken_case_is_reported_after_the_others_are_done(model, images, tmp_path):
+    (images / "case1_0000.png").write_bytes(b"broken")
+    write_label_map(
+        images / "case2_0000.png",
+        np.zeros((1, 1), np.uint8),
+        ImageGeometry(shape=(1, 1), spacing_mm=(1.0, 1.0), has_spacing=False),
+    )
+    with pytest.raises(DatasetError, match="case1_0000.png"):
+        run(model, images, tmp_path / "out")
+    done = read_json(tmp_path / "out" / "predictions.json")["cases"]
+    assert {"case0", "case3"} <= done.keys()
+    assert "case1" not in done
+
+
+def test_the_output_may_not_lie_in_the_input(model, images, tmp_path):
+    for output in (images, images / "out"):
+        with pytest.raises(UsageError, match="lies in the input folder"):
+            run(model, images, output)
+
+
+@pytest.mark.parametrize("part_id", [-1, 2])
+def test_a_part_that_does_not_exist_is_refused(model, images, tmp_path, part_id):
+    with pytest.raises(UsageError, match="part_id should be from 0 to 1"):
+        run(model, images, tmp_path / "out", num_parts=2, part_id=part_id)
+
+
+def test_progress_counts_every_step_of_every_sample(model, images, tmp_path):
+    seen: list[Any] = []
+
+    def progress(items: Iterable[Any], total: int, description: str) -> Iterator[Any]:
+        for item in items:
+            seen.append(item)
+            yield item
+        assert len(seen) == total
+
+    run(model, images, tmp_path / "out", progress=progress)
+    assert len(seen) == 4 * 3 * 2
+
+
+def test_one_file_to_one_file(model, images, tmp_path):
+    run(model, images, tmp_path / "out")
+    predictor = Predictor.from_folder(model)
+    (files,) = find_input_cases(images / "case1_0000.png", ".png", 1)
+    predict_file(
+        predictor, files, output_file=tmp_path / "one.png", sampling=predictor.sampling(), seed=0
+    )
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "out" / "case1.png").read_bytes()
+
+
+def test_one_file_is_not_written_over_itself(model, images):
+    predictor = Predictor.from_folder(model)
+    (files,) = find_input_cases(images / "case1_0000.png", ".png", 1)
+    with pytest.raises(UsageError, match="is the input"):
+        predict_file(
+            predictor, files, output_file=files.images[0], sampling=predictor.sampling(), seed=0
+        )
+
+
+def test_volumes_keep_their_geometry_and_each_label_has_a_probability(tmp_path):
+    import SimpleITK as sitk  # noqa: N813 (its own short name)
+
+    configuration = small_configuration(3, spacing_mm=(2.0, 1.0, 1.0), patch=8)
+    content = dataset_content(file_ending=".nii.gz", labels=TWO_LABELS)
+    plans = small_plans(configuration, transpose_forward=(0, 1, 2))
+    model = write_model(tmp_path / "model", plans, content=content)
+    image = sitk.GetImageFromArray(
+        np.random.default_rng(0).normal(size=(7, 12, 11)).astype(np.float32)
+    )
+    image.SetSpacing((0.8, 0.9, 3.0))
+    image.SetOrigin((5.0, -3.0, 2.0))
+    image.SetDirection((0, 1, 0, 1, 0, 0, 0, 0, -1))
+    (tmp_path / "images").mkdir()
+    sitk.WriteImage(image, tmp_path / "images" / "scan_0000.nii.gz")
+    path = run(model, tmp_path / "images", tmp_path / "out")
+    names = [
+        "scan.nii.gz",
+        "scan_uncertainty.nii.gz",
+        "scan_probability_anterior.nii.gz",
+        "scan_probability_left-lobe.nii.gz",
+        "samples/scan_s02.nii.gz",
+    ]
+    for name in names:
+        written = sitk.ReadImage(tmp_path / "out" / name)
+        assert written.GetSize() == (11, 12, 7)
+        for ask in ("GetSpacing", "GetOrigin", "GetDirection"):
+            assert np.allclose(getattr(written, ask)(), getattr(image, ask)(), atol=1e-5)
+    sample = sitk.GetArrayFromImage(sitk.ReadImage(tmp_path / "out" / names[-1]))
+    volumes = read_json(path)["cases"]["scan"]["volumes"]
+    assert volumes["left lobe"]["unit"] == "mm^3"
+    assert volumes["left lobe"]["samples"][2] == pytest.approx(
+        (sample == 2).sum() * 0.8 * 0.9 * 3.0, rel=1e-5
+    )
+
+
+def test_a_supervised_model_writes_the_same_files(images, tmp_path):
+    plans = small_plans(small_configuration(), method="supervised")
+    model = write_model(tmp_path / "model", plans, content=dataset_content())
+    run(model, images, tmp_path / "out")
+    mask, _ = read_label_map(tmp_path / "out" / "case0.png")
+    sample, _ = read_label_map(tmp_path / "out" / "samples" / "case0_s00.png")
+    probability, _ = read_map(tmp_path / "out" / "case0_probability.png")
+    assert np.array_equal(mask, sample)
+    assert np.array_equal(mask, probability > 0.5)
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+from tests.inference.test_predict import run
+
+print("started", flush=True)
+run(*map(Path, sys.argv[1:4]), sampling={"num_steps": 20}, is_continued=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_as_an_unbroken_one(model, tmp_path):
+    images = write_images(tmp_path / "images", 12)
+    run(model, images, tmp_path / "whole", sampling={"num_steps": 20})
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", _KILLED, str(model), str(images), str(tmp_path / "out")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    generator = np.random.default_rng(0)
+    num_kills = 0
+    for attempt in range(100):
+        process = subprocess.Popen(
+            command, cwd=root, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        if attempt < 4:
+            try:
+                process.wait(timeout=generator.uniform(0.2, 1.2))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                num_kills += 1
+        if process.wait() == 0:
+            break
+        time.sleep(0.01)
+    assert num_kills > 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"]) == 12

@@ -1,0 +1,276 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from diffunet.diffusion.encoding import SignedEncoding
+from diffunet.errors import DatasetError, UsageError
+from diffunet.inference.compute import Compute
+from diffunet.inference.model import load_model
+from diffunet.inference.predictor import Predictor, decode_on_original_grid
+from diffunet.preprocessing.case import preprocess_case
+from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
+
+TWO_LABELS = {"background": 0, "anterior": 1, "posterior": 2}
+REGIONS = {"background": 0, "whole": [1, 2], "core": [2]}
+
+
+def image_2d(*shape: int, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(100, 50, (1, *shape))
+    return ndimage.gaussian_filter(noise, [0, *[1] * len(shape)]).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    plans = small_plans(small_configuration())
+    return write_model(tmp_path / "model", plans, content=dataset_content(), folds=("0", "1"))
+
+
+def test_a_prediction_is_on_the_grid_of_the_image(folder):
+    prediction = Predictor.from_folder(folder).predict(image_2d(40, 23), (1.0, 1.0))
+    assert prediction.mask.shape == (40, 23)
+    assert prediction.mask.dtype == np.uint8
+    assert prediction.probability.shape == (1, 40, 23)
+    assert prediction.uncertainty.shape == (40, 23)
+    assert prediction.samples.shape == (3, 1, 40, 23)
+    assert prediction.samples.dtype == bool
+
+
+def test_outputs_agree_with_the_samples(folder):
+    prediction = Predictor.from_folder(folder).predict(image_2d(20, 20), (1.0, 2.0))
+    share = prediction.samples.mean(axis=0)
+    assert 0.01 < share.mean() < 0.99
+    assert np.allclose(prediction.probability, share)
+    assert np.array_equal(prediction.mask, share[0] > 0.5)
+    assert prediction.volumes["nodule"].samples == tuple(
+        2.0 * prediction.samples[:, 0].sum(axis=(1, 2))
+    )
+    assert ((prediction.uncertainty == 0) == ((share[0] == 0) | (share[0] == 1))).all()
+
+
+def test_a_prediction_repeats(folder):
+    first = Predictor.from_folder(folder).predict(image_2d(20, 20), (1.0, 1.0), seed=3)
+    second = Predictor.from_folder(folder).predict(image_2d(20, 20), (1.0, 1.0), seed=3)
+    assert np.array_equal(first.samples, second.samples)
+
+
+@pytest.mark.parametrize("conditioning", ["encoded", "concatenated"])
+def test_groups_and_batches_do_not_change_the_samples_of_a_real_network(tmp_path, conditioning):
+    plans = small_plans(small_configuration(conditioning=conditioning, num_steps=3))
+    folder = write_model(tmp_path, plans, content=dataset_content(labels=TWO_LABELS))
+    predictions = []
+    for compute in (
+        Compute(device=torch.device("cpu")),
+        Compute(device=torch.device("cpu"), state_gib=0.0, batch_voxels=1, feature_gib=0.0),
+        Compute(device=torch.device("cpu"), batch_voxels=11 * 256),
+    ):
+        model = load_model(folder, folds=None, checkpoint="final", device=compute.device)
+        predictor = Predictor(model, compute=compute)
+        predictions.append(predictor.predict(image_2d(50, 40), (1.0, 1.0)))
+    for other in predictions[1:]:
+        assert (other.samples != predictions[0].samples).mean() <= 1e-5
+
+
+def test_folds_take_turns(folder):
+    both = Predictor.from_folder(folder).predict(image_2d(20, 20), (1.0, 1.0))
+    alone = [
+        Predictor.from_folder(folder, [fold]).predict(image_2d(20, 20), (1.0, 1.0))
+        for fold in (0, 1)
+    ]
+    for sample in range(3):
+        of_fold = alone[sample % 2].samples[sample]
+        assert (both.samples[sample] != of_fold).mean() < 0.01
+    assert (alone[0].samples != alone[1].samples).mean() > 0.05
+
+
+def test_volumes_are_resampled_transposed_and_cropped_on_the_way_and_back(tmp_path):
+    configuration = small_configuration(3, spacing_mm=(2.0, 1.0, 1.0), patch=8)
+    plans = small_plans(configuration, transpose_forward=(2, 0, 1))
+    content = dataset_content(file_ending=".nii.gz", labels=TWO_LABELS)
+    folder = write_model(tmp_path, plans, content=content)
+    image = image_2d(11, 12, 9)
+    image[:, :3] = 0
+    prediction = Predictor.from_folder(folder).predict(image, (1.5, 1.0, 1.0))
+    assert prediction.mask.shape == (11, 12, 9)
+    assert prediction.samples.shape == (3, 2, 11, 12, 9)
+    assert not prediction.samples[:, :, :3].any()
+    assert prediction.samples[:, :, 3:].any()
+    assert prediction.volumes["anterior"].unit == "mm^3"
+    assert not prediction.samples.all(axis=1).any(), "exclusive labels overlap"
+
+
+def test_a_2d_model_of_volumes_predicts_slices_with_one_noise_for_the_volume(tmp_path):
+    configuration = small_configuration(2, patch=16)
+    plans = small_plans(configuration, transpose_forward=(0, 1, 2))
+    folder = write_model(tmp_path, plans, content=dataset_content(file_ending=".nii.gz"))
+    image = np.repeat(image_2d(1, 20, 14), 4, axis=1)
+    prediction = Predictor.from_folder(folder).predict(image, (3.0, 1.0, 1.0))
+    assert prediction.samples.shape == (3, 1, 4, 20, 14)
+    assert not np.array_equal(prediction.samples[:, :, 0], prediction.samples[:, :, 1])
+
+
+def test_regions_may_overlap(tmp_path):
+    content = {**dataset_content(labels=REGIONS), "regions_class_order": [1, 2]}
+    plans = small_plans(small_configuration())
+    folder = write_model(tmp_path, plans, content=content)
+    prediction = Predictor.from_folder(folder).predict(image_2d(20, 20), (1.0, 1.0))
+    assert prediction.samples.all(axis=1).any()
+    majority = prediction.samples.mean(axis=0) > 0.5
+    expected = np.where(majority[1], 2, np.where(majority[0], 1, 0))
+    assert np.array_equal(prediction.mask, expected)
+
+
+def test_decoding_interpolates_x_0_not_masks():
+    plan = small_configuration(2, spacing_mm=(2.0, 2.0))
+    case = preprocess_case(
+        np.ones((1, 8, 8), np.float32),
+        None,
+        spacing_mm=(1.0, 1.0),
+        configuration=plan,
+        transpose_forward=(0, 1),
+        case="case",
+    )
+    x_0 = np.array([[[1, 1, -0.2, -0.2]] * 4], np.float32)
+    masks = decode_on_original_grid(x_0, case.properties, encoding=SignedEncoding(1))
+    # centres of the stored voxels 1 and 2 are at 2.5 and 4.5 of the original voxels: x_0 falls to 0
+    # at 2.5 + 2 / 1.2 = 4.17, so voxel 4 is still inside
+    assert masks[0, 0].tolist() == [True] * 5 + [False] * 3
+
+
+def test_decoding_leaves_background_outside_of_the_crop():
+    image = np.zeros((1, 5, 10, 10), np.float32)
+    image[:, 1:3, 2:6, 3:9] = 1
+    case = preprocess_case(
+        image,
+        None,
+        spacing_mm=(1.0, 1.0, 1.0),
+        configuration=small_configuration(3),
+        transpose_forward=(2, 0, 1),
+        case="case",
+    )
+    x_0 = np.stack([np.full((6, 2, 4), value, np.float32) for value in (-1, 1, -1)])
+    masks = decode_on_original_grid(x_0, case.properties, encoding=SignedEncoding(2))
+    assert np.array_equal(masks[0], image[0] > 0)
+    assert not masks[1].any()
+
+
+def test_slabs_of_decoding_do_not_show(monkeypatch, folder):
+    whole = Predictor.from_folder(folder).predict(image_2d(40, 23), (1.0, 1.0))
+    monkeypatch.setattr("diffunet.inference.predictor._SLAB_VOXELS", 60)
+    slabs = Predictor.from_folder(folder).predict(image_2d(40, 23), (1.0, 1.0))
+    assert np.array_equal(whole.samples, slabs.samples)
+
+
+@pytest.mark.parametrize("labels", [TWO_LABELS, None, REGIONS])
+def test_a_supervised_model_answers_with_the_mean_probability_of_its_folds(tmp_path, labels):
+    content = dataset_content(labels=labels)
+    if labels is REGIONS:
+        content["regions_class_order"] = [1, 2]
+    plans = small_plans(small_configuration(patch=32), method="supervised")
+    folder = write_model(tmp_path, plans, content=content, folds=("0", "1"))
+    predictor = Predictor.from_folder(folder)
+    image = image_2d(32, 32)
+    prediction = predictor.predict(image, (1.0, 1.0))
+    normalized = torch.from_numpy((image - image.mean()) / image.std())
+    with torch.no_grad():
+        logits = [network(normalized[None])[0] for network in predictor.model.networks]
+    if labels is TWO_LABELS:
+        expected = torch.stack([each.softmax(0)[1:] for each in logits]).mean(0)
+    else:
+        expected = torch.stack([each.sigmoid() for each in logits]).mean(0)
+    assert np.allclose(prediction.probability, expected.numpy(), atol=1e-4)
+    assert prediction.samples.shape == (1, *prediction.probability.shape)
+    assert prediction.volumes.keys() == set(predictor.model.labels.names)
+    assert np.array_equal(predictor.model.labels.label_map(prediction.samples[0]), prediction.mask)
+    if labels is None:
+        share = prediction.probability[0]
+        entropy = -(share * np.log2(share) + (1 - share) * np.log2(1 - share))
+        assert np.allclose(prediction.uncertainty, entropy, atol=1e-4)
+
+
+def test_tiles_of_a_supervised_model_are_blended(tmp_path):
+    plans = small_plans(small_configuration(patch=16), method="supervised")
+    folder = write_model(tmp_path, plans, content=dataset_content())
+    predictor = Predictor.from_folder(folder)
+    steps = []
+    prediction = predictor.predict(image_2d(16, 24), (1.0, 1.0), on_step=steps.append)
+    normalized = image_2d(16, 24)
+    normalized = torch.from_numpy((normalized - normalized.mean()) / normalized.std())
+    with torch.no_grad():
+        tiles = [
+            predictor.model.networks[0](normalized[None, :, :, start : start + 16]).sigmoid()
+            for start in (0, 8)
+        ]
+    assert np.allclose(prediction.probability[0, :, 0], tiles[0][0, 0, :, 0], atol=1e-4)
+    near = math.exp(-(0.5**2) / 2 / 2**2), math.exp(-(7.5**2) / 2 / 2**2)
+    blended = near[0] * tiles[0][0, 0, :, 8] + near[1] * tiles[1][0, 0, :, 0]
+    assert np.allclose(prediction.probability[0, :, 8], blended / sum(near), atol=1e-4)
+    assert steps == [1]
+
+
+def test_mirrors_average_a_supervised_model(tmp_path):
+    configuration = small_configuration(patch=16, is_mirrored=True)
+    plans = small_plans(configuration, method="supervised")
+    folder = write_model(tmp_path, plans, content=dataset_content())
+    predictor = Predictor.from_folder(folder)
+    image = image_2d(16, 16)
+    prediction = predictor.predict(image, (1.0, 1.0))
+    mirrored = predictor.predict(image[:, ::-1].copy(), (1.0, 1.0))
+    assert np.allclose(mirrored.probability[:, ::-1], prediction.probability, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"num_samples": 0}, "num_samples should be at least 1"),
+        ({"tile_step_size": 2.0}, "tile_step_size should be in"),
+    ],
+)
+def test_sampling_values_are_checked(folder, change, words):
+    with pytest.raises(UsageError, match=words):
+        Predictor.from_folder(folder).sampling(**change)
+
+
+def test_sampling_replaces_what_is_given(folder):
+    sampling = Predictor.from_folder(folder).sampling(num_steps=7, sampler="ddim")
+    assert (sampling.num_steps, sampling.sampler, sampling.num_samples) == (7, "ddim", 3)
+
+
+def test_mirrors_need_a_training_with_mirrors(tmp_path):
+    configuration = small_configuration()
+    augmentation = dataclasses.replace(configuration.augmentation, mirror_axes=())
+    plans = small_plans(dataclasses.replace(configuration, augmentation=augmentation))
+    folder = write_model(tmp_path, plans, content=dataset_content())
+    with pytest.raises(UsageError, match="trained without mirrored images"):
+        Predictor.from_folder(folder).sampling(is_mirrored=True)
+
+
+def test_a_supervised_model_takes_no_number_of_samples(tmp_path):
+    plans = small_plans(small_configuration(), method="supervised")
+    folder = write_model(tmp_path, plans, content=dataset_content())
+    with pytest.raises(UsageError, match="num_samples, num_steps: a supervised model draws no"):
+        Predictor.from_folder(folder).sampling(num_samples=3, num_steps=2)
+
+
+@pytest.mark.parametrize(
+    "shape, spacing_mm, words",
+    [
+        ((2, 8, 8), (1.0, 1.0), r"expected 1 channel\(s\) \(channel 0\).*found 2 in"),
+        ((8, 8), (1.0, 1.0), r"expected an array \(channel, y, x\).*\(8, 8\)"),
+        ((1, 4, 8, 8), (1.0, 1.0, 1.0), r"expected an array \(channel, y, x\)"),
+        ((1, 8, 8), (1.0, 1.0, 1.0), "expected 2 positive voxel sizes"),
+        ((1, 8, 8), (1.0, 0.0), "expected 2 positive voxel sizes"),
+    ],
+)
+def test_an_array_that_does_not_fit_is_refused(folder, shape, spacing_mm, words):
+    with pytest.raises(DatasetError, match=words):
+        Predictor.from_folder(folder).predict(np.ones(shape, np.float32), spacing_mm)
+
+
+def test_bfloat16_runs_and_stays_close(folder):
+    reference = Predictor.from_folder(folder).predict(image_2d(16, 16), (1.0, 1.0))
+    fast = Predictor.from_folder(folder, precision="bfloat16").predict(image_2d(16, 16), (1.0, 1.0))
+    assert (reference.samples != fast.samples).mean() < 0.1
