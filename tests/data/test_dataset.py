@@ -1,0 +1,244 @@
+"""Raw datasets opened: cases, raters, channels, tables, and the input of a prediction."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from diffunet.data.case_files import CaseFiles
+from diffunet.data.dataset import find_input_cases, open_dataset
+from diffunet.data.splits import Split
+from diffunet.errors import DatasetError
+from tests.data.tiny_datasets import (
+    build_2d,
+    build_3d,
+    build_colour,
+    build_raters,
+    build_table,
+    build_tagged,
+    edit_json,
+    image_2d,
+    mask_2d,
+    write_csv,
+    write_json,
+    write_png,
+)
+
+TEMPLATES = Path(__file__).parents[2] / "raw_data_template"
+
+
+def test_a_plain_dataset_is_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "Dataset001_Tiny"
+    build_2d(folder)
+    dataset = open_dataset(folder)
+    assert dataset.name == "Dataset001_Tiny"
+    assert dataset.channel_names == ("CT",)
+    assert dataset.labels.names == ("lesion",)
+    assert dataset.file_ending == ".png"
+    assert not dataset.has_raters
+    assert dataset.image_labels is None
+    assert [files.case for files in dataset.training_cases] == ["a", "b", "c"]
+    assert dataset.training_cases[0] == CaseFiles(
+        case="a",
+        images=(folder / "imagesTr/a_0000.png",),
+        labels={"r00": folder / "labelsTr/a.png"},
+    )
+    assert [files.case for files in dataset.test_cases] == ["t"]
+    assert dataset.patients == {case: case for case in "abct"}
+    assert dataset.content == json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+
+
+def test_raters_may_differ_between_cases(tmp_path: Path) -> None:
+    build_raters(tmp_path)
+    dataset = open_dataset(tmp_path)
+    assert dataset.has_raters
+    assert [list(files.labels) for files in dataset.training_cases] == [["r00", "r01"], ["r00"]]
+
+
+def test_colours_may_be_one_file_or_one_per_channel(tmp_path: Path) -> None:
+    build_colour(tmp_path)
+    dataset = open_dataset(tmp_path)
+    assert dataset.num_channels == 3
+    assert [len(files.images) for files in dataset.training_cases] == [1, 3]
+
+
+def test_label_maps_are_optional_beside_image_level_labels(tmp_path: Path) -> None:
+    build_tagged(tmp_path)
+    write_png(tmp_path / "labelsTr/a.png", mask_2d())
+    dataset = open_dataset(tmp_path)
+    assert [list(files.labels) for files in dataset.training_cases] == [["r00"], []]
+    assert dataset.image_labels is not None
+    assert dataset.image_labels.of("a") == (1,)
+
+
+def test_test_cases_need_no_label_maps(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    (tmp_path / "labelsTs/t.png").unlink()
+    assert open_dataset(tmp_path).test_cases[0].labels == {}
+
+
+def test_endings_may_be_upper_case_and_files_may_be_links(tmp_path: Path) -> None:
+    folder = tmp_path / "Dataset001_Größe"
+    build_2d(folder)
+    (folder / "imagesTr/a_0000.png").rename(folder / "imagesTr/a_0000.PNG")
+    (folder / "labelsTr/b.png").rename(tmp_path / "elsewhere.png")
+    (folder / "labelsTr/b.png").symlink_to(tmp_path / "elsewhere.png")
+    (tmp_path / "link").symlink_to(folder)
+    dataset = open_dataset(tmp_path / "link")
+    assert dataset.name == "link"
+    assert [files.case for files in dataset.training_cases] == ["a", "b", "c"]
+
+
+def test_hidden_files_are_no_cases(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    for name in (".DS_Store", ".gitkeep", "._a_0000.png", "Thumbs.db"):
+        (tmp_path / "imagesTr" / name).write_bytes(b"")
+    assert len(open_dataset(tmp_path).training_cases) == 3
+
+
+def test_the_explicit_table_takes_relative_and_absolute_paths_and_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "Dataset001_Table"
+    build_table(folder)
+    shutil.copytree(folder / "scans", tmp_path / "far")
+    monkeypatch.setenv("FAR_AWAY", str(tmp_path / "far"))
+    table = {
+        "a": {"images": ["$FAR_AWAY/a.png"], "label": str(folder / "masks/a.png")},
+        "b": {"images": ["scans/b.png"], "labels": {"r01": "masks/b.png", "r00": "masks/a.png"}},
+    }
+    edit_json(folder / "dataset.json", dataset=table)
+    first, second = open_dataset(folder).training_cases
+    assert first.images == (tmp_path / "far/a.png",)
+    assert first.labels == {"r00": folder / "masks/a.png"}
+    assert second.images == (folder / "scans/b.png",)
+    assert list(second.labels) == ["r00", "r01"]
+
+
+def test_the_explicit_table_may_leave_out_labels_beside_image_level_labels(tmp_path: Path) -> None:
+    build_table(tmp_path)
+    table = {case: {"images": [f"scans/{case}.png"]} for case in "ab"}
+    edit_json(tmp_path / "dataset.json", dataset=table, image_labels="tags.csv")
+    write_csv(tmp_path / "tags.csv", [("case", "lesion"), ("a", 0), ("b", 1)])
+    assert [files.labels for files in open_dataset(tmp_path).training_cases] == [{}, {}]
+
+
+def test_patients_are_read_and_test_cases_may_be_left_out(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    rows = [("case", "patient"), ("a", "p"), ("b", "p"), ("c", "q")]
+    write_csv(tmp_path / "patients.csv", rows)
+    assert open_dataset(tmp_path).patients == {"a": "p", "b": "p", "c": "q", "t": "t"}
+
+
+def test_folds_beside_dataset_json_are_obeyed(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    write_json(tmp_path / "splits_final.json", [{"train": ["c", "a"], "val": ["b"]}])
+    assert open_dataset(tmp_path).splits() == (Split(train=("a", "c"), val=("b",)),)
+
+
+def test_folds_are_made_by_patient_where_none_are_given(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    write_csv(tmp_path / "patients.csv", [("case", "patient"), ("a", 1), ("b", 1), ("c", 2)])
+    folds = open_dataset(tmp_path).splits()
+    assert sorted(split.val for split in folds) == [("a", "b"), ("c",)]
+
+
+@pytest.mark.parametrize("folder", sorted(TEMPLATES.glob("Dataset*")), ids=lambda path: path.name)
+def test_a_template_lacks_nothing_but_cases(folder: Path) -> None:
+    with pytest.raises(DatasetError) as caught:
+        open_dataset(folder)
+    (problem,) = caught.value.problems
+    assert "found no training case yet" in problem
+
+
+def fill_template(folder: Path) -> None:
+    for name in sorted(path.name for path in folder.iterdir() if path.is_dir()):
+        assert (folder / name / ".gitkeep").is_file()
+    edit_json(folder / "dataset.json", file_ending=".png")
+    suffix = "_r00" if "raters" in (folder / "dataset.json").read_text() else ""
+    for seed, case in enumerate("ab"):
+        write_png(folder / f"imagesTr/{case}_0000.png", image_2d(seed))
+        write_png(folder / f"labelsTr/{case}{suffix}.png", mask_2d())
+        for table, value in (("patients.csv", f"p{seed}"), ("image_labels.csv", seed)):
+            if (folder / table).is_file():
+                with (folder / table).open("a") as file:
+                    file.write(f"{case},{value}\n")
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES.glob("Dataset*")), ids=lambda path: path.name)
+def test_a_template_is_a_dataset_once_it_has_cases(template: Path, tmp_path: Path) -> None:
+    folder = tmp_path / template.name
+    shutil.copytree(template, folder)
+    fill_template(folder)
+    assert len(open_dataset(folder).training_cases) == 2
+
+
+def test_there_is_a_template_of_each_kind() -> None:
+    contents = [json.loads(path.read_text()) for path in TEMPLATES.glob("*/dataset.json")]
+    kinds = sorted(("raters" in content, "image_labels" in content) for content in contents)
+    assert kinds == [(False, False), (False, True), (True, False)]
+    assert all((folder / "README.md").is_file() for folder in TEMPLATES.glob("Dataset*"))
+
+
+def test_input_cases_of_a_folder_are_sorted(tmp_path: Path) -> None:
+    build_3d(tmp_path)
+    cases = find_input_cases(tmp_path / "imagesTr", ".nii.gz", 2)
+    assert [files.case for files in cases] == ["a", "b"]
+    assert [path.name for path in cases[1].images] == ["b_0000.nii.gz", "b_0001.nii.gz"]
+    assert cases[0].labels == {}
+
+
+def test_input_may_be_one_file_with_its_other_channels_beside_it(tmp_path: Path) -> None:
+    build_3d(tmp_path)
+    folder = tmp_path / "imagesTr"
+    (files,) = find_input_cases(folder / "b_0001.nii.gz", ".nii.gz", 2)
+    assert files.case == "b"
+    assert files.images == (folder / "b_0000.nii.gz", folder / "b_0001.nii.gz")
+
+
+@pytest.mark.parametrize("name, case", [("scan.PNG", "scan"), ("scan_0000.png", "scan")])
+def test_one_file_may_hold_all_channels_and_have_any_name(
+    name: str, case: str, tmp_path: Path
+) -> None:
+    write_png(tmp_path / name, image_2d(0, 3))
+    (files,) = find_input_cases(tmp_path / name, ".png", 3)
+    assert files == CaseFiles(case=case, images=(tmp_path / name,))
+
+
+@pytest.mark.parametrize(
+    "name, num_channels, message",
+    [
+        ("absent", 2, "expected a folder or an image file, found neither"),
+        ("imagesTr/a_0001.nii.gz", 3, "case 'a': expected 3 channels.*missing are 'a_0002.nii.gz'"),
+        ("dataset.json", 2, "expected one of .*convert the file"),
+        ("imagesTs", 2, "expected images CASE_0000.nii.gz, found none"),
+        ("imagesTr", 3, "case 'a': expected the channels _0000, _0001, _0002"),
+    ],
+)
+def test_input_that_cannot_be_predicted_is_an_error(
+    name: str, num_channels: int, message: str, tmp_path: Path
+) -> None:
+    build_3d(tmp_path)
+    (tmp_path / "imagesTs").mkdir()
+    with pytest.raises(DatasetError, match=message):
+        find_input_cases(tmp_path / name, ".nii.gz", num_channels)
+
+
+def test_a_single_later_channel_is_not_taken_for_the_whole_case(tmp_path: Path) -> None:
+    write_png(tmp_path / "a_0001.png", image_2d(0))
+    with pytest.raises(DatasetError, match=r"missing are 'a_0000\.png'"):
+        find_input_cases(tmp_path / "a_0001.png", ".png", 1)
+
+
+def test_all_real_datasets_open(real_data: Path) -> None:
+    counts = {
+        folder.name: len(open_dataset(folder).training_cases)
+        for folder in sorted(real_data.glob("Dataset*"))
+    }
+    assert counts == {
+        "Dataset001_LIDC": 8063,
+        "Dataset002_CHASE": 22,
+        "Dataset003_LGG": 1125,
+        "Dataset004_Hippocampus": 166,
+    }

@@ -1,0 +1,108 @@
+"""What the check reads, and how it reports; its messages are tested in tests/test_bad_input.py."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffunet.data import integrity
+from diffunet.data.dataset import open_dataset
+from diffunet.data.integrity import verify_dataset
+from diffunet.errors import DatasetError
+from tests.data.tiny_datasets import (
+    SHAPE_3D,
+    build_2d,
+    build_3d,
+    build_tagged,
+    mask_2d,
+    mask_3d,
+    write_png,
+    write_sheared_nifti,
+)
+
+
+def test_progress_counts_every_case(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    calls: list[tuple[int, int]] = []
+    verify_dataset(
+        tmp_path, num_processes=0, progress=lambda done, total: calls.append((done, total))
+    )
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_an_opened_dataset_is_verified_too(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    dataset = open_dataset(tmp_path)
+    (tmp_path / "labelsTr/b.png").write_bytes(b"")
+    report = verify_dataset(dataset, num_processes=0)
+    assert len(report.problems) == 1
+    with pytest.raises(DatasetError, match="case 'b'"):
+        report.raise_problems()
+
+
+def test_a_sound_report_raises_nothing(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    report = verify_dataset(tmp_path, num_processes=0)
+    report.raise_problems()
+    assert report.num_cases == 4
+    assert report.checked_labels
+
+
+def test_worker_processes_report_the_same(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    write_png(tmp_path / "labelsTr/a.png", 255 * mask_2d())
+    (tmp_path / "imagesTr/c_0000.png").write_bytes(b"")
+    in_process = verify_dataset(tmp_path, num_processes=0)
+    assert len(in_process.problems) == 2
+    assert verify_dataset(tmp_path, num_processes=2) == in_process
+
+
+def test_label_files_beside_image_level_labels_are_opened_only_on_demand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_tagged(tmp_path)
+    write_png(tmp_path / "labelsTr/a.png", mask_2d())
+    opened: list[Path] = []
+    read = integrity.read_label_map
+    monkeypatch.setattr(integrity, "read_label_map", lambda path: opened.append(path) or read(path))
+    report = verify_dataset(tmp_path, num_processes=0)
+    assert (opened, report.checked_labels) == ([], False)
+    assert verify_dataset(tmp_path, num_processes=0, checks_labels=True).checked_labels
+    assert opened == [tmp_path / "labelsTr/a.png"]
+
+
+def test_unreadable_label_maps_are_no_fault_where_they_are_not_asked_for(tmp_path: Path) -> None:
+    build_tagged(tmp_path)
+    write_png(tmp_path / "labelsTr/a.png", mask_2d())
+    (tmp_path / "labelsTr/a.png").write_bytes(b"no image")
+    assert verify_dataset(tmp_path, num_processes=0).problems == ()
+
+
+def test_axes_that_are_not_perpendicular_are_no_fault(tmp_path: Path) -> None:
+    build_3d(tmp_path)
+    rng = np.random.default_rng(0)
+    for channel in range(2):
+        image = rng.normal(size=SHAPE_3D).astype(np.float32)
+        write_sheared_nifti(tmp_path / f"imagesTr/a_{channel:04d}.nii.gz", image)
+    write_sheared_nifti(tmp_path / "labelsTr/a.nii.gz", mask_3d())
+    report = verify_dataset(tmp_path, num_processes=0)
+    assert (report.problems, report.warnings) == ((), ())
+
+
+def test_values_of_a_large_label_map_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integrity, "_VOXELS_AT_ONCE", 10)
+    for dtype in (np.uint8, np.int16):
+        label_map = np.zeros((7, 9), dtype)
+        label_map[0, 0], label_map[-1, -1] = 3, 5
+        assert integrity._values_of(label_map) == {0, 3, 5}
+
+
+def test_long_lists_are_cut(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    write_png(tmp_path / "labelsTr/a.png", np.arange(48, dtype=np.uint8).reshape(8, 6))
+    for index in range(30):
+        write_png(tmp_path / f"imagesTr/x{index:02d}.png", mask_2d())
+    report = verify_dataset(tmp_path, num_processes=0)
+    assert "found also 2, 3, 4" in report.problems[1]
+    assert "21 and 26 more" in report.problems[1]
+    assert "'x19' and 10 more" in report.problems[0].replace(".png", "")

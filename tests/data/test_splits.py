@@ -1,0 +1,65 @@
+"""Folds: nnU-Net's where cases are patients, and never a divided patient."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from diffunet.data.splits import Split, load_splits, make_splits, write_splits
+
+
+def own_patients(cases: list[str]) -> dict[str, str]:
+    return {case: case for case in cases}
+
+
+def test_folds_of_single_cases_are_those_of_nnunet() -> None:
+    selection = pytest.importorskip("sklearn.model_selection")
+    cases = [f"case_{index:03d}" for index in range(23)]
+    splitter = selection.KFold(n_splits=5, shuffle=True, random_state=12345)
+    expected = [
+        Split(train=tuple(cases[i] for i in train), val=tuple(cases[i] for i in val))
+        for train, val in splitter.split(cases)
+    ]
+    assert make_splits(cases[::-1], own_patients(cases)) == tuple(expected)
+
+
+def test_every_case_is_validated_once_and_no_patient_is_divided() -> None:
+    patients = {f"case_{index:03d}": f"patient_{index * index % 17}" for index in range(100)}
+    splits = make_splits(list(patients), patients)
+    assert sorted(case for split in splits for case in split.val) == sorted(patients)
+    for split in splits:
+        assert set(split.train) | set(split.val) == set(patients)
+        assert not {patients[c] for c in split.train} & {patients[c] for c in split.val}
+
+
+def test_another_seed_gives_other_folds() -> None:
+    cases = [f"{index:02d}" for index in range(20)]
+    assert make_splits(cases, own_patients(cases), seed=1) != make_splits(
+        cases, own_patients(cases), seed=2
+    )
+
+
+def test_with_fewer_patients_than_folds_each_is_held_out_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        splits = make_splits(["a", "b", "c"], {"a": "p", "b": "q", "c": "q"})
+    assert sorted(split.val for split in splits) == [("a",), ("b", "c")]
+    assert "5 folds need as many patients, found 2; making 2 folds instead" in caplog.text
+
+
+def test_a_single_patient_gives_no_fold(caplog: pytest.LogCaptureFixture) -> None:
+    assert make_splits(["a", "b"], {"a": "p", "b": "p"}) == ()
+    assert "found 1; making 0 folds" in caplog.text
+
+
+def test_splits_are_written_as_nnunet_reads_them_and_read_again(tmp_path: Path) -> None:
+    cases = [f"{index:02d}" for index in range(10)]
+    splits = make_splits(cases, own_patients(cases))
+    write_splits(tmp_path / "splits_final.json", splits)
+    content = json.loads((tmp_path / "splits_final.json").read_text(encoding="utf-8"))
+    assert content[0] == {"train": list(splits[0].train), "val": list(splits[0].val)}
+    assert len(content) == 5
+    read = load_splits(tmp_path / "splits_final.json", cases=cases, patients=own_patients(cases))
+    assert read == splits
