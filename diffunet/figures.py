@@ -1,0 +1,182 @@
+"""Pictures of a training, drawn by a process of its own: `python -m diffunet.figures KIND IN OUT`.
+
+Nothing here knows plans, datasets or networks: files of numbers and arrays in, PNG files out.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_RATER_COLOUR, _SAMPLE_COLOUR, _SHARE_COLOURS = "tab:cyan", "tab:orange", "magma"
+_MOST_SHOWN = 6
+
+
+def plot_training(metrics_path: Path, png: Path) -> None:
+    """Draw `progress.png` from `metrics.jsonl`: loss, validation scores, speed, learning rate."""
+    from matplotlib.figure import Figure
+
+    records = _records(metrics_path)
+    losses = [record for record in records if record["kind"] == "training"]
+    scores = [record for record in records if record["kind"] == "validation"]
+    figure = Figure(figsize=(10, 11), layout="constrained")
+    figure.suptitle(f"Training in '{metrics_path.resolve().parent.name}'")
+    axes = figure.subplots(3, 1, sharex=True)
+    _plot_losses(axes[0], losses)
+    _plot_scores(axes[1], scores)
+    _plot_speed(axes[2], losses)
+    axes[-1].set_xlabel("iteration (optimiser steps)")
+    _save(figure, png)
+
+
+def plot_samples(npz_path: Path, png: Path) -> None:
+    """Draw `samples.png`: per case the image, what raters marked, and what the model draws.
+
+    Args:
+        npz_path: arrays case_i (name), image_i (channel, y, x), raters_i and samples_i
+            (number, label, y, x) bool, for i = 0, 1, ...
+    """
+    from matplotlib.figure import Figure
+
+    arrays = np.load(npz_path, allow_pickle=False)
+    num_cases = sum(name.startswith("case_") for name in arrays)
+    figure = Figure(figsize=(2.2 * (3 + _MOST_SHOWN), 2.5 * num_cases + 0.8), layout="constrained")
+    axes = figure.subplots(num_cases, 3 + _MOST_SHOWN, squeeze=False)
+    for index, row in enumerate(axes):
+        case = {name: arrays[f"{name}_{index}"] for name in ("case", "image", "raters", "samples")}
+        _plot_case(row, case, is_first=index == 0)
+    figure.suptitle(
+        "Validation cases. Shares: of the raters, of the samples, that mark a voxel (any label). "
+        "Outlines: union of raters (cyan), one drawn sample (orange)."
+    )
+    _save(figure, png)
+
+
+def main(arguments: list[str]) -> None:
+    """Draw one picture: KIND ("training" or "samples"), input file, output file."""
+    kind, source, target = arguments
+    {"training": plot_training, "samples": plot_samples}[kind](Path(source), Path(target))
+
+
+def _plot_losses(axes: Any, losses: list[dict[str, Any]]) -> None:
+    iterations = [record["iteration"] for record in losses]
+    names = list(losses[0]) if losses else []
+    first, last = (names.index("loss"), names.index("gradient_norm")) if names else (0, 0)
+    terms = names[first + 1 : last]
+    for name in ["loss", *terms] if len(terms) > 1 else names[first : first + 1]:
+        values = np.array([record[name] for record in losses], float)
+        (line,) = axes.plot(iterations, values, alpha=0.25, linewidth=1)
+        axes.plot(iterations, _smoothed(values), color=line.get_color(), label=f"{name}, smoothed")
+    if losses and min(record["loss"] or 0 for record in losses) > 0:
+        axes.set_yscale("log")
+    axes.set_ylabel("training loss")
+    axes.set_title("Training loss (of the method's own terms; it says little about the samples)")
+    _finish(axes)
+
+
+def _plot_scores(axes: Any, scores: list[dict[str, Any]]) -> None:
+    iterations = [record["iteration"] for record in scores]
+    for name, label, colour in (
+        ("dice", "Dice of the consensus with the raters' majority (higher is better)", "tab:green"),
+        ("ged", "GED of samples and raters (lower is better)", "tab:red"),
+    ):
+        values = np.array([record[name] for record in scores], float)
+        axes.plot(iterations, values, marker="o", markersize=4, color=colour, label=label)
+    best = [record["iteration"] for record in scores if record["is_best"]]
+    if best:
+        axes.axvline(best[-1], color="grey", linestyle=":", label=f"checkpoint_best ({best[-1]})")
+    axes.set_ylabel("score")
+    axes.set_ylim(bottom=0)
+    num_cases = max((record["num_cases"] for record in scores), default=0)
+    axes.set_title(f"Sampled validation on up to {num_cases} case(s), with the averaged weights")
+    _finish(axes)
+
+
+def _plot_speed(axes: Any, losses: list[dict[str, Any]]) -> None:
+    iterations = [record["iteration"] for record in losses]
+    speeds = [record["samples_per_second"] for record in losses]
+    (line,) = axes.plot(iterations, speeds, color="tab:blue", label="training samples per second")
+    axes.set_ylabel("samples/s")
+    axes.set_ylim(bottom=0)
+    axes.set_title("Speed and learning rate")
+    right = axes.twinx()
+    rates = [record["learning_rate"] for record in losses]
+    (other,) = right.plot(iterations, rates, color="tab:purple", label="learning rate")
+    right.set_ylabel("learning rate")
+    right.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(handles=[line, other], loc="lower center")
+
+
+def _plot_case(row: Any, case: Mapping[str, np.ndarray], *, is_first: bool) -> None:
+    image = _displayable(case["image"])
+    raters, samples = (np.any(case[name], axis=1) for name in ("raters", "samples"))
+    union = np.any(raters, axis=0)
+    row[0].imshow(image, cmap="gray")
+    row[0].set_ylabel(str(case["case"]), fontsize=8)
+    titles = [
+        "image",
+        f"share of {len(raters)} rater(s)",
+        f"share of {len(samples)} sample(s)",
+        *(f"sample {number}" for number in range(_MOST_SHOWN)),
+    ]
+    for axes, masks in zip(row[1:3], (raters, samples), strict=True):
+        axes.imshow(masks.mean(axis=0), cmap=_SHARE_COLOURS, vmin=0, vmax=1)
+    for axes, mask in zip(row[3:], samples, strict=False):
+        axes.imshow(image, cmap="gray")
+        _outline(axes, union, _RATER_COLOUR)
+        _outline(axes, mask, _SAMPLE_COLOUR)
+    for number, axes in enumerate(row):
+        axes.set_xticks([])
+        axes.set_yticks([])
+        if is_first:
+            axes.set_title(titles[number], fontsize=9)
+        if number >= 3 + len(samples):
+            axes.set_axis_off()
+
+
+def _outline(axes: Any, mask: np.ndarray, colour: str) -> None:
+    if mask.any():
+        axes.contour(mask, levels=[0.5], colors=[colour], linewidths=1.2)
+
+
+def _displayable(image: np.ndarray) -> np.ndarray:
+    """Return (y, x), or (y, x, 3) of three channels, in [0, 1] from the 1 % to the 99 % quantile."""
+    low, high = np.percentile(image.astype(np.float32), [1, 99])
+    scaled = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
+    return np.moveaxis(scaled, 0, -1) if len(scaled) == 3 else scaled[0]
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """Return an exponential moving average over about a twentieth of the curve."""
+    weight = min(1.0, 20 / max(1, len(values)))
+    smoothed = values.copy()
+    for index in range(1, len(values)):
+        smoothed[index] += (1 - weight) * (smoothed[index - 1] - smoothed[index])
+    return smoothed
+
+
+def _finish(axes: Any) -> None:
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="best", fontsize=8)
+
+
+def _save(figure: Any, png: Path) -> None:
+    from diffunet.jsonio import atomic_path
+
+    with atomic_path(png) as unfinished:
+        figure.savefig(unfinished, dpi=110)
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a file of JSON lines; the last one may be torn."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

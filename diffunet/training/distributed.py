@@ -1,0 +1,68 @@
+"""Several processes of one training, as `torchrun` starts them; a single one without it."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """Which process of how many this is."""
+
+    rank: int = 0
+    num_ranks: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and messages."""
+        return self.rank == 0
+
+    @property
+    def is_distributed(self) -> bool:
+        return self.num_ranks > 1
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sum over ranks; may change `values`."""
+        if self.is_distributed:
+            dist.all_reduce(values)
+        return values
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the value of every rank, in order."""
+        values = [value] * self.num_ranks
+        if self.is_distributed:
+            dist.all_gather_object(values, value)
+        return values
+
+    def of_first(self, value: Any) -> Any:
+        """Return what rank 0 passed."""
+        values = [value]
+        if self.is_distributed:
+            dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+
+@contextlib.contextmanager
+def joined_ranks(device: torch.device) -> Iterator[tuple[Ranks, torch.device]]:
+    """Join the other processes that `torchrun` started, if it did; give this one its GPU.
+
+    Yields:
+        the ranks, and `device`, on CUDA with the index of this process on its machine.
+    """
+    if not dist.is_torchelastic_launched():
+        yield Ranks(), device
+        return
+    if device.type == "cuda":
+        local_rank = dist.get_node_local_rank()  # pyright: ignore[reportPrivateImportUsage]
+        device = torch.device("cuda", local_rank)
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Ranks(rank=dist.get_rank(), num_ranks=dist.get_world_size()), device
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,174 @@
+"""The validation at a training's end: whole predictions on the original grid, all scores."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from diffunet.checkpoint import load_checkpoint, load_weights
+from diffunet.errors import CheckpointError
+from diffunet.evaluation.scores import DEFAULT_OPTIONS, CaseScores, score_case
+from diffunet.inference.model import AVERAGED_WEIGHTS
+from diffunet.jsonio import write_json
+from diffunet.parallel import Progress
+from diffunet.training.distributed import Ranks
+from diffunet.training.fold_data import FoldData
+from diffunet.training.state import FINAL, LATEST
+from diffunet.training.validation import (
+    any_ignored,
+    rater_masks,
+    spread_over_patients,
+    summary_of,
+)
+
+logger = logging.getLogger(__name__)
+
+SUMMARY = Path("validation") / "summary.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedFold:
+    """A model and how far it was trained."""
+
+    model: nn.Module
+    iteration: int
+    is_final: bool
+
+
+def trained_model(data: FoldData, fold_folder: Path) -> TrainedFold:
+    """Return the model of `checkpoint_final`, or of `checkpoint_latest` with a warning.
+
+    Raises:
+        CheckpointError: neither is there, or it does not fit.
+    """
+    path = fold_folder / FINAL
+    if not path.exists():
+        path = fold_folder / LATEST
+        if not path.exists():
+            raise CheckpointError(f"'{fold_folder}' holds no trained model; train it first")
+        logger.warning("'%s' is not there yet: validating '%s'", FINAL, LATEST)
+    device = data.drawer.compute.device
+    num_channels = len(data.plans.resolved.preprocessing.normalization)
+    model = data.objective.build_model(num_image_channels=num_channels)
+    content = load_checkpoint(path, "cpu")
+    load_weights(model, content[AVERAGED_WEIGHTS], where=str(path))
+    return TrainedFold(
+        model=model.eval().requires_grad_(False).to(device),
+        iteration=content["iteration"],
+        is_final=path.name == FINAL,
+    )
+
+
+def run_final_validation(
+    data: FoldData,
+    model: nn.Module,
+    fold_folder: Path,
+    *,
+    ranks: Ranks,
+    is_whole: bool,
+    progress: Progress,
+) -> dict[str, Any] | None:
+    """Predict validation cases, score them, and write `validation/summary.json`.
+
+    Args:
+        model: in evaluation mode.
+        is_whole: take every case, not at most the planned number, spread over patients.
+
+    Returns:
+        The summary, on every rank; None where the fold has no validation cases.
+    """
+    if not data.split.val:
+        logger.info("fold 'all' trains on every case: there is no validation")
+        return None
+    cases = spread_over_patients(data.split.val, data.patients)
+    if not is_whole:
+        cases = cases[: data.plans.resolved.training.num_final_validation_cases]
+    blob_volumes = mean_marked_volumes(data, cases)
+    own = cases[ranks.rank :: ranks.num_ranks]
+    scored = {
+        case: _score(data, model, case, blob_volumes=blob_volumes)
+        for case in progress(own, len(own), "final validation")
+    }
+    scores: dict[str, CaseScores] = {}
+    for part in ranks.gather(scored):
+        scores |= part
+    summary = summary_of(
+        {case: scores[case] for case in sorted(scores)},
+        patients=data.patients,
+        labels=data.objective.labels,
+        options=DEFAULT_OPTIONS,
+    )
+    if ranks.is_first:
+        write_json(fold_folder / SUMMARY, summary)
+        logger.info("%s", _sentence(summary))
+    return summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class References:
+    """A case's raters on the original grid.
+
+    Attributes:
+        masks: (rater, label, *original_shape).
+        ignored: (*original_shape); None without an ignore label.
+        spacing_mm: in file order.
+    """
+
+    masks: np.ndarray
+    ignored: np.ndarray | None
+    spacing_mm: tuple[float, ...]
+
+
+def references_of(data: FoldData, case: str) -> References:
+    """Read what the raters marked, in the geometry of the files."""
+    name = "reference" if "reference" in data.labels.array_names(case) else "labels"
+    label_maps = np.asarray(data.labels.array(case, name)[:])
+    labels = data.objective.labels
+    return References(
+        masks=rater_masks(label_maps, labels),
+        ignored=any_ignored(label_maps, labels),
+        spacing_mm=data.images.properties(case).original_spacing_mm,
+    )
+
+
+def mean_marked_volumes(data: FoldData, cases: Sequence[str]) -> list[float]:
+    """Return per label the mean volume of the masks that mark anything, in mm^3 (mm^2 in 2D).
+
+    It sizes the centre blob, one of the trivial answers.
+    """
+    volumes: list[list[float]] = [[] for _ in data.objective.labels.names]
+    for case in cases:
+        references = references_of(data, case)
+        counts = references.masks.reshape(*references.masks.shape[:2], -1).sum(axis=2)
+        for of_label, found in zip(volumes, counts.T, strict=True):
+            of_label += [float(n * np.prod(references.spacing_mm)) for n in found if n]
+    return [float(np.mean(found)) if found else 0.0 for found in volumes]
+
+
+def _score(
+    data: FoldData, model: nn.Module, case: str, *, blob_volumes: Sequence[float]
+) -> CaseScores:
+    references = references_of(data, case)
+    return score_case(
+        data.drawer.on_original_grid(model, case),
+        references.masks,
+        spacing_mm=references.spacing_mm,
+        ignored=references.ignored,
+        case=case,
+        blob_volumes=blob_volumes,
+    )
+
+
+def _sentence(summary: Mapping[str, Any]) -> str:
+    block = summary["distribution"]["mean"]
+    ged = block["scores"]["ged"]["mean"]
+    majority = block["trivial_answers"]["oracle_majority"]["ged"]["mean"]
+    return (
+        f"final validation on {summary['distribution']['num_cases']} cases: Dice "
+        f"{summary['foreground_mean']['Dice']:.4f}, GED {ged:.4f} (of the raters' majority "
+        f"alone: {majority:.4f})"
+    )

@@ -1,0 +1,299 @@
+"""One fold from preprocessed data to weights and validation scores: the run, top to bottom."""
+
+import contextlib
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from diffunet.data.loader import BatchLoader, indices_of_rank
+from diffunet.data.patches import PatchSampler
+from diffunet.errors import UsageError
+from diffunet.inference.model import DATASET_FILE, RESOLVED_PLANS_FILE
+from diffunet.jsonio import remove_unfinished
+from diffunet.networks.unet import ResidualUNet, UNet
+from diffunet.parallel import Progress, without_progress
+from diffunet.plans import Plans
+from diffunet.randomness import derive_seed
+from diffunet.training.distributed import joined_ranks
+from diffunet.training.ema import ExponentialMovingAverage
+from diffunet.training.final_validation import run_final_validation, trained_model
+from diffunet.training.fold_data import FoldData, open_fold
+from diffunet.training.loop import METRICS, TrainingLoop, channels_last, own_random_state
+from diffunet.training.metrics import keep_records_until
+from diffunet.training.optim import build_optimizer, num_warmup_iterations
+from diffunet.training.reporting import Pictures, log_file
+from diffunet.training.state import BEST, FINAL, LATEST, Origin, TrainingState, load_pretrained
+from diffunet.training.stopping import StopRequest
+from diffunet.training.validation import NUM_SAMPLES, SampledValidation, spread_over_patients
+
+logger = logging.getLogger(__name__)
+
+_MODEL_FILES = (DATASET_FILE, "dataset_fingerprint.json", "diffunet_plans.json")
+"""Copied beside the folds, so that the model's folder is sufficient in itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldResult:
+    """How a training ended.
+
+    Attributes:
+        is_finished: all planned iterations are done; otherwise it was asked to stop, and has saved.
+        iteration: finished optimiser steps.
+        summary: what `validation/summary.json` holds; None where there was no final validation.
+    """
+
+    is_finished: bool
+    iteration: int
+    summary: dict[str, Any] | None
+
+
+def train_fold(
+    plans: Plans,
+    *,
+    preprocessed_folder: Path,
+    fold_folder: Path,
+    fold: str,
+    seed: int,
+    device: torch.device,
+    num_processes: int,
+    continues: bool = False,
+    pretrained_weights: Path | None = None,
+    compiles: bool = False,
+    only_validates: bool = False,
+    validates_all_cases: bool = False,
+    checkpoint_interval_s: float = 300.0,
+    validation_time_share: float = 0.1,
+    progress: Progress = without_progress,
+) -> FoldResult:
+    """Train one fold, or continue to, and validate it.
+
+    Every draw is a function of the seed, the iteration and the sample's number in the global batch.
+    Neither `num_processes` nor the number of ranks changes a sample, and on the CPU a training
+    that was killed and continued ends with the very weights of an unbroken one.
+
+    Under `torchrun` every process calls this; they share the global batch.
+
+    Args:
+        plans: resolved to one configuration and method.
+        preprocessed_folder: of the dataset; holds `dataset.json`, `splits_final.json` and the
+            configuration's stores.
+        fold_folder: results/DATASET/METHOD__PLANS__CONFIGURATION/fold_k.
+        fold: "0", "1", ... or "all" (every case; then there is no validation).
+        seed: of every random draw.
+        num_processes: that load data, per rank; 0 means "in this process".
+        continues: from `checkpoint_latest`; starts anew, with a warning, where there is none.
+        pretrained_weights: a checkpoint to start from, as far as its tensors fit.
+        compiles: `torch.compile` the U-Nets.
+        only_validates: do no more than the final validation, with the last weights there are.
+        validates_all_cases: in the final validation, not at most the planned number.
+        checkpoint_interval_s: between two `checkpoint_latest`.
+        validation_time_share: largest share of the time that sampled validation takes.
+
+    Returns:
+        How it ended. After SIGINT or SIGTERM it has saved, and returns unfinished.
+
+    Raises:
+        UsageError: there is a training already, or options contradict each other.
+        WorkspaceError: the data are not preprocessed.
+        DatasetError: the fold does not exist.
+        PlansError: plans changed since the training that is to be continued.
+        CheckpointError: a checkpoint is damaged or does not fit.
+        DiffunetError: the training diverged, or a loading process was killed.
+    """
+    if only_validates:
+        return _validate_fold(
+            plans,
+            preprocessed_folder=preprocessed_folder,
+            fold_folder=fold_folder,
+            fold=fold,
+            device=device,
+            validates_all_cases=validates_all_cases,
+            progress=progress,
+        )
+    _check_start(fold_folder, continues=continues, pretrained_weights=pretrained_weights)
+    with contextlib.ExitStack() as stack:
+        ranks, device = stack.enter_context(joined_ranks(device))
+        stack.enter_context(own_random_state(device))
+        if ranks.is_first:
+            stack.enter_context(log_file(fold_folder / "log.txt"))
+        data = open_fold(plans, preprocessed_folder, fold=fold, seed=seed, device=device)
+        origin = Origin(plans=plans, fold=fold, seed=seed)
+        state = _new_state(data, seed=seed, device=device, pretrained_weights=pretrained_weights)
+        if continues and (fold_folder / LATEST).exists():
+            state.restore(fold_folder / LATEST, origin)
+        if ranks.is_first:
+            _prepare_folder(fold_folder, preprocessed_folder, origin, iteration=state.iteration)
+        if compiles:
+            compile_networks(state.model)
+        pictures = Pictures(fold_folder)
+        loop = TrainingLoop(
+            objective=data.objective,
+            plan=plans.resolved.training,
+            validation=_sampled_validation(data, pictures),
+            origin=origin,
+            folder=fold_folder,
+            ranks=ranks,
+            device=device,
+            checkpoint_interval_s=checkpoint_interval_s,
+            validation_time_share=validation_time_share,
+            has_dropout=plans.resolved.network.dropout > 0,
+            pictures=pictures,
+        )
+        if not _run(loop, state, data, num_processes=num_processes, progress=progress):
+            logger.warning("stopped at iteration %d and saved; continue with --c", state.iteration)
+            return FoldResult(is_finished=False, iteration=state.iteration, summary=None)
+        summary = run_final_validation(
+            data,
+            state.ema.model,
+            fold_folder,
+            ranks=ranks,
+            is_whole=validates_all_cases,
+            progress=progress,
+        )
+        return FoldResult(is_finished=True, iteration=state.iteration, summary=summary)
+
+
+def _validate_fold(
+    plans: Plans,
+    *,
+    preprocessed_folder: Path,
+    fold_folder: Path,
+    fold: str,
+    device: torch.device,
+    validates_all_cases: bool,
+    progress: Progress,
+) -> FoldResult:
+    """Do no more than the final validation of a fold; see `train_fold`."""
+    with contextlib.ExitStack() as stack:
+        ranks, device = stack.enter_context(joined_ranks(device))
+        if ranks.is_first:
+            stack.enter_context(log_file(fold_folder / "log.txt"))
+        data = open_fold(plans, preprocessed_folder, fold=fold, seed=0, device=device)
+        trained = trained_model(data, fold_folder)
+        summary = run_final_validation(
+            data,
+            trained.model,
+            fold_folder,
+            ranks=ranks,
+            is_whole=validates_all_cases,
+            progress=progress,
+        )
+        return FoldResult(
+            is_finished=trained.is_final, iteration=trained.iteration, summary=summary
+        )
+
+
+def compile_networks(model: nn.Module) -> None:
+    """Compile the U-Nets in `model` when they are first called; weights keep their names."""
+    for module in model.modules():
+        if isinstance(module, UNet | ResidualUNet):
+            module.compile()
+
+
+def _check_start(fold_folder: Path, *, continues: bool, pretrained_weights: Path | None) -> None:
+    latest = fold_folder / LATEST
+    if continues and pretrained_weights is not None:
+        raise UsageError(
+            "a training that is continued has its weights; leave out -pretrained_weights, or --c"
+        )
+    if latest.exists() and not continues:
+        raise UsageError(
+            f"'{fold_folder}' holds a training already; continue it with --c, or remove the folder"
+        )
+    if continues and not latest.exists():
+        logger.warning("there is no '%s' to continue from; starting anew", latest)
+
+
+def _new_state(
+    data: FoldData, *, seed: int, device: torch.device, pretrained_weights: Path | None
+) -> TrainingState:
+    configuration = data.plans.resolved
+    plan = configuration.training
+    if num_warmup_iterations(plan) < plan.num_warmup_iterations:
+        logger.warning(
+            "training.num_warmup_iterations %d is too long for %d iterations; using %d",
+            plan.num_warmup_iterations,
+            plan.num_iterations,
+            num_warmup_iterations(plan),
+        )
+    torch.manual_seed(derive_seed(seed, "weights"))
+    num_channels = len(configuration.preprocessing.normalization)
+    model = data.objective.build_model(num_image_channels=num_channels)
+    if pretrained_weights is not None:
+        load_pretrained(model, pretrained_weights)
+    model = channels_last(model.to(device), dimensions=configuration.dimensions)
+    return TrainingState(
+        model=model,
+        ema=ExponentialMovingAverage(model, decay=plan.ema_decay),
+        optimizer=build_optimizer(model, plan),
+    )
+
+
+def _prepare_folder(
+    fold_folder: Path, preprocessed_folder: Path, origin: Origin, *, iteration: int
+) -> None:
+    """Write what a model folder needs beside the weights, and drop what will be written again."""
+    remove_unfinished(fold_folder)
+    origin.plans.save(fold_folder / RESOLVED_PLANS_FILE)
+    keep_records_until(fold_folder / METRICS, iteration)
+    for name in _MODEL_FILES:
+        if (preprocessed_folder / name).exists():
+            shutil.copyfile(preprocessed_folder / name, fold_folder.parent / name)
+
+
+def _sampled_validation(data: FoldData, pictures: Pictures) -> SampledValidation | None:
+    if not data.split.val:
+        logger.info("fold 'all' has no validation cases: '%s' will not be written", BEST)
+        return None
+    configuration = data.plans.resolved
+    cases = spread_over_patients(data.split.val, data.patients)
+    cases = cases[: configuration.training.num_validation_cases]
+    num_raters = max((len(data.images.properties(case).raters) for case in cases), default=1)
+    return SampledValidation(
+        drawer=data.drawer,
+        labels=data.labels,
+        cases=cases,
+        num_samples=min(NUM_SAMPLES, configuration.sampling.num_samples),
+        has_raters=num_raters > 1 and not data.drawer.is_supervised,
+        show=pictures.add_case,
+    )
+
+
+def _run(
+    loop: TrainingLoop,
+    state: TrainingState,
+    data: FoldData,
+    *,
+    num_processes: int,
+    progress: Progress,
+) -> bool:
+    """Load batches and train on them; returns whether all iterations are done."""
+    plan, ranks = loop.plan, loop.ranks
+    source = PatchSampler(
+        data.images,
+        data.labels,
+        cases=data.split.train,
+        configuration=data.plans.resolved,
+        batch_size=plan.batch_size,
+        seed=loop.origin.seed,
+    )
+    first = state.iteration
+    loader = BatchLoader(
+        source,
+        indices=indices_of_rank(plan.batch_size, rank=ranks.rank, num_ranks=ranks.num_ranks),
+        first_iteration=first,
+        num_iterations=plan.num_iterations,
+        num_processes=num_processes,
+    )
+    with loader, StopRequest() as should_stop:
+        shown = progress if ranks.is_first else without_progress
+        batches = shown(loader, max(0, plan.num_iterations - first), f"fold {loop.origin.fold}")
+        is_finished = loop.run(state, batches, should_stop=should_stop)
+    if is_finished and ranks.is_first:
+        state.save_weights(loop.folder / FINAL, loop.origin)
+    return is_finished

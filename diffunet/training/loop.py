@@ -1,0 +1,306 @@
+"""The one training loop: optimiser steps, and what falls due between them."""
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from diffunet.data.loader import Batch
+from diffunet.plans import TrainingPlan
+from diffunet.randomness import derive_seed
+from diffunet.training.distributed import Ranks
+from diffunet.training.metrics import append_record
+from diffunet.training.objective import LossTerm, Objective, TensorBatch, loss_of
+from diffunet.training.optim import learning_rate_at, set_learning_rate
+from diffunet.training.reporting import Pictures
+from diffunet.training.state import BEST, LATEST, Origin, TrainingState
+from diffunet.training.validation import SampledScores, SampledValidation
+
+logger = logging.getLogger(__name__)
+
+METRICS = "metrics.jsonl"
+
+_MEMORY_FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
+"""In which convolutions are fastest, on CPU and GPU, by number of dimensions."""
+
+_ITERATIONS_BETWEEN_STOPS = 20
+"""Iterations after which ranks tell each other whether to stop."""
+
+_NUM_RECORDS = 200
+"""Records of the loss that a training leaves at least, if it is that long."""
+
+
+class TrainingStep(nn.Module):
+    """Model and objective as one module, so that DistributedDataParallel can wrap the two."""
+
+    def __init__(self, model: nn.Module, objective: Objective):
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, batch: TensorBatch) -> dict[str, LossTerm]:
+        """Return the loss terms of this rank's samples."""
+        return self.objective(self.model, batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingLoop:
+    """Everything a training needs beside its state.
+
+    Attributes:
+        plan: iterations, learning rate and so on.
+        validation: None where there are no validation cases.
+        folder: of the fold.
+        checkpoint_interval_s: between two `checkpoint_latest`.
+        validation_time_share: largest share of the training's time that sampled validation takes.
+        has_dropout: the model draws random numbers of its own, which then are seeded.
+        pictures: drawn anew after each validation.
+    """
+
+    objective: Objective
+    plan: TrainingPlan
+    validation: SampledValidation | None
+    origin: Origin
+    folder: Path
+    ranks: Ranks
+    device: torch.device
+    checkpoint_interval_s: float
+    validation_time_share: float
+    has_dropout: bool
+    pictures: Pictures
+
+    def run(
+        self, state: TrainingState, batches: Iterable[Batch], *, should_stop: Callable[[], bool]
+    ) -> bool:
+        """Train until all planned iterations are done.
+
+        Args:
+            state: continued from, and changed.
+            batches: of the iterations from `state.iteration` on.
+            should_stop: asked after each iteration, and after each case of a validation.
+
+        Returns:
+            Whether all iterations are done; otherwise it was asked to stop, and has saved.
+
+        Raises:
+            DiffunetError: a loss became infinite or NaN.
+        """
+        step = self._wrapped(TrainingStep(state.model, self.objective))
+        pending = iter(batches)
+        clock = _Clock(saved=time.monotonic(), recorded=state.seconds)
+        while True:
+            self._record_if_due(state, clock)
+            self._validate_if_due(state, should_stop)
+            is_last = state.iteration >= self.plan.num_iterations
+            is_stopped = self._is_stopped(state, should_stop)
+            self._save_if_due(state, clock, is_forced=is_last or is_stopped)
+            if is_last or is_stopped:
+                break
+            begin = time.monotonic()
+            self._train(state, step, next(pending))
+            state.seconds += time.monotonic() - begin
+        self.pictures.finish()
+        return is_last
+
+    def _wrapped(self, step: TrainingStep) -> nn.Module:
+        step.train()
+        if not self.ranks.is_distributed:
+            return step
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(
+            step, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
+
+    def _train(self, state: TrainingState, step: nn.Module, batch: Batch) -> None:
+        """Make one optimiser step."""
+        set_learning_rate(state.optimizer, learning_rate_at(state.iteration, self.plan))
+        if self.has_dropout:
+            torch.manual_seed(
+                derive_seed(self.origin.seed, "dropout", state.iteration, self.ranks.rank)
+            )
+        tensors = to_device(batch, self.device, global_size=self.plan.batch_size)
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+            terms = step(tensors)
+        sums = self.ranks.sum(_stacked(terms))
+        counts = sums[1].clamp(min=1)
+        loss = loss_of(terms, counts, num_ranks=self.ranks.num_ranks)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(state.model.parameters(), self.plan.gradient_clip_norm)
+        state.optimizer.step()
+        state.ema.update(state.iteration)
+        values = dict(zip(terms, sums[0] / counts, strict=True))
+        state.add_terms({**values, "gradient_norm": norm.detach()})
+        state.iteration += 1
+
+    def _record_if_due(self, state: TrainingState, clock: "_Clock") -> None:
+        interval = max(1, self.plan.num_iterations // _NUM_RECORDS)
+        is_last = state.iteration == self.plan.num_iterations
+        if not state.num_summed or (state.iteration % interval and not is_last):
+            return
+        state.check_finite()
+        num_iterations = state.num_summed
+        means = state.take_means()
+        norm = means.pop("gradient_norm")
+        speed = clock.iterations_per_second(state, num_iterations)
+        self._append(
+            {
+                "kind": "training",
+                "iteration": state.iteration,
+                "loss": math.fsum(means.values()),
+                **means,
+                "gradient_norm": norm,
+                "learning_rate": learning_rate_at(state.iteration - 1, self.plan),
+                "seconds": round(state.seconds, 3),
+                "samples_per_second": round(speed * self.plan.batch_size, 2),
+            }
+        )
+
+    def _validate_if_due(self, state: TrainingState, should_stop: Callable[[], bool]) -> None:
+        interval = math.ceil(self.plan.num_iterations / max(1, self.plan.num_validations))
+        is_due = state.iteration % interval == 0 or state.iteration >= self.plan.num_iterations
+        is_done = state.last_validation == state.iteration
+        if not state.iteration or not is_due or is_done:
+            return
+        scores = self._sampled_scores(state, should_stop)
+        if any(self.ranks.gather(should_stop())):
+            return
+        state.last_validation = state.iteration
+        if scores is not None:
+            self._note_scores(state, scores)
+        if self.ranks.is_first:
+            self.pictures.update()
+
+    def _sampled_scores(
+        self, state: TrainingState, should_stop: Callable[[], bool]
+    ) -> SampledScores | None:
+        if self.validation is None or not self.plan.num_validations:
+            return None
+        scores = self.validation.run(
+            state.ema.model,
+            budget_s=self.validation_time_share * state.seconds - state.validation_seconds,
+            seconds_per_round=(
+                state.validation_seconds / state.num_validated if state.num_validated else None
+            ),
+            ranks=self.ranks,
+            should_stop=should_stop,
+        )
+        if scores is not None:
+            state.validation_seconds += scores.seconds
+            state.num_validated += math.ceil(len(scores.criterion) / self.ranks.num_ranks)
+        return scores
+
+    def _note_scores(self, state: TrainingState, scores: SampledScores) -> None:
+        """Record a validation, and keep the weights if they are the best so far.
+
+        Two validations are compared on the cases that both had time for.
+        """
+        shared = min(len(scores.criterion), len(state.best_scores))
+        is_best = not shared or (
+            np.mean(scores.criterion[:shared]) < np.mean(state.best_scores[:shared])
+        )
+        if is_best:
+            state.best_scores = scores.criterion
+            if self.ranks.is_first:
+                state.save_weights(self.folder / BEST, self.origin)
+        self._append(
+            {
+                "kind": "validation",
+                "iteration": state.iteration,
+                "num_cases": len(scores.ged),
+                "ged": float(np.mean(scores.ged)),
+                "dice": float(np.nanmean(scores.dice)),
+                "is_best": bool(is_best),
+                "seconds": round(scores.seconds, 3),
+            }
+        )
+
+    def _is_stopped(self, state: TrainingState, should_stop: Callable[[], bool]) -> bool:
+        """Whether any rank was asked to stop; ranks find out together, every few iterations."""
+        if not self.ranks.is_distributed:
+            return should_stop()
+        return state.iteration % _ITERATIONS_BETWEEN_STOPS == 0 and any(
+            self.ranks.gather(should_stop())
+        )
+
+    def _save_if_due(self, state: TrainingState, clock: "_Clock", *, is_forced: bool) -> None:
+        is_due = time.monotonic() - clock.saved >= self.checkpoint_interval_s
+        if self.ranks.is_first and state.iteration and (is_due or is_forced):
+            state.save(self.folder / LATEST, self.origin)
+            clock.saved = time.monotonic()
+
+    def _append(self, record: dict[str, Any]) -> None:
+        if self.ranks.is_first:
+            append_record(self.folder / METRICS, record)
+            logger.info("%s", _sentence(record, self.plan.num_iterations))
+
+
+@dataclass
+class _Clock:
+    """When things happened last; of no influence on the weights."""
+
+    saved: float
+    recorded: float
+
+    def iterations_per_second(self, state: TrainingState, num_iterations: int) -> float:
+        """Return the speed since the last record."""
+        before, self.recorded = self.recorded, state.seconds
+        return num_iterations / max(state.seconds - before, 1e-9)
+
+
+def to_device(batch: Batch, device: torch.device, *, global_size: int) -> TensorBatch:
+    """Return a batch as tensors on `device`, images in the memory order that convolutions like."""
+    label_maps = batch.label_maps
+    if label_maps.dtype != np.uint8:
+        label_maps = label_maps.astype(np.int32)
+    images, maps = torch.from_numpy(batch.images), torch.from_numpy(label_maps)
+    if device.type == "cuda":
+        images, maps = images.pin_memory(), maps.pin_memory()
+    return TensorBatch(
+        images=images.to(device, non_blocking=True).contiguous(
+            memory_format=_MEMORY_FORMATS[images.ndim - 2]
+        ),
+        label_maps=maps.to(device, non_blocking=True),
+        iteration=batch.iteration,
+        indices=batch.indices,
+        global_size=global_size,
+    )
+
+
+def channels_last(model: nn.Module, *, dimensions: int) -> nn.Module:
+    """Give convolution weights the memory order of `to_device`'s images."""
+    return model.to(memory_format=_MEMORY_FORMATS[dimensions])  # pyright: ignore  # unlisted
+
+
+@contextlib.contextmanager
+def own_random_state(device: torch.device) -> Iterator[None]:
+    """Leave torch's global generators as they were, whatever a training does with them."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+def _stacked(terms: dict[str, LossTerm]) -> Tensor:
+    """Return (2, term): totals and counts, without gradients."""
+    totals = torch.stack([term.total.detach() for term in terms.values()])
+    return torch.stack([totals, torch.stack([term.count for term in terms.values()])])
+
+
+def _sentence(record: dict[str, Any], num_iterations: int) -> str:
+    where = f"iteration {record['iteration']}/{num_iterations}"
+    if record["kind"] == "training":
+        return f"{where}: loss {record['loss']:.5g}, {record['samples_per_second']:.3g} samples/s"
+    best = ", the best so far" if record["is_best"] else ""
+    return (
+        f"{where}: GED {record['ged']:.4f}, Dice {record['dice']:.4f} on "
+        f"{record['num_cases']} validation cases{best}"
+    )

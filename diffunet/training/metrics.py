@@ -1,0 +1,37 @@
+"""`metrics.jsonl`: one JSON object per line, which a killed training may leave torn."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+
+def append_record(path: Path, record: dict[str, Any]) -> None:
+    """Add a line; an undefined number becomes null."""
+    plain = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in record.items()
+    }
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(plain, allow_nan=False) + "\n")
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Return all whole lines; none where there is no file."""
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+def keep_records_until(path: Path, iteration: int) -> None:
+    """Drop what was written after the checkpoint of `iteration`: it will be written again."""
+    from diffunet.jsonio import write_text
+
+    kept = [record for record in read_records(path) if record["iteration"] <= iteration]
+    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

@@ -1,0 +1,239 @@
+"""What each method minimises: a batch in, named loss terms out; each term a sum and a count.
+
+Ranks add up sums and counts, so that a loss over several ranks is that of one process at the same
+global batch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, cast, final
+
+import torch
+from jaxtyping import Bool, Float, Integer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from diffunet.build import (
+    build_denoiser,
+    build_encoding,
+    build_segmentation_encoding,
+    build_segmentation_network,
+    build_weighting,
+)
+from diffunet.diffusion.denoiser import Denoiser
+from diffunet.diffusion.encoding import Encoding
+from diffunet.diffusion.times import stratified_times
+from diffunet.diffusion.weighting import Weighting
+from diffunet.labels import LabelScheme
+from diffunet.networks.segmentation import SegmentationNetwork
+from diffunet.plans import ConfigurationPlan
+from diffunet.randomness import derive_seed
+
+DICE_SMOOTHING_VOXELS = 1.0
+"""Added to both sides of the Dice fraction: a patch without the label, predicted so, scores 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorBatch:
+    """A `Batch` on the training's device.
+
+    Attributes:
+        images: float32 (sample, channel, *spatial).
+        label_maps: (sample, *spatial).
+        iteration: optimiser step, counted from 0.
+        indices: of the samples in the global batch.
+        global_size: samples of the global batch.
+    """
+
+    images: Float[Tensor, "sample channel *spatial"]
+    label_maps: Integer[Tensor, "sample *spatial"]
+    iteration: int
+    indices: tuple[int, ...]
+    global_size: int
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """One part of a loss, over the samples of this rank: its value is total / count over all ranks.
+
+    Attributes:
+        total: has gradients.
+        count: of the values that were summed; no gradients.
+    """
+
+    total: Float[Tensor, ""]
+    count: Float[Tensor, ""]
+
+
+class Objective(Protocol):
+    """A method's model and loss."""
+
+    def build_model(self, *, num_image_channels: int) -> nn.Module:
+        """Return the model that `__call__` takes, with random weights."""
+        ...
+
+    def __call__(self, model: nn.Module, batch: TensorBatch) -> dict[str, LossTerm]:
+        """Return the terms whose sum is the loss; a pure function of model, batch and seed."""
+        ...
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class DiffusionObjective:
+    """Denoising of one rater's mask: the weighted error of x_0 at random times (P1).
+
+    Attributes:
+        seed: of the training; times and noise depend on it, the iteration and the global index.
+    """
+
+    configuration: ConfigurationPlan
+    labels: LabelScheme
+    seed: int
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        return build_encoding(self.labels, self.configuration.diffusion)
+
+    @cached_property
+    def weighting(self) -> Weighting:
+        return build_weighting(self.configuration.diffusion)
+
+    def build_model(self, *, num_image_channels: int) -> Denoiser:
+        """Return a denoiser with random weights."""
+        return build_denoiser(
+            self.configuration, num_image_channels=num_image_channels, labels=self.labels
+        )
+
+    def __call__(self, model: nn.Module, batch: TensorBatch) -> dict[str, LossTerm]:
+        """Return the weighted denoising error per valid voxel and channel."""
+        masks, ignored = masks_of(batch.label_maps, self.labels)
+        x_0 = self.encoding.encode(masks, ignored)
+        times = stratified_times(
+            batch.global_size, derive_seed(self.seed, "times", batch.iteration)
+        )
+        noise = sample_noise(
+            x_0.shape[1:],
+            seed=self.seed,
+            iteration=batch.iteration,
+            indices=batch.indices,
+            device=x_0.device,
+        )
+        denoiser = cast(Denoiser, model)
+        loss = denoiser.loss(
+            x_0,
+            times[list(batch.indices)],
+            noise,
+            features=denoiser.encode_image(batch.images),
+            weighting=self.weighting,
+            is_decoupled=self.configuration.diffusion.is_weighting_decoupled,
+            valid=None if ignored is None else ~ignored,
+        )
+        return {"denoising": LossTerm(loss.weighted_sum.sum(), loss.num_valid.sum().float())}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SupervisedObjective:
+    """Soft Dice and cross entropy of one rater's mask, drawn anew for each sample.
+
+    Over many draws the network learns each voxel's share of raters, and its mask their majority.
+    The seed is not used: nothing is random.
+    """
+
+    configuration: ConfigurationPlan
+    labels: LabelScheme
+    seed: int
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        return build_segmentation_encoding(self.labels)
+
+    def build_model(self, *, num_image_channels: int) -> SegmentationNetwork:
+        """Return a segmentation network with random weights."""
+        return build_segmentation_network(
+            self.configuration, num_image_channels=num_image_channels, labels=self.labels
+        )
+
+    def __call__(self, model: nn.Module, batch: TensorBatch) -> dict[str, LossTerm]:
+        """Return cross entropy per valid voxel, and 1 - Dice per sample and label."""
+        masks, ignored = masks_of(batch.label_maps, self.labels)
+        target = (self.encoding.encode(masks, None) + 1) / 2
+        valid = torch.ones_like(target[:, :1]) if ignored is None else (~ignored).float()
+        logits = model(batch.images)
+        is_exclusive = not self.labels.is_regions and target.shape[1] > 1
+        if is_exclusive:
+            cross_entropy = -(target * logits.log_softmax(dim=1)).sum(dim=1, keepdim=True)
+            probabilities = logits.softmax(dim=1)[:, 1:]
+        else:
+            cross_entropy = functional.binary_cross_entropy_with_logits(
+                logits, target, reduction="none"
+            )
+            probabilities = logits.sigmoid()
+        one_minus_dice = 1 - soft_dice(probabilities, masks.float(), valid)
+        num_values = valid.sum() * cross_entropy.shape[1]
+        return {
+            "cross_entropy": LossTerm((cross_entropy * valid).sum(), num_values),
+            "dice": LossTerm(one_minus_dice.sum(), valid.new_tensor(float(one_minus_dice.numel()))),
+        }
+
+
+OBJECTIVES: dict[str, type[DiffusionObjective] | type[SupervisedObjective]] = {
+    "diffusion": DiffusionObjective,
+    "supervised": SupervisedObjective,
+}
+
+
+def masks_of(
+    label_maps: Integer[Tensor, "sample *spatial"], labels: LabelScheme
+) -> tuple[Bool[Tensor, "sample label *spatial"], Bool[Tensor, "sample 1 *spatial"] | None]:
+    """Return the mask of each label, and the voxels not annotated (None where all always are)."""
+    masks = []
+    for values in labels.values:
+        mask = label_maps == values[0]
+        for value in values[1:]:
+            mask |= label_maps == value
+        masks.append(mask)
+    ignored = None
+    if labels.ignore_value is not None:
+        ignored = (label_maps == labels.ignore_value).unsqueeze(1)
+    return torch.stack(masks, dim=1), ignored
+
+
+def sample_noise(
+    shape: Sequence[int],
+    *,
+    seed: int,
+    iteration: int,
+    indices: Sequence[int],
+    device: torch.device,
+) -> Float[Tensor, "sample *shape"]:
+    """Return standard normal noise, each sample's from its own seed, drawn on `device`."""
+    generator = torch.Generator(device)
+    noise = torch.empty((len(indices), *shape), device=device)
+    for row, index in zip(noise, indices, strict=True):
+        generator.manual_seed(derive_seed(seed, "noise", iteration, index))
+        row.normal_(generator=generator)
+    return noise
+
+
+def soft_dice(
+    probabilities: Float[Tensor, "sample label *spatial"],
+    target: Float[Tensor, "sample label *spatial"],
+    valid: Float[Tensor, "sample 1 *spatial"],
+) -> Float[Tensor, "sample label"]:
+    """Return the Dice score of probabilities, over the voxels where `valid` is 1."""
+    probabilities, target = (probabilities * valid).flatten(2), (target * valid).flatten(2)
+    overlap = 2 * (probabilities * target).sum(dim=2) + DICE_SMOOTHING_VOXELS
+    return overlap / (probabilities.sum(dim=2) + target.sum(dim=2) + DICE_SMOOTHING_VOXELS)
+
+
+def loss_of(terms: Mapping[str, LossTerm], counts: Tensor, *, num_ranks: int) -> Tensor:
+    """Return this rank's part of the loss, whose gradients DistributedDataParallel averages.
+
+    Args:
+        counts: of each term, over all ranks.
+        num_ranks: the average over ranks divides by it, a sum over ranks does not.
+    """
+    parts = [term.total / count for term, count in zip(terms.values(), counts, strict=True)]
+    return num_ranks * torch.stack(parts).sum()

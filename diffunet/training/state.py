@@ -1,0 +1,250 @@
+"""All that a training must remember to continue as if it had never been stopped."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from diffunet import __version__
+from diffunet.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from diffunet.errors import CheckpointError, DiffunetError, PlansError
+from diffunet.inference.model import AVERAGED_WEIGHTS
+from diffunet.plans import Plans
+from diffunet.training.ema import ExponentialMovingAverage
+
+logger = logging.getLogger(__name__)
+
+LATEST, BEST, FINAL = (f"checkpoint_{name}.pth" for name in ("latest", "best", "final"))
+
+_MAY_CHANGE = ("training.num_iterations", "training.num_final_validation_cases")
+"""Fields of a configuration that may differ when a training is continued."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a checkpoint came from; written into each.
+
+    Attributes:
+        plans: resolved.
+        fold: "0", "1", ... or "all".
+    """
+
+    plans: Plans
+    fold: str
+    seed: int
+
+
+@dataclass(kw_only=True)
+class TrainingState:
+    """Weights, and the few numbers that go with them.
+
+    Attributes:
+        iteration: finished optimiser steps.
+        seconds: spent on them, over all restarts.
+        term_sums: of each loss term's value since the last record, on the training's device.
+        num_summed: iterations in `term_sums`.
+        last_validation: iteration of the last sampled validation; -1 before the first.
+        validation_seconds: spent on sampled validation, over all restarts.
+        num_validated: cases that this rank drew in that time.
+        best_scores: of the validation cases, in order, at the best validation; smaller is better.
+    """
+
+    model: nn.Module
+    ema: ExponentialMovingAverage
+    optimizer: AdamW
+    iteration: int = 0
+    seconds: float = 0.0
+    term_sums: dict[str, Tensor] = field(default_factory=dict)
+    num_summed: int = 0
+    last_validation: int = -1
+    validation_seconds: float = 0.0
+    num_validated: int = 0
+    best_scores: list[float] = field(default_factory=list)
+
+    def add_terms(self, values: Mapping[str, Tensor]) -> None:
+        """Add one iteration's loss terms to the sums."""
+        for name, value in values.items():
+            self.term_sums[name] = self.term_sums.get(name, torch.zeros_like(value)) + value
+        self.num_summed += 1
+
+    def take_means(self) -> dict[str, float]:
+        """Return the mean of each loss term since the last call, and start anew."""
+        means = {name: float(value) / self.num_summed for name, value in self.term_sums.items()}
+        self.term_sums, self.num_summed = {}, 0
+        return means
+
+    def check_finite(self) -> None:
+        """Check that the weights can still be good.
+
+        Raises:
+            DiffunetError: a loss or gradient since the last record was infinite or NaN.
+        """
+        broken = [name for name, value in self.term_sums.items() if not bool(value.isfinite())]
+        if broken:
+            raise DiffunetError(
+                f"training diverged: {', '.join(broken)} is not finite within the "
+                f"{self.num_summed} iterations before {self.iteration}; train anew with a smaller "
+                "training.learning_rate, or look for extreme intensities in the data"
+            )
+
+    def save(self, path: Path, origin: Origin) -> None:
+        """Write all of it, to be continued from, or used for prediction.
+
+        Raises:
+            DiffunetError: the training has diverged; the file is left as it was.
+        """
+        self.check_finite()
+        training = {
+            "network": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "seconds": self.seconds,
+            "term_sums": {name: float(value) for name, value in self.term_sums.items()},
+            "num_summed": self.num_summed,
+            "last_validation": self.last_validation,
+            "validation_seconds": self.validation_seconds,
+            "num_validated": self.num_validated,
+            "best_scores": list(self.best_scores),
+        }
+        save_checkpoint(path, {**self._common(origin), "training": training})
+
+    def save_weights(self, path: Path, origin: Origin) -> None:
+        """Write the averaged weights alone: what prediction needs."""
+        save_checkpoint(path, {**self._common(origin), "training": None})
+
+    def restore(self, path: Path, origin: Origin) -> None:
+        """Continue from what `save` wrote.
+
+        Raises:
+            CheckpointError: it is damaged, of another fold or seed, or holds averaged weights only.
+            PlansError: the plans changed in more than the number of iterations.
+        """
+        device = next(self.model.parameters()).device
+        content = load_checkpoint(path, device)
+        check_origin(content, origin, where=path)
+        training = content["training"]
+        if training is None:
+            raise CheckpointError(f"'{path}' holds weights only; continue from '{LATEST}'")
+        load_weights(self.model, training["network"], where=str(path))
+        load_weights(self.ema.model, content[AVERAGED_WEIGHTS], where=str(path))
+        self.optimizer.load_state_dict(training["optimizer"])
+        self.iteration = content["iteration"]
+        self.seconds = training["seconds"]
+        self.term_sums = {
+            name: torch.tensor(value, device=device)
+            for name, value in training["term_sums"].items()
+        }
+        self.num_summed = training["num_summed"]
+        self.last_validation = training["last_validation"]
+        self.validation_seconds = training["validation_seconds"]
+        self.num_validated = training["num_validated"]
+        self.best_scores = list(training["best_scores"])
+
+    def _common(self, origin: Origin) -> dict[str, Any]:
+        return {
+            AVERAGED_WEIGHTS: self.ema.model.state_dict(),
+            "plans": _plain(origin.plans),
+            "fold": origin.fold,
+            "seed": origin.seed,
+            "iteration": self.iteration,
+            "versions": {
+                "diffunet": __version__,
+                "torch": str(torch.__version__),
+                "numpy": np.__version__,
+            },
+        }
+
+
+def check_origin(content: Mapping[str, Any], origin: Origin, *, where: Path) -> None:
+    """Check that a checkpoint may be continued with these plans, fold and seed.
+
+    More (or fewer) iterations are accepted with a warning: the learning rate then follows the new
+    plan from here on.
+
+    Raises:
+        CheckpointError: fold or seed differ.
+        PlansError: another field of the plans does; all of them are named.
+    """
+    for name, now in (("fold", origin.fold), ("seed", origin.seed)):
+        if content[name] != now:
+            raise CheckpointError(
+                f"'{where}' is of {name} {content[name]}, but {name} {now} was asked for; "
+                f"continue with {name} {content[name]}, or train anew in another folder"
+            )
+    changes = differences(content["plans"], _plain(origin.plans))
+    allowed = {name: change for name, change in changes.items() if name.endswith(_MAY_CHANGE)}
+    refused = {name: change for name, change in changes.items() if name not in allowed}
+    if refused:
+        listing = "; ".join(f"{name}: {old!r} -> {new!r}" for name, (old, new) in refused.items())
+        raise PlansError(
+            f"'{where}' was trained with other plans ({listing}); a training can only be continued "
+            f"with the same plans (except for {', '.join(_MAY_CHANGE)})"
+        )
+    for name, (old, new) in allowed.items():
+        logger.warning("%s was %s when this training began and is now %s", name, old, new)
+
+
+def differences(old: Any, new: Any, *, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return the leaves, by dotted path, in which two trees of plain values differ.
+
+    Reasons are no leaves: they are words.
+    """
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        found = {}
+        for key in [*old, *(key for key in new if key not in old)]:
+            if key != "reasons":
+                below = f"{path}.{key}" if path else str(key)
+                found |= differences(old.get(key), new.get(key), path=below)
+        return found
+    return {} if old == new else {path: (old, new)}
+
+
+def load_pretrained(model: nn.Module, path: Path) -> None:
+    """Put the averaged weights of another training into `model`, as far as names and shapes fit.
+
+    Raises:
+        CheckpointError: the file cannot be read, or nothing of it fits.
+    """
+    weights = load_checkpoint(path, "cpu")[AVERAGED_WEIGHTS]
+    own = model.state_dict()
+    fitting = {
+        name: tensor
+        for name, tensor in weights.items()
+        if name in own and own[name].shape == tensor.shape
+    }
+    misfits = [
+        f"'{name}': {tuple(tensor.shape)} there, {tuple(own[name].shape)} here"
+        for name, tensor in weights.items()
+        if name in own and name not in fitting
+    ]
+    unknown = [f"'{name}': not in this network" for name in weights if name not in own]
+    missing = [f"'{name}': not in the file" for name in own if name not in weights]
+    if not fitting:
+        raise CheckpointError(
+            f"none of the {len(weights)} tensors of '{path}' fits this network; "
+            "pretrain with the same network plan"
+        )
+    model.load_state_dict(fitting, strict=False)
+    logger.info(
+        "pretrained weights: %d of %d tensors taken from '%s'", len(fitting), len(own), path
+    )
+    left = [*misfits, *unknown, *missing]
+    if left:
+        logger.warning("pretrained weights that were not used:\n  %s", _shortened(left))
+
+
+def _shortened(lines: Sequence[str], limit: int = 20) -> str:
+    more = [f"and {len(lines) - limit} more"] if len(lines) > limit else []
+    return "\n  ".join([*lines[:limit], *more])
+
+
+def _plain(plans: Plans) -> dict[str, Any]:
+    """Return plans as JSON would have them: lists for tuples, so that trees can be compared."""
+    return json.loads(json.dumps(dataclasses.asdict(plans)))
