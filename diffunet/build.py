@@ -17,7 +17,7 @@ from diffunet.networks.segmentation import SegmentationNetwork
 from diffunet.networks.unet import UNetShape
 from diffunet.plans import ConfigurationPlan, DiffusionPlan, Method, NetworkPlan, SamplingPlan
 
-# Residual blocks of an image encoder besides those that the plan names, per decoder stage and in the
+# Residual blocks of an image encoder that the plan does not name: per decoder stage, and in the
 # middle: as light as nnU-Net's residual encoder presets have them (Isensee et al. 2024,
 # arXiv:2404.09556).
 _NUM_IMAGE_DECODER_BLOCKS = 1

@@ -62,7 +62,7 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return `input` normalised, scaled and shifted."""
-        if not torch.is_autocast_enabled(input.device.type):
+        if not _is_under_autocast(input):
             return functional.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
         weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
         with torch.autocast(input.device.type, enabled=False):
@@ -115,13 +115,15 @@ class ResidualBlock(nn.Module):
         embedding: Float[Tensor, "batch dim"] | None,
     ) -> Float[Tensor, "batch channel_out *spatial"]:
         """Return the next state of the residual stream; `embedding` has passed its SiLU."""
-        y = self.first_convolution(functional.silu(self.first_norm(x)))
+        y = self.first_convolution(silu(self.first_norm(x)))
         if self.embedding is not None:
             if embedding is None:
                 raise ValueError("this residual block needs an embedding, got None")
-            y = y + self.embedding(embedding).reshape(*y.shape[:2], *(1,) * (y.ndim - 2))
-        y = self.second_convolution(self.dropout(functional.silu(self.second_norm(y))))
-        return self.shortcut(x) + y
+            shift = self.embedding(embedding)
+            y += shift.reshape(*shift.shape, *(1,) * (y.ndim - 2))
+        y = self.second_convolution(self.dropout(silu(self.second_norm(y))))
+        y += self.shortcut(x)
+        return y
 
 
 class SelfAttention(nn.Module):
@@ -152,11 +154,21 @@ class SelfAttention(nn.Module):
         return x + projected.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
+def silu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return x * sigmoid(x), in the memory of `x` where no gradient needs it."""
+    return functional.silu(x, inplace=not torch.is_grad_enabled())
+
+
 def upsample(
     x: Float[Tensor, "batch channel *coarse"], stride: Sequence[int]
 ) -> Float[Tensor, "batch channel *fine"]:
     """Repeat every voxel `stride` times along each axis, in the input's dtype."""
-    if not torch.is_autocast_enabled(x.device.type):
+    if not _is_under_autocast(x):
         return functional.interpolate(x, scale_factor=[float(step) for step in stride])
     with torch.autocast(x.device.type, enabled=False):
         return functional.interpolate(x, scale_factor=[float(step) for step in stride])
+
+
+def _is_under_autocast(x: Tensor) -> bool:
+    device_type = x.device.type
+    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)

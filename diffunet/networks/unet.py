@@ -11,7 +11,6 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from diffunet.networks.blocks import (
     GroupNorm,
@@ -19,6 +18,7 @@ from diffunet.networks.blocks import (
     SelfAttention,
     convolution,
     initialized_with_zeros,
+    silu,
     upsample,
 )
 
@@ -249,7 +249,7 @@ class Head(nn.Module):
         self, x: Float[Tensor, "batch channel_in *spatial"]
     ) -> Float[Tensor, "batch channel_out *spatial"]:
         """Return the output."""
-        return self.convolution(functional.silu(self.norm(x))).float()
+        return self.convolution(silu(self.norm(x))).float()
 
 
 def _layers(in_channels: Sequence[int], *, stage: int, shape: UNetShape) -> nn.ModuleList:

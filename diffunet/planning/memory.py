@@ -1,0 +1,194 @@
+"""How much memory a training step needs, measured on the very network.
+
+A forward pass of two tiny patches runs on the CPU, and what autograd keeps for the backward pass is
+counted. All of it is proportional to the voxels of a patch that is a multiple of the strides, fused
+attention included, so one measurement serves every patch and batch size. The meta device would give
+the same numbers (a test compares them), but its first operation imports modules for a second.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from diffunet.build import build_denoising_network
+from diffunet.plans import NetworkPlan
+
+GIB = 2**30
+
+_FLOAT32 = 4  # bytes
+
+# Per parameter in float32: weight, gradient, AdamW's two moments, the averaged weight (EMA).
+_NUM_STATES = 5
+
+# Of the measurement: for one sample torch takes its slow convolutions.
+_BATCH_SIZE = 2
+
+# Of a measured patch: enough for what is kept per sample, not per voxel, to weigh nothing.
+_MIN_MEASURED_VOXELS = 1024
+
+# Float32 volumes of label channels that live through a training step besides what the network
+# keeps: x_0, noise, x_t, the output, its target, their difference, and the output's gradient.
+_NUM_LABEL_VOLUMES = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingMemory:
+    """Bytes that a training step needs at its peak.
+
+    Attributes:
+        fixed: weights, gradients, optimiser, averaged weights, weights in the training dtype.
+        per_voxel: of all patches of the batch together: activations kept for the backward pass,
+            inputs, and gradients in flight at the largest layer.
+    """
+
+    fixed: int
+    per_voxel: float
+
+    def total(self, batch_size: int, *, num_voxels: int) -> int:
+        """Return the bytes for `batch_size` patches of `num_voxels` voxels."""
+        return self.fixed + math.ceil(self.per_voxel * num_voxels * batch_size)
+
+    def largest_batch(self, budget: int, *, num_voxels: int) -> int:
+        """Return how many patches of `num_voxels` voxels fit into `budget` bytes; may be 0."""
+        return max(int((budget - self.fixed) / (self.per_voxel * num_voxels)), 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForwardBytes:
+    """What a forward pass leaves behind.
+
+    Attributes:
+        kept: distinct storages saved for the backward pass, parameters left out.
+        transient: gradients with respect to output and input of the layer where they are largest
+            together; what the backward pass needs besides.
+    """
+
+    kept: int
+    transient: int
+
+
+def measure_training_memory(
+    plan: NetworkPlan,
+    *,
+    num_image_channels: int,
+    num_label_channels: int,
+    dtype: torch.dtype = torch.bfloat16,
+) -> TrainingMemory:
+    """Return the memory of a training step of the denoising network of `plan`.
+
+    Args:
+        num_label_channels: channels of x_t.
+        dtype: of activations; the default is that of autocast in training on a GPU.
+
+    Raises:
+        PlansError: the plan describes no network.
+    """
+    with torch.device("meta"):
+        network = build_denoising_network(
+            plan,
+            num_image_channels=num_image_channels,
+            num_label_channels=num_label_channels,
+            is_x_0_predicted=True,
+        )
+    zeros = {name: torch.zeros(each.shape) for name, each in network.state_dict().items()}
+    network.load_state_dict(zeros, assign=True)
+    patch = _measured_patch(plan)
+    image = torch.zeros(_BATCH_SIZE, num_image_channels, *patch)
+    x_t = torch.zeros(_BATCH_SIZE, num_label_channels, *patch)
+    measured = forward_bytes(
+        network, lambda: network(x_t, torch.zeros(_BATCH_SIZE), network.encode_image(image))
+    )
+    in_dtype = dtype.itemsize / _FLOAT32 * (measured.kept + measured.transient)
+    volumes = num_image_channels + _NUM_LABEL_VOLUMES * num_label_channels
+    return TrainingMemory(
+        fixed=state_bytes(network, dtype=dtype),
+        per_voxel=in_dtype / (_BATCH_SIZE * math.prod(patch)) + _FLOAT32 * volumes,
+    )
+
+
+def state_bytes(network: nn.Module, *, dtype: torch.dtype) -> int:
+    """Return what the parameters take in training, whatever the batch.
+
+    Args:
+        dtype: of activations; if it is not float32, autocast keeps a copy of the weights in it.
+    """
+    copies = 0 if dtype == torch.float32 else dtype.itemsize
+    num_parameters = sum(parameter.numel() for parameter in network.parameters())
+    return num_parameters * (_NUM_STATES * _FLOAT32 + copies)
+
+
+def forward_bytes(network: nn.Module, forward: Callable[[], Tensor]) -> ForwardBytes:
+    """Return the bytes that `forward` leaves behind, attention taken as fused.
+
+    Args:
+        network: on any device; its parameters are not counted.
+        forward: one forward pass through it.
+    """
+    kept: dict[int, int] = {}
+    largest = 0
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[_identity_of(tensor)] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    def compare(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        nonlocal largest
+        tensors = [each for each in (*inputs, output) if isinstance(each, Tensor)]
+        largest = max(largest, sum(each.numel() * each.itemsize for each in tensors))
+
+    leaves = [module for module in network.modules() if not any(module.children())]
+    handles = [module.register_forward_hook(compare) for module in leaves]
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, _unchanged), _FusedAttention():
+            output = forward()
+    finally:
+        for handle in handles:
+            handle.remove()
+    for parameter in network.parameters():
+        kept.pop(_identity_of(parameter), None)
+    del output  # until here it kept alive what was counted, and so the identity of each storage
+    return ForwardBytes(kept=sum(kept.values()), transient=largest)
+
+
+def _measured_patch(plan: NetworkPlan) -> list[int]:
+    """Return the smallest multiples of the strides with _MIN_MEASURED_VOXELS voxels."""
+    patch = [math.prod(steps) for steps in zip(*plan.strides, strict=True)]
+    patch[-1] *= math.ceil(_MIN_MEASURED_VOXELS / math.prod(patch))
+    return patch
+
+
+def _identity_of(tensor: Tensor) -> int:
+    """Return a number of the tensor's storage that no other living storage has, meta or not."""
+    return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]  # no public one
+
+
+def _unchanged(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Let attention keep what the fused kernels keep; others keep the whole matrix."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is functional.scaled_dot_product_attention:
+            return cast("Tensor", _AttentionShapes.apply(*args))  # type: ignore[no-untyped-call]
+        return func(*args, **(kwargs or {}))
+
+
+class _AttentionShapes(torch.autograd.Function):
+    """Fused attention without arithmetic: keeps query, key, value, output and log-sum-exp."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        batch, num_heads, length, _ = query.shape
+        output = value.new_zeros(batch, length, num_heads, value.shape[-1]).transpose(1, 2)
+        log_sum_exp = query.new_zeros(batch, num_heads, length)
+        ctx.save_for_backward(query, key, value, output, log_sum_exp)
+        return output

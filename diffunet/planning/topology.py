@@ -1,0 +1,199 @@
+"""The U-Net's shape for a patch: how often each axis is halved, kernels, widths.
+
+Halving and kernels follow nnU-Net's rules (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z): an
+axis is halved once its voxels are about as fine as the finest, and convolved along from then on.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from diffunet.plans import NetworkPlan
+
+# An axis is halved only if this many voxels are left of it: attention and the middle see the whole
+# patch, so there is no need to go down to nnU-Net's 4.
+MIN_COARSEST_EDGE = 8
+
+# With this many stages the coarsest is a 16th of the patch; more are added only where attention
+# would be over more positions than MAX_ATTENTION_POSITIONS.
+USUAL_NUM_STAGES = 5
+MAX_ATTENTION_POSITIONS = 4096
+
+# Voxel sizes along two axes count as alike below this ratio (nnU-Net).
+MAX_SPACING_RATIO = 2.0
+
+# Widths of the image encoder, doubled from stage to stage up to the largest: 5 to 9 million
+# parameters for a patch of usual size. The network of the sampling steps has half of them.
+IMAGE_BASE_CHANNELS = 32
+MAX_IMAGE_CHANNELS = {2: 192, 3: 96}
+
+# Normalising a group of one channel (P1: 32 groups of 32 channels) removes the channel's mean; in a
+# group of several, their differences stay.
+NUM_GROUPS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooling:
+    """How the resolution falls; one entry per stage, finest first, each with one value per axis.
+
+    Attributes:
+        strides: 1 or 2; ones at the first stage.
+        kernel_sizes: 1 or 3.
+    """
+
+    strides: tuple[tuple[int, ...], ...]
+    kernel_sizes: tuple[tuple[int, ...], ...]
+
+    @property
+    def divisors(self) -> tuple[int, ...]:
+        """What each axis of a patch must be a multiple of."""
+        return tuple(math.prod(steps) for steps in zip(*self.strides, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topology:
+    """A network for a patch, with the reasons for its values.
+
+    Attributes:
+        network: the plan.
+        divisors: what each axis of a patch must be a multiple of.
+        reasons: a sentence for each chosen field of `network`.
+    """
+
+    network: NetworkPlan
+    divisors: tuple[int, ...]
+    reasons: dict[str, str]
+
+
+def plan_pooling(patch_size: Sequence[int], spacing_mm: Sequence[float]) -> Pooling:
+    """Return how the resolution falls from stage to stage.
+
+    A stage halves every axis that keeps at least MIN_COARSEST_EDGE voxels, unless its voxels are
+    MAX_SPACING_RATIO times as large as the smallest among the axes that could be halved. Along an
+    axis the kernel is 1 until its voxels are less than that ratio times the finest ones.
+
+    Args:
+        patch_size: voxels per axis.
+        spacing_mm: of these voxels.
+    """
+    edges, spacing = list(patch_size), list(spacing_mm)
+    strides = [(1,) * len(edges)]
+    kernels = [_kernel((1,) * len(edges), spacing)]
+    while len(strides) < USUAL_NUM_STAGES or math.prod(edges) > MAX_ATTENTION_POSITIONS:
+        stride = _stride(edges, spacing)
+        if stride is None:
+            break
+        edges = [-(-edge // step) for edge, step in zip(edges, stride, strict=True)]
+        spacing = [size * step for size, step in zip(spacing, stride, strict=True)]
+        strides.append(stride)
+        kernels.append(_kernel(kernels[-1], spacing))
+    return Pooling(strides=tuple(strides), kernel_sizes=tuple(kernels))
+
+
+def plan_network(
+    patch_size: Sequence[int], spacing_mm: Sequence[float], *, num_label_channels: int
+) -> Topology:
+    """Return diffunet's default network: an image encoder, and a light network for the steps.
+
+    Args:
+        patch_size: voxels per axis, 2 or 3 of them.
+        spacing_mm: of these voxels.
+        num_label_channels: channels of x_t.
+    """
+    pooling = plan_pooling(patch_size, spacing_mm)
+    num_stages = len(pooling.strides)
+    largest = MAX_IMAGE_CHANNELS[len(patch_size)]
+    image_channels = tuple(
+        min(IMAGE_BASE_CHANNELS * 2**stage, largest) for stage in range(num_stages)
+    )
+    narrowest = NUM_GROUPS * math.ceil(2 * num_label_channels / NUM_GROUPS)
+    coarsest = [
+        -(-edge // divisor) for edge, divisor in zip(patch_size, pooling.divisors, strict=True)
+    ]
+    has_attention = math.prod(coarsest) <= MAX_ATTENTION_POSITIONS
+    network = NetworkPlan(
+        conditioning="encoded",
+        channels=tuple(max(width // 2, narrowest) for width in image_channels),
+        strides=pooling.strides,
+        kernel_sizes=pooling.kernel_sizes,
+        num_blocks=(1,) * num_stages,
+        num_decoder_blocks=(1,) * num_stages,
+        num_middle_blocks=1,
+        has_attention=(False,) * (num_stages - 1) + (has_attention,),
+        num_groups=NUM_GROUPS,
+        image_channels=image_channels,
+        num_image_blocks=tuple(1 if stage < 2 else 2 for stage in range(num_stages)),
+    )
+    reasons = _reasons(network, coarsest, num_label_channels=num_label_channels)
+    return Topology(network=network, divisors=pooling.divisors, reasons=reasons)
+
+
+def p1_network(dimensions: int) -> NetworkPlan:
+    """Return the network of P1 (Christensen et al. 2025, arXiv:2504.05977): 6.9 million parameters.
+
+    The image is concatenated at every step. Patches are multiples of 8 along each axis.
+
+    Args:
+        dimensions: 2 as published, or 3.
+    """
+    return NetworkPlan(
+        conditioning="concatenated",
+        channels=(32, 32, 64, 128),
+        strides=((1,) * dimensions, *((2,) * dimensions,) * 3),
+        kernel_sizes=((3,) * dimensions,) * 4,
+        num_blocks=(1, 2, 3, 4),
+        num_decoder_blocks=(2, 3, 4, 5),
+        num_middle_blocks=4,
+        has_attention=(False, False, False, True),
+        num_heads=4,
+        num_groups=32,
+    )
+
+
+def _stride(edges: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...] | None:
+    """Return the next stage's stride, or None where no axis can be halved."""
+    can_be_halved = [edge >= 2 * MIN_COARSEST_EDGE for edge in edges]
+    if not any(can_be_halved):
+        return None
+    finest = min(size for size, can in zip(spacing, can_be_halved, strict=True) if can)
+    return tuple(
+        2 if can and size < MAX_SPACING_RATIO * finest else 1
+        for size, can in zip(spacing, can_be_halved, strict=True)
+    )
+
+
+def _kernel(before: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:
+    """Return the kernel of a stage; an axis that was convolved along once stays so."""
+    finest = min(spacing)
+    return tuple(
+        3 if size == 3 or step < MAX_SPACING_RATIO * finest else 1
+        for size, step in zip(before, spacing, strict=True)
+    )
+
+
+def _reasons(
+    network: NetworkPlan, coarsest: Sequence[int], *, num_label_channels: int
+) -> dict[str, str]:
+    left = " x ".join(str(edge) for edge in coarsest)
+    largest = MAX_IMAGE_CHANNELS[len(coarsest)]
+    attention = (
+        f"at the coarsest stage, over {math.prod(coarsest)} positions"
+        if network.has_attention[-1]
+        else f"none: the coarsest stage has {math.prod(coarsest)} positions, more than "
+        f"{MAX_ATTENTION_POSITIONS}"
+    )
+    return {
+        "conditioning": "the image is encoded once and serves all samples and sampling steps",
+        "strides": f"axes are halved while {MIN_COARSEST_EDGE} voxels are left and spacings are "
+        f"alike; the coarsest stage has {left} voxels",
+        "kernel_sizes": "3 along an axis once its spacing is less than twice the finest, else 1",
+        "image_channels": f"doubled from {IMAGE_BASE_CHANNELS} up to {largest}",
+        "num_image_blocks": "most of the capacity where resolution is low and work is cheap",
+        "channels": "half of image_channels, at least twice the "
+        f"{num_label_channels} channels of x_t: this part runs at every sampling step",
+        "num_blocks": "one per stage, since this part runs at every sampling step",
+        "num_decoder_blocks": "one per stage, since this part runs at every sampling step",
+        "num_middle_blocks": "one, since this part runs at every sampling step",
+        "has_attention": attention,
+        "num_groups": f"{NUM_GROUPS} groups of several channels each",
+    }
