@@ -16,6 +16,7 @@ from diffunet.data.image_io import (
     ImageGeometry,
     file_ending_of,
     map_file_ending,
+    pillow,
     read_image,
     read_label_map,
     read_map,
@@ -180,8 +181,10 @@ def test_components_of_a_voxel_are_channels(ending: str, tmp_path: Path) -> None
 
 def test_colours_of_a_nifti_are_channels(tmp_path: Path) -> None:
     colours = np.random.default_rng(0).integers(0, 255, (4, 6, 8, 3), np.uint8)
-    image = SimpleITK.GetImageFromArray(colours, isVector=True)
-    SimpleITK.WriteImage(image, str(tmp_path / "a.nii"))
+    stored = np.zeros((8, 6, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    for index, name in enumerate("RGB"):
+        stored[name] = colours[..., index].T
+    nibabel.save(nibabel.Nifti1Image(stored, np.eye(4)), tmp_path / "a.nii")
     array, _ = read_image([tmp_path / "a.nii"], num_channels=3)
     np.testing.assert_array_equal(array, np.moveaxis(colours, -1, 0))
 
@@ -435,6 +438,36 @@ def test_names_may_be_upper_case_and_of_any_language(ending: str, tmp_path: Path
     link.symlink_to(path)
     for each in (path, link):
         np.testing.assert_array_equal(read_label_map(each)[0], expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*writing zero-size array")
+def test_a_file_without_voxels_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((0, 5), np.uint8))
+    with pytest.raises(DatasetError, match=r"a\.tif.*expected voxels, found the shape \(0, 5\)"):
+        read_image([tmp_path / "a.tif"])
+
+
+@pytest.mark.parametrize("name", ("a.png", "a.nii.gz"))
+def test_a_file_without_permission_says_so(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("denied")
+
+    (tmp_path / name).write_bytes(b"no image")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(DatasetError, match=r"found no permission; allow reading \(chmod \+r\)"):
+        read_image([tmp_path / name])
+
+
+def test_16_bits_that_an_older_pillow_reads_as_32_are_16_again(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", np.array([[65535, 1]], np.uint16))
+    header = (tmp_path / "a.png").read_bytes()[:26]
+    as_older_pillow = np.array([[65535, 1]], np.int32)
+    values = pillow._stored_values(tmp_path / "a.png", as_older_pillow, header=header)
+    assert values.dtype == np.uint16
+    np.testing.assert_array_equal(values, as_older_pillow)
 
 
 def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:

@@ -106,3 +106,9 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
     assert "found also 2, 3, 4" in report.problems[1]
     assert "21 and 26 more" in report.problems[1]
     assert "'x19' and 10 more" in report.problems[0].replace(".png", "")
+
+
+@pytest.mark.parametrize("name", ("Dataset002_CHASE", "Dataset004_Hippocampus"))
+def test_real_datasets_are_sound(name: str, real_data: Path) -> None:
+    report = verify_dataset(real_data / name, num_processes=0)
+    assert (report.problems, report.warnings) == ((), ())

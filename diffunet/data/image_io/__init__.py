@@ -186,11 +186,16 @@ def _read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
             f"'{path}': expected one of {', '.join(_FORMATS)}; convert the file without loss"
         )
     try:
-        return _FORMATS[ending].read(path, is_label=is_label)
+        array, geometry = _FORMATS[ending].read(path, is_label=is_label)
     except (DatasetError, MemoryError):
         raise
     except Exception as cause:  # what the libraries raise for a damaged file is not documented
         raise DatasetError(_reading_problem(path, ending, cause)) from cause
+    if array.size == 0:
+        raise DatasetError(
+            f"'{path}': expected voxels, found the shape {geometry.shape}; export the file again"
+        )
+    return array, geometry
 
 
 def _reading_problem(path: Path, ending: str, cause: Exception) -> str:
