@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from diffunet.data.dataset import RawDataset, scan_dataset
 from diffunet.data.image_io import ImageGeometry, read_image, read_label_map
 from diffunet.errors import DatasetError
 from diffunet.labels import LabelScheme
-from diffunet.parallel import map_ordered
+from diffunet.parallel import Progress, map_ordered, without_progress
 
 _SPACING_TOLERANCE = 1e-3  # relative; headers hold 32 bit numbers, tools round to few digits
 _ORIGIN_TOLERANCE = 0.1  # in voxels: less moves no voxel to its neighbour
@@ -78,7 +78,7 @@ def verify_dataset(
     *,
     num_processes: int,
     checks_labels: bool | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = without_progress,
 ) -> IntegrityReport:
     """Read every file of a dataset and return all faults and doubts. Nothing is changed.
 
@@ -87,7 +87,7 @@ def verify_dataset(
         num_processes: 0 means "in this process".
         checks_labels: whether label files are opened; None means: unless image-level labels are
             declared, since weakly supervised training never opens them.
-        progress: called with the number of cases that are done, and of all cases.
+        progress: wraps the cases to show how far it is.
     """
     findings = Findings()
     opened = scan_dataset(dataset, findings=findings) if isinstance(dataset, Path) else dataset
@@ -111,13 +111,11 @@ def verify_dataset(
         num_processes=num_processes,
         describe=lambda files: f"case '{files.case}'",
     )
-    for done, report in enumerate(reports, start=1):
+    for report in progress(reports, len(cases), "checking"):
         findings.problems.extend(report.problems)
         findings.warnings.extend(report.warnings)
         findings.problems.extend(_slice_problems(opened, report))
         summary.add(report)
-        if progress is not None:
-            progress(done, len(cases))
     findings.problems.extend(summary.problems())
     findings.warnings.extend(summary.warnings())
     return IntegrityReport(
