@@ -1,0 +1,35 @@
+"""diffunet: the distribution of masks that experts would draw.
+
+The Python API, loaded when it is first used: `import diffunet` costs next to nothing.
+
+    diffunet.plan_and_preprocess("Dataset001_LIDC")
+    diffunet.train("Dataset001_LIDC", 0)
+    diffunet.predict("images", "predictions", dataset="Dataset001_LIDC")
+    diffunet.evaluate("labels", "predictions")
+    diffunet.Predictor.from_folder("results/...").predict(array, spacing_mm)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diffunet.api import evaluate, plan_and_preprocess, predict, train
+    from diffunet.inference.predict import Predictor
+
+__version__ = "0.1.0"
+
+__all__ = ["Predictor", "__version__", "evaluate", "plan_and_preprocess", "predict", "train"]
+
+_HOMES = {
+    "Predictor": "diffunet.inference.predict",
+    "evaluate": "diffunet.api",
+    "plan_and_preprocess": "diffunet.api",
+    "predict": "diffunet.api",
+    "train": "diffunet.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'diffunet' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

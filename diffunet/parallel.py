@@ -4,10 +4,10 @@ import contextlib
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from diffunet.errors import DiffunetError
 
@@ -15,6 +15,17 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _ITEMS_IN_FLIGHT_PER_PROCESS = 2
+
+
+class Progress(Protocol):
+    """Wraps an iteration so that a person sees how far it is, and the time left."""
+
+    def __call__(self, items: Iterable[Item], total: int, description: str) -> Iterator[Item]: ...
+
+
+def without_progress(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
+    """Show nothing: the `Progress` of the Python API where none is given."""
+    return iter(items)
 
 
 def map_ordered(

@@ -29,7 +29,8 @@ class NormalizationPlan:
             foreground); "zscore": mean and std of the case; "rescale_to_0_1": minimum and maximum
             of the case; "rgb_to_0_1": divide by 255; "none".
         uses_mask: with "zscore": statistics over the non-zero region, and 0 outside of it.
-        lower, upper, mean, std: in units of the source; for "ct" only.
+        lower, upper, mean, std: of the dataset's foreground (0.5 and 99.5 percentile, mean,
+            standard deviation), in units of the source; for "ct" only.
     """
 
     scheme: Literal["ct", "zscore", "rescale_to_0_1", "rgb_to_0_1", "none"] = "zscore"
@@ -90,8 +91,18 @@ class AugmentationPlan:
 
     Attributes:
         mirror_axes: axes of the patch that may be flipped, each with probability 0.5.
+        rotation_probability: for each patch, as all probabilities here.
         rotation_degrees: largest angle; in 3D the same for every axis.
+        scaling_probability: zoom, the same for all axes.
+        scaling_range: smallest and largest factor.
         treats_first_axis_apart: rotate and scale 3D patches in the plane only (coarse first axis).
+        gaussian_noise_probability: variance up to 0.1, in units of normalised intensity.
+        gaussian_blur_probability: sigma 0.5 to 1 voxel.
+        brightness_probability: factor 0.75 to 1.25.
+        contrast_probability: factor 0.75 to 1.25 around the patch's mean.
+        low_resolution_probability: down to half the resolution and back.
+        inverted_gamma_probability: gamma 0.7 to 1.5 on the negative image.
+        gamma_probability: gamma 0.7 to 1.5.
     """
 
     mirror_axes: tuple[int, ...] = ()
@@ -118,7 +129,8 @@ class DiffusionPlan:
         input_scale: b; SNR_b = b^2 SNR (P1). Smaller is harder.
         log_snr_limit: log SNR is mapped affinely to [-limit, limit] (P1: 20).
         prediction: what the network's output means.
-        loss_weighting: weight of ||x_0_hat - x_0||^2 as a function of log SNR.
+        loss_weighting: weight of ||x_0_hat - x_0||^2 as a function of log SNR; evaluated in the
+            space of the network's own output.
         loss_weighting_bias: of "sigmoid": weight = sigmoid(log_snr - bias).
         is_weighting_decoupled: multiply the weight by -d log_snr / dt.
         encoding: of exclusive labels: "signed": one channel per class; "analog_bits": the bits of
@@ -190,7 +202,8 @@ class NetworkPlan:
         has_attention: per stage.
         num_heads: of attention.
         num_groups: of group normalisation; lowered to the largest divisor of a stage's channels.
-        image_channels, num_image_blocks: of the image encoder; empty when "concatenated".
+        image_channels: of the image encoder; empty when "concatenated".
+        num_image_blocks: of the image encoder; empty when "concatenated".
         has_final_tanh: bound a predicted x_0 to (-1, 1); v and noise are never bounded.
         dropout: probability.
     """
@@ -234,6 +247,9 @@ class TrainingPlan:
     Attributes:
         num_iterations: optimiser steps.
         batch_size: patches per iteration, over all ranks together.
+        weight_decay: of AdamW.
+        num_warmup_iterations: linear rise of the learning rate.
+        decay_share: of all iterations, at their end.
         learning_rate: peak; reached after `num_warmup_iterations`, falls to 0 as a cosine over the
             last `decay_share` of the iterations.
         gradient_clip_norm: largest norm of all gradients together.
@@ -274,6 +290,7 @@ class ConfigurationPlan:
             may share one.
         median_shape: of the training cases at `preprocessing.spacing_mm`; information only.
         patch_size: voxels per axis.
+        preprocessing, crop, augmentation, network, diffusion, sampling, training: see below.
     """
 
     dimensions: Literal[2, 3]
@@ -314,13 +331,19 @@ class Plans:
     """All that was chosen for a dataset, with the reasons.
 
     Attributes:
+        format_version: of the file.
+        dataset_name: DatasetXXX_NAME.
+        plans_name: of the file without `.json`; part of the name of a results folder.
+        method: what `diffunet_train` trains unless `-m` says otherwise.
+        recommended_configuration: what `diffunet_train` trains unless `-c` says otherwise.
+        configurations: by name ("2d", "3d_fullres", or a user's own).
         transpose_forward: order of a volume's axes in training, as indices of file axes.
         reasons: the same keys as the rest of the file, with a sentence for each chosen value.
     """
 
     format_version: int = FORMAT_VERSION
     dataset_name: str
-    plans_name: str = "diffunetPlans"
+    plans_name: str = "diffunet_plans"
     method: Method
     recommended_configuration: str
     transpose_forward: tuple[int, ...]

@@ -1,6 +1,8 @@
 """What the check reads, and how it reports; its messages are tested in tests/test_bad_input.py."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -20,14 +22,21 @@ from tests.data.tiny_datasets import (
     write_sheared_nifti,
 )
 
+Item = TypeVar("Item")
 
-def test_progress_counts_every_case(tmp_path: Path) -> None:
+
+def test_progress_goes_over_every_case(tmp_path: Path) -> None:
     build_2d(tmp_path)
-    calls: list[tuple[int, int]] = []
-    verify_dataset(
-        tmp_path, num_processes=0, progress=lambda done, total: calls.append((done, total))
-    )
-    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    seen = []
+
+    def progress(items, total, description):
+        for item in items:
+            seen.append((item.case, total, description))
+            yield item
+
+    verify_dataset(tmp_path, num_processes=0, progress=progress)
+    assert [total for _, total, _ in seen] == [4] * 4
+    assert {description for *_, description in seen} == {"checking"}
 
 
 def test_an_opened_dataset_is_verified_too(tmp_path: Path) -> None:

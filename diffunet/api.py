@@ -1,0 +1,536 @@
+"""The Python API: each function does what the command of the same name does.
+
+A dataset is named by its number, its name or its path. Where no workspace is given, it is
+`./diffunet_workspace`. Progress is shown by whatever `progress` does; by default nothing.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from diffunet.data.dataset import PATIENTS_FILE, SPLITS_FILE, RawDataset, open_dataset
+from diffunet.errors import DatasetError, UsageError, WorkspaceError
+from diffunet.fingerprint.fingerprint import Fingerprint
+from diffunet.jsonio import read_json, write_json
+from diffunet.labels import LabelScheme
+from diffunet.parallel import Progress, default_num_processes, without_progress
+from diffunet.plans import Plans
+from diffunet.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PLANS_NAME = "diffunet_plans"
+FINGERPRINT_FILE = "dataset_fingerprint.json"
+DATASET_FILE = "dataset.json"
+SUMMARY_FILE = "summary.json"
+
+Dataset = int | str | Path
+
+
+def plan_and_preprocess(
+    dataset: Dataset,
+    *,
+    workspace: Workspace | Path | None = None,
+    configurations: Sequence[str] | None = None,
+    checks_dataset: bool = True,
+    extracts_anew: bool = False,
+    preprocesses: bool = True,
+    with_labels: bool = False,
+    gpu_memory_gb: float = 8.0,
+    target_spacing_mm: Sequence[float] | None = None,
+    plans_name: str = DEFAULT_PLANS_NAME,
+    num_processes: int | None = None,
+    progress: Progress = without_progress,
+) -> Plans:
+    """Check a raw dataset, measure it, choose every parameter, and preprocess its training cases.
+
+    Args:
+        configurations: to preprocess; None for all.
+        extracts_anew: measure even if `dataset_fingerprint.json` is there.
+        with_labels: also preprocess the masks of a dataset with image-level labels.
+        target_spacing_mm: voxel size to train at, per file axis (z, y, x); None: the rule's.
+        num_processes: None for as many as the machine can keep busy; 0: in this process.
+
+    Raises:
+        DatasetError: all faults of the dataset at once.
+        WorkspaceError: there is no such dataset.
+    """
+    place = _workspace(workspace)
+    shared: dict[str, Any] = {"num_processes": num_processes, "progress": progress}
+    extract_fingerprint(
+        dataset,
+        workspace=place,
+        checks_dataset=checks_dataset,
+        extracts_anew=extracts_anew,
+        **shared,
+    )
+    plans = plan_experiment(
+        dataset,
+        workspace=place,
+        gpu_memory_gb=gpu_memory_gb,
+        target_spacing_mm=target_spacing_mm,
+        plans_name=plans_name,
+    )
+    if preprocesses:
+        preprocess(
+            dataset,
+            workspace=place,
+            configurations=configurations,
+            plans_name=plans_name,
+            with_labels=with_labels,
+            **shared,
+        )
+    return plans
+
+
+def verify_dataset(
+    dataset: Dataset,
+    *,
+    workspace: Workspace | Path | None = None,
+    checks_labels: bool | None = None,
+    num_processes: int | None = None,
+    progress: Progress = without_progress,
+) -> None:
+    """Check a raw dataset, and log what is doubtful.
+
+    Args:
+        checks_labels: open label files; None: unless image-level labels are declared.
+
+    Raises:
+        DatasetError: all faults at once.
+    """
+    from diffunet.data import integrity
+
+    folder = _workspace(workspace).raw_folder(dataset)
+    report = integrity.verify_dataset(
+        folder,
+        num_processes=_processes(num_processes),
+        checks_labels=checks_labels,
+        progress=progress,
+    )
+    for warning in report.warnings:
+        logger.warning("warning: %s", warning)
+    report.raise_problems()
+    masks = "with" if report.checked_labels else "without"
+    logger.info("%s: %d cases checked, %s their masks", folder.name, report.num_cases, masks)
+
+
+def extract_fingerprint(
+    dataset: Dataset,
+    *,
+    workspace: Workspace | Path | None = None,
+    checks_dataset: bool = True,
+    extracts_anew: bool = False,
+    num_processes: int | None = None,
+    progress: Progress = without_progress,
+) -> Fingerprint:
+    """Measure the training cases into `preprocessed/DATASET/dataset_fingerprint.json`.
+
+    A fingerprint that is there, of the same cases, is kept unless `extracts_anew`.
+
+    Raises:
+        DatasetError: all faults of the dataset at once.
+    """
+    from diffunet.fingerprint.extract import extract_fingerprint as extract
+
+    place = _workspace(workspace)
+    if checks_dataset:
+        verify_dataset(dataset, workspace=place, num_processes=num_processes, progress=progress)
+    raw = open_dataset(place.raw_folder(dataset))
+    folder = place.preprocessed / raw.name
+    path = folder / FINGERPRINT_FILE
+    if path.is_file() and not extracts_anew:
+        kept = Fingerprint.load(path)
+        if kept.num_cases == len(raw.training_cases):
+            logger.info("%s is there and kept; --clean measures anew", path)
+            return kept
+    fingerprint = extract(raw, num_processes=_processes(num_processes), progress=progress)
+    fingerprint.save(path)
+    for warning in fingerprint.warnings:
+        logger.warning("warning: %s", warning)
+    return fingerprint
+
+
+def plan_experiment(
+    dataset: Dataset,
+    *,
+    workspace: Workspace | Path | None = None,
+    gpu_memory_gb: float = 8.0,
+    target_spacing_mm: Sequence[float] | None = None,
+    plans_name: str = DEFAULT_PLANS_NAME,
+) -> Plans:
+    """Choose every parameter from the fingerprint, and write `PLANS_NAME.json` with the reasons.
+
+    Raises:
+        DatasetError: the fingerprint is missing.
+        UsageError: an argument is out of range.
+    """
+    from diffunet.planning.experiment import plan_experiment as plan
+
+    place = _workspace(workspace)
+    raw = open_dataset(place.raw_folder(dataset))
+    folder = place.preprocessed / raw.name
+    plans = plan(
+        Fingerprint.load(folder / FINGERPRINT_FILE),
+        raw.content,
+        gpu_memory_gb=gpu_memory_gb,
+        overwrite_target_spacing=None if target_spacing_mm is None else tuple(target_spacing_mm),
+        plans_name=plans_name,
+    )
+    path = folder / f"{plans_name}.json"
+    plans.save(path)
+    write_json(folder / DATASET_FILE, raw.content)
+    _write_splits(raw, folder)
+    logger.info("%s", _plans_in_words(plans, path))
+    return plans
+
+
+def preprocess(
+    dataset: Dataset,
+    *,
+    workspace: Workspace | Path | None = None,
+    configurations: Sequence[str] | None = None,
+    plans_name: str = DEFAULT_PLANS_NAME,
+    with_labels: bool = False,
+    num_processes: int | None = None,
+    progress: Progress = without_progress,
+) -> None:
+    """Preprocess the training cases; continues where an earlier run stopped.
+
+    Raises:
+        DatasetError, PlansError: with the name of the case or the field.
+    """
+    from diffunet.preprocessing.run import preprocess_dataset
+
+    place = _workspace(workspace)
+    raw = open_dataset(place.raw_folder(dataset))
+    folder = place.preprocessed / raw.name
+    plans = _load_plans(folder, plans_name)
+    chosen = tuple(configurations or plans.configurations)
+    preprocess_dataset(
+        raw,
+        plans,
+        configurations=chosen,
+        folder=folder,
+        num_processes=_processes(num_processes),
+        progress=progress,
+        with_labels=with_labels,
+    )
+    logger.info("%s: %s preprocessed into '%s'", raw.name, ", ".join(chosen), folder)
+
+
+def train(
+    dataset: Dataset,
+    fold: int | str,
+    *,
+    workspace: Workspace | Path | None = None,
+    configuration: str | None = None,
+    method: str | None = None,
+    plans_name: str = DEFAULT_PLANS_NAME,
+    settings: Sequence[str] = (),
+    seed: int = 0,
+    continues: bool = False,
+    only_validates: bool = False,
+    validates_all_cases: bool = False,
+    pretrained_weights: Path | None = None,
+    device: str = "auto",
+    compiles: bool = False,
+    num_processes: int | None = None,
+    progress: Progress = without_progress,
+) -> Path:
+    """Train one fold, validate it, and return its folder.
+
+    Args:
+        fold: 0, 1, ... or "all".
+        configuration, method: None for what the plans recommend.
+        settings: "path.to.field=value", relative to the configuration.
+        continues: go on from the latest checkpoint, if there is one.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+
+    Raises:
+        PlansError, UsageError, WorkspaceError, CheckpointError: before any work is done.
+    """
+    import torch
+
+    from diffunet.training.fold import train_fold
+
+    place = _workspace(workspace)
+    preprocessed = place.preprocessed_folder(dataset)
+    plans = _load_plans(preprocessed, plans_name)
+    resolved = plans.resolve(configuration, method=method, settings=settings)
+    fold_folder = (
+        place.model_folder(
+            preprocessed.name,
+            method=resolved.method,
+            plans=plans_name,
+            configuration=resolved.recommended_configuration,
+        )
+        / f"fold_{fold}"
+    )
+    train_fold(
+        resolved,
+        preprocessed_folder=preprocessed,
+        fold_folder=fold_folder,
+        fold=str(fold),
+        seed=seed,
+        device=torch.device(resolve_device(device)),
+        num_processes=_processes(num_processes),
+        continues=continues,
+        only_validates=only_validates,
+        validates_all_cases=validates_all_cases,
+        pretrained_weights=pretrained_weights,
+        compiles=compiles,
+        progress=progress,
+    )
+    return fold_folder
+
+
+def predict(
+    input: Path | str,
+    output: Path | str,
+    *,
+    model: Path | str | None = None,
+    dataset: Dataset | None = None,
+    workspace: Workspace | Path | None = None,
+    method: str | None = None,
+    plans_name: str = DEFAULT_PLANS_NAME,
+    configuration: str | None = None,
+    folds: Sequence[int | str] | None = None,
+    checkpoint: Literal["final", "best", "latest"] = "final",
+    num_samples: int | None = None,
+    num_steps: int | None = None,
+    sampler: Literal["ddpm", "ddim", "dpm_solver_2m"] | None = None,
+    tile_step_size: float | None = None,
+    seed: int = 0,
+    saves_probabilities: bool = False,
+    saves_samples: bool = False,
+    continues: bool = False,
+    num_parts: int = 1,
+    part_id: int = 0,
+    device: str = "auto",
+    progress: Progress = without_progress,
+) -> Path:
+    """Draw segmentations for every case of a folder, or for one file, and return the output.
+
+    Args:
+        input: folder of `CASE_0000.ext` files, or one image file.
+        output: folder; a file for the consensus alone if `input` is a file and this has its ending.
+        model: folder of a trained model; needs no workspace.
+        dataset: instead of `model`, with `method`, `plans_name` and `configuration`.
+        folds: None for all that are trained.
+        num_samples: per case, over all folds together.
+
+    Raises:
+        UsageError, WorkspaceError, CheckpointError, DatasetError: before any work is done.
+    """
+    from diffunet.data.dataset import find_input_cases
+    from diffunet.inference.predict import OutputOptions, predict_cases, predict_file
+    from diffunet.inference.predictor import Predictor
+
+    if (model is None) == (dataset is None):
+        raise UsageError("give either a model folder (--model) or a dataset (-d)")
+    folder = (
+        Path(model)
+        if model is not None
+        else _model_of(_workspace(workspace), dataset, method, plans_name, configuration)
+    )
+    input, output = Path(input), Path(output)
+    predictor = Predictor.from_folder(
+        folder, folds, checkpoint=checkpoint, device=resolve_device(device)
+    )
+    cases = find_input_cases(input, predictor.model.file_ending, predictor.model.num_channels)
+    sampling = predictor.sampling(
+        num_samples=num_samples,
+        num_steps=num_steps,
+        sampler=sampler,
+        tile_step_size=tile_step_size,
+    )
+    if input.is_file() and output.name.endswith(predictor.model.file_ending):
+        if saves_samples or saves_probabilities:
+            raise UsageError(
+                f"-o '{output}' is a file and takes the consensus alone; give a folder to save "
+                "samples or probabilities"
+            )
+        predict_file(
+            predictor,
+            cases[0],
+            output_file=output,
+            sampling=sampling,
+            seed=seed,
+            progress=progress,
+        )
+        return output
+    predict_cases(
+        predictor,
+        cases,
+        output_folder=output,
+        sampling=sampling,
+        seed=seed,
+        options=OutputOptions(has_probabilities=saves_probabilities, has_samples=saves_samples),
+        is_continued=continues,
+        num_parts=num_parts,
+        part_id=part_id,
+        progress=progress,
+    )
+    return output
+
+
+def evaluate(
+    reference: Path | str,
+    prediction: Path | str,
+    *,
+    dataset_json: Path | None = None,
+    patients_csv: Path | None = None,
+    output: Path | None = None,
+    num_processes: int | None = None,
+    progress: Progress = without_progress,
+) -> dict[str, Any]:
+    """Score predictions against references, log a table, and return the summary.
+
+    Args:
+        reference: folder of masks, such as `labelsTs`.
+        prediction: output folder of `predict`, or masks of another program.
+        dataset_json: None: the one in `prediction`, else the one beside `reference`.
+        patients_csv: None: the one beside `reference`, if any.
+        output: summary file; None: `summary.json` in `prediction`.
+
+    Raises:
+        DatasetError: all that is wrong with the two folders, at once.
+        UsageError: there is no dataset.json.
+    """
+    from diffunet.evaluation.folder import evaluate_folders
+    from diffunet.evaluation.table import format_table
+
+    reference, prediction = Path(reference), Path(prediction)
+    content = _dataset_content(dataset_json, prediction, reference)
+    patients = patients_csv or reference.parent / PATIENTS_FILE
+    summary = evaluate_folders(
+        reference,
+        prediction,
+        labels=LabelScheme.from_dataset_json(content),
+        file_ending=content["file_ending"],
+        has_raters=bool(content.get("raters", False)),
+        patients=_patients_of(patients) if patients.is_file() else None,
+        summary_file=output or prediction / SUMMARY_FILE,
+        num_processes=_processes(num_processes),
+        progress=progress,
+    )
+    logger.info("%s", format_table(summary))
+    return summary
+
+
+def resolve_device(name: str) -> str:
+    """Return the device that "auto" means here; any other name as it is.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    available = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if not available.get(kind) or (index and not index.isdigit()):
+        found = ", ".join(kind for kind, count in available.items() if count)
+        raise UsageError(f"-device {name}: expected one of {found}")
+    if index and int(index) >= available[kind]:
+        raise UsageError(f"-device {name}: there are {available[kind]} devices of this kind")
+    return name
+
+
+def _workspace(given: Workspace | Path | None) -> Workspace:
+    if isinstance(given, Workspace):
+        return given
+    return Workspace.resolve(folder=given, environment={}, current_folder=Path.cwd())
+
+
+def _processes(given: int | None) -> int:
+    return default_num_processes() if given is None else given
+
+
+def _load_plans(folder: Path, plans_name: str) -> Plans:
+    path = folder / f"{plans_name}.json"
+    if not path.is_file():
+        found = ", ".join(sorted(p.stem for p in folder.glob("*lans*.json"))) or "none"
+        raise WorkspaceError(
+            f"there are no plans '{plans_name}' in '{folder}' (found: {found}); run "
+            f"diffunet_plan_and_preprocess -d {folder.name} first"
+        )
+    return Plans.load(path)
+
+
+def _write_splits(raw: RawDataset, folder: Path) -> None:
+    """Put `splits_final.json` beside the plans; one that a user put there stays."""
+    from diffunet.data.splits import load_splits, write_splits
+
+    path = folder / SPLITS_FILE
+    cases = [files.case for files in raw.training_cases]
+    if path.is_file():
+        load_splits(path, cases=cases, patients=raw.patients)
+        return
+    write_splits(path, raw.splits())
+
+
+def _model_of(
+    place: Workspace,
+    dataset: Dataset | None,
+    method: str | None,
+    plans_name: str,
+    configuration: str | None,
+) -> Path:
+    name = place.dataset_name(str(dataset))
+    if method is None or configuration is None:
+        plans = _load_plans(place.preprocessed / name, plans_name)
+        method = method or plans.method
+        configuration = configuration or plans.recommended_configuration
+    folder = place.model_folder(name, method=method, plans=plans_name, configuration=configuration)
+    if not folder.is_dir():
+        results = place.results / name
+        found = [path.name for path in results.iterdir()] if results.is_dir() else []
+        raise WorkspaceError(
+            f"there is no trained model '{folder}'; found in '{results}': "
+            f"{', '.join(sorted(found)) or 'nothing'}. Train with diffunet_train {name} 0"
+        )
+    return folder
+
+
+def _dataset_content(given: Path | None, prediction: Path, reference: Path) -> Mapping[str, Any]:
+    candidates = [given] if given else [prediction / DATASET_FILE, reference.parent / DATASET_FILE]
+    path = next((each for each in candidates if each.is_file()), None)
+    if path is None:
+        places = " nor ".join(f"'{each}'" for each in candidates)
+        raise UsageError(f"found no {places}; say with -djfile which dataset.json holds the labels")
+    content = read_json(path, DatasetError)
+    if not isinstance(content, dict) or not isinstance(content.get("file_ending"), str):
+        raise DatasetError(f"'{path}': the key 'file_ending' is missing; add it, e.g. \".nii.gz\"")
+    return content
+
+
+def _patients_of(path: Path) -> dict[str, str]:
+    from diffunet.data.tables import read_rows
+
+    return {row["case"]: row["patient"] for _, row in read_rows(path, columns=("case", "patient"))}
+
+
+def _plans_in_words(plans: Plans, path: Path) -> str:
+    name = plans.recommended_configuration
+    chosen = plans.configurations[name]
+    reasons = plans.reasons.get("configurations", {}).get(name, {})
+    lines = [
+        f"{plans.dataset_name}: method {plans.method}, configuration {name} "
+        f"(of {', '.join(plans.configurations)}); every choice with its reason in '{path}'",
+        f"  patch {list(chosen.patch_size)}, batch {chosen.training.batch_size}, "
+        f"crop policy {chosen.crop.policy}, {chosen.training.num_iterations} iterations",
+    ]
+    if plans.method == "diffusion":
+        reason = reasons.get("diffusion", {}).get("input_scale", "the default")
+        lines.append(f"  input scale {chosen.diffusion.input_scale:.3g}: {reason}")
+    return "\n".join(lines)

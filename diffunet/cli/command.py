@@ -1,0 +1,118 @@
+"""What every command shares: arguments, logging, progress, and how a user's mistake ends."""
+
+import argparse
+import functools
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from diffunet.errors import DiffunetError
+from diffunet.parallel import default_num_processes
+from diffunet.workspace import Workspace
+
+Item = TypeVar("Item")
+
+EXIT_USER_MISTAKE = 2
+EXIT_INTERRUPTED = 130
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults, and keeps the line breaks of descriptions and examples."""
+
+
+def new_parser(description: str, *, epilog: str = "") -> argparse.ArgumentParser:
+    """Return a parser in the style of all commands."""
+    return argparse.ArgumentParser(
+        description=description, epilog=epilog, formatter_class=HelpFormatter
+    )
+
+
+def add_workspace_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `--workspace`."""
+    parser.add_argument(
+        "--workspace",
+        type=Path,
+        metavar="DIR",
+        help="folder holding raw, preprocessed and results; without it the environment variables "
+        "diffunet_raw, diffunet_preprocessed and diffunet_results count, then "
+        "./diffunet_workspace",
+    )
+
+
+def add_processes_argument(parser: argparse.ArgumentParser) -> None:
+    """Add `-np`."""
+    parser.add_argument(
+        "-np",
+        dest="num_processes",
+        type=natural_number,
+        default=default_num_processes(),
+        metavar="N",
+        help="worker processes; 0: everything in this process",
+    )
+
+
+def natural_number(text: str) -> int:
+    """Parse a whole number of 0 or more."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, got {number}")
+    return number
+
+
+def positive_number(text: str) -> int:
+    """Parse a whole number of 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {number}")
+    return number
+
+
+def resolve_workspace(folder: Path | None) -> Workspace:
+    """Return the workspace of a command and print, once, which one it is."""
+    workspace = Workspace.resolve(folder=folder, environment=os.environ, current_folder=Path.cwd())
+    print(workspace, flush=True)
+    return workspace
+
+
+def progress_bar(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
+    """Yield `items` with a progress bar and the time left; silent when stderr is no terminal."""
+    bar = tqdm(
+        items,
+        total=total,
+        desc=description,
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+        smoothing=0.1,
+    )
+    return iter(bar)
+
+
+def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
+    """Wrap a command: set up logging, turn mistakes into one message and an exit code.
+
+    Exit codes: 0, 2 after a user's mistake (one message, no traceback), 130 when interrupted.
+    """
+
+    @functools.wraps(main)
+    def wrapped(arguments: list[str] | None = None) -> int:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+        logging.captureWarnings(capture=True)
+        try:
+            main(arguments)
+        except DiffunetError as mistake:
+            print(f"error: {mistake}", file=sys.stderr)
+            return EXIT_USER_MISTAKE
+        except KeyboardInterrupt:
+            print("interrupted; the same command run again continues", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        except BrokenPipeError:
+            sys.stderr.close()
+            return 0
+        return 0
+
+    return wrapped

@@ -1,0 +1,18 @@
+"""The one table of commands, for the reference page and the tests; `setup.py` installs them."""
+
+import argparse
+from collections.abc import Callable
+
+from diffunet.cli import demo, evaluate, plan_and_preprocess, predict, train
+
+PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
+    "diffunet_plan_and_preprocess": plan_and_preprocess.parser,
+    "diffunet_verify_dataset": plan_and_preprocess.verify_parser,
+    "diffunet_extract_fingerprint": plan_and_preprocess.fingerprint_parser,
+    "diffunet_plan_experiment": plan_and_preprocess.plan_parser,
+    "diffunet_preprocess": plan_and_preprocess.preprocess_parser,
+    "diffunet_train": train.parser,
+    "diffunet_predict": predict.parser,
+    "diffunet_evaluate": evaluate.parser,
+    "diffunet_demo": demo.parser,
+}

@@ -1,0 +1,178 @@
+"""`diffunet_demo`: the whole road on a small generated dataset whose truth is known."""
+
+import argparse
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from diffunet.cli.command import (
+    add_processes_argument,
+    command,
+    new_parser,
+    positive_number,
+    progress_bar,
+)
+from diffunet.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+DATASET = "Dataset900_Synthetic"
+SIZE = (48, 48)
+NUM_TRAINING, NUM_TEST, NUM_SAMPLES = 240, 60, 16
+DEFAULT_ITERATIONS = 1500
+
+# A network that a laptop's CPU trains in minutes, on the plans' own topology for these images.
+SETTINGS = (
+    "network.image_channels=[16,32,64]",
+    "network.channels=[16,16,32]",
+    "training.batch_size=16",
+    "training.learning_rate=0.001",
+    "training.ema_decay=0.995",
+    "training.num_warmup_iterations=100",
+    "training.decay_share=0.4",
+    "training.num_validations=3",
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `diffunet_demo`."""
+    made = new_parser(
+        "The whole road on a laptop's CPU: generate a small dataset whose experts disagree in a "
+        "known way, configure, train, predict, evaluate; ends with pictures (demo.png) and a "
+        "table. Run "
+        "again after an interruption: it continues."
+    )
+    made.add_argument(
+        "--output", type=Path, default=Path("diffunet_demo"), metavar="DIR", help="all results"
+    )
+    made.add_argument(
+        "--iterations",
+        type=positive_number,
+        default=DEFAULT_ITERATIONS,
+        metavar="N",
+        help="of training; the default beats the trivial answers, 2 only shows the road",
+    )
+    made.add_argument("--seed", type=int, default=0, help="of the dataset and of all that follows")
+    add_processes_argument(made)
+    return made
+
+
+@command
+def main(arguments: list[str] | None = None) -> None:
+    """Run `diffunet_demo`."""
+    given = parser().parse_args(arguments)
+    run_demo(
+        given.output,
+        num_iterations=given.iterations,
+        seed=given.seed,
+        num_processes=given.num_processes,
+    )
+
+
+def run_demo(output: Path, *, num_iterations: int, seed: int, num_processes: int) -> dict[str, Any]:
+    """Do it all in `output`, and return the evaluation's summary."""
+    from diffunet import api
+    from diffunet.data.synthetic import write_ambiguous_dataset
+
+    start = time.monotonic()
+    workspace = Workspace.resolve(
+        folder=output / "diffunet_workspace", environment={}, current_folder=Path.cwd()
+    )
+    raw = workspace.raw / DATASET
+    predictions = output / "predictions"
+    shared: dict[str, Any] = {"workspace": workspace, "progress": progress_bar}
+    _say(1, "generate a dataset: images, and masks of four raters who disagree in a known way")
+    write_ambiguous_dataset(raw, num_training=NUM_TRAINING, num_test=NUM_TEST, size=SIZE, seed=seed)
+    _say(2, "check it, measure it, choose every parameter, preprocess")
+    api.plan_and_preprocess(raw, num_processes=num_processes, **shared)
+    _say(3, f"train a small network for {num_iterations} iterations")
+    settings = [*SETTINGS, f"training.num_iterations={num_iterations}"]
+    api.train(
+        DATASET,
+        0,
+        settings=settings,
+        seed=seed,
+        continues=True,
+        device="cpu",
+        num_processes=0,
+        **shared,
+    )
+    _say(4, f"draw {NUM_SAMPLES} segmentations for each of {NUM_TEST} unseen images")
+    api.predict(
+        raw / "imagesTs",
+        predictions,
+        dataset=DATASET,
+        num_samples=NUM_SAMPLES,
+        seed=seed,
+        saves_samples=True,
+        saves_probabilities=True,
+        device="cpu",
+        **shared,
+    )
+    _say(5, "score them, beside the trivial answers")
+    summary = api.evaluate(
+        raw / "labelsTs", predictions, num_processes=num_processes, progress=progress_bar
+    )
+    truth = true_ged(raw / "labelsTs", num_samples=NUM_SAMPLES, seed=seed)
+    print(f"GED of {NUM_SAMPLES} masks drawn from the true distribution itself: {truth:.3f}")
+    sheet = output / "demo.png"
+    draw_sheet(raw, predictions, sheet, seed=seed)
+    minutes = (time.monotonic() - start) / 60
+    print(f"\ndone in {minutes:.1f} minutes; look at '{sheet}', and at '{predictions}'")
+    return summary
+
+
+def true_ged(references: Path, *, num_samples: int, seed: int) -> float:
+    """Return the mean GED of samples drawn from each scene's true distribution."""
+    import numpy as np
+
+    from diffunet.data.image_io import read_label_map
+    from diffunet.data.synthetic import scene_of_case
+    from diffunet.evaluation.scores import score_case
+    from diffunet.randomness import numpy_generator
+
+    found = []
+    for case in sorted({path.name.rsplit("_r", 1)[0] for path in references.glob("*_r*.png")}):
+        paths = sorted(references.glob(f"{case}_r*.png"))
+        raters = np.stack([read_label_map(path)[0] > 0 for path in paths])[:, None]
+        scene = scene_of_case(case, size=SIZE, seed=seed)
+        drawn = scene.draw_masks(num_samples, numpy_generator(seed, "truth", case))[:, None]
+        scores = score_case(drawn, raters, spacing_mm=(1.0, 1.0), case=case)
+        found.append(scores.distribution["ged"])
+    return float(np.mean(found))
+
+
+def draw_sheet(raw: Path, predictions: Path, sheet: Path, *, seed: int) -> None:
+    """Draw some test cases, from lesions that few raters see to those that all see."""
+    import numpy as np
+
+    from diffunet.data.image_io import read_image, read_label_map
+    from diffunet.data.synthetic import scene_of_case
+    from diffunet.figures import PicturedCase, plot_cases
+
+    cases = sorted(path.name.removesuffix("_0000.png") for path in raw.glob("imagesTs/*_0000.png"))
+    by_presence = sorted(cases, key=lambda c: scene_of_case(c, size=SIZE, seed=seed).presence)
+    chosen = [by_presence[int(share * (len(cases) - 1))] for share in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    pictured = []
+    for case in chosen:
+        scene = scene_of_case(case, size=SIZE, seed=seed)
+        raters = sorted((raw / "labelsTs").glob(f"{case}_r*.png"))
+        samples = sorted((predictions / "samples").glob(f"{case}_s*.png"))
+        pictured.append(
+            PicturedCase(
+                title=f"{case}\n{scene.presence:.0%} of raters see it",
+                image=read_image([raw / "imagesTs" / f"{case}_0000.png"], num_channels=1)[0],
+                raters=np.stack([read_label_map(path)[0] > 0 for path in raters])[:, None],
+                samples=np.stack([read_label_map(path)[0] > 0 for path in samples])[:, None],
+            )
+        )
+    plot_cases(
+        pictured,
+        sheet,
+        title="Images, the masks of four experts, and masks that diffunet draws",
+    )
+
+
+def _say(step: int, text: str) -> None:
+    print(f"\n[{step}/5] {text}", flush=True)

@@ -1,0 +1,59 @@
+"""`diffunet_evaluate`: score predictions against references."""
+
+import argparse
+from pathlib import Path
+
+from diffunet.cli.command import add_processes_argument, command, new_parser, progress_bar
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `diffunet_evaluate`."""
+    made = new_parser(
+        "Score a folder of predictions: overlap and surface distances of the consensus, and scores "
+        "of the distribution where there are samples, beside the trivial answers on the same "
+        "cases.",
+        epilog="example:\n  diffunet_evaluate raw/Dataset001_LIDC/labelsTs predictions",
+    )
+    made.add_argument("reference", type=Path, metavar="REFERENCE", help="folder of masks")
+    made.add_argument(
+        "prediction", type=Path, metavar="PREDICTION", help="output folder of diffunet_predict"
+    )
+    made.add_argument(
+        "-djfile",
+        dest="dataset_json",
+        type=Path,
+        metavar="FILE",
+        help="dataset.json; without it, the prediction's, else the one beside REFERENCE",
+    )
+    made.add_argument(
+        "--patients",
+        type=Path,
+        metavar="FILE",
+        help="patients.csv for the intervals; without it, the one beside REFERENCE",
+    )
+    made.add_argument(
+        "-o", dest="output", type=Path, help="summary file; without it PREDICTION/summary.json"
+    )
+    add_processes_argument(made)
+    return made
+
+
+@command
+def main(arguments: list[str] | None = None) -> None:
+    """Run `diffunet_evaluate`."""
+    from diffunet import api
+
+    given = parser().parse_args(arguments)
+    api.evaluate(
+        given.reference,
+        given.prediction,
+        dataset_json=given.dataset_json,
+        patients_csv=given.patients,
+        output=given.output,
+        num_processes=given.num_processes,
+        progress=progress_bar,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

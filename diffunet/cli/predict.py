@@ -1,0 +1,124 @@
+"""`diffunet_predict`: draw segmentations."""
+
+import argparse
+from pathlib import Path
+
+from diffunet.cli.command import (
+    add_workspace_argument,
+    command,
+    natural_number,
+    new_parser,
+    positive_number,
+    progress_bar,
+    resolve_workspace,
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `diffunet_predict`."""
+    made = new_parser(
+        "Draw segmentations for images: their consensus (CASE.ext), uncertainty, volumes "
+        "(predictions.json), and on request probabilities and every sample.",
+        epilog="examples:\n  diffunet_predict -i imagesTs -o predictions -d 1 --save_samples\n"
+        "  diffunet_predict -i scan_0000.nii.gz -o mask.nii.gz --model FOLDER",
+    )
+    made.add_argument(
+        "-i",
+        dest="input",
+        type=Path,
+        required=True,
+        help="folder with CASE_0000.ext files, or one image file",
+    )
+    made.add_argument(
+        "-o", dest="output", type=Path, required=True, help="folder; a file if -i is a file"
+    )
+    _add_model(made)
+    _add_sampling(made)
+    _add_outputs(made)
+    made.add_argument(
+        "-num_parts", type=positive_number, default=1, help="divide the cases in parts"
+    )
+    made.add_argument("-part_id", type=natural_number, default=0, help="which part this run does")
+    made.add_argument("-device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add_workspace_argument(made)
+    return made
+
+
+@command
+def main(arguments: list[str] | None = None) -> None:
+    """Run `diffunet_predict`."""
+    from diffunet import api
+
+    given = parser().parse_args(arguments)
+    api.predict(
+        given.input,
+        given.output,
+        model=given.model,
+        dataset=given.dataset,
+        workspace=None if given.model else resolve_workspace(given.workspace),
+        method=given.method,
+        plans_name=given.plans_name,
+        configuration=given.configuration,
+        folds=given.folds,
+        checkpoint=given.checkpoint,
+        num_samples=given.num_samples,
+        num_steps=given.num_steps,
+        sampler=given.sampler,
+        tile_step_size=given.step_size,
+        seed=given.seed,
+        saves_probabilities=given.save_probabilities,
+        saves_samples=given.save_samples,
+        continues=given.continue_prediction,
+        num_parts=given.num_parts,
+        part_id=given.part_id,
+        device=given.device,
+        progress=progress_bar,
+    )
+
+
+def _add_model(made: argparse.ArgumentParser) -> None:
+    group = made.add_argument_group("model: either --model, or -d with what the workspace holds")
+    group.add_argument("--model", type=Path, metavar="FOLDER", help="folder of a trained model")
+    group.add_argument("-d", dest="dataset", help="number, name or path")
+    group.add_argument("-m", dest="method", help="without it, the plans' own")
+    group.add_argument(
+        "-p", dest="plans_name", default="diffunet_plans", metavar="NAME", help="plans"
+    )
+    group.add_argument("-c", dest="configuration", help="without it, what the plans recommend")
+    group.add_argument(
+        "-f", dest="folds", nargs="+", metavar="FOLD", help="without it, all trained folds"
+    )
+    group.add_argument(
+        "-chk",
+        dest="checkpoint",
+        default="final",
+        choices=["final", "best", "latest"],
+        help="weights",
+    )
+
+
+def _add_sampling(made: argparse.ArgumentParser) -> None:
+    group = made.add_argument_group("sampling; without a value, the plans' own")
+    group.add_argument(
+        "--num_samples", type=positive_number, metavar="N", help="per case, over all folds together"
+    )
+    group.add_argument("--num_steps", type=positive_number, metavar="N", help="denoising steps")
+    group.add_argument("--sampler", choices=["ddpm", "ddim", "dpm_solver_2m"])
+    group.add_argument(
+        "-step_size", type=float, metavar="TILES", help="distance of neighbouring tiles, in tiles"
+    )
+    group.add_argument("--seed", type=int, default=0, help="the same seed draws the same samples")
+
+
+def _add_outputs(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--save_probabilities", action="store_true", help="share of samples per voxel and label"
+    )
+    made.add_argument("--save_samples", action="store_true", help="samples/CASE_s00.ext, ...")
+    made.add_argument(
+        "--continue_prediction", action="store_true", help="keep the cases that are whole"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,130 @@
+"""Writes the reference pages that are made from the code: plan fields and commands.
+
+`python -m diffunet.cli.reference documentation/reference`; a test says when a page is stale.
+"""
+
+import argparse
+import dataclasses
+import inspect
+import re
+import sys
+import textwrap
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from diffunet import plans
+from diffunet.jsonio import write_text
+
+_MADE_FROM = (
+    "<!-- Made from the code by `make documentation`; edit the code, not this page. -->\n\n"
+)
+
+PLAN_CLASSES: tuple[tuple[str, type], ...] = (
+    ("the file itself", plans.Plans),
+    ("configurations.NAME", plans.ConfigurationPlan),
+    ("preprocessing", plans.PreprocessingPlan),
+    ("preprocessing.normalization[CHANNEL]", plans.NormalizationPlan),
+    ("crop", plans.CropPlan),
+    ("augmentation", plans.AugmentationPlan),
+    ("network", plans.NetworkPlan),
+    ("diffusion", plans.DiffusionPlan),
+    ("sampling", plans.SamplingPlan),
+    ("training", plans.TrainingPlan),
+)
+
+
+def plans_page() -> str:
+    """Return the page of all plan fields, in Markdown."""
+    parts = [
+        "# Plans: every field\n\n",
+        _MADE_FROM,
+        "`diffunet_plan_and_preprocess` writes `diffunet_plans.json` into the preprocessed "
+        "dataset. Edit any value, or change it for one run with `--set path.to.field=value`; such "
+        "paths are relative to the configuration, as in `--set diffusion.input_scale=0.3`. The "
+        "defaults below stand where no rule chooses; the block `reasons` of the file says in words "
+        "why a value was chosen. An unknown key, a wrong type or an impossible combination is "
+        "refused with the path "
+        "of the field.\n",
+    ]
+    parts += [_plan_section(where, cls) for where, cls in PLAN_CLASSES]
+    return "\n".join(parts)
+
+
+def commands_page(parsers: "dict[str, Callable[[], argparse.ArgumentParser]]") -> str:
+    """Return the page with the help text of every command, in Markdown."""
+    parts = ["# Commands\n\n", _MADE_FROM]
+    for name, make_parser in parsers.items():
+        parser = make_parser()
+        parser.prog = name
+        parts.append(f"## {name}\n\n```text\n{_help_of(parser)}```\n")
+    return "\n".join(parts)
+
+
+def main() -> None:
+    """Write the pages into the folder that the command line names."""
+    from diffunet.cli.commands import PARSERS
+
+    folder = Path(sys.argv[1])
+    write_text(folder / "plans.md", plans_page())
+    write_text(folder / "commands.md", commands_page(PARSERS))
+
+
+def _help_of(parser: argparse.ArgumentParser) -> str:
+    width = 96
+    original = parser.formatter_class
+    parser.formatter_class = lambda prog: original(prog, width=width)  # type: ignore[assignment]
+    return parser.format_help()
+
+
+def _plan_section(where: str, cls: type) -> str:
+    summary, meanings = _split_docstring(inspect.getdoc(cls) or "")
+    rows = [
+        f"## `{where}`\n",
+        f"{summary}\n",
+        "| field | type | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        meaning = meanings.get(field.name, "").replace("|", "\\|")
+        rows.append(
+            f"| `{field.name}` | {_type_text(hints[field.name])} | {_default(field)} | {meaning} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _split_docstring(text: str) -> tuple[str, dict[str, str]]:
+    """Return the first sentence(s), and the meaning of each attribute (several may share one)."""
+    head, _, attributes = text.partition("Attributes:\n")
+    meanings: dict[str, str] = {}
+    for names, meaning in _entries(textwrap.dedent(attributes)):
+        for name in names.split(","):
+            meanings[name.strip()] = meaning
+    return " ".join(head.split()), meanings
+
+
+def _entries(text: str) -> Iterator[tuple[str, str]]:
+    for entry in re.split(r"\n(?=\S)", text.strip()):
+        names, _, meaning = entry.partition(":")
+        yield names, " ".join(meaning.split())
+
+
+def _type_text(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return " or ".join(f"`{choice!r}`".replace("'", '"') for choice in typing.get_args(hint))
+    text = getattr(hint, "__name__", "") if isinstance(hint, type) else ""
+    if typing.get_args(hint) or not text:
+        text = re.sub(r"\b(?:\w+\.)+(?=\w)", "", str(hint))
+    return f"`{text}`".replace("|", "\\|")
+
+
+def _default(field: "dataclasses.Field[Any]") -> str:
+    if field.default is not dataclasses.MISSING:
+        return f"`{field.default!r}`".replace("'", '"')
+    return "none" if field.default_factory is dataclasses.MISSING else "empty"
+
+
+if __name__ == "__main__":
+    main()

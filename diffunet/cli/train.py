@@ -1,0 +1,129 @@
+"""`diffunet_train`: train one fold."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from diffunet.cli.command import (
+    add_processes_argument,
+    add_workspace_argument,
+    command,
+    new_parser,
+    positive_number,
+    progress_bar,
+    resolve_workspace,
+)
+from diffunet.errors import DiffunetError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `diffunet_train`."""
+    made = new_parser(
+        "Train one fold of a preprocessed dataset. Killed or interrupted, it continues with --c, "
+        "to the same weights as an unbroken run.",
+        epilog="examples:\n  diffunet_train 1 0\n"
+        "  diffunet_train LIDC all --set diffusion.input_scale=0.3\n"
+        "  torchrun --nproc_per_node 4 -m diffunet.cli.train 1 0",
+    )
+    made.add_argument("dataset", metavar="DATASET", help="number, name or path")
+    made.add_argument("fold", metavar="FOLD", help="0, 1, ... or all")
+    made.add_argument("-c", dest="configuration", help="without it, what the plans recommend")
+    made.add_argument(
+        "-m", dest="method", choices=["diffusion", "supervised"], help="without it, the plans' own"
+    )
+    made.add_argument(
+        "-p", dest="plans_name", default="diffunet_plans", metavar="NAME", help="plans"
+    )
+    made.add_argument("--c", dest="continues", action="store_true", help="continue a training")
+    made.add_argument("--val", action="store_true", help="only the final validation")
+    made.add_argument(
+        "--all_cases", action="store_true", help="validate on every case, not on at most 100"
+    )
+    _add_optimisation(made)
+    made.add_argument(
+        "-pretrained_weights", type=Path, metavar="FILE", help="checkpoint to start from"
+    )
+    made.add_argument("-device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    made.add_argument(
+        "-num_gpus", type=positive_number, default=1, metavar="N", help="GPUs of this machine"
+    )
+    made.add_argument(
+        "--compile", action="store_true", help="torch.compile: about a minute, then faster"
+    )
+    add_workspace_argument(made)
+    add_processes_argument(made)
+    return made
+
+
+@command
+def main(arguments: list[str] | None = None) -> None:
+    """Run `diffunet_train`."""
+    from diffunet import api
+
+    given = parser().parse_args(arguments)
+    if given.num_gpus > 1 and "LOCAL_RANK" not in os.environ:
+        train_on_several_gpus(given.num_gpus, sys.argv[1:] if arguments is None else arguments)
+        return
+    api.train(
+        given.dataset,
+        given.fold,
+        workspace=resolve_workspace(given.workspace),
+        configuration=given.configuration,
+        method=given.method,
+        plans_name=given.plans_name,
+        settings=settings_of(given),
+        seed=given.seed,
+        continues=given.continues,
+        only_validates=given.val,
+        validates_all_cases=given.all_cases,
+        pretrained_weights=given.pretrained_weights,
+        device=given.device,
+        compiles=given.compile,
+        num_processes=given.num_processes,
+        progress=progress_bar,
+    )
+
+
+def settings_of(given: argparse.Namespace) -> list[str]:
+    """Return `--set` values; the short flags are written as what they mean."""
+    flags = {
+        "training.num_iterations": given.iterations,
+        "training.batch_size": given.batch_size,
+        "training.learning_rate": given.lr,
+    }
+    short = [f"{path}={value}" for path, value in flags.items() if value is not None]
+    return [*given.settings, *short]
+
+
+def train_on_several_gpus(num_gpus: int, arguments: list[str]) -> None:
+    """Run this command again under torchrun, one process per GPU.
+
+    Raises:
+        DiffunetError: it failed; what failed has been printed.
+    """
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launched = [*launcher, f"--nproc_per_node={num_gpus}", "-m", "diffunet.cli.train", *arguments]
+    if subprocess.run(launched, check=False).returncode:
+        raise DiffunetError(f"training on {num_gpus} GPUs failed; the messages above say why")
+
+
+def _add_optimisation(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--iterations", type=positive_number, metavar="N", help="optimiser steps")
+    made.add_argument("--batch_size", type=positive_number, metavar="N", help="over all GPUs")
+    made.add_argument("--lr", type=float, help="peak learning rate")
+    made.add_argument("--seed", type=int, default=0, help="of every random draw")
+    made.add_argument(
+        "--set",
+        dest="settings",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="PATH=VALUE",
+        help="change a field of the plans for this run, e.g. diffusion.input_scale=0.3",
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

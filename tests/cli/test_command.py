@@ -1,0 +1,70 @@
+import argparse
+import subprocess
+import sys
+
+import pytest
+
+from diffunet.cli.command import command, natural_number, positive_number, progress_bar
+from diffunet.errors import DatasetError
+
+
+def test_a_user_mistake_is_one_message_and_exit_code_2(capsys):
+    @command
+    def main(arguments):
+        raise DatasetError(["case 'a': bad", "case 'b': bad"])
+
+    assert main() == 2
+    captured = capsys.readouterr()
+    assert captured.err == "error: case 'a': bad\ncase 'b': bad\n"
+
+
+def test_a_fault_of_ours_keeps_its_traceback():
+    @command
+    def main(arguments):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        main()
+
+
+def test_an_interruption_says_that_running_again_continues(capsys):
+    @command
+    def main(arguments):
+        raise KeyboardInterrupt
+
+    assert main() == 130
+    assert "continues" in capsys.readouterr().err
+
+
+def test_success_is_exit_code_0():
+    assert command(lambda arguments: None)() == 0
+
+
+@pytest.mark.parametrize(("parse", "text"), [(natural_number, "-1"), (positive_number, "0")])
+def test_numbers_out_of_range_are_refused(parse, text):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"got {text}"):
+        parse(text)
+    assert parse("3") == 3
+
+
+def test_progress_is_silent_without_a_terminal(capsys):
+    assert list(progress_bar([1, 2], 2, "work")) == [1, 2]
+    assert capsys.readouterr().err == ""
+
+
+def test_importing_diffunet_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import time, sys; start = time.perf_counter(); import diffunet; "
+        "took = time.perf_counter() - start; "
+        "heavy = {'torch', 'numpy', 'SimpleITK', 'nibabel', 'matplotlib'} & set(sys.modules); "
+        "print(took, heavy); sys.exit(bool(heavy) or took > 0.2)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_unknown_name_of_the_package_is_an_attribute_error():
+    import diffunet
+
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = diffunet.nonsense
