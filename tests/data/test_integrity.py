@@ -1,6 +1,5 @@
 """What the check reads, and how it reports; its messages are tested in tests/test_bad_input.py."""
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
