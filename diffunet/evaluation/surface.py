@@ -12,6 +12,7 @@ surface Dice = 1; one empty, HD95 = the image's diagonal and surface Dice = 0.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -116,5 +117,11 @@ def _distances(
     if len(points) == 0:
         return np.full_like(distances, np.inf)
     if len(apart):
-        distances[: len(apart)] = KDTree(points).query(apart)[0]
+        tree = KDTree(points, **_TREE)
+        distances[: len(apart)] = tree.query(apart)[0]
     return distances
+
+
+# Of the settings tried the fastest, above all for a small surface inside a large one, whose points
+# are nearly equally far: large leaves, and no time spent on balance.
+_TREE: dict[str, Any] = {"balanced_tree": False, "compact_nodes": False, "leafsize": 64}

@@ -1,0 +1,299 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffunet.data.image_io import ImageGeometry, write_label_map
+from diffunet.errors import DatasetError
+from diffunet.evaluation.folder import evaluate_folders
+from diffunet.evaluation.scores import ScoreOptions, score_case
+from diffunet.evaluation.table import format_table
+from diffunet.labels import LabelScheme
+
+LABELS = LabelScheme(names=("core", "rim"), values=((1,), (2,)))
+OPTIONS = ScoreOptions(num_bootstrap_draws=50)
+CASES = ("a", "b", "c")
+VOLUME = ImageGeometry(
+    shape=(4, 8, 8),
+    spacing_mm=(3.0, 1.0, 1.0),
+    origin=(0.0, 0.0, 0.0),
+    direction=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
+)
+PLANE = ImageGeometry(shape=(8, 8), spacing_mm=(1.0, 1.0), has_spacing=False)
+
+
+def random_map(seed: int, geometry: ImageGeometry = PLANE, *, highest: int = 2) -> np.ndarray:
+    return np.random.default_rng(seed).integers(highest + 1, size=geometry.shape, dtype=np.uint8)
+
+
+def write(folder: Path, name: str, label_map: np.ndarray, geometry: ImageGeometry = PLANE) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    ending = ".png" if geometry is PLANE else ".nii.gz"
+    geometry = replace(geometry, shape=label_map.shape)
+    write_label_map(folder / f"{name}{ending}", label_map, geometry)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Return references of two raters, and predictions with three samples of each case."""
+    reference, prediction = tmp_path / "reference", tmp_path / "prediction"
+    for index, case in enumerate(CASES):
+        for rater in range(2):
+            write(reference, f"{case}_r{rater:02d}", random_map(10 * index + rater))
+        write(prediction, case, random_map(10 * index + 2))
+        for sample in range(3):
+            write(
+                prediction / "samples", f"{case}_s{sample:02d}", random_map(10 * index + 3 + sample)
+            )
+    return reference, prediction
+
+
+def evaluate(folders: tuple[Path, Path], **changed):
+    arguments = {
+        "labels": LABELS,
+        "file_ending": ".png",
+        "has_raters": True,
+        "num_processes": 0,
+        "options": OPTIONS,
+    }
+    return evaluate_folders(*folders, **(arguments | changed))
+
+
+def problems_of(folders: tuple[Path, Path], **changed) -> tuple[str, ...]:
+    with pytest.raises(DatasetError) as caught:
+        evaluate(folders, **changed)
+    return caught.value.problems
+
+
+def test_scores_of_files_are_those_of_their_masks(folders):
+    summary = evaluate(folders, blob_volumes=[4.0, 5.0])
+    raters = np.stack([LABELS.masks(random_map(seed)) for seed in (10, 11)])
+    samples = np.stack([LABELS.masks(random_map(seed)) for seed in (13, 14, 15)])
+    expected = score_case(
+        samples,
+        raters,
+        spacing_mm=(1.0, 1.0),
+        consensus=LABELS.masks(random_map(12)),
+        case="b",
+        blob_volumes=[4.0, 5.0],
+        options=OPTIONS,
+    )
+    found = summary["metric_per_case"][1]
+    assert found["case"] == "b"
+    assert found["metrics"]["2"] == pytest.approx(expected.labels[1].consensus)
+    assert found["distribution"]["core"] == pytest.approx(expected.labels[0].distribution)
+
+
+def test_summary_has_the_blocks_of_nnunet(folders, tmp_path):
+    written = tmp_path / "summary.json"
+    summary = evaluate(folders, summary_file=written)
+    assert json.loads(written.read_text()) == summary
+    dice = [case["metrics"]["1"]["Dice"] for case in summary["metric_per_case"]]
+    assert summary["mean"]["1"]["Dice"] == pytest.approx(np.mean(dice))
+    both = [summary["mean"][label]["Dice"] for label in ("1", "2")]
+    assert summary["foreground_mean"]["Dice"] == pytest.approx(np.mean(both))
+    first = summary["metric_per_case"][0]
+    assert [Path(path).name for path in first["reference_file"]] == ["a_r00.png", "a_r01.png"]
+    assert Path(first["prediction_file"]).name == "a.png"
+
+
+def test_plain_folder_of_volumes_is_its_own_only_sample(tmp_path):
+    folders = tmp_path / "reference", tmp_path / "prediction"
+    for folder, seed in zip(folders, (0, 1), strict=True):
+        write(folder, "a", random_map(seed, VOLUME), VOLUME)
+    summary = evaluate(folders, file_ending=".nii.gz", has_raters=False)
+    assert summary["distribution"]["num_samples"] == [1, 1]
+    expected = score_case(
+        LABELS.masks(random_map(1, VOLUME))[None],
+        LABELS.masks(random_map(0, VOLUME))[None],
+        spacing_mm=VOLUME.spacing_mm,
+    )
+    assert summary["foreground_mean"]["HD95"] == pytest.approx(expected.consensus["HD95"])
+    found = summary["distribution"]["mean"]["scores"]["ged"]["mean"]
+    assert found == pytest.approx(expected.distribution["ged"])
+    assert summary["metric_per_case"][0]["reference_file"].endswith("a.nii.gz")
+
+
+def test_workers_score_as_this_process_does(folders):
+    assert evaluate(folders, num_processes=2) == evaluate(folders)
+
+
+def test_patients_are_those_given_and_cases_for_the_others(folders):
+    summary = evaluate(folders, patients={"a": "p", "b": "p"})
+    assert summary["distribution"]["num_patients"] == 2
+    assert [case["patient"] for case in summary["metric_per_case"]] == ["p", "p", "c"]
+
+
+def test_centre_blob_comes_from_the_references_unless_given(folders):
+    found = evaluate(folders)["distribution"]["centre_blob"]
+    counts = [
+        [(random_map(10 * case + rater) == value).sum() for case in range(3) for rater in range(2)]
+        for value in (1, 2)
+    ]
+    assert found["origin"].startswith("mean over these references")
+    assert list(found["volumes"].values()) == pytest.approx([np.mean(each) for each in counts])
+    given = evaluate(folders, blob_volumes=[1, 2])["distribution"]["centre_blob"]
+    assert given["origin"].startswith("given")
+    assert given["volumes"] == {"core": 1.0, "rim": 2.0}
+
+
+def test_label_that_no_reference_holds_has_an_empty_blob(folders):
+    three = LabelScheme(names=("core", "rim", "none"), values=((1,), (2,), (3,)))
+    volumes = evaluate(folders, labels=three)["distribution"]["centre_blob"]["volumes"]
+    assert volumes["none"] == 0.0
+
+
+def test_evaluation_without_trivial_answers_has_no_blob(folders):
+    options = ScoreOptions(num_bootstrap_draws=50, has_trivial_answers=False)
+    distribution = evaluate(folders, options=options)["distribution"]
+    assert "centre_blob" not in distribution
+    assert distribution["mean"]["trivial_answers"] == {}
+
+
+def test_regions_have_the_keys_of_nnunet(folders):
+    regions = LabelScheme(
+        names=("whole", "rim"), values=((1, 2), (2,)), is_regions=True, class_order=(1, 2)
+    )
+    summary = evaluate(folders, labels=regions)
+    assert list(summary["mean"]) == ["(1, 2)", "2"]
+    whole = random_map(0) > 0
+    assert summary["metric_per_case"][0]["metrics"]["2"]["n_pred"] == (random_map(2) == 2).sum()
+    counted = summary["metric_per_case"][0]["distribution"]["whole"]["S_c"]
+    drawn = np.any([random_map(seed) > 0 for seed in (3, 4, 5)], axis=0)
+    marked = whole | (random_map(1) > 0)
+    assert counted == pytest.approx((drawn & marked).sum() / marked.sum())
+
+
+def test_voxels_that_a_rater_ignored_are_scored_for_none(folders):
+    ignoring = LabelScheme(names=("core",), values=((1,),), ignore_value=2)
+    summary = evaluate(folders, labels=ignoring)
+    is_scored = (random_map(0) != 2) & (random_map(1) != 2)
+    metrics = summary["metric_per_case"][0]["metrics"]["1"]
+    assert metrics["TP"] + metrics["FP"] + metrics["FN"] + metrics["TN"] == is_scored.sum()
+    assert metrics["n_pred"] == ((random_map(2) == 1) & is_scored).sum()
+
+
+def test_maps_beside_the_predictions_are_no_predictions(folders):
+    for name in ("a_probability", "a_uncertainty", "a_probability_core"):
+        write(folders[1], name, random_map(0, highest=200))
+    (folders[1] / "predictions.json").write_text("{}")
+    assert evaluate(folders)["distribution"]["num_cases"] == 3
+
+
+def test_chosen_cases_are_scored_whatever_else_there_is(folders):
+    write(folders[1], "x", random_map(0))
+    (folders[1] / "c.png").unlink()
+    summary = evaluate(folders, cases=("b", "a"))
+    assert [case["case"] for case in summary["metric_per_case"]] == ["a", "b"]
+
+
+def test_all_faults_are_reported_at_once(folders):
+    prediction = folders[1]
+    (prediction / "a.png").unlink()
+    write(prediction, "x", random_map(0))
+    (prediction / "samples" / "c_s02.png").unlink()
+    write(prediction, "b", np.zeros((5, 8), np.uint8))
+    found = problems_of(folders)
+    assert len(found) == 4
+    text = "\n".join(found)
+    assert "found none of 1: 'a'" in text
+    assert "found 1 others: 'x'" in text
+    assert "expected 3 samples of each case, found fewer of 1: 'c'" in text
+    assert "case 'b': expected the shape (8, 8) of 'b_r00.png', found (5, 8)" in text
+
+
+def test_faults_within_files_are_reported_for_all_cases(folders):
+    write(folders[1], "a", np.full((8, 8), 7, np.uint8))
+    write(folders[0], "b_r01", np.zeros((8, 9), np.uint8))
+    (folders[1] / "samples" / "c_s01.png").write_bytes(b"no image")
+    first, second, third = problems_of(folders)
+    assert "expected the integers [0, 1, 2] of dataset.json, found [7]" in first
+    assert "found (8, 9)" in second
+    assert "c_s01.png" in third
+
+
+def test_unreadable_reference_is_reported_once(folders):
+    (folders[0] / "a_r00.png").write_bytes(b"no image")
+    (problem,) = problems_of(folders)
+    assert "a_r00.png" in problem
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_missing_folder_is_reported(folders, tmp_path, index):
+    changed = list(folders)
+    changed[index] = tmp_path / "nowhere"
+    (problem,) = problems_of((changed[0], changed[1]))
+    assert "nowhere': expected a folder" in problem
+
+
+def test_references_without_a_rater_in_their_name_are_reported(folders):
+    write(folders[0], "y", random_map(0))
+    (problem,) = problems_of(folders)
+    assert "y_r00.png" in problem
+
+
+def test_empty_reference_folder_is_reported(tmp_path):
+    for name in ("reference", "prediction"):
+        (tmp_path / name).mkdir()
+    (problem,) = problems_of((tmp_path / "reference", tmp_path / "prediction"))
+    assert "expected label maps, found none" in problem
+
+
+def test_samples_of_odd_names_or_numbers_are_reported(folders):
+    samples = folders[1] / "samples"
+    (samples / "a_s01.png").rename(samples / "a_s07.png")
+    (samples / "b_s02.png").rename(samples / "b-two.png")
+    text = "\n".join(problems_of(folders))
+    assert "case 'a': expected 3 samples numbered from s00" in text
+    assert "found no s01" in text
+    assert "found 'b-two.png'" in text
+
+
+def test_case_without_references_is_reported(folders):
+    (problem,) = problems_of(folders, cases=("a", "z"))
+    assert "reference': expected a label map of each case, found none of 1: 'z'" in problem
+
+
+def test_progress_wraps_each_pass(folders):
+    seen = []
+
+    def progress(items, total, description):
+        seen.append((total, description))
+        return iter(items)
+
+    evaluate(folders, progress=progress)
+    assert seen == [(3, "references"), (3, "scoring")]
+
+
+def test_table_shows_scores_intervals_and_trivial_answers(folders):
+    summary = evaluate(folders)
+    lines = format_table(summary).splitlines()
+    assert lines[0].startswith("3 cases of 3 patients, 3 sample(s) and 2 rater(s) per case")
+    (row,) = [line for line in lines if line.startswith("ged ")]
+    block = summary["distribution"]["mean"]
+    assert f"{block['scores']['ged']['mean']:.4f} [" in row
+    assert f"{block['trivial_answers']['always_empty']['ged']['mean']:.4f}" in row
+    assert row.endswith("(lower is better)")
+    header = next(line for line in lines if line.startswith("distribution"))
+    assert header.split() == ["distribution", "samples", *block["trivial_answers"]]
+
+
+def test_table_of_one_patient_has_no_intervals(folders):
+    text = format_table(evaluate(folders, cases=("a",)))
+    assert "[" not in text
+    assert "nan" not in text
+
+
+def test_table_spans_numbers_of_raters_that_differ(folders):
+    (folders[0] / "a_r01.png").unlink()
+    assert "1 to 2 rater(s)" in format_table(evaluate(folders))
+
+
+def test_table_shows_undefined_scores_as_a_dash(folders):
+    for path in (folders[1] / "samples").iterdir():
+        path.unlink()
+    text = format_table(evaluate(folders))
+    (row,) = [line for line in text.splitlines() if line.startswith("ged_unbiased")]
+    assert row.split()[1] == "-"
