@@ -1,10 +1,9 @@
 """All training cases of a dataset into the stores of its configurations; continues where it was."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from diffunet.data.store_writer import (
     write_group,
 )
 from diffunet.errors import PlansError
-from diffunet.parallel import map_ordered
+from diffunet.parallel import Progress, map_ordered
 from diffunet.plans import Plans
 from diffunet.preprocessing.case import preprocess_image, preprocess_labels
 from diffunet.preprocessing.jobs import (
@@ -34,9 +33,6 @@ from diffunet.preprocessing.jobs import (
     label_sources,
 )
 from diffunet.preprocessing.locations import foreground_locations
-
-Progress = Callable[[Iterable[Any], int, str], Iterator[Any]]
-"""Takes items, their number and a description; yields the items and shows how far it is."""
 
 IMAGES, LABELS = "images", "labels"
 

@@ -343,3 +343,32 @@ def test_a_run_killed_at_random_moments_continues_to_the_same_bytes(tmp_path, mo
     assert num_kills >= 3
     assert run_child(raw, tmp_path / "broken", "PICTURE_PLANS") == 0
     assert contents(tmp_path / "broken") == contents(tmp_path / "unbroken")
+
+
+def test_a_failing_worker_names_its_cases_and_keeps_the_cause(
+    pictures, tmp_path, small_groups, monkeypatch
+):
+    def fail(job, recipe):
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(run, "_made_image", fail)
+    with pytest.raises(RuntimeError, match="cases 'case000' to 'case007'.*'case000': Zero"):
+        preprocess(pictures, tmp_path)
+
+
+def test_preprocessing_imports_no_torch_and_pictures_no_simpleitk(pictures, tmp_path):
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from tests.preprocessing import test_preprocess_dataset as here\n"
+        "here.preprocess(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "print(sorted({'torch', 'SimpleITK', 'nibabel', 'matplotlib'} & set(sys.modules)))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(pictures), str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
