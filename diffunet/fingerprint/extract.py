@@ -1,8 +1,5 @@
 """Measure every training case of a dataset, and sum up."""
 
-from collections.abc import Callable
-from typing import Any
-
 from diffunet.data.dataset import RawDataset
 from diffunet.errors import DatasetError
 from diffunet.fingerprint.accumulate import (
@@ -17,7 +14,7 @@ from diffunet.fingerprint.disagreement import WHOLE, WINDOWS
 from diffunet.fingerprint.fingerprint import Fingerprint
 from diffunet.fingerprint.image_labels import ImageLabelAccumulator
 from diffunet.fingerprint.traps import with_warnings
-from diffunet.parallel import map_ordered
+from diffunet.parallel import Progress, map_ordered, without_progress
 
 _MOST_DRAWN = 50_000  # intensities per case and channel
 _FEWEST_DRAWN = 500
@@ -27,7 +24,7 @@ def extract_fingerprint(
     dataset: RawDataset,
     *,
     num_processes: int,
-    progress: Callable[[int, int], Any] | None = None,
+    progress: Progress = without_progress,
 ) -> Fingerprint:
     """Return the fingerprint of the training cases.
 
@@ -37,7 +34,7 @@ def extract_fingerprint(
 
     Args:
         num_processes: 0 means in this process.
-        progress: called with the number of cases measured, and that of all.
+        progress: wraps the iteration over the cases.
 
     Raises:
         DatasetError: there is no training case, a file cannot be read or holds NaN, shapes differ
@@ -61,10 +58,8 @@ def extract_fingerprint(
     ]
     accumulator = _Accumulator(dataset)
     measured = map_ordered(measure_case, tasks, num_processes=num_processes, describe=_case_of)
-    for done, measurement in enumerate(measured, start=1):
+    for measurement in progress(measured, len(tasks), "fingerprint"):
         accumulator.add(measurement)
-        if progress is not None:
-            progress(done, len(tasks))
     return with_warnings(accumulator.fingerprint())
 
 

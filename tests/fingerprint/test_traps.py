@@ -1,0 +1,91 @@
+import dataclasses
+
+import pytest
+
+from diffunet.fingerprint.fingerprint import Fingerprint
+from diffunet.fingerprint.traps import is_centred, with_warnings
+from tests.planning.fingerprints import (
+    a_channel,
+    a_disagreement,
+    a_fingerprint,
+    a_label,
+    a_rater_fingerprint,
+    a_summary,
+    an_image_label,
+)
+
+
+def _warnings(fingerprint: Fingerprint) -> str:
+    return "\n".join(with_warnings(fingerprint).warnings)
+
+
+def test_a_sound_dataset_has_no_warning():
+    assert _warnings(a_fingerprint()) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"num_patients": 7}, "Only 7 patients"),
+        (
+            {"channels": (a_channel(num_constant=3, constant_examples=("x",)),)},
+            "3 of 100 images are constant (all black, say), e.g. 'x'",
+        ),
+        (
+            {"channels": (a_channel(num_noise=2, noise_examples=("y", "z")),)},
+            "2 of 100 images look like pure noise (neighbouring voxels hardly correlate), "
+            "e.g. 'y', 'z'",
+        ),
+        (
+            {"channels": (a_channel(case_maximum=a_summary(1000, minimum=112, maximum=1.6e6)),)},
+            "ranges from 112 to 1.6e+06 (median 1000)",
+        ),
+        ({"labels": {"lesion": a_label(centre_distance=a_summary(0.05))}}, "lie at the centre"),
+        ({"labels": {"lesion": a_label(share_of_cases_without=0.3)}}, "30% of the cases show none"),
+        ({"labels": {"lesion": a_label(objects=None)}}, "nothing can be learned about it"),
+        (
+            {
+                "raters": a_rater_fingerprint(
+                    4, share_of_empty_masks=0.38, share_of_cases_partly_empty=0.7
+                )
+            },
+            "38% of all masks are empty, and in 70% of the cases some raters",
+        ),
+        ({"raters": a_rater_fingerprint(2)}, "2.0 raters per case: so few"),
+        ({"raters": a_rater_fingerprint(4)}, "GED of answers that need no model: always empty 0.8"),
+        (
+            {"raters": a_rater_fingerprint(3, minimum=2, maximum=5)},
+            "Cases have 2 to 5 raters",
+        ),
+        (
+            {"image_labels": {"tumour": an_image_label(position_auc=0.82, position_auc_seen=0.86)}},
+            "AUC of 0.82 for unseen patients (0.86 with the same patients)",
+        ),
+        (
+            {"image_labels": {"tumour": an_image_label(content_auc=0.2)}},
+            "how much of the image is bright alone predicts it with an AUC of 0.80",
+        ),
+        ({"image_labels": {}, "labels": None}, "no mask was opened"),
+    ],
+)
+def test_each_trap_is_told_in_words(change, words):
+    assert words in _warnings(dataclasses.replace(a_fingerprint(), **change))
+
+
+def test_labels_that_nothing_predicts_are_no_trap():
+    label = an_image_label(position_auc=0.6, position_auc_seen=0.9, content_auc=0.55)
+    warnings = _warnings(dataclasses.replace(a_fingerprint(), image_labels={"x": label}))
+    assert "predicts" not in warnings
+
+
+@pytest.mark.parametrize(
+    ("distance", "fraction", "expected"),
+    [(0.05, 0.01, True), (0.5, 0.01, False), (0.05, 0.5, False), (None, 0.01, False)],
+)
+def test_small_objects_near_the_centre_are_centred(distance, fraction, expected):
+    label = a_label(
+        centre_distance=None if distance is None else a_summary(distance),
+        foreground_fraction=a_summary(fraction),
+        disagreement=a_disagreement(),
+    )
+    assert is_centred(label) is expected
