@@ -1,6 +1,7 @@
 """Frozen dataclasses from JSON, strictly: every fault is an error with its path."""
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ def record_from_json(
     ]
     if missing:
         raise error(f"{where}: the key {missing[0]!r} is missing")
-    hints = typing.get_type_hints(cls)
+    hints = _type_hints(cls)
     values = {
         name: value_from_json(hints[name], content[name], where=f"{where}.{name}", error=error)
         for name in fields
@@ -74,6 +75,12 @@ def value_from_json(hint: Any, content: Any, *, where: str, error: type[Diffunet
     if dataclasses.is_dataclass(hint):
         return record_from_json(hint, content, where=where, error=error)  # type: ignore[arg-type]
     return _scalar_from_json(hint, content, where=where, error=error)
+
+
+@functools.cache
+def _type_hints(cls: type) -> dict[str, Any]:
+    """Return the types of the fields; found once, since a store has thousands of records."""
+    return typing.get_type_hints(cls)
 
 
 def _is_required(field: "dataclasses.Field[Any]") -> bool:
