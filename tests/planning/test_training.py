@@ -1,0 +1,46 @@
+import pytest
+
+from diffunet.planning.training import (
+    choose_ema_decay,
+    choose_learning_rate,
+    choose_num_iterations,
+    choose_num_warmup_iterations,
+)
+
+
+@pytest.mark.parametrize(
+    ("num_cases", "patches_per_case", "batch_size", "expected"),
+    [
+        (8063, 1, 32, 21_000),  # LIDC: a hundred passes over 6450 images
+        (22, 3.4, 8, 20_000),  # few images: 160 thousand patches
+        (100, 1, 32, 10_000),  # never fewer iterations
+        (10**6, 1, 32, 100_000),  # P1's 3.2 million patches
+        (1, 0, 2, 80_000),
+    ],
+)
+def test_num_iterations(num_cases, patches_per_case, batch_size, expected):
+    found = choose_num_iterations(
+        num_cases=num_cases, patches_per_case=patches_per_case, batch_size=batch_size
+    )
+    assert found.value == expected
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "expected"), [(8, 1e-4), (2, 1e-4), (32, 2e-4), (128, 4e-4), (512, 4e-4)]
+)
+def test_learning_rate_grows_with_the_root_of_the_batch(batch_size, expected):
+    assert choose_learning_rate(batch_size).value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("num_iterations", "expected"), [(400_000, 1000), (20_000, 1000), (2000, 100), (2, 1), (1, 1)]
+)
+def test_num_warmup_iterations(num_iterations, expected):
+    assert choose_num_warmup_iterations(num_iterations).value == expected
+
+
+@pytest.mark.parametrize(
+    ("num_iterations", "expected"), [(20_000, 0.999), (400_000, 0.9999), (2000, 0.99), (2, 0.0)]
+)
+def test_weights_are_averaged_over_a_twentieth_of_the_training(num_iterations, expected):
+    assert choose_ema_decay(num_iterations).value == pytest.approx(expected)
