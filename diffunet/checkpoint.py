@@ -1,10 +1,10 @@
 """Checkpoints: tensors and plain values in one file, which is whole or absent and safe to open."""
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 from torch import Tensor, nn
@@ -39,18 +39,17 @@ def load_checkpoint(path: Path, device: str | torch.device) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing, truncated, of another program or of another version.
     """
+    if not path.is_file():
+        raise CheckpointError(
+            f"'{path}' {'is a folder' if path.is_dir() else 'does not exist'}, expected a "
+            "checkpoint file; train first, or name another"
+        )
+    if not zipfile.is_zipfile(path):
+        raise _damaged(path, "its end is missing, or it never was one")
     try:
         marked = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"'{path}' does not exist; train first, or name another") from None
-    except IsADirectoryError:
-        raise CheckpointError(f"'{path}' is a folder, expected a checkpoint file") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, BadZipFile, KeyError) as cause:
-        first_line = str(cause).partition("\n")[0]
-        raise CheckpointError(
-            f"'{path}' is no checkpoint, or is damaged ({first_line}); "
-            "copy it again, or use another checkpoint of the fold"
-        ) from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, OSError) as cause:
+        raise _damaged(path, str(cause).partition("\n")[0]) from None
     if not isinstance(marked, dict) or marked.get("format") != FORMAT:
         raise CheckpointError(
             f"'{path}' was not written by diffunet; expected a diffunet checkpoint"
@@ -93,6 +92,13 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, where: str
             "use the plans.resolved.json of the run that wrote it"
         )
     module.load_state_dict(weights)
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"'{path}' is no checkpoint, or is damaged ({reason}); copy it again, or use another "
+        "checkpoint of the fold"
+    )
 
 
 def _check_plain(value: Any, where: str) -> None:

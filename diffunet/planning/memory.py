@@ -146,7 +146,7 @@ def forward_bytes(network: nn.Module, forward: Callable[[], Tensor]) -> ForwardB
     leaves = [module for module in network.modules() if not any(module.children())]
     handles = [module.register_forward_hook(compare) for module in leaves]
     try:
-        with torch.autograd.graph.saved_tensors_hooks(keep, _unchanged), _FusedAttention():
+        with torch.autograd.graph.saved_tensors_hooks(keep, keep), _FusedAttention():
             output = forward()
     finally:
         for handle in handles:
@@ -169,16 +169,12 @@ def _identity_of(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]  # no public one
 
 
-def _unchanged(tensor: Tensor) -> Tensor:
-    return tensor
-
-
 class _FusedAttention(TorchFunctionMode):
     """Let attention keep what the fused kernels keep; others keep the whole matrix."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is functional.scaled_dot_product_attention:
-            return cast("Tensor", _AttentionShapes.apply(*args))  # type: ignore[no-untyped-call]
+            return cast("Tensor", _AttentionShapes.apply(*args))  # type: ignore[no-untyped-call]  # torch
         return func(*args, **(kwargs or {}))
 
 

@@ -110,7 +110,6 @@ def plan_network(
     coarsest = [
         -(-edge // divisor) for edge, divisor in zip(patch_size, pooling.divisors, strict=True)
     ]
-    has_attention = math.prod(coarsest) <= MAX_ATTENTION_POSITIONS
     network = NetworkPlan(
         conditioning="encoded",
         channels=tuple(max(width // 2, narrowest) for width in image_channels),
@@ -119,12 +118,12 @@ def plan_network(
         num_blocks=(1,) * num_stages,
         num_decoder_blocks=(1,) * num_stages,
         num_middle_blocks=1,
-        has_attention=(False,) * (num_stages - 1) + (has_attention,),
+        has_attention=(False,) * (num_stages - 1) + (True,),
         num_groups=NUM_GROUPS,
         image_channels=image_channels,
         num_image_blocks=tuple(1 if stage < 2 else 2 for stage in range(num_stages)),
     )
-    reasons = _reasons(network, coarsest, num_label_channels=num_label_channels)
+    reasons = _reasons(coarsest, num_label_channels=num_label_channels)
     return Topology(network=network, divisors=pooling.divisors, reasons=reasons)
 
 
@@ -171,17 +170,9 @@ def _kernel(before: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:
     )
 
 
-def _reasons(
-    network: NetworkPlan, coarsest: Sequence[int], *, num_label_channels: int
-) -> dict[str, str]:
+def _reasons(coarsest: Sequence[int], *, num_label_channels: int) -> dict[str, str]:
     left = " x ".join(str(edge) for edge in coarsest)
     largest = MAX_IMAGE_CHANNELS[len(coarsest)]
-    attention = (
-        f"at the coarsest stage, over {math.prod(coarsest)} positions"
-        if network.has_attention[-1]
-        else f"none: the coarsest stage has {math.prod(coarsest)} positions, more than "
-        f"{MAX_ATTENTION_POSITIONS}"
-    )
     return {
         "conditioning": "the image is encoded once and serves all samples and sampling steps",
         "strides": f"axes are halved while {MIN_COARSEST_EDGE} voxels are left and spacings are "
@@ -194,6 +185,6 @@ def _reasons(
         "num_blocks": "one per stage, since this part runs at every sampling step",
         "num_decoder_blocks": "one per stage, since this part runs at every sampling step",
         "num_middle_blocks": "one, since this part runs at every sampling step",
-        "has_attention": attention,
+        "has_attention": f"at the coarsest stage only, over {math.prod(coarsest)} positions",
         "num_groups": f"{NUM_GROUPS} groups of several channels each",
     }
