@@ -37,44 +37,44 @@ def largest_pieces(
     Returns:
         Sizes for the edges of `WINDOWS` as strings and for `WHOLE`, the image (or slice) itself.
     """
-    in_plane = max(size for axis, size in enumerate(shape) if axis != slice_axis)
-
-    def pieces(edge: int) -> list[float]:
-        cuts = []
-        for axis, (size, first, share) in enumerate(zip(shape, start, shift, strict=True)):
-            if axis == slice_axis:
-                cuts.append((1, 0))
-            else:
-                cuts.append((edge, first + int(share * edge)) if edge < size else (size, first))
-        return _pieces(_windows(difference, cuts))
-
-    whole = pieces(in_plane)
-    by_edge = {str(edge): pieces(edge) if edge < in_plane else whole for edge in WINDOWS}
-    return by_edge | {WHOLE: whole}
-
-
-def _windows(
-    difference: Bool[np.ndarray, "*spatial"], cuts: Sequence[tuple[int, int]]
-) -> Bool[np.ndarray, "window *edges"]:
-    """Cut the windows that hold something of `difference` out of the image.
-
-    Args:
-        cuts: per axis the edge of a window, and where the first voxel of `difference` lies counted
-            from the start of some window.
-    """
     box = Box.of_mask(difference)
     if box is None:
         raise ValueError("a difference without a voxel has no pieces")
     part = difference[box.slices]
-    edges, padding = [], []
-    for (edge, offset), first, size in zip(cuts, box.start, part.shape, strict=True):
-        room = (offset + first) % edge
-        if room + size <= edge:
-            # the one window along this axis need not be full: nothing lies in the rest of it
-            room, edge = 0, size
-        edges.append(edge)
-        padding.append((room, -(room + size) % edge))
-    padded = np.pad(part, padding)
+    first = [offset + inside for offset, inside in zip(start, box.start, strict=True)]
+    in_plane = max(size for axis, size in enumerate(shape) if axis != slice_axis)
+
+    def cuts(edge: int) -> list[tuple[int, int]]:
+        """Return, per axis, the edge of a window and how far in its first window `part` begins."""
+        found = []
+        for axis, (size, place, share) in enumerate(zip(shape, first, shift, strict=True)):
+            if axis == slice_axis:
+                found.append((1, 0))
+            elif edge >= size or (place + int(share * edge)) % edge + part.shape[axis] <= edge:
+                # one window holds all along this axis, and need not be full
+                found.append((part.shape[axis], 0))
+            else:
+                found.append((edge, (place + int(share * edge)) % edge))
+        return found
+
+    whole_cuts = cuts(in_plane)
+    whole = _pieces(_windows(part, whole_cuts))
+    by_edge = {
+        str(edge): whole if (found := cuts(edge)) == whole_cuts else _pieces(_windows(part, found))
+        for edge in WINDOWS
+    }
+    return by_edge | {WHOLE: whole}
+
+
+def _windows(
+    part: Bool[np.ndarray, "*spatial"], cuts: Sequence[tuple[int, int]]
+) -> Bool[np.ndarray, "window *edges"]:
+    """Cut `part` into windows, and return those that hold something of it."""
+    padding = [
+        (room, -(room + size) % edge) for (edge, room), size in zip(cuts, part.shape, strict=True)
+    ]
+    padded = np.pad(part, padding) if np.any(padding) else part
+    edges = [edge for edge, _ in cuts]
     counts = [size // edge for size, edge in zip(padded.shape, edges, strict=True)]
     split = padded.reshape([number for pair in zip(counts, edges, strict=True) for number in pair])
     order = [*range(0, 2 * part.ndim, 2), *range(1, 2 * part.ndim, 2)]

@@ -1,7 +1,7 @@
 """Distributions of numbers that arrive one case at a time, in memory that does not grow."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from diffunet.randomness import numpy_generator
 
 _PERCENTILES = (5, 10, 50, 90, 95)
+_MOST_WAITING = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,82 +35,95 @@ class Summary:
     maximum: float
 
 
-@dataclass
 class RunningSummary:
     """A `Summary` in the making.
 
     The values for percentiles are those with the smallest random keys: a uniform sample without
     replacement of all that came, the same whenever the same values come in the same order.
 
-    Attributes:
+    Args:
         name: seeds the random keys.
         capacity: how many values are kept.
     """
 
-    name: str
-    capacity: int = 10_000
-    count: int = 0
-    mean: float = 0.0
-    minimum: float = float("inf")
-    maximum: float = float("-inf")
-    _squares: float = 0.0
-    _keys: list[np.ndarray] = field(default_factory=list)
-    _values: list[np.ndarray] = field(default_factory=list)
-    _num_held: int = 0
-
-    def __post_init__(self) -> None:
-        self._generator = numpy_generator("fingerprint", self.name)
+    def __init__(self, name: str, capacity: int = 10_000):
+        self._capacity = capacity
+        self._generator = numpy_generator("fingerprint", name)
+        self._waiting: list[np.ndarray] = []
+        self._num_waiting = 0
+        self._count = 0
+        self._mean = 0.0
+        self._squares = 0.0
+        self._minimum, self._maximum = float("inf"), float("-inf")
+        self._keys = np.zeros(0, np.float32)
+        self._values = np.zeros(0)
 
     def add(self, values: ArrayLike) -> None:
         """Take in one or more finite values."""
         flat = np.asarray(values, np.float64).ravel()
         if flat.size == 0:
             return
-        total, mean = self.count + flat.size, float(flat.mean())
-        shift = mean - self.mean
-        # Chan, Golub, LeVeque 1979: moments of a union from the moments of its parts
-        self._squares += float(np.square(flat - mean).sum())
-        self._squares += shift * shift * self.count * flat.size / total
-        self.mean += shift * flat.size / total
-        self.count = total
-        self.minimum = min(self.minimum, float(flat.min()))
-        self.maximum = max(self.maximum, float(flat.max()))
-        self._keys.append(self._generator.random(flat.size, np.float32))
-        self._values.append(flat)
-        self._num_held += flat.size
-        if self._num_held > 2 * self.capacity:
-            self._shrink()
+        self._waiting.append(flat)
+        self._num_waiting += flat.size
+        # taken in many at a time: a case often brings but a single value
+        if len(self._waiting) >= _MOST_WAITING or self._num_waiting >= self._capacity:
+            self._take_in()
 
-    def _shrink(self) -> None:
-        keys, values = np.concatenate(self._keys), np.concatenate(self._values)
-        if keys.size > self.capacity:
-            kept = np.argpartition(keys, self.capacity)[: self.capacity]
+    def _take_in(self) -> None:
+        if not self._waiting:
+            return
+        new = np.concatenate(self._waiting)
+        self._waiting, self._num_waiting = [], 0
+        total, mean = self._count + new.size, float(new.mean())
+        shift = mean - self._mean
+        # Chan, Golub, LeVeque 1979: moments of a union from the moments of its parts
+        self._squares += float(np.square(new - mean).sum())
+        self._squares += shift * shift * self._count * new.size / total
+        self._mean += shift * new.size / total
+        self._count = total
+        self._minimum = min(self._minimum, float(new.min()))
+        self._maximum = max(self._maximum, float(new.max()))
+        keys = np.concatenate([self._keys, self._generator.random(new.size, np.float32)])
+        values = np.concatenate([self._values, new])
+        if keys.size > self._capacity:
+            kept = np.argpartition(keys, self._capacity)[: self._capacity]
             keys, values = keys[kept], values[kept]
-        self._keys, self._values, self._num_held = [keys], [values], keys.size
+        self._keys, self._values = keys, values
+
+    @property
+    def count(self) -> int:
+        return self._count + self._num_waiting
+
+    @property
+    def mean(self) -> float:
+        self._take_in()
+        return self._mean
 
     @property
     def std(self) -> float:
-        return float(np.sqrt(self._squares / self.count)) if self.count else 0.0
+        self._take_in()
+        return float(np.sqrt(self._squares / self._count)) if self._count else 0.0
 
     def percentiles(self, percents: Sequence[float]) -> list[float]:
         """Return percentiles (in 0 to 100) of the values; there must be at least one value."""
-        self._shrink()
-        return [float(value) for value in np.percentile(self._values[0], percents)]
+        self._take_in()
+        return [float(value) for value in np.percentile(self._values, percents)]
 
     def summary(self) -> Summary | None:
         """Return what is kept of the values so far, None where there were none."""
-        if not self.count:
+        self._take_in()
+        if not self._count:
             return None
         p05, p10, median, p90, p95 = self.percentiles(_PERCENTILES)
         return Summary(
-            count=self.count,
-            mean=self.mean,
+            count=self._count,
+            mean=self._mean,
             std=self.std,
-            minimum=self.minimum,
+            minimum=self._minimum,
             percentile_05=p05,
             percentile_10=p10,
             median=median,
             percentile_90=p90,
             percentile_95=p95,
-            maximum=self.maximum,
+            maximum=self._maximum,
         )
