@@ -110,7 +110,7 @@ def verify_dataset(
         progress=progress,
     )
     for warning in report.warnings:
-        logger.warning("warning: %s", warning)
+        logger.warning("%s", warning)
     report.raise_problems()
     masks = "with" if report.checked_labels else "without"
     logger.info("%s: %d cases checked, %s their masks", folder.name, report.num_cases, masks)
@@ -148,7 +148,7 @@ def extract_fingerprint(
     fingerprint = extract(raw, num_processes=_processes(num_processes), progress=progress)
     fingerprint.save(path)
     for warning in fingerprint.warnings:
-        logger.warning("warning: %s", warning)
+        logger.warning("%s", warning)
     return fingerprint
 
 

@@ -79,6 +79,26 @@ def resolve_workspace(folder: Path | None) -> Workspace:
     return workspace
 
 
+class MessageFormatter(logging.Formatter):
+    """The bare message; what is more than information says so first."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message of `record`, after "warning: " where it is one."""
+        message = super().format(record)
+        if record.levelno <= logging.INFO:
+            return message
+        return f"{record.levelname.lower()}: {message}"
+
+
+def _log_to_terminal() -> None:
+    """Show what diffunet logs, and only warnings of the libraries."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(MessageFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("diffunet").setLevel(logging.INFO)
+    logging.captureWarnings(capture=True)
+
+
 def progress_bar(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
     """Yield `items` with a progress bar and the time left; silent when stderr is no terminal."""
     bar = tqdm(
@@ -100,8 +120,7 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
 
     @functools.wraps(main)
     def wrapped(arguments: list[str] | None = None) -> int:
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-        logging.captureWarnings(capture=True)
+        _log_to_terminal()
         try:
             main(arguments)
         except DiffunetError as mistake:
