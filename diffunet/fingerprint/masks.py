@@ -97,34 +97,55 @@ def measure_masks(
     # the background enters by its number alone: work inside the box of what anyone wrote
     box = Box.of_mask(np.any(label_maps != 0, axis=0)) or Box((0,) * len(shape), (1,) * len(shape))
     shift = numpy_generator("fingerprint", "windows", case).random(len(shape))
+    grid = _Grid(
+        box=box,
+        shape=shape,
+        spacing_mm=tuple(spacing_mm),
+        num_annotated=max(num_annotated, 1),
+        slice_axis=slice_axis,
+        shift=tuple(shift),
+    )
     measured = []
     for values in labels.values:
         masks = np.isin(label_maps[(slice(None), *box.slices)], values)
         if ignored is not None:
             masks &= np.logical_not(ignored[box.slices])
-        objects = [find_objects(mask) for mask in masks]
-        centres = _centres_of_small(objects, shape=shape) + box.start
-        offsets_mm = (centres + 0.5 - np.asarray(shape) / 2) * np.asarray(spacing_mm)
-        sizes = masks.reshape(len(masks), -1).sum(axis=1)
-        slices = None
-        if slice_axis is not None:
-            of_slices = [find_objects(mask, slice_axis=slice_axis) for mask in masks]
-            in_plane = [s for axis, s in enumerate(spacing_mm) if axis != slice_axis]
-            slices = _measure_objects(of_slices, spacing_mm=in_plane)
-        measured.append(
-            LabelMeasurement(
-                foreground_fraction=sizes / max(num_annotated, 1),
-                objects=_measure_objects(objects, spacing_mm=spacing_mm),
-                objects_of_slice=slices,
-                centre_distance=centre_distances(centres, shape=shape),
-                centre_distance_mm=np.linalg.norm(offsets_mm, axis=1),
-                disagreement=_measure_disagreement(
-                    masks, start=box.start, shape=shape, shift=shift, slice_axis=slice_axis
-                ),
-                trivial_geds=trivial_geds(masks, box=box, shape=shape, spacing_mm=spacing_mm),
-            )
-        )
+        measured.append(_measure_label(masks, grid=grid))
     return tuple(measured)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    """Where masks lie that were cut out of an image of `shape` by `box`."""
+
+    box: Box
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    num_annotated: int
+    slice_axis: int | None
+    shift: tuple[float, ...]
+
+
+def _measure_label(masks: Bool[np.ndarray, "rater *spatial"], *, grid: _Grid) -> LabelMeasurement:
+    objects = [find_objects(mask) for mask in masks]
+    centres = _centres_of_small(objects, shape=grid.shape) + grid.box.start
+    offsets_mm = (centres + 0.5 - np.asarray(grid.shape) / 2) * np.asarray(grid.spacing_mm)
+    slices = None
+    if grid.slice_axis is not None:
+        of_slices = [find_objects(mask, slice_axis=grid.slice_axis) for mask in masks]
+        in_plane = [s for axis, s in enumerate(grid.spacing_mm) if axis != grid.slice_axis]
+        slices = _measure_objects(of_slices, spacing_mm=in_plane)
+    return LabelMeasurement(
+        foreground_fraction=masks.reshape(len(masks), -1).sum(axis=1) / grid.num_annotated,
+        objects=_measure_objects(objects, spacing_mm=grid.spacing_mm),
+        objects_of_slice=slices,
+        centre_distance=centre_distances(centres, shape=grid.shape),
+        centre_distance_mm=np.linalg.norm(offsets_mm, axis=1),
+        disagreement=_measure_disagreement(masks, grid=grid),
+        trivial_geds=trivial_geds(
+            masks, box=grid.box, shape=grid.shape, spacing_mm=grid.spacing_mm
+        ),
+    )
 
 
 def _centres_of_small(
@@ -153,12 +174,7 @@ def _measure_objects(
 
 
 def _measure_disagreement(
-    masks: Bool[np.ndarray, "rater *spatial"],
-    *,
-    start: Sequence[int],
-    shape: Sequence[int],
-    shift: Float[np.ndarray, " axis"],
-    slice_axis: int | None,
+    masks: Bool[np.ndarray, "rater *spatial"], *, grid: _Grid
 ) -> DisagreementMeasurement | None:
     if len(masks) < 2:
         return None
@@ -173,10 +189,16 @@ def _measure_disagreement(
             continue
         components, _ = label_components(difference)
         pieces.append(np.bincount(components.ravel())[1:].astype(np.float64))
-        part = partial(largest_pieces, difference, start=start, shape=shape, shift=list(shift))
-        whole.append(part())
-        if slice_axis is not None:
-            of_slice.append(part(slice_axis=slice_axis))
+        measure = partial(
+            largest_pieces,
+            difference,
+            start=grid.box.start,
+            shape=grid.shape,
+            shift=grid.shift,
+        )
+        whole.append(measure())
+        if grid.slice_axis is not None:
+            of_slice.append(measure(slice_axis=grid.slice_axis))
     return DisagreementMeasurement(
         iou=[float(iou[pair]) for pair in pairs],
         iou_where_both_marked=[

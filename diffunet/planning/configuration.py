@@ -74,18 +74,6 @@ def plan_configuration(
     patch = _choose_patch(
         axes, fingerprint, labels=labels, encoding=encoding, gpu_memory_gb=gpu_memory_gb
     )
-    normalization = [
-        choose_normalization(
-            channel.name,
-            intensities=channel.intensities,
-            relative_size_after_crop=fingerprint.geometry.relative_size_after_crop.median,
-        )
-        for channel in fingerprint.channels
-    ]
-    crop = _choose_crop(patch.patch_size, axes=axes, labels=fingerprint.labels or {})
-    augmentation, augmentation_reasons = choose_augmentation(
-        label_names=labels.names, patch_size=patch.patch_size, spacing_mm=axes.spacing_mm
-    )
     decision_size = choose_decision_size(
         fingerprint.labels,
         dimensions=axes.dimensions,
@@ -95,6 +83,11 @@ def plan_configuration(
         spacing_ratio=axes.spacing_ratio,
     )
     input_scale = choose_input_scale(decision_size)
+    preprocessing, preprocessing_reasons, warnings = _plan_preprocessing(axes, grid, fingerprint)
+    crop = _choose_crop(patch.patch_size, axes=axes, labels=fingerprint.labels or {})
+    augmentation, augmentation_reasons = choose_augmentation(
+        label_names=labels.names, patch_size=patch.patch_size, spacing_mm=axes.spacing_mm
+    )
     diffusion, diffusion_reasons = _plan_diffusion(input_scale, encoding=encoding)
     sampling, sampling_reasons = _plan_sampling(fingerprint.labels, decision_size, input_scale)
     training, training_reasons = _plan_training(patch, axes=axes, num_cases=fingerprint.num_cases)
@@ -103,9 +96,7 @@ def plan_configuration(
         data_identifier=data_identifier,
         median_shape=axes.median_shape,
         patch_size=patch.patch_size,
-        preprocessing=PreprocessingPlan(
-            spacing_mm=axes.spacing_mm, normalization=tuple(each.value for each in normalization)
-        ),
+        preprocessing=preprocessing,
         crop=crop.value,
         augmentation=augmentation,
         network=patch.network,
@@ -113,15 +104,8 @@ def plan_configuration(
         sampling=sampling,
         training=training,
     )
-    chosen = {
-        "dimensions": _dimensions_reason(axes),
-        "data_identifier": "Folder of the preprocessed cases; other plans have one of their own.",
-        "median_shape": "Of the training cases at this spacing; for information.",
-        "patch_size": patch.reasons["patch_size"],
-        "preprocessing": {
-            "spacing_mm": grid.spacing_mm.reason,
-            "normalization": [each.reason for each in normalization],
-        },
+    reasons = _grid_reasons(axes, patch) | {
+        "preprocessing": preprocessing_reasons,
         "crop": {"policy": crop.reason, "foreground_share": "As the reason of the policy says."},
         "augmentation": augmentation_reasons,
         "network": {key: _sentence(text) for key, text in patch.reasons["network"].items()},
@@ -129,12 +113,46 @@ def plan_configuration(
         "sampling": sampling_reasons,
         "training": training_reasons,
     }
-    warnings = [each.warning for each in (*normalization, input_scale) if each.warning]
+    if input_scale.warning:
+        warnings.append(input_scale.warning)
     return PlannedConfiguration(
         plan=plan,
-        reasons=_with_defaults(chosen),
+        reasons=_with_defaults(reasons),
         warnings=tuple(f"{name}: {warning}" for warning in warnings),
     )
+
+
+def _grid_reasons(axes: PatchGrid, patch: PatchChoice) -> dict[str, Any]:
+    dimensions = "Patches are images." if axes.dimensions == 2 else "Patches are volumes."
+    if axes.is_slicewise:
+        dimensions = "Patches are slices of the volumes."
+    return {
+        "dimensions": dimensions,
+        "data_identifier": "Folder of the preprocessed cases; other plans have one of their own.",
+        "median_shape": "Of the training cases at this spacing; for information.",
+        "patch_size": patch.reasons["patch_size"],
+    }
+
+
+def _plan_preprocessing(
+    axes: PatchGrid, grid: DatasetGrid, fingerprint: Fingerprint
+) -> tuple[PreprocessingPlan, dict[str, Any], list[str]]:
+    normalization = [
+        choose_normalization(
+            channel.name,
+            intensities=channel.intensities,
+            relative_size_after_crop=fingerprint.geometry.relative_size_after_crop.median,
+        )
+        for channel in fingerprint.channels
+    ]
+    plan = PreprocessingPlan(
+        spacing_mm=axes.spacing_mm, normalization=tuple(each.value for each in normalization)
+    )
+    reasons = {
+        "spacing_mm": grid.spacing_mm.reason,
+        "normalization": [each.reason for each in normalization],
+    }
+    return plan, reasons, [each.warning for each in normalization if each.warning]
 
 
 def _choose_patch(
@@ -259,12 +277,6 @@ def _with_defaults(chosen: dict[str, Any]) -> dict[str, Any]:
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
-
-
-def _dimensions_reason(axes: PatchGrid) -> str:
-    if axes.is_slicewise:
-        return "Patches are slices of the volumes."
-    return "Patches are images." if axes.dimensions == 2 else "Patches are volumes."
 
 
 def _mean_edge(patch_size: Sequence[int]) -> float:
