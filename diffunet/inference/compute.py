@@ -1,11 +1,19 @@
 """How the work of a prediction is cut; it changes time and memory, never the result."""
 
+import contextlib
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
+
+from diffunet.errors import UsageError
+
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
 
 _GIB = 1024**3
 
@@ -28,7 +36,8 @@ class Compute:
 
     Attributes:
         device: where the network runs.
-        precision: "bfloat16" runs the network under autocast; everything else is float32.
+        precision: "float32" is exact also on a GPU (no TF32), so that batches and tiles do not
+            show; "bfloat16" runs the network under autocast, all else in float32.
         state_gib: for what samples drawn together need on the whole image, in GiB; at least one
             sample is always drawn.
         feature_gib: for the features of tiles that are kept through all steps, in GiB.
@@ -62,10 +71,40 @@ class Compute:
     def feature_bytes(self) -> int:
         return int(self.feature_gib * _GIB)
 
-    def autocast(self) -> torch.autocast:
-        """Return the context in which the network runs."""
-        enabled = self.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Give the network its precision."""
+        uses_tf32 = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = False
+        is_half = self.precision == "bfloat16"
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=is_half):
+                yield
+        finally:
+            torch.backends.cudnn.allow_tf32 = uses_tf32
+
+
+def run_in_memory(run: Callable[[int], Result], batch_size: int) -> tuple[Result, int]:
+    """Return `run(batch_size)`, with halved batches as often as a GPU's memory runs out.
+
+    Returns:
+        The result, and the batch size that fitted.
+
+    Raises:
+        UsageError: not even one tile fits.
+    """
+    while True:
+        try:
+            return run(batch_size), batch_size
+        except torch.cuda.OutOfMemoryError as cause:
+            if batch_size == 1:
+                raise UsageError(
+                    "the GPU's memory does not hold the network and one tile; end what else runs "
+                    "on it, or predict on the CPU (-device cpu)"
+                ) from cause
+        torch.cuda.empty_cache()
+        batch_size //= 2
+        logger.warning("the GPU's memory ran out; going on with batches of %d tiles", batch_size)
 
 
 def _state_bytes(shape: Sequence[int]) -> int:

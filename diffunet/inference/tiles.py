@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffunet.diffusion.denoiser import Denoiser
-from diffunet.inference.compute import Compute
+from diffunet.inference.compute import Compute, run_in_memory
 from diffunet.inference.sliding_window import Starts, Tiling, chunks_of
 
 Features = tuple[Tensor, ...]
@@ -73,15 +73,29 @@ class TiledDenoiser:
         self._tiling = tiling
         self._mirrorings = mirrorings
         self._compute = compute
-        self._batch_size = compute.batch_size(tiling.patch_size)
-        self._chunks = chunks_of(tiling.starts, max(1, self._batch_size // num_samples))
-        self._kept: dict[tuple[tuple[int, ...], tuple[int, ...]], Features] = {}
-        self._free_bytes = compute.feature_bytes
+        self._num_samples = num_samples
+        self._use_batches_of(compute.batch_size(tiling.patch_size))
 
     def __call__(
         self, x_t: Float[Tensor, "sample channel *spatial"], t: float
     ) -> Float[Tensor, "sample channel *spatial"]:
         """Return x_0 predicted from `x_t` at time `t`, on the device of `x_t`; not clipped."""
+
+        def run(batch_size: int) -> Tensor:
+            if batch_size != self._batch_size:
+                self._use_batches_of(batch_size)
+            return self._predict_image(x_t, t)
+
+        return run_in_memory(run, self._batch_size)[0]
+
+    def _use_batches_of(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        num_tiles = max(1, batch_size // self._num_samples)
+        self._chunks = chunks_of(self._tiling.starts, num_tiles)
+        self._kept: dict[tuple[tuple[int, ...], tuple[int, ...]], Features] = {}
+        self._free_bytes = self._compute.feature_bytes
+
+    def _predict_image(self, x_t: Tensor, t: float) -> Tensor:
         if len(self._tiling.starts) == 1:
             return self._predict(x_t, t, self._tiling.starts)[0].to(x_t.device)
         x_0 = torch.zeros_like(x_t)
@@ -126,7 +140,7 @@ class TiledDenoiser:
         batch = tiles.reshape(-1, num_channels, *self._tiling.patch_size).to(self._compute.device)
         if len(starts) > 1:  # features of a single tile serve all samples as they are
             features = _repeat(features, num_samples)
-        with self._compute.autocast():
+        with self._compute.running():
             x_0 = self._denoiser.predict_x_0(flip(batch, axes), t, features=features)
         x_0 = flip(x_0.float(), axes)
         return x_0.reshape(len(starts), num_samples, num_channels, *self._tiling.tile)
@@ -137,7 +151,7 @@ class TiledDenoiser:
         if key in self._kept:
             return self._kept[key]
         tiles = image_tiles(self._image, self._tiling, starts, self._compute.device)
-        with self._compute.autocast():
+        with self._compute.running():
             features = self._denoiser.encode_image(flip(tiles, axes))
         num_bytes = sum(feature.nbytes for feature in features)
         if num_bytes <= self._free_bytes or len(self._tiling.starts) == 1:
