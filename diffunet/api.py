@@ -250,6 +250,7 @@ def train(
 
     Raises:
         PlansError, UsageError, WorkspaceError, CheckpointError: before any work is done.
+        KeyboardInterrupt: it was asked to stop (SIGINT or SIGTERM), and has saved.
     """
     import torch
 
@@ -268,7 +269,7 @@ def train(
         )
         / f"fold_{fold}"
     )
-    train_fold(
+    result = train_fold(
         resolved,
         preprocessed_folder=preprocessed,
         fold_folder=fold_folder,
@@ -283,6 +284,8 @@ def train(
         compiles=compiles,
         progress=progress,
     )
+    if not result.is_finished:
+        raise KeyboardInterrupt
     return fold_folder
 
 

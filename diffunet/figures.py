@@ -5,7 +5,8 @@ Nothing here knows plans, datasets or networks: files of numbers and arrays in, 
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def plot_training(metrics_path: Path, png: Path) -> None:
     _plot_scores(axes[1], scores)
     _plot_speed(axes[2], losses)
     axes[-1].set_xlabel("iteration (optimiser steps)")
+    axes[-1].xaxis.get_major_locator().set_params(integer=True)
     _save(figure, png)
 
 
@@ -43,15 +45,62 @@ def plot_samples(npz_path: Path, png: Path) -> None:
 
     arrays = np.load(npz_path, allow_pickle=False)
     num_cases = sum(name.startswith("case_") for name in arrays)
-    figure = Figure(figsize=(2.2 * (3 + _MOST_SHOWN), 2.5 * num_cases + 0.8), layout="constrained")
-    axes = figure.subplots(num_cases, 3 + _MOST_SHOWN, squeeze=False)
+    num_samples = [len(arrays[f"samples_{index}"]) for index in range(num_cases)]
+    num_columns = 3 + min(_MOST_SHOWN, max(num_samples))
+    figure = Figure(figsize=(2.2 * num_columns + 0.8, 2.4 * num_cases + 1), layout="constrained")
+    axes = figure.subplots(num_cases, num_columns, squeeze=False)
     for index, row in enumerate(axes):
         case = {name: arrays[f"{name}_{index}"] for name in ("case", "image", "raters", "samples")}
         _plot_case(row, case, is_first=index == 0)
-    figure.suptitle(
-        "Validation cases. Shares: of the raters, of the samples, that mark a voxel (any label). "
-        "Outlines: union of raters (cyan), one drawn sample (orange)."
+    figure.colorbar(
+        axes[0, 1].images[0], ax=axes, label="share that marks a voxel, any label", shrink=0.6
     )
+    figure.suptitle(
+        "Validation cases: what raters marked, what the model draws\n"
+        "outlines: everything that some rater marked (cyan), one drawn sample (orange)"
+    )
+    _save(figure, png)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PicturedCase:
+    """One row of `plot_cases`.
+
+    Attributes:
+        title: stands beside the row.
+        image: (channel, y, x).
+        raters, samples: (number, y, x) bool.
+        uncertainty: (y, x) in [0, 1].
+    """
+
+    title: str
+    image: np.ndarray
+    raters: np.ndarray
+    samples: np.ndarray
+    uncertainty: np.ndarray
+
+
+def plot_cases(cases: Sequence[PicturedCase], png: Path, *, title: str) -> None:
+    """Draw a row per case: the image, every rater, some samples, their share, the uncertainty."""
+    from matplotlib.figure import Figure
+
+    num_raters = max(len(case.raters) for case in cases)
+    num_samples = min(_MOST_SHOWN, max(len(case.samples) for case in cases))
+    titles = [
+        "image",
+        *(f"expert {number + 1}" for number in range(num_raters)),
+        *(f"sample {number + 1}" for number in range(num_samples)),
+        "share of samples",
+        "uncertainty",
+    ]
+    figure = Figure(figsize=(1.35 * len(titles) + 1, 1.4 * len(cases) + 0.9), layout="constrained")
+    axes = figure.subplots(len(cases), len(titles), squeeze=False)
+    for case, row in zip(cases, axes, strict=True):
+        _plot_row(row, case, num_raters=num_raters, num_samples=num_samples)
+    for name, ax in zip(titles, axes[0], strict=True):
+        ax.set_title(name, fontsize=9)
+    figure.colorbar(axes[0, -2].images[0], ax=axes, shrink=0.6, label="0: nowhere, 1: everywhere")
+    figure.suptitle(title)
     _save(figure, png)
 
 
@@ -138,13 +187,31 @@ def _plot_case(row: Any, case: Mapping[str, np.ndarray], *, is_first: bool) -> N
             axes.set_axis_off()
 
 
+def _plot_row(row: Any, case: PicturedCase, *, num_raters: int, num_samples: int) -> None:
+    image = _displayable(case.image)
+    masks = [*case.raters[:num_raters], *case.samples[:num_samples]]
+    colours = [_RATER_COLOUR] * len(case.raters) + [_SAMPLE_COLOUR] * num_samples
+    places = [*range(1, 1 + len(case.raters)), *range(1 + num_raters, 1 + num_raters + num_samples)]
+    row[0].set_ylabel(case.title, fontsize=8)
+    for ax in row:
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.imshow(image, cmap="gray")
+    for place, mask, colour in zip(places, masks, colours, strict=False):
+        _outline(row[place], mask, colour)
+        if not mask.any():
+            row[place].set_xlabel("nothing", fontsize=8, color=colour, labelpad=2)
+    for ax, shares in ((row[-2], case.samples.mean(axis=0)), (row[-1], case.uncertainty)):
+        ax.imshow(shares, cmap=_SHARE_COLOURS, vmin=0, vmax=1)
+
+
 def _outline(axes: Any, mask: np.ndarray, colour: str) -> None:
     if mask.any():
         axes.contour(mask, levels=[0.5], colors=[colour], linewidths=1.2)
 
 
 def _displayable(image: np.ndarray) -> np.ndarray:
-    """Return (y, x), or (y, x, 3) of three channels, in [0, 1] from the 1 % to the 99 % quantile."""
+    """Return (y, x), or (y, x, 3) of three channels, in [0, 1] from 1 % to 99 % of the values."""
     low, high = np.percentile(image.astype(np.float32), [1, 99])
     scaled = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
     return np.moveaxis(scaled, 0, -1) if len(scaled) == 3 else scaled[0]

@@ -59,7 +59,7 @@ class Workspace:
             f"results '{self.results}'"
         )
 
-    def dataset_name(self, dataset: int | str) -> str:
+    def dataset_name(self, dataset: int | str | Path) -> str:
         """Return the folder name that an id (1, "1", "001"), a name or a path means.
 
         A name may come with or without its `DatasetXXX_`; the dataset may lie in any of the three
@@ -100,7 +100,7 @@ class Workspace:
             )
         )
 
-    def raw_folder(self, dataset: int | str) -> Path:
+    def raw_folder(self, dataset: int | str | Path) -> Path:
         """Return the raw dataset folder; a path to a folder is taken as it is.
 
         Raises:
@@ -114,12 +114,12 @@ class Workspace:
             raise WorkspaceError(f"the raw dataset '{folder}' does not exist ({self})")
         return folder
 
-    def preprocessed_folder(self, dataset: int | str) -> Path:
+    def preprocessed_folder(self, dataset: int | str | Path) -> Path:
         """Return the folder of the preprocessed dataset, which need not exist."""
         return self.preprocessed / self.dataset_name(dataset)
 
     def model_folder(
-        self, dataset: int | str, *, method: str, plans: str, configuration: str
+        self, dataset: int | str | Path, *, method: str, plans: str, configuration: str
     ) -> Path:
         """Return `results/DATASET/METHOD__PLANS__CONFIGURATION`, which need not exist."""
         return self.results / self.dataset_name(dataset) / f"{method}__{plans}__{configuration}"

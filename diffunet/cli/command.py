@@ -127,7 +127,7 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
             print(f"error: {mistake}", file=sys.stderr)
             return EXIT_USER_MISTAKE
         except KeyboardInterrupt:
-            print("interrupted; the same command run again continues", file=sys.stderr)
+            print("interrupted; run again, it continues (a training with --c)", file=sys.stderr)
             return EXIT_INTERRUPTED
         except BrokenPipeError:
             sys.stderr.close()

@@ -147,7 +147,7 @@ def draw_sheet(raw: Path, predictions: Path, sheet: Path, *, seed: int) -> None:
     """Draw some test cases, from lesions that few raters see to those that all see."""
     import numpy as np
 
-    from diffunet.data.image_io import read_image, read_label_map
+    from diffunet.data.image_io import read_image, read_label_map, read_map
     from diffunet.data.synthetic import scene_of_case
     from diffunet.figures import PicturedCase, plot_cases
 
@@ -161,16 +161,17 @@ def draw_sheet(raw: Path, predictions: Path, sheet: Path, *, seed: int) -> None:
         samples = sorted((predictions / "samples").glob(f"{case}_s*.png"))
         pictured.append(
             PicturedCase(
-                title=f"{case}\n{scene.presence:.0%} of raters see it",
+                title=f"{scene.presence:.0%} of experts\nwould see it",
                 image=read_image([raw / "imagesTs" / f"{case}_0000.png"], num_channels=1)[0],
-                raters=np.stack([read_label_map(path)[0] > 0 for path in raters])[:, None],
-                samples=np.stack([read_label_map(path)[0] > 0 for path in samples])[:, None],
+                raters=np.stack([read_label_map(path)[0] > 0 for path in raters]),
+                samples=np.stack([read_label_map(path)[0] > 0 for path in samples]),
+                uncertainty=read_map(predictions / f"{case}_uncertainty.png")[0],
             )
         )
     plot_cases(
         pictured,
         sheet,
-        title="Images, the masks of four experts, and masks that diffunet draws",
+        title="Generated images, the masks of four experts, and masks that diffunet draws",
     )
 
 
