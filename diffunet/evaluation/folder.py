@@ -1,11 +1,11 @@
 """Score a folder of predictions against a folder of references."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Integer
@@ -17,9 +17,8 @@ from diffunet.evaluation.scores import DEFAULT_OPTIONS, CaseScores, ScoreOptions
 from diffunet.evaluation.summary import summarise, without_nan
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
-from diffunet.parallel import map_ordered
+from diffunet.parallel import Progress, map_ordered, without_progress
 
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -29,12 +28,6 @@ class _ScoredCase:
 
     scores: CaseScores | None
     problems: tuple[str, ...]
-
-
-class Progress(Protocol):
-    """Wraps an iteration to show how far it is."""
-
-    def __call__(self, items: Iterable[Item], total: int, description: str) -> Iterator[Item]: ...
 
 
 def evaluate_folders(
@@ -49,7 +42,7 @@ def evaluate_folders(
     cases: Collection[str] | None = None,
     blob_volumes: Sequence[float] | None = None,
     summary_file: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = without_progress,
     options: ScoreOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
     """Score every case, and write and return the summary.
@@ -114,13 +107,13 @@ def _for_each_case(
     function: Callable[[ScoredFiles], Result],
     *,
     num_processes: int,
-    progress: Progress | None,
+    progress: Progress,
     description: str,
 ) -> list[Result]:
     results = map_ordered(
         function, paired, num_processes=num_processes, describe=lambda files: files.case
     )
-    return list(progress(results, len(paired), description) if progress else results)
+    return list(progress(results, len(paired), description))
 
 
 def _check_files(files: ScoredFiles, *, labels: LabelScheme) -> list[str]:

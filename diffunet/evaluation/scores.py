@@ -50,7 +50,7 @@ class LabelScores:
         reliability: of the samples.
     """
 
-    consensus: dict[str, float]
+    consensus: dict[str, int | float]
     distribution: dict[str, float]
     trivial_answers: dict[str, dict[str, float]]
     reliability: Reliability
@@ -80,7 +80,7 @@ class CaseScores:
         }
 
 
-def mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def mean_scores(scores: Sequence[Mapping[str, int | float]]) -> dict[str, float]:
     """Return each score's mean over those of `scores` where it is defined (not NaN)."""
     means: dict[str, float] = {}
     for name in scores[0]:
@@ -194,7 +194,7 @@ def score_consensus(
     spacing_mm: Sequence[float],
     ignored: Bool[np.ndarray, "*spatial"] | None = None,
     options: ScoreOptions = DEFAULT_OPTIONS,
-) -> tuple[dict[str, float], ...]:
+) -> tuple[dict[str, int | float], ...]:
     """Score one mask per label against the raters' majority, and on average over raters.
 
     Returns:
@@ -207,7 +207,7 @@ def score_consensus(
         ValueError: shapes differ, or there is no rater or label.
     """
     _check_shapes(mask[None], raters, consensus=mask, ignored=ignored, spacing_mm=spacing_mm)
-    results: list[dict[str, float]] = []
+    results: list[dict[str, int | float]] = []
     for label in range(len(mask)):
         references = [*raters[:, label], majority(raters[:, label])]
         pool = MaskPool.of([mask[label], *references], ignored=ignored)
@@ -223,7 +223,7 @@ def score_consensus(
 
 def _score_overlap(
     pool: MaskPool, mask: int, references: Sequence[int], *, voxel_volume: float
-) -> dict[str, float]:
+) -> dict[str, int | float]:
     """Score mask number `mask`; the last of `references` is the majority of the others."""
     *raters, against_majority = [pool.confusion(mask, reference) for reference in references]
     return {
@@ -237,7 +237,7 @@ def _score_overlap(
     }
 
 
-def _counts(confusion: Confusion) -> dict[str, float]:
+def _counts(confusion: Confusion) -> dict[str, int]:
     return {
         "TP": confusion.true_positive,
         "FP": confusion.false_positive,

@@ -12,7 +12,7 @@ from diffunet.evaluation.bootstrap import bootstrap_means
 from diffunet.evaluation.calibration import Reliability, nominal_volume_coverage
 from diffunet.evaluation.scores import DEFAULT_OPTIONS, CaseScores, LabelScores, ScoreOptions
 
-_ScoreTable = Sequence[Mapping[str, float]]
+_ScoreTable = Sequence[Mapping[str, int | float]]
 
 
 def summarise(

@@ -134,7 +134,7 @@ def test_centre_blob_comes_from_the_references_unless_given(folders):
     ]
     assert found["origin"].startswith("mean over these references")
     assert list(found["volumes"].values()) == pytest.approx([np.mean(each) for each in counts])
-    given = evaluate(folders, blob_volumes=[1, 2])["distribution"]["centre_blob"]
+    given = evaluate(folders, blob_volumes=[1.0, 2.0])["distribution"]["centre_blob"]
     assert given["origin"].startswith("given")
     assert given["volumes"] == {"core": 1.0, "rim": 2.0}
 
