@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from diffunet.data.case import CaseProperties, IntensityNormalization
-from diffunet.data.case_store import MANIFEST, Manifest
+from diffunet.data.case_store import Manifest
 from diffunet.data.shards import PackedArray, PackedCase, write_shard
 from diffunet.geometry import Box
 from diffunet.jsonio import write_json
@@ -29,7 +29,9 @@ SIZE = 16
 RATERS = ("r00", "r01")
 
 
-def write_preprocessed(folder: Path, *, num_cases: int = 10, num_raters: int = 2) -> Path:
+def write_preprocessed(
+    folder: Path, *, num_cases: int = 10, num_held: int = 4, num_raters: int = 2
+) -> Path:
     """Write discs, bright on noise; the second rater sees a smaller one, or none in every third."""
     raters = RATERS[:num_raters]
     packed: dict[str, dict[str, PackedCase]] = {"images": {}, "labels": {}}
@@ -56,12 +58,9 @@ def write_preprocessed(folder: Path, *, num_cases: int = 10, num_raters: int = 2
     for store, cases in packed.items():
         (folder / "2d" / store).mkdir(parents=True)
         write_shard(folder / "2d" / store / "all.shard", cases)
-        Manifest(source="test", cases=dict.fromkeys(cases, "all.shard")).save(
-            folder / "2d" / store
-        )
-        assert (folder / "2d" / store / MANIFEST).exists()
+        Manifest(source="test", cases=dict.fromkeys(cases, "all.shard")).save(folder / "2d" / store)
     names = list(packed["images"])
-    held = names[-4:]
+    held = names[-num_held:]
     write_json(
         folder / "splits_final.json",
         [{"train": [name for name in names if name not in held], "val": held}],

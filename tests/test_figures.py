@@ -1,0 +1,59 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffunet.figures import main, plot_samples, plot_training
+
+
+def write_metrics(path, *, has_scores: bool) -> None:
+    lines = []
+    for iteration in range(1, 30):
+        loss = {"loss": 2 / iteration, "dice": 1 / iteration, "cross_entropy": 1 / iteration}
+        shared = {"gradient_norm": 1.0, "learning_rate": 1e-4, "samples_per_second": 9.0}
+        lines.append({"kind": "training", "iteration": iteration, **loss, **shared})
+    if has_scores:
+        score = {"ged": 0.5, "dice": 0.6, "num_cases": 2, "is_best": True}
+        lines.append({"kind": "validation", "iteration": 20, **score})
+    torn = '{"kind": "trai'
+    path.write_text("\n".join([*map(json.dumps, lines), torn]))
+
+
+@pytest.mark.parametrize("has_scores", [False, True])
+def test_progress_is_drawn_with_or_without_validations(tmp_path, has_scores):
+    write_metrics(tmp_path / "metrics.jsonl", has_scores=has_scores)
+    plot_training(tmp_path / "metrics.jsonl", tmp_path / "progress.png")
+    with Image.open(tmp_path / "progress.png") as picture:
+        assert picture.width > 600
+
+
+def test_a_training_that_only_began_is_drawn(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("")
+    main(["training", str(tmp_path / "metrics.jsonl"), str(tmp_path / "progress.png")])
+    assert (tmp_path / "progress.png").exists()
+
+
+@pytest.mark.parametrize("num_channels", [1, 2, 3])
+def test_samples_are_drawn_for_grey_and_colour_and_empty_masks(tmp_path, num_channels):
+    arrays = {}
+    for index, num_samples in enumerate([1, 8]):
+        marked = np.zeros((num_samples, 2, 16, 16), bool)
+        marked[:, 0, 4:9, 4:9] = bool(index)
+        arrays |= {
+            f"case_{index}": np.array(f"case_{index}"),
+            f"image_{index}": np.random.default_rng(0).normal(size=(num_channels, 16, 16)),
+            f"raters_{index}": marked,
+            f"samples_{index}": marked,
+        }
+    np.savez(tmp_path / "samples.npz", **arrays)
+    plot_samples(tmp_path / "samples.npz", tmp_path / "samples.png")
+    with Image.open(tmp_path / "samples.png") as picture:
+        assert picture.width > picture.height
+
+
+def test_importing_figures_imports_no_matplotlib():
+    code = "import sys, diffunet.figures; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

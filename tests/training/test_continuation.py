@@ -1,0 +1,100 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffunet.checkpoint import load_checkpoint
+from tests.training.folds import write_preprocessed
+
+NUM_ITERATIONS = 12
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def command(root: Path, name: str, *, num_processes: int, continues: bool) -> list[str]:
+    words = [str(root), name, str(NUM_ITERATIONS), str(num_processes)]
+    flag = ["--c"] if continues else []
+    return [sys.executable, "-m", "tests.training.run_fold", *words, *flag]
+
+
+def run_whole(root: Path, name: str, *, num_processes: int = 0, continues: bool = False) -> None:
+    subprocess.run(
+        command(root, name, num_processes=num_processes, continues=continues),
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env=ENVIRONMENT,
+    )
+
+
+def run_until(root: Path, name: str, *, iteration: int, number: int, num_processes: int) -> int:
+    """Send signal `number` when `iteration` is about to be trained; returns the exit code."""
+    process = subprocess.Popen(
+        command(root, name, num_processes=num_processes, continues=False),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    assert process.stdout is not None
+    for _ in range(iteration):
+        process.stdout.readline()
+    process.send_signal(number)
+    process.stdout.close()
+    return process.wait()
+
+
+def records(root: Path, name: str) -> list[dict]:
+    lines = (root / name / "fold_0" / "metrics.jsonl").read_text().splitlines()
+    varying = ("seconds", "samples_per_second")
+    return [
+        {key: value for key, value in json.loads(line).items() if key not in varying}
+        for line in lines
+    ]
+
+
+def weights(root: Path, name: str, checkpoint: str = "final") -> dict[str, torch.Tensor]:
+    path = root / name / "fold_0" / f"checkpoint_{checkpoint}.pth"
+    return load_checkpoint(path, "cpu")["weights"]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("continuation")
+    write_preprocessed(root / "preprocessed")
+    run_whole(root, "unbroken")
+    return root
+
+
+def assert_same(root: Path, name: str) -> None:
+    assert records(root, name) == records(root, "unbroken")
+    for checkpoint in ("final", "best", "latest"):
+        expected, found = weights(root, "unbroken", checkpoint), weights(root, name, checkpoint)
+        assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_processes", [0, 2])
+def test_a_killed_training_continues_to_the_same_weights_and_records(unbroken, num_processes):
+    name = f"killed_{num_processes}"
+    moment = random.SystemRandom().randrange(2, NUM_ITERATIONS)
+    code = run_until(
+        unbroken, name, iteration=moment, number=signal.SIGKILL, num_processes=num_processes
+    )
+    assert code == -signal.SIGKILL
+    assert not (unbroken / name / "fold_0" / "checkpoint_final.pth").exists()
+    run_whole(unbroken, name, num_processes=num_processes, continues=True)
+    assert_same(unbroken, name)
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_saves_ends_well_and_continues_to_the_same_weights(unbroken):
+    code = run_until(unbroken, "terminated", iteration=5, number=signal.SIGTERM, num_processes=1)
+    assert code == 0
+    stopped = unbroken / "terminated" / "fold_0" / "checkpoint_latest.pth"
+    assert 4 <= load_checkpoint(stopped, "cpu")["iteration"] <= 6
+    run_whole(unbroken, "terminated", continues=True)
+    assert_same(unbroken, "terminated")

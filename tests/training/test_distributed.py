@@ -1,0 +1,91 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffunet.checkpoint import load_checkpoint
+from diffunet.training.distributed import Ranks, joined_ranks
+from tests.training.folds import write_preprocessed
+
+NUM_ITERATIONS = 4
+
+
+def run(root: Path, name: str, *, num_ranks: int) -> None:
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_ranks}"]
+    subprocess.run(
+        [
+            sys.executable,
+            *(launcher if num_ranks > 1 else []),
+            "-m",
+            "tests.training.run_fold",
+            str(root),
+            name,
+            str(NUM_ITERATIONS),
+            "0",
+        ],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("distributed")
+    write_preprocessed(root / "preprocessed")
+    for num_ranks in (1, 2):
+        run(root, str(num_ranks), num_ranks=num_ranks)
+    return root
+
+
+def records(root: Path, name: str, kind: str) -> list[dict]:
+    lines = (root / name / "fold_0" / "metrics.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["kind"] == kind]
+
+
+@pytest.mark.slow
+def test_two_ranks_have_the_loss_and_gradients_of_one_process(trained):
+    one, two = (records(trained, name, "training") for name in "12")
+    assert [record["iteration"] for record in two] == list(range(1, NUM_ITERATIONS + 1))
+    for key in ("loss", "gradient_norm"):
+        assert two[0][key] == pytest.approx(one[0][key], rel=1e-5)
+        assert [record[key] for record in two] == pytest.approx(
+            [record[key] for record in one], rel=1e-3
+        )
+
+
+@pytest.mark.slow
+def test_two_ranks_end_with_the_weights_of_one_process(trained):
+    ours, theirs = (
+        load_checkpoint(trained / name / "fold_0" / "checkpoint_final.pth", "cpu")["weights"]
+        for name in "21"
+    )
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_two_ranks_validate_the_same_cases_together(trained):
+    one, two = (records(trained, name, "validation") for name in "12")
+    assert [record["num_cases"] for record in two] == [record["num_cases"] for record in one]
+    summaries = [
+        json.loads((trained / name / "fold_0" / "validation" / "summary.json").read_text())
+        for name in "12"
+    ]
+    cases = [[each["case"] for each in summary["metric_per_case"]] for summary in summaries]
+    assert cases[0] == cases[1]
+    assert len(cases[0]) == 3
+
+
+def test_without_torchrun_there_is_one_rank():
+    with joined_ranks(torch.device("cpu")) as (ranks, device):
+        assert ranks == Ranks(rank=0, num_ranks=1)
+        assert device == torch.device("cpu")
+    assert ranks.is_first
+    assert ranks.gather("x") == ["x"]
+    assert ranks.of_first(3) == 3
+    assert ranks.sum(torch.tensor(2.0)) == 2

@@ -1,0 +1,300 @@
+import dataclasses
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diffunet.checkpoint import load_checkpoint
+from diffunet.errors import CheckpointError, DatasetError, DiffunetError, PlansError, UsageError
+from diffunet.inference.predictor import Predictor
+from diffunet.plans import Plans
+from diffunet.training.fold import FoldResult, compile_networks, train_fold
+from diffunet.training.objective import OBJECTIVES
+from diffunet.training.reporting import Pictures
+from tests.training.folds import SIZE, plans, write_preprocessed
+
+CPU = torch.device("cpu")
+FIRST_LOSSES = {
+    "diffusion": (0.386936, 0.386875, 0.412772),
+    "supervised": (1.443232, 1.540622, 1.443845),
+}
+
+
+@pytest.fixture(autouse=True)
+def _without_pictures(request, monkeypatch):
+    """Pictures take a second each; one test looks at them."""
+    if "leaves_all" not in request.node.name:
+        monkeypatch.setattr(Pictures, "update", lambda self: None)
+
+
+@pytest.fixture(scope="module")
+def preprocessed(tmp_path_factory) -> Path:
+    return write_preprocessed(tmp_path_factory.mktemp("fold") / "preprocessed")
+
+
+def train(preprocessed: Path, folder: Path, resolved: Plans, **settings) -> FoldResult:
+    """Train with one thread, as the losses in FIRST_LOSSES were computed."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return train_fold(
+            resolved,
+            **{
+                "preprocessed_folder": preprocessed,
+                "fold_folder": folder / "fold_0",
+                "fold": "0",
+                "seed": 0,
+                "device": CPU,
+                "num_processes": 0,
+                "validation_time_share": 1e9,
+                **settings,
+            },
+        )
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def records(folder: Path, kind: str) -> list[dict]:
+    lines = (folder / "fold_0" / "metrics.jsonl").read_text().splitlines()
+    return [record for record in map(json.loads, lines) if record["kind"] == kind]
+
+
+@pytest.mark.parametrize("method", OBJECTIVES)
+def test_the_first_losses_under_a_seed_are_what_they_were(preprocessed, tmp_path, method):
+    resolved = plans(method=method, training={"num_iterations": 3, "num_validations": 0})
+    train(preprocessed, tmp_path, resolved)
+    losses = [record["loss"] for record in records(tmp_path, "training")]
+    assert losses == pytest.approx(FIRST_LOSSES[method], rel=1e-4)
+
+
+@pytest.mark.parametrize("method", OBJECTIVES)
+def test_a_training_leaves_all_that_prediction_needs(preprocessed, tmp_path, method):
+    result = train(preprocessed, tmp_path, plans(method=method))
+    assert result.is_finished
+    assert result.iteration == 12
+    found = {path.name for path in (tmp_path / "fold_0").iterdir()}
+    expected = {f"checkpoint_{name}.pth" for name in ("latest", "best", "final")}
+    expected |= {"plans.resolved.json", "metrics.jsonl", "log.txt", "progress.png", "samples.png"}
+    assert expected <= found
+    predictor = Predictor.from_folder(tmp_path)
+    prediction = predictor.predict(np.zeros((1, SIZE, SIZE), np.float32), (1.0, 1.0))
+    assert prediction.mask.shape == (SIZE, SIZE)
+
+
+def test_the_summary_is_that_of_evaluation_on_the_planned_number_of_cases(preprocessed, tmp_path):
+    result = train(preprocessed, tmp_path, plans(training={"num_iterations": 2}))
+    summary = json.loads((tmp_path / "fold_0" / "validation" / "summary.json").read_text())
+    assert summary == json.loads(json.dumps(result.summary))
+    assert len(summary["metric_per_case"]) == 3
+    assert {each["case"] for each in summary["metric_per_case"]} <= {
+        f"case_{number:02}" for number in range(6, 10)
+    }
+    assert {"Dice", "HD95"} <= set(summary["foreground_mean"])
+    answers = summary["distribution"]["mean"]["trivial_answers"]
+    assert set(answers) == {"always_empty", "oracle_majority", "centre_blob", "oracle_raters"}
+
+
+def test_validation_only_scores_every_case_when_asked(preprocessed, tmp_path):
+    resolved = plans(training={"num_iterations": 2})
+    train(preprocessed, tmp_path, resolved)
+    settings = {"only_validates": True, "validates_all_cases": True}
+    result = train(preprocessed, tmp_path, resolved, **settings)
+    assert result.summary is not None
+    assert len(result.summary["metric_per_case"]) == 4
+    assert (result.is_finished, result.iteration) == (True, 2)
+
+
+def test_validation_only_takes_the_latest_weights_of_an_unfinished_training(
+    preprocessed, tmp_path, caplog
+):
+    resolved = plans(training={"num_iterations": 2})
+    train(preprocessed, tmp_path, resolved)
+    (tmp_path / "fold_0" / "checkpoint_final.pth").unlink()
+    with caplog.at_level(logging.WARNING):
+        result = train(preprocessed, tmp_path, resolved, only_validates=True)
+    assert "validating 'checkpoint_latest.pth'" in caplog.text
+    assert not result.is_finished
+
+
+def test_validation_only_of_nothing_is_an_error(preprocessed, tmp_path):
+    with pytest.raises(CheckpointError, match="holds no trained model"):
+        train(preprocessed, tmp_path, plans(), only_validates=True)
+
+
+def test_fold_all_trains_on_every_case_and_validates_on_none(preprocessed, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        result = train(preprocessed, tmp_path, plans(training={"num_iterations": 2}), fold="all")
+    assert result.summary is None
+    assert not (tmp_path / "fold_0" / "checkpoint_best.pth").exists()
+    assert (tmp_path / "fold_0" / "checkpoint_final.pth").exists()
+    assert "there is no validation" in caplog.text
+
+
+def test_a_fold_that_does_not_exist_is_an_error(preprocessed, tmp_path):
+    with pytest.raises(DatasetError, match="no fold '7'.*the folds 0 to 0.*'all'"):
+        train(preprocessed, tmp_path, plans(), fold="7")
+
+
+def test_a_training_is_never_overwritten(preprocessed, tmp_path):
+    resolved = plans(training={"num_iterations": 1})
+    train(preprocessed, tmp_path, resolved)
+    with pytest.raises(UsageError, match="continue it with --c, or remove the folder"):
+        train(preprocessed, tmp_path, resolved)
+
+
+def test_continuing_from_nothing_starts_anew_with_a_warning(preprocessed, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        result = train(
+            preprocessed, tmp_path, plans(training={"num_iterations": 1}), continues=True
+        )
+    assert "starting anew" in caplog.text
+    assert result.is_finished
+
+
+def test_a_finished_training_can_be_extended(preprocessed, tmp_path):
+    train(preprocessed, tmp_path, plans(training={"num_iterations": 2}))
+    longer = plans(training={"num_iterations": 4})
+    assert train(preprocessed, tmp_path, longer, continues=True).iteration == 4
+    iterations = [record["iteration"] for record in records(tmp_path, "training")]
+    assert iterations == [1, 2, 3, 4]
+
+
+def test_other_plans_cannot_be_continued(preprocessed, tmp_path):
+    train(preprocessed, tmp_path, plans(training={"num_iterations": 1}))
+    other = plans(training={"num_iterations": 1, "batch_size": 2})
+    with pytest.raises(PlansError, match=r"batch_size: 4 -> 2"):
+        train(preprocessed, tmp_path, other, continues=True)
+    assert Plans.load(tmp_path / "fold_0" / "plans.resolved.json").resolved.training.batch_size == 4
+
+
+def test_pretrained_weights_are_where_a_training_starts(preprocessed, tmp_path):
+    resolved = plans(training={"num_iterations": 1, "learning_rate": 1e-9})
+    train(preprocessed, tmp_path / "one", resolved, seed=1)
+    path = tmp_path / "one" / "fold_0" / "checkpoint_final.pth"
+    train(preprocessed, tmp_path / "two", resolved, seed=2, pretrained_weights=path)
+    ours, theirs = (
+        load_checkpoint(tmp_path / name / "fold_0" / "checkpoint_final.pth", "cpu")["weights"]
+        for name in ("two", "one")
+    )
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, atol=1e-6, rtol=0)
+
+
+def test_pretrained_weights_contradict_continuing(preprocessed, tmp_path):
+    with pytest.raises(UsageError, match="leave out -pretrained_weights"):
+        train(
+            preprocessed, tmp_path, plans(), continues=True, pretrained_weights=Path("weights.pth")
+        )
+
+
+def test_the_number_of_processes_changes_no_weight(preprocessed, tmp_path):
+    resolved = plans(training={"num_iterations": 4})
+    for num_processes in (0, 3):
+        train(preprocessed, tmp_path / str(num_processes), resolved, num_processes=num_processes)
+    ours, theirs = (
+        load_checkpoint(tmp_path / name / "fold_0" / "checkpoint_final.pth", "cpu")["weights"]
+        for name in "03"
+    )
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+
+
+def test_sampled_validation_changes_no_weight_dropout_included(preprocessed, tmp_path):
+    network = dataclasses.replace(plans().resolved.network, dropout=0.3)
+    for number in (0, 4):
+        resolved = plans(training={"num_iterations": 4, "num_validations": number}, network=network)
+        train(preprocessed, tmp_path / str(number), resolved)
+    ours, theirs = (
+        load_checkpoint(tmp_path / name / "fold_0" / "checkpoint_final.pth", "cpu")["weights"]
+        for name in "04"
+    )
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+    assert len(records(tmp_path / "4", "validation")) == 4
+    assert records(tmp_path / "0", "validation") == []
+
+
+def test_a_training_leaves_the_global_generator_as_it_was(preprocessed, tmp_path):
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    train(preprocessed, tmp_path, plans(training={"num_iterations": 1}))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_training_that_diverges_says_so_and_keeps_its_last_checkpoint(preprocessed, tmp_path):
+    resolved = plans(training={"num_iterations": 40, "learning_rate": 1e20})
+    with pytest.raises(DiffunetError, match="training diverged"):
+        train(preprocessed, tmp_path, resolved, checkpoint_interval_s=0)
+
+
+def test_a_warm_up_longer_than_the_training_is_cut_with_a_warning(preprocessed, tmp_path, caplog):
+    resolved = plans(training={"num_iterations": 10, "num_warmup_iterations": 1000})
+    with caplog.at_level(logging.WARNING):
+        train(preprocessed, tmp_path, resolved)
+    assert "num_warmup_iterations 1000 is too long for 10 iterations; using 1" in caplog.text
+
+
+def test_the_best_weights_are_those_of_the_smallest_criterion(preprocessed, tmp_path):
+    train(preprocessed, tmp_path, plans(training={"num_validations": 6}))
+    scores = records(tmp_path, "validation")
+    best = min(scores, key=lambda record: record["ged"])
+    content = load_checkpoint(tmp_path / "fold_0" / "checkpoint_best.pth", "cpu")
+    assert content["iteration"] == best["iteration"]
+    assert [record["is_best"] for record in scores].count(True) >= 1
+
+
+def test_compiling_is_asked_of_the_unets_alone():
+    model = OBJECTIVES["diffusion"](
+        configuration=plans().resolved, labels=_labels(), seed=0
+    ).build_model(num_image_channels=1)
+    names = set(model.state_dict())
+    compile_networks(model)
+    compiled = [each for each in model.modules() if each._compiled_call_impl is not None]
+    assert len(compiled) == 2
+    assert set(model.state_dict()) == names
+
+
+def test_training_imports_no_reader_of_files_and_no_matplotlib():
+    code = (
+        "import sys, diffunet.training.fold\n"
+        "unwanted = {'SimpleITK', 'nibabel', 'matplotlib', 'PIL', 'tifffile'} & set(sys.modules)\n"
+        "sys.exit(', '.join(unwanted) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", OBJECTIVES)
+def test_a_real_training_learns(tmp_path, method):
+    """Discs bright on noise, 300 iterations: better than the trivial answers, and a falling loss.
+
+    A supervised network has no answer to raters who disagree, so that it learns from one.
+    """
+    num_raters = 1 if method == "supervised" else 2
+    folder = write_preprocessed(
+        tmp_path / "preprocessed", num_cases=40, num_held=16, num_raters=num_raters
+    )
+    resolved = plans(
+        method=method,
+        training={"num_iterations": 300, "batch_size": 8, "num_validations": 2},
+    )
+    result = train(folder, tmp_path, resolved, validates_all_cases=True)
+    losses = [record["loss"] for record in records(tmp_path, "training")]
+    assert np.mean(losses[-30:]) < 0.5 * np.mean(losses[:5])
+    assert result.summary is not None
+    mean = result.summary["distribution"]["mean"]
+    trivial = mean["trivial_answers"]
+    assert mean["scores"]["ged"]["mean"] < trivial["always_empty"]["ged"]["mean"]
+    assert mean["scores"]["ged"]["mean"] < trivial["centre_blob"]["ged"]["mean"]
+    if method == "supervised":
+        assert result.summary["foreground_mean"]["Dice"] > 0.8
+
+
+def _labels():
+    from diffunet.labels import LabelScheme
+
+    return LabelScheme(names=("disc",), values=((1,),))

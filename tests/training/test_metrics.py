@@ -1,0 +1,21 @@
+from diffunet.training.metrics import append_record, keep_records_until, read_records
+
+
+def test_records_come_back_in_order_and_undefined_numbers_as_none(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    append_record(path, {"iteration": 1, "loss": 0.5})
+    append_record(path, {"iteration": 2, "loss": float("nan")})
+    assert read_records(path) == [{"iteration": 1, "loss": 0.5}, {"iteration": 2, "loss": None}]
+
+
+def test_a_torn_last_line_is_passed_over_and_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"iteration": 1}\n{"iteration": 2}\n{"iteration": 3}\n{"iterat')
+    assert len(read_records(path)) == 3
+    keep_records_until(path, 2)
+    assert path.read_text() == '{"iteration": 1}\n{"iteration": 2}\n'
+
+
+def test_without_a_file_there_are_no_records(tmp_path):
+    keep_records_until(tmp_path / "metrics.jsonl", 5)
+    assert read_records(tmp_path / "metrics.jsonl") == []

@@ -1,0 +1,96 @@
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from diffunet.training import reporting
+from diffunet.training.reporting import Pictures, log_file
+from diffunet.training.stopping import StopRequest
+
+
+def masks(*shape: int) -> np.ndarray:
+    made = np.zeros(shape, bool)
+    made[..., 1:3, 1:3] = True
+    return made
+
+
+def test_pictures_are_drawn_beside_the_training(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("")
+    pictures = Pictures(tmp_path)
+    pictures.add_case("c", np.zeros((1, 4, 4)), masks(2, 1, 4, 4), masks(3, 1, 4, 4))
+    pictures.update()
+    pictures.finish()
+    assert {path.name for path in tmp_path.glob("*.png")} == {"progress.png", "samples.png"}
+
+
+def test_of_a_volume_the_slice_that_raters_marked_most_is_shown(tmp_path):
+    raters = np.zeros((2, 1, 3, 4, 4), bool)
+    raters[:, :, 2] = True
+    image = np.arange(3.0)[None, :, None, None] * np.ones((1, 3, 4, 4))
+    pictures = Pictures(tmp_path)
+    pictures.add_case("c", image, raters, raters)
+    _, shown, shown_raters, _ = pictures._cases[0]
+    assert shown.shape == (1, 4, 4)
+    assert (shown == 2).all()
+    assert shown_raters.all()
+
+
+def test_a_picture_that_fails_is_one_warning_and_no_error(tmp_path, caplog):
+    pictures = Pictures(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            pictures.update()
+            pictures.finish()
+    assert caplog.text.count("no pictures of this training are drawn") == 1
+    assert "metrics.jsonl" in caplog.text
+
+
+def test_a_picture_that_never_ends_is_given_up(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(reporting, "_DRAWING_TIMEOUT_S", 0.1)
+    pictures = Pictures(tmp_path)
+    pictures._running["training"] = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"], stderr=subprocess.PIPE, text=True
+    )
+    pictures.update()
+    with caplog.at_level(logging.WARNING):
+        pictures.finish()
+    assert "took more than 0.1 s" in caplog.text
+
+
+def test_the_log_file_takes_what_diffunet_says_and_no_more(tmp_path):
+    logger = logging.getLogger("diffunet.training.test")
+    with log_file(tmp_path / "log.txt"):
+        logger.info("within")
+    logger.info("after")
+    assert "INFO within" in (tmp_path / "log.txt").read_text()
+    assert "after" not in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_noted_and_the_next_one_acts_as_ever(number):
+    before = signal.getsignal(number)
+    with StopRequest() as should_stop:
+        assert not should_stop()
+        os.kill(os.getpid(), number)
+        assert should_stop()
+        assert signal.getsignal(number) == before
+    assert signal.getsignal(number) == before
+
+
+def test_outside_of_the_main_thread_signals_are_left_alone():
+    before = signal.getsignal(signal.SIGINT)
+    found = []
+
+    def enter() -> None:
+        with StopRequest() as should_stop:
+            found.append((should_stop(), signal.getsignal(signal.SIGINT)))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert found == [(False, before)]

@@ -1,0 +1,140 @@
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from diffunet.labels import LabelScheme
+from diffunet.training import validation
+from diffunet.training.distributed import Ranks
+from diffunet.training.validation import (
+    SampledScores,
+    SampledValidation,
+    any_ignored,
+    spread_over_patients,
+)
+
+LABELS = LabelScheme(names=("a",), values=((1,),), ignore_value=2)
+
+
+class Store:
+    """One 4 x 4 case of two raters, under any name."""
+
+    def array(self, case, name):
+        if name == "image":
+            return np.zeros((1, 4, 4), np.float32)
+        maps = np.zeros((2, 4, 4), np.uint8)
+        maps[:, :2] = 1
+        maps[1, 1] = 0
+        return maps
+
+    def properties(self, case):
+        return SimpleNamespace(spacing_mm=(1.0, 1.0))
+
+
+class Drawer:
+    """Answers with the first rater's mask, twice."""
+
+    objective = SimpleNamespace(labels=LABELS)
+    images = Store()
+
+    def on_stored_grid(self, model, case, *, num_samples):
+        mask = np.zeros((num_samples, 1, 4, 4), bool)
+        mask[:, :, :2] = True
+        return mask
+
+
+def runner(num_cases: int = 5, *, has_raters: bool = True, shown: list[str] | None = None):
+    names = [] if shown is None else shown
+    return SampledValidation(
+        drawer=Drawer(),  # type: ignore[arg-type]  # as much of one as is needed
+        labels=Store(),  # type: ignore[arg-type]  # the same
+        cases=tuple(f"c{number}" for number in range(num_cases)),
+        num_samples=2,
+        has_raters=has_raters,
+        show=lambda case, *arrays: names.append(case),
+    )
+
+
+def scores_of(validates: SampledValidation, **limits) -> SampledScores:
+    scores = run(validates, **limits)
+    assert scores is not None
+    return scores
+
+
+def run(
+    validates: SampledValidation,
+    *,
+    budget_s: float = 1e9,
+    seconds_per_round: float | None = None,
+    stop: bool = False,
+):
+    return validates.run(
+        nn.Identity(),
+        budget_s=budget_s,
+        seconds_per_round=seconds_per_round,
+        ranks=Ranks(),
+        should_stop=lambda: stop,
+    )
+
+
+def test_scores_are_those_by_hand():
+    """d(rater 1, rater 2) = 1/2; GED = 2 * 1/4 - 0 - 1/4 over all pairs, itself included."""
+    scores = scores_of(runner())
+    assert scores.ged == pytest.approx([0.25] * 5)
+    assert scores.criterion == scores.ged
+
+
+def test_with_one_rater_the_criterion_is_dice():
+    scores = scores_of(runner(has_raters=False))
+    assert scores.criterion == pytest.approx([1 - dice for dice in scores.dice])
+
+
+def test_without_time_the_first_validation_still_draws_one_case():
+    assert len(scores_of(runner(), budget_s=0).ged) == 1
+
+
+def test_without_time_a_later_validation_is_left_out():
+    assert run(runner(), budget_s=1.0, seconds_per_round=2.0) is None
+
+
+def test_as_many_cases_are_drawn_as_there_is_time_for(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr(validation.time, "monotonic", lambda: float(next(clock)))
+    scores = scores_of(runner(50), budget_s=10.0, seconds_per_round=1.0)
+    assert 3 <= len(scores.ged) < 10
+
+
+def test_a_stop_ends_it_without_scores():
+    assert run(runner(), stop=True) is None
+
+
+def test_pictures_are_of_the_first_four_cases():
+    shown: list[str] = []
+    run(runner(6, shown=shown))
+    assert shown == ["c0", "c1", "c2", "c3"]
+
+
+def test_ignored_is_what_any_rater_left_out():
+    maps = np.array([[[0, 2]], [[1, 0]]])
+    np.testing.assert_array_equal(any_ignored(maps, LABELS), [[False, True]])
+    assert any_ignored(maps, LabelScheme(names=("a",), values=((1,),))) is None
+
+
+def test_every_beginning_has_as_many_patients_as_it_can():
+    patients = {f"c{number}": f"p{number % 3}" for number in range(9)} | {"c9": "alone"}
+    order = spread_over_patients(tuple(patients), patients)
+    assert sorted(order) == sorted(patients)
+    assert len({patients[case] for case in order[:4]}) == 4
+    counts = Counter(patients[case] for case in order[:7])
+    assert max(counts.values()) == 2
+    assert order == spread_over_patients(tuple(reversed(patients)), patients)
+
+
+def test_validation_leaves_the_global_generator_alone():
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    run(runner())
+    assert torch.equal(torch.random.get_rng_state(), before)
