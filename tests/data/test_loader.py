@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffunet.data.loader import BatchLoader, indices_of_rank
+from diffunet.data.loader import (
+    Batch,
+    BatchLoader,
+    _end_with_parent,
+    _Failure,
+    _Worker,
+    indices_of_rank,
+)
 from diffunet.data.patches import PatchSampler, TrainingSample
 from diffunet.errors import DatasetError, DiffunetError
 from diffunet.plans import AugmentationPlan, CropPlan
@@ -130,6 +137,59 @@ def test_a_worker_that_is_killed_is_reported_with_what_to_do():
 
 def test_no_iterations_left_start_no_process():
     assert batches(augmented_source(), num_processes=2, first=7) == []
+
+
+def worker(source, *, parent: int = 0) -> _Worker:
+    return _Worker(source, (0,), range(2, 9), num_processes=3, parent=parent, position=1)
+
+
+def iteration_of(made: Batch | _Failure) -> int:
+    assert isinstance(made, Batch)
+    return made.iteration
+
+
+def test_a_worker_makes_every_nth_batch_and_then_stops():
+    made = worker(Failing(ValueError(), at=-1))
+    assert [iteration_of(next(made)), iteration_of(next(made))] == [3, 6]
+    with pytest.raises(StopIteration):
+        next(made)
+
+
+def test_a_worker_passes_on_what_went_wrong():
+    mistake = next(worker(Failing(DatasetError("remove the file"), at=3)))
+    fault = next(worker(Failing(ZeroDivisionError("by nought"), at=3)))
+    assert isinstance(mistake, _Failure)
+    assert isinstance(fault, _Failure)
+    assert isinstance(mistake.as_exception(), DatasetError)
+    with pytest.raises(RuntimeError, match="ZeroDivisionError: by nought"):
+        raise fault.as_exception()
+
+
+def test_a_worker_begins_at_its_place_with_one_thread_and_deaf_to_interrupts(monkeypatch):
+    changed: dict[str, object] = {}
+    monkeypatch.setattr("torch.set_num_threads", lambda number: changed.update(torch=number))
+    monkeypatch.setattr("blosc2.set_nthreads", lambda number: changed.update(blosc2=number))
+    monkeypatch.setattr("signal.signal", lambda which, how: changed.update({which.name: how}))
+    made = worker(Failing(ValueError(), at=-1), parent=os.getppid())
+    made.set_thread_id(2)
+    assert iteration_of(next(made)) == 4
+    assert changed == {
+        "torch": 1,
+        "blosc2": 1,
+        "SIGINT": signal.SIG_IGN,
+        "SIGTERM": signal.SIG_DFL,
+    }
+
+
+def test_a_worker_without_its_parent_ends(monkeypatch):
+    codes = []
+
+    def note(code: int) -> None:
+        codes.append(code)
+
+    monkeypatch.setattr("os._exit", note)
+    _end_with_parent(parent=-1)
+    assert codes == [1]
 
 
 SLEEPING_TRAINING = """

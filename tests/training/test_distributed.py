@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from diffunet.checkpoint import load_checkpoint
 from diffunet.training.distributed import Ranks, joined_ranks
@@ -79,6 +80,36 @@ def test_two_ranks_validate_the_same_cases_together(trained):
     cases = [[each["case"] for each in summary["metric_per_case"]] for summary in summaries]
     assert cases[0] == cases[1]
     assert len(cases[0]) == 3
+
+
+def test_under_torchrun_a_process_joins_takes_its_gpu_and_leaves(monkeypatch):
+    done: list[object] = []
+    monkeypatch.setattr(dist, "is_torchelastic_launched", lambda: True)
+    monkeypatch.setattr(dist, "get_node_local_rank", lambda: 3)
+    monkeypatch.setattr(dist, "init_process_group", done.append)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: done.append("left"))
+    monkeypatch.setattr(dist, "get_rank", lambda: 3)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", done.append)
+    with joined_ranks(torch.device("cuda")) as (ranks, device):
+        assert ranks == Ranks(rank=3, num_ranks=4)
+        assert device == torch.device("cuda:3")
+    assert done == [device, "nccl", "left"]
+
+
+def test_several_ranks_ask_the_process_group(monkeypatch):
+    monkeypatch.setattr(dist, "all_reduce", lambda values: values.mul_(2))
+    monkeypatch.setattr(
+        dist, "all_gather_object", lambda values, value: values.__setitem__(0, "first")
+    )
+    monkeypatch.setattr(
+        dist, "broadcast_object_list", lambda values, src: values.__setitem__(0, src)
+    )
+    ranks = Ranks(rank=1, num_ranks=2)
+    assert not ranks.is_first
+    assert ranks.sum(torch.tensor(3.0)) == 6
+    assert ranks.gather("second") == ["first", "second"]
+    assert ranks.of_first("mine") == 0
 
 
 def test_without_torchrun_there_is_one_rank():

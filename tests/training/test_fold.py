@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,9 @@ import torch
 from diffunet.checkpoint import load_checkpoint
 from diffunet.errors import CheckpointError, DatasetError, DiffunetError, PlansError, UsageError
 from diffunet.inference.predictor import Predictor
+from diffunet.networks.unet import ResidualUNet
 from diffunet.plans import Plans
+from diffunet.training.drawing import CaseDrawer
 from diffunet.training.fold import FoldResult, compile_networks, train_fold
 from diffunet.training.objective import OBJECTIVES
 from diffunet.training.reporting import Pictures
@@ -244,6 +248,41 @@ def test_the_best_weights_are_those_of_the_smallest_criterion(preprocessed, tmp_
     content = load_checkpoint(tmp_path / "fold_0" / "checkpoint_best.pth", "cpu")
     assert content["iteration"] == best["iteration"]
     assert [record["is_best"] for record in scores].count(True) >= 1
+
+
+@pytest.mark.parametrize("is_validating", [False, True])
+def test_asked_to_stop_it_saves_and_continues_where_it_was(
+    preprocessed, tmp_path, monkeypatch, is_validating
+):
+    """The signal comes while a batch is made, or while a case of the validation is scored."""
+
+    def interrupted(self, model, case, *, num_samples):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return np.zeros((num_samples, 1, SIZE, SIZE), bool)
+
+    def stopping(items, total, description):
+        for number, item in enumerate(items):
+            if number == 4 and not is_validating:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield item
+
+    with monkeypatch.context() as patch:
+        if is_validating:
+            patch.setattr(CaseDrawer, "on_stored_grid", interrupted)
+        stopped = train(preprocessed, tmp_path, plans(), progress=stopping)
+    assert not stopped.is_finished
+    assert stopped.iteration == (6 if is_validating else 5)
+    assert train(preprocessed, tmp_path, plans(), continues=True).is_finished
+    iterations = [record["iteration"] for record in records(tmp_path, "training")]
+    assert iterations == list(range(1, 13))
+    assert [record["iteration"] for record in records(tmp_path, "validation")] == [6, 12]
+
+
+def test_compiling_changes_what_runs_and_nothing_that_is_saved(preprocessed, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self)))
+    train(preprocessed, tmp_path, plans(training={"num_iterations": 1}), compiles=True)
+    assert compiled == [ResidualUNet] * 2
 
 
 def test_compiling_is_asked_of_the_unets_alone():

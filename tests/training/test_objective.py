@@ -101,7 +101,11 @@ def test_what_the_network_says_where_nobody_annotated_counts_nothing(method):
     shift = 100.0 * (maps == 2).unsqueeze(1)
     prefix = "network." if method == "diffusion" else ""
     head = model.get_submodule(f"{prefix}head")
-    head.register_forward_hook(lambda module, inputs, output: output + shift)
+
+    def shifted(_module: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
+        return output + shift
+
+    head.register_forward_hook(shifted)
     assert total(objective(model, batch(maps))) == pytest.approx(before, rel=1e-6)
 
 
