@@ -22,7 +22,7 @@ def segment_image(
     tile_step_size: float,
     mirror_axes: tuple[int, ...],
     compute: Compute,
-) -> Float[Tensor, "channel *spatial"]:
+) -> Float[Tensor, "output *spatial"]:
     """Return the mean probability of each output channel over folds and mirrors.
 
     Args:

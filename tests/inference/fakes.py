@@ -31,10 +31,14 @@ class PointwiseNetwork(nn.Module):
 class SmoothingNetwork(nn.Module):
     """One convolution of noised labels and image, with zeros around each tile."""
 
-    def __init__(self, dimensions: int = 2, num_channels: int = 1, *, seed: int = 0):
+    def __init__(
+        self, dimensions: int = 2, num_channels: int = 1, *, kernel_size: int = 3, seed: int = 0
+    ):
         super().__init__()
         convolution = {2: nn.Conv2d, 3: nn.Conv3d}[dimensions]
-        self.convolution = convolution(num_channels + 1, num_channels, 3, padding=1)
+        self.convolution = convolution(
+            num_channels + 1, num_channels, kernel_size, padding=kernel_size // 2
+        )
         generator = torch.Generator().manual_seed(seed)
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=0.5, generator=generator)

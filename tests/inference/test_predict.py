@@ -23,6 +23,7 @@ from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.predict import OutputOptions, Predictor, predict_cases, predict_file
 from diffunet.jsonio import read_json
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
+from tests.inference.ram import FULL_SIZE
 
 EVERYTHING = OutputOptions(has_probabilities=True, has_samples=True)
 TWO_LABELS = {"background": 0, "anterior": 1, "left lobe": 2}
@@ -320,3 +321,23 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_unbroken_one(model, tmp
     assert num_kills > 0
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"]) == 12
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_samples_of_a_volume():
+    """At most 8 GB for 512 x 512 x 400 voxels and 16 samples, scaled to a smaller volume.
+
+    The tiles, the libraries and the interpreter do not shrink with it: they may have 0.1 GB.
+    """
+    shape = (128, 192, 192)
+    command = [sys.executable, "-m", "tests.inference.ram", *map(str, shape)]
+    finished = subprocess.run(
+        command,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, peak = map(int, finished.stdout.split())
+    assert peak - before < 8e9 * np.prod(shape) / FULL_SIZE + 0.1e9

@@ -1,0 +1,83 @@
+"""Memory of a whole prediction of one volume: python -m tests.inference.ram 400 512 512.
+
+A network of one convolution, two steps, tiles side by side, 16 samples with all outputs. Prints two
+lines: resident bytes before the prediction began, and at its peak.
+"""
+
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from diffunet.data.case_files import CaseFiles
+from diffunet.data.image_io import ImageGeometry, write_label_map
+from diffunet.inference.compute import Compute
+from diffunet.inference.model import TrainedModel
+from diffunet.inference.predict import OutputOptions, Predictor, predict_cases
+from diffunet.labels import LabelScheme
+from tests.inference.fakes import SmoothingNetwork, denoiser_of
+from tests.inference.models import dataset_content, small_configuration, small_plans
+
+FULL_SIZE = 400 * 512 * 512
+
+
+def peak_bytes() -> int:
+    """Return the largest resident size of this process so far."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def predictor_of(num_voxels: int) -> Predictor:
+    """Return a predictor whose memory budget is that of a full-size volume, scaled."""
+    content = dataset_content(file_ending=".nii.gz")
+    plans = small_plans(small_configuration(3, patch=96), transpose_forward=(0, 1, 2))
+    model = TrainedModel(
+        folder=Path(),
+        plans=plans,
+        dataset_content=content,
+        labels=LabelScheme.from_dataset_json(content),
+        folds=("0",),
+        checkpoint="final",
+        networks=(denoiser_of(SmoothingNetwork(3, kernel_size=1)),),
+    )
+    default = Compute(device=torch.device("cpu"))
+    scale = num_voxels / FULL_SIZE
+    compute = Compute(
+        device=default.device,
+        state_gib=scale * default.state_gib,
+        feature_gib=scale * default.feature_gib,
+    )
+    return Predictor(model, compute=compute)
+
+
+def main(shape: tuple[int, ...]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images" / "scan_0000.nii.gz"
+        geometry = ImageGeometry(
+            shape=shape,
+            spacing_mm=(1.0, 1.0, 1.0),
+            origin=(0.0, 0.0, 0.0),
+            direction=tuple(np.eye(3).ravel().tolist()),
+        )
+        image = np.broadcast_to(
+            (np.arange(shape[0]) % 250 + 1).astype(np.uint16)[:, None, None], shape
+        )
+        write_label_map(path, image, geometry)
+        predictor = predictor_of(image.size)
+        del image
+        before = peak_bytes()
+        predict_cases(
+            predictor,
+            [CaseFiles(case="scan", images=(path,))],
+            output_folder=Path(folder) / "out",
+            sampling=predictor.sampling(num_samples=16, num_steps=2, tile_step_size=1.0),
+            seed=0,
+            options=OutputOptions(has_probabilities=True, has_samples=True),
+        )
+        sys.stdout.write(f"{before}\n{peak_bytes()}\n")
+
+
+if __name__ == "__main__":
+    main(tuple(int(size) for size in sys.argv[1:]))
