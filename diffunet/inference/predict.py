@@ -1,5 +1,6 @@
 """Predict files: one case after the other, each whole or absent, so that a run can be continued."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -75,21 +76,21 @@ def predict_cases(
     output.begin(is_alone=num_parts == 1)
     for files in part:
         output.clear(files.case)
-    on_step = _ticker(progress, predictor.num_steps_of(sampling) * len(part))
     problems: list[str] = []
-    for files in part:
-        try:
-            _predict_case(
-                predictor,
-                files,
-                output=output,
-                sampling=sampling,
-                seed=seed,
-                options=options,
-                on_step=on_step,
-            )
-        except DatasetError as error:
-            problems.extend(error.problems)
+    with _ticking(progress, predictor.num_steps_of(sampling) * len(part)) as on_step:
+        for files in part:
+            try:
+                _predict_case(
+                    predictor,
+                    files,
+                    output=output,
+                    sampling=sampling,
+                    seed=seed,
+                    options=options,
+                    on_step=on_step,
+                )
+            except DatasetError as error:
+                problems.extend(error.problems)
     path = output.gather()
     if problems:
         raise DatasetError(problems)
@@ -114,15 +115,16 @@ def predict_file(
     if output_file.resolve() in [path.resolve() for path in files.images]:
         raise UsageError(f"the output '{output_file}' is the input; give another name")
     image, geometry = read_image(files.images, num_channels=predictor.model.num_channels)
-    result = predictor.predict_case(
-        image,
-        geometry.spacing_mm,
-        sampling=sampling,
-        seed=seed,
-        case=files.case,
-        on_step=_ticker(progress, predictor.num_steps_of(sampling)),
-        on_sample=None,
-    )
+    with _ticking(progress, predictor.num_steps_of(sampling)) as on_step:
+        result = predictor.predict_case(
+            image,
+            geometry.spacing_mm,
+            sampling=sampling,
+            seed=seed,
+            case=files.case,
+            on_step=on_step,
+            on_sample=None,
+        )
     label_map = predictor.model.labels.label_map(result.votes.consensus())
     write_label_map(output_file, label_map, geometry)
 
@@ -183,17 +185,21 @@ def _settings(
     return json.loads(json.dumps(settings))
 
 
-def _ticker(progress: Progress | None, total: int) -> OnStep | None:
-    """Return a function that moves a progress bar on by a number of steps."""
+@contextlib.contextmanager
+def _ticking(progress: Progress | None, total: int) -> Iterator[OnStep | None]:
+    """Yield a function that moves a progress bar on by a number of steps."""
     if progress is None:
-        return None
+        yield None
+        return
     ticks = iter(progress(itertools.repeat(None, total), total, "sampling"))
 
     def move(num_steps: int) -> None:
         for _ in range(num_steps):
             next(ticks, None)
 
-    return move
+    yield move
+    for _ in ticks:  # a bar closes when it is asked for more than there is
+        pass
 
 
 def _check_folders(cases: Sequence[CaseFiles], output_folder: Path) -> None:
