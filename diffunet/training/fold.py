@@ -33,8 +33,7 @@ from diffunet.training.validation import NUM_SAMPLES, SampledValidation, spread_
 
 logger = logging.getLogger(__name__)
 
-_MODEL_FILES = (DATASET_FILE, "dataset_fingerprint.json", "diffunet_plans.json")
-"""Copied beside the folds, so that the model's folder is sufficient in itself."""
+_FINGERPRINT_FILE = "dataset_fingerprint.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +240,8 @@ def _prepare_folder(
     remove_unfinished(fold_folder)
     origin.plans.save(fold_folder / RESOLVED_PLANS_FILE)
     keep_records_until(fold_folder / METRICS, iteration)
-    for name in _MODEL_FILES:
+    # beside the folds, so that the model's folder is sufficient in itself
+    for name in (DATASET_FILE, _FINGERPRINT_FILE, f"{origin.plans.plans_name}.json"):
         if (preprocessed_folder / name).exists():
             shutil.copyfile(preprocessed_folder / name, fold_folder.parent / name)
 

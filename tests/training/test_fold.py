@@ -85,6 +85,7 @@ def test_a_training_leaves_all_that_prediction_needs(preprocessed, tmp_path, met
     expected = {f"checkpoint_{name}.pth" for name in ("latest", "best", "final")}
     expected |= {"plans.resolved.json", "metrics.jsonl", "log.txt", "progress.png", "samples.png"}
     assert expected <= found
+    assert (tmp_path / "dataset.json").exists()
     predictor = Predictor.from_folder(tmp_path)
     prediction = predictor.predict(np.zeros((1, SIZE, SIZE), np.float32), (1.0, 1.0))
     assert prediction.mask.shape == (SIZE, SIZE)
