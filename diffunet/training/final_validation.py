@@ -36,7 +36,6 @@ class TrainedFold:
 
     model: nn.Module
     iteration: int
-    is_final: bool
 
 
 def trained_model(data: FoldData, fold_folder: Path) -> TrainedFold:
@@ -59,7 +58,6 @@ def trained_model(data: FoldData, fold_folder: Path) -> TrainedFold:
     return TrainedFold(
         model=model.eval().requires_grad_(False).to(device),
         iteration=content["iteration"],
-        is_final=path.name == FINAL,
     )
 
 

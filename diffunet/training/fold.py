@@ -41,8 +41,8 @@ class FoldResult:
     """How a training ended.
 
     Attributes:
-        is_finished: all planned iterations are done; otherwise it was asked to stop, and has saved.
-        iteration: finished optimiser steps.
+        is_finished: what was asked for is done; otherwise it was asked to stop, and has saved.
+        iteration: finished optimiser steps of the weights.
         summary: what `validation/summary.json` holds; None where there was no final validation.
     """
 
@@ -182,9 +182,7 @@ def _validate_fold(
             is_whole=validates_all_cases,
             progress=progress,
         )
-        return FoldResult(
-            is_finished=trained.is_final, iteration=trained.iteration, summary=summary
-        )
+        return FoldResult(is_finished=True, iteration=trained.iteration, summary=summary)
 
 
 def compile_networks(model: nn.Module) -> None:

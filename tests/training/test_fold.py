@@ -123,7 +123,7 @@ def test_validation_only_takes_the_latest_weights_of_an_unfinished_training(
     with caplog.at_level(logging.WARNING):
         result = train(preprocessed, tmp_path, resolved, only_validates=True)
     assert "validating 'checkpoint_latest.pth'" in caplog.text
-    assert not result.is_finished
+    assert (result.is_finished, result.iteration) == (True, 2)
 
 
 def test_validation_only_of_nothing_is_an_error(preprocessed, tmp_path):
