@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from diffunet.errors import DiffunetError
 
@@ -17,6 +17,7 @@ Result = TypeVar("Result")
 _ITEMS_IN_FLIGHT_PER_PROCESS = 2
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Wraps an iteration so that a person sees how far it is, and the time left."""
 

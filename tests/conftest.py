@@ -1,4 +1,4 @@
-"""Every test checks the shapes in diffunet's annotations (jaxtyping with beartype)."""
+"""Every test checks the shapes that tensor code is annotated with (jaxtyping with beartype)."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook(["diffunet.diffusion", "diffunet.networks"], "beartype.beartype")
+CHECKED = [
+    "diffunet.diffusion",
+    "diffunet.networks",
+    *(f"diffunet.evaluation.{name}" for name in ("ambiguity", "calibration", "overlap", "surface")),
+    *(f"diffunet.inference.{name}" for name in ("noise", "sliding_window", "tiles")),
+]
+
+install_import_hook(CHECKED, "beartype.beartype")
 
 
 @pytest.fixture(scope="session")
