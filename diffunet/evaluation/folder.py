@@ -12,9 +12,9 @@ from jaxtyping import Bool, Integer
 
 from diffunet.data.image_io import read_label_map
 from diffunet.errors import DatasetError
+from diffunet.evaluation.blocks import summary_blocks
 from diffunet.evaluation.scored_files import LabelMaps, ScoredFiles, pair_files, read_maps
 from diffunet.evaluation.scores import DEFAULT_OPTIONS, CaseScores, ScoreOptions, score_label
-from diffunet.evaluation.summary import summarise, without_nan
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, map_ordered, without_progress
@@ -91,7 +91,19 @@ def evaluate_folders(
     if problems:
         raise DatasetError(problems)
     scores = [found.scores for found in results if found.scores is not None]
-    summary = _assemble(paired, scores, patients=patients or {}, labels=labels, options=options)
+    summary = summary_blocks(
+        dict(zip((files.case for files in paired), scores, strict=True)),
+        patients=patients or {},
+        labels=labels,
+        files={
+            files.case: {
+                "reference_file": _names(files.references),
+                "prediction_file": str(files.prediction),
+            }
+            for files in paired
+        },
+        options=options,
+    )
     if blob_volumes is not None:
         summary["distribution"]["centre_blob"] = {
             "origin": origin,
@@ -200,52 +212,6 @@ def _masks_of(
     """Return where label maps hold label number `index`."""
     single = replace(labels, names=(labels.names[index],), values=(labels.values[index],))
     return single.masks(label_maps)[0]
-
-
-def _assemble(
-    paired: Sequence[ScoredFiles],
-    scores: Sequence[CaseScores],
-    *,
-    patients: Mapping[str, str],
-    labels: LabelScheme,
-    options: ScoreOptions,
-) -> dict[str, Any]:
-    case_patients = [patients.get(files.case, files.case) for files in paired]
-    distribution = summarise(scores, case_patients, label_names=labels.names, options=options)
-    keys = [_label_key(values) for values in labels.values]
-    blocks = distribution["labels"].values()
-    return {
-        "foreground_mean": _means(distribution["mean"]["consensus"]),
-        "mean": {key: _means(block["consensus"]) for key, block in zip(keys, blocks, strict=True)},
-        "metric_per_case": [
-            {
-                "case": files.case,
-                "patient": patient,
-                "reference_file": _names(files.references),
-                "prediction_file": str(files.prediction),
-                "metrics": without_nan(
-                    {key: each.consensus for key, each in zip(keys, case.labels, strict=True)}
-                ),
-                "distribution": without_nan(
-                    {
-                        name: each.distribution
-                        for name, each in zip(labels.names, case.labels, strict=True)
-                    }
-                ),
-            }
-            for files, patient, case in zip(paired, case_patients, scores, strict=True)
-        ],
-        "distribution": distribution,
-    }
-
-
-def _means(intervals: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {name: interval["mean"] for name, interval in intervals.items()}
-
-
-def _label_key(values: Sequence[int]) -> str:
-    """Return nnU-Net's key of a label ("1") or a region ("(1, 2)")."""
-    return str(values[0]) if len(values) == 1 else str(tuple(values))
 
 
 def _names(paths: Sequence[Path]) -> str | list[str]:

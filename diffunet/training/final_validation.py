@@ -11,7 +11,8 @@ from torch import nn
 
 from diffunet.checkpoint import load_checkpoint, load_weights
 from diffunet.errors import CheckpointError
-from diffunet.evaluation.scores import DEFAULT_OPTIONS, CaseScores, score_case
+from diffunet.evaluation.blocks import summary_blocks
+from diffunet.evaluation.scores import CaseScores, score_case
 from diffunet.inference.model import AVERAGED_WEIGHTS
 from diffunet.jsonio import write_json
 from diffunet.parallel import Progress
@@ -22,7 +23,6 @@ from diffunet.training.validation import (
     any_ignored,
     rater_masks,
     spread_over_patients,
-    summary_of,
 )
 
 logger = logging.getLogger(__name__)
@@ -94,11 +94,10 @@ def run_final_validation(
     scores: dict[str, CaseScores] = {}
     for part in ranks.gather(scored):
         scores |= part
-    summary = summary_of(
+    summary = summary_blocks(
         {case: scores[case] for case in sorted(scores)},
         patients=data.patients,
         labels=data.objective.labels,
-        options=DEFAULT_OPTIONS,
     )
     if ranks.is_first:
         write_json(fold_folder / SUMMARY, summary)

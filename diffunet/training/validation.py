@@ -4,14 +4,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from torch import nn
 
 from diffunet.data.patches import Store
-from diffunet.evaluation.scores import CaseScores, ScoreOptions, score_case
-from diffunet.evaluation.summary import summarise, without_nan
+from diffunet.evaluation.scores import ScoreOptions, score_case
 from diffunet.labels import LabelScheme
 from diffunet.randomness import numpy_generator
 from diffunet.training.distributed import Ranks
@@ -156,46 +155,3 @@ def spread_over_patients(cases: Sequence[str], patients: Mapping[str, str]) -> t
         for index in order
         if turn < len(queues[index])
     )
-
-
-def summary_of(
-    scores: Mapping[str, CaseScores],
-    *,
-    patients: Mapping[str, str],
-    labels: LabelScheme,
-    options: ScoreOptions,
-) -> dict[str, Any]:
-    """Return the content of `validation/summary.json`: nnU-Net's blocks, and the distribution's.
-
-    The same keys as `diffunet_evaluate` writes, without file names: cases come from the store.
-    """
-    of_cases = list(scores.values())
-    case_patients = [patients[case] for case in scores]
-    distribution = summarise(of_cases, case_patients, label_names=labels.names, options=options)
-    keys = [str(values[0]) if len(values) == 1 else str(tuple(values)) for values in labels.values]
-
-    def means(block: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: interval["mean"] for name, interval in block["consensus"].items()}
-
-    blocks = [distribution["labels"][name] for name in labels.names]
-    return {
-        "foreground_mean": means(distribution["mean"]),
-        "mean": {key: means(block) for key, block in zip(keys, blocks, strict=True)},
-        "metric_per_case": [
-            {
-                "case": case,
-                "patient": patients[case],
-                "metrics": without_nan(
-                    {key: label.consensus for key, label in zip(keys, each.labels, strict=True)}
-                ),
-                "distribution": without_nan(
-                    {
-                        name: label.distribution
-                        for name, label in zip(labels.names, each.labels, strict=True)
-                    }
-                ),
-            }
-            for case, each in scores.items()
-        ],
-        "distribution": distribution,
-    }
