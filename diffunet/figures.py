@@ -68,7 +68,7 @@ class PicturedCase:
 
     Attributes:
         title: stands beside the row.
-        image: (channel, y, x).
+        image: (channel, y, x); all rows are shown on one intensity scale.
         raters, samples: (number, y, x) bool.
         uncertainty: (y, x) in [0, 1].
     """
@@ -95,11 +95,15 @@ def plot_cases(cases: Sequence[PicturedCase], png: Path, *, title: str) -> None:
     ]
     figure = Figure(figsize=(1.35 * len(titles) + 1, 1.4 * len(cases) + 0.9), layout="constrained")
     axes = figure.subplots(len(cases), len(titles), squeeze=False)
+    limits = _limits(np.concatenate([case.image.ravel() for case in cases]))
     for case, row in zip(cases, axes, strict=True):
-        _plot_row(row, case, num_raters=num_raters, num_samples=num_samples)
+        image = _displayable(case.image, limits)
+        _plot_row(row, case, image, num_raters=num_raters, num_samples=num_samples)
     for name, ax in zip(titles, axes[0], strict=True):
         ax.set_title(name, fontsize=9)
-    figure.colorbar(axes[0, -2].images[0], ax=axes, shrink=0.6, label="0: nowhere, 1: everywhere")
+    figure.colorbar(
+        axes[0, -2].images[-1], ax=axes, shrink=0.6, label="share, or uncertainty (0 to 1)"
+    )
     figure.suptitle(title)
     _save(figure, png)
 
@@ -161,7 +165,7 @@ def _plot_speed(axes: Any, losses: list[dict[str, Any]]) -> None:
 
 
 def _plot_case(row: Any, case: Mapping[str, np.ndarray], *, is_first: bool) -> None:
-    image = _displayable(case["image"])
+    image = _displayable(case["image"], _limits(case["image"]))
     raters, samples = (np.any(case[name], axis=1) for name in ("raters", "samples"))
     union = np.any(raters, axis=0)
     row[0].imshow(image, cmap="gray")
@@ -187,8 +191,9 @@ def _plot_case(row: Any, case: Mapping[str, np.ndarray], *, is_first: bool) -> N
             axes.set_axis_off()
 
 
-def _plot_row(row: Any, case: PicturedCase, *, num_raters: int, num_samples: int) -> None:
-    image = _displayable(case.image)
+def _plot_row(
+    row: Any, case: PicturedCase, image: np.ndarray, *, num_raters: int, num_samples: int
+) -> None:
     masks = [*case.raters[:num_raters], *case.samples[:num_samples]]
     colours = [_RATER_COLOUR] * len(case.raters) + [_SAMPLE_COLOUR] * num_samples
     places = [*range(1, 1 + len(case.raters)), *range(1 + num_raters, 1 + num_raters + num_samples)]
@@ -196,7 +201,7 @@ def _plot_row(row: Any, case: PicturedCase, *, num_raters: int, num_samples: int
     for ax in row:
         ax.set_xticks([])
         ax.set_yticks([])
-        ax.imshow(image, cmap="gray")
+        ax.imshow(image, cmap="gray", vmin=0, vmax=1)
     for place, mask, colour in zip(places, masks, colours, strict=False):
         _outline(row[place], mask, colour)
         if not mask.any():
@@ -210,10 +215,16 @@ def _outline(axes: Any, mask: np.ndarray, colour: str) -> None:
         axes.contour(mask, levels=[0.5], colors=[colour], linewidths=1.2)
 
 
-def _displayable(image: np.ndarray) -> np.ndarray:
-    """Return (y, x), or (y, x, 3) of three channels, in [0, 1] from 1 % to 99 % of the values."""
+def _limits(image: np.ndarray) -> tuple[float, float]:
+    """Return 1 % and 99 % of the values."""
     low, high = np.percentile(image.astype(np.float32), [1, 99])
-    scaled = np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
+    return float(low), float(high)
+
+
+def _displayable(image: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Return (y, x), or (y, x, 3) of three channels, as [0, 1] between the limits."""
+    low, high = limits
+    scaled = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
     return np.moveaxis(scaled, 0, -1) if len(scaled) == 3 else scaled[0]
 
 

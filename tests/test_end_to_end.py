@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffunet.cli import evaluate, plan_and_preprocess, predict, train
+from diffunet.cli import demo, evaluate, plan_and_preprocess, predict, train
 from diffunet.data.image_io import read_label_map, read_map
 from diffunet.data.synthetic import write_ambiguous_dataset
 from diffunet.jsonio import read_json
@@ -169,6 +169,16 @@ def test_the_readme_runs_as_written(tmp_path):
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     assert (tmp_path / "predictions" / "summary.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_a_picture_and_a_table(tmp_path, capsys):
+    arguments = ["--output", str(tmp_path / "out"), "--iterations", "2", "-np", "0"]
+    assert demo.main(arguments) == 0
+    assert (tmp_path / "out" / "demo.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    for text in ("oracle_majority", "always_empty", "centre_blob", "the true distribution itself"):
+        assert text in printed
 
 
 def test_training_imports_no_reader_and_no_plotting(workspace):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffunet.figures import main, plot_samples, plot_training
+from diffunet.figures import PicturedCase, main, plot_cases, plot_samples, plot_training
 
 
 def write_metrics(path, *, has_scores: bool) -> None:
@@ -57,3 +57,20 @@ def test_samples_are_drawn_for_grey_and_colour_and_empty_masks(tmp_path, num_cha
 def test_importing_figures_imports_no_matplotlib():
     code = "import sys, diffunet.figures; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_cases_are_drawn_with_raters_who_saw_nothing_and_fewer_than_others(tmp_path):
+    generator = np.random.default_rng(0)
+    cases = [
+        PicturedCase(
+            title="a case",
+            image=generator.normal(size=(num_channels, 16, 16)),
+            raters=generator.random((num_raters, 16, 16)) > 0.5,
+            samples=np.zeros((8, 16, 16), bool),
+            uncertainty=generator.random((16, 16)),
+        )
+        for num_channels, num_raters in ((1, 3), (3, 1))
+    ]
+    plot_cases(cases, tmp_path / "cases.png", title="Two cases")
+    with Image.open(tmp_path / "cases.png") as picture:
+        assert picture.width > picture.height > 200
