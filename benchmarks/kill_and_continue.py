@@ -24,7 +24,7 @@ import torch
 from diffunet.data.synthetic import write_ambiguous_dataset
 
 DATASET = "Dataset001_Kill"
-TINY = ["network.channels=[8,8]", "network.image_channels=[8,16]", "training.num_validations=2"]
+TINY = ["network.channels=[8,8,8]", "network.image_channels=[8,8,16]", "training.num_validations=2"]
 
 
 class Stage:
@@ -134,7 +134,7 @@ def trial(
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        time.sleep(moments.uniform(0.2, 1.0) * duration)
+        time.sleep(moments.uniform(0.1, 0.9) * duration)
         kills += process.poll() is None
         with_children = os.getpgid(process.pid) if process.poll() is None else None
         if with_children is not None:
@@ -176,7 +176,8 @@ def digest_of_tensors(path: Path) -> str:
         name, value = pending.pop()
         if isinstance(value, torch.Tensor):
             digest.update(
-                name.encode() + value.cpu().contiguous().view(torch.uint8).numpy().tobytes()
+                name.encode()
+                + value.cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
             )
         elif isinstance(value, dict):
             pending += [(f"{name}/{key}", each) for key, each in sorted(value.items(), key=str)]

@@ -302,5 +302,5 @@ def _sentence(record: dict[str, Any], num_iterations: int) -> str:
     best = ", the best so far" if record["is_best"] else ""
     return (
         f"{where}: GED {record['ged']:.4f}, Dice {record['dice']:.4f} on "
-        f"{record['num_cases']} validation cases{best}"
+        f"{record['num_cases']} validation case(s){best}"
     )
