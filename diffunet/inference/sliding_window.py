@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import torch
+from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from jaxtyping import Float
 from torch import Tensor
 
@@ -78,12 +80,9 @@ def pad_to(
     image: Float[Tensor, "channel *spatial"], shape: Sequence[int]
 ) -> Float[Tensor, "channel *padded"]:
     """Return `image` centred in zeros of the spatial `shape`; itself where nothing is to add."""
-    spatial = tuple(image.shape[1:])
-    if spatial == tuple(shape):
+    if tuple(image.shape[1:]) == tuple(shape):
         return image
-    padded = image.new_zeros((image.shape[0], *shape))
-    crop_to(padded, spatial).copy_(image)
-    return padded
+    return cast(Tensor, pad_nd_image(image, tuple(shape)))
 
 
 def crop_to(
