@@ -1,6 +1,7 @@
 """What every command shares: arguments, logging, progress, and how a user's mistake ends."""
 
 import argparse
+import errno
 import functools
 import logging
 import os
@@ -19,6 +20,8 @@ Item = TypeVar("Item")
 
 EXIT_USER_MISTAKE = 2
 EXIT_INTERRUPTED = 130
+
+_NO_SPACE_LEFT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -132,6 +135,16 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
         except BrokenPipeError:
             sys.stderr.close()
             return 0
+        except OSError as failure:
+            if failure.errno not in _NO_SPACE_LEFT:
+                raise
+            where = f" at '{failure.filename}'" if failure.filename else ""
+            print(
+                f"error: the disk is full{where} ({failure.strerror}); free some space and run "
+                "again: what is written is whole",
+                file=sys.stderr,
+            )
+            return EXIT_USER_MISTAKE
         return 0
 
     return wrapped

@@ -1,4 +1,5 @@
 import argparse
+import errno
 import subprocess
 import sys
 
@@ -16,6 +17,24 @@ def test_a_user_mistake_is_one_message_and_exit_code_2(capsys):
     assert main() == 2
     captured = capsys.readouterr()
     assert captured.err == "error: case 'a': bad\ncase 'b': bad\n"
+
+
+def test_a_full_disk_is_one_message_and_exit_code_2(capsys):
+    @command
+    def main(arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", "mask.png")
+
+    assert main() == 2
+    assert "the disk is full at 'mask.png'" in capsys.readouterr().err
+
+
+def test_another_fault_of_the_system_keeps_its_traceback():
+    @command
+    def main(arguments):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output"):
+        main()
 
 
 def test_a_fault_of_ours_keeps_its_traceback():
