@@ -126,6 +126,19 @@ class AugmentationPlan:
     inverted_gamma_probability: float = 0.1
     gamma_probability: float = 0.3
 
+    def without_intensity(self) -> "AugmentationPlan":
+        """Return what moves voxels alone."""
+        return dataclasses.replace(
+            self,
+            gaussian_noise_probability=0.0,
+            gaussian_blur_probability=0.0,
+            brightness_probability=0.0,
+            contrast_probability=0.0,
+            low_resolution_probability=0.0,
+            inverted_gamma_probability=0.0,
+            gamma_probability=0.0,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionPlan:
@@ -418,10 +431,14 @@ class WeakPlan:
             the noised classifier sees without noise: there it decides whether a label is present.
             All others, which teach maps, are drawn so that their labels say nothing about where
             in the patient they lie.
+        changes_intensity: train "cdm" with augmentation's changes of intensity too; "classifier"
+            always has them.
         presence_thresholds: least probability at which a label counts as present; one per label,
             or empty for 0.5.
         has_slice_labels: the image-level labels of volumes are of their slices, at least in some
             cases: presence is decided per slice. Otherwise it is decided per case.
+        is_mirrored: average maps and probabilities over the mirror images that augmentation trains
+            on; draws of noise take turns with them.
         default_saliency: what a model of "cdm" predicts masks from, unless asked otherwise.
         default_cam: the same for a model of "classifier".
         cdm, cg_cdm: see below.
@@ -433,8 +450,10 @@ class WeakPlan:
     network: NetworkPlan
     diffusion: ImageDiffusionPlan = ImageDiffusionPlan()
     clean_share: float = 0.25
+    changes_intensity: bool = False
     presence_thresholds: tuple[float, ...] = ()
     has_slice_labels: bool = False
+    is_mirrored: bool = True
     default_saliency: DiffusionSaliency = "cg_cdm"
     default_cam: CamSaliency = "layer_cam"
     cdm: TrajectoryPlan = TrajectoryPlan()

@@ -82,6 +82,17 @@ _MASK_REASONS = {
     "unsure_share": "Half way: what lies nearer to the threshold is as likely wrong as right.",
 }
 
+_CHANGES_INTENSITY_REASON = (
+    "No: brighter, darker, blurred or noisy images are nothing that the diffusion should learn to "
+    "make, and a finding is told by its intensity. On FLAIR slices the noised classifier was as "
+    "good after half the iterations."
+)
+
+_IS_MIRRORED_REASON = (
+    "Yes: on FLAIR slices the maps of a diffusion gained 0.03 of Dice at no cost, and those of "
+    "Layer-CAM 0.07."
+)
+
 _SCHEMES_OF_UNIT_VARIANCE = ("zscore", "ct")
 
 _CG_DIFF_MASK = MaskPlan(sign="absolute")
@@ -124,12 +135,14 @@ def plan_weak(
         "network": topology.reasons,
         "diffusion": _DIFFUSION_REASONS,
         "clean_share": _clean_share_reason(image_labels),
+        "changes_intensity": _CHANGES_INTENSITY_REASON,
         "presence_thresholds": _presence_reason(image_labels),
         "has_slice_labels": (
             "Slices of volumes were labelled: presence is decided by slice."
             if has_slice_labels
             else "Cases were labelled, not slices of volumes: presence is decided by case."
         ),
+        "is_mirrored": _IS_MIRRORED_REASON,
         "default_saliency": f"The best of the three in P2's tables. {_CHOSEN_LATER}",
         "default_cam": f"The best of the four on CHAOS in P2's tables. {_CHOSEN_LATER}",
         "cdm": _CDM_REASONS,

@@ -1,6 +1,7 @@
 """One fold from preprocessed data to weights and validation scores: the run, top to bottom."""
 
 import contextlib
+import dataclasses
 import logging
 import shutil
 from dataclasses import dataclass
@@ -165,7 +166,8 @@ def train_fold(
             has_dropout=_draws_dropout(state.model),
             pictures=pictures,
         )
-        if not _run(loop, state, data, num_processes=num_processes, progress=progress):
+        source = _source(data, method, seed=seed)
+        if not _run(loop, state, source, num_processes=num_processes, progress=progress):
             logger.warning("stopped at iteration %d and saved; continue with --c", state.iteration)
             return FoldResult(is_finished=False, iteration=state.iteration, summary=None)
         summary = method.finish(
@@ -284,24 +286,30 @@ def _prepare_folder(
             shutil.copyfile(preprocessed_folder / name, fold_folder.parent / name)
 
 
+def _source(data: FoldData, method: TrainingMethod, *, seed: int) -> PatchSampler:
+    configuration = data.plans.resolved
+    return PatchSampler(
+        data.images,
+        data.label_maps,
+        cases=data.split.train,
+        configuration=dataclasses.replace(
+            configuration, augmentation=method.augmentation(configuration)
+        ),
+        batch_size=configuration.training.batch_size,
+        seed=seed,
+    )
+
+
 def _run(
     loop: TrainingLoop,
     state: TrainingState,
-    data: FoldData,
+    source: PatchSampler,
     *,
     num_processes: int,
     progress: Progress,
 ) -> bool:
     """Load batches and train on them; returns whether all iterations are done."""
     plan, ranks = loop.plan, loop.ranks
-    source = PatchSampler(
-        data.images,
-        data.label_maps,
-        cases=data.split.train,
-        configuration=data.plans.resolved,
-        batch_size=plan.batch_size,
-        seed=loop.origin.seed,
-    )
     first = state.iteration
     loader = BatchLoader(
         source,

@@ -7,7 +7,7 @@ from torch import nn
 
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress
-from diffunet.plans import ConfigurationPlan
+from diffunet.plans import AugmentationPlan, ConfigurationPlan
 from diffunet.training.distributed import Ranks
 from diffunet.training.fold_data import FoldData
 from diffunet.training.objective import Objective
@@ -31,6 +31,10 @@ class TrainingMethod(Protocol):
         Args:
             seed: of the training.
         """
+        ...
+
+    def augmentation(self, configuration: ConfigurationPlan) -> AugmentationPlan:
+        """Return how patches are changed at random."""
         ...
 
     def sampled_validation(

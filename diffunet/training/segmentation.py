@@ -12,7 +12,7 @@ from diffunet.data.patches import Store
 from diffunet.evaluation.scores import ScoreOptions, score_case
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress
-from diffunet.plans import ConfigurationPlan
+from diffunet.plans import AugmentationPlan, ConfigurationPlan
 from diffunet.randomness import derive_seed
 from diffunet.training.distributed import Ranks
 from diffunet.training.drawing import CaseDrawer
@@ -48,6 +48,10 @@ class SegmentationMethod:
     ) -> DiffusionObjective | SupervisedObjective:
         """Return the model and the loss."""
         return self.make_objective(configuration=configuration, labels=labels, seed=seed)
+
+    def augmentation(self, configuration: ConfigurationPlan) -> AugmentationPlan:
+        """Return the plan's."""
+        return configuration.augmentation
 
     def sampled_validation(
         self, data: FoldData, *, pictures: Pictures

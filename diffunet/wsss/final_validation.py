@@ -19,7 +19,7 @@ from diffunet.training.distributed import Ranks
 from diffunet.training.fold_data import FoldData
 from diffunet.wsss.image_scores import ImageScores, auc_of, condition_gains, noised_auc
 from diffunet.wsss.presence_threshold import choose_presence_threshold, rates
-from diffunet.wsss.saliency import presence_probabilities
+from diffunet.wsss.saliency import mirror_axes_of, presence_probabilities
 from diffunet.wsss.tagged_images import TaggedImage, read_image, validation_images
 from diffunet.wsss.validation import IMAGES_PER_CASE, score_tagged_image
 
@@ -77,6 +77,7 @@ def validate_on_image_labels(
             plan=plan,
             patch_size=configuration.patch_size,
             compute=data.compute,
+            mirror_axes=mirror_axes_of(configuration),
         )
         return by_slice.double().mean(dim=0).numpy()
 

@@ -14,7 +14,7 @@ from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress
 from diffunet.planning.choice import with_choices
-from diffunet.plans import ConfigurationPlan, Plans
+from diffunet.plans import AugmentationPlan, ConfigurationPlan, Plans
 from diffunet.training.distributed import Ranks
 from diffunet.training.final_validation import SUMMARY
 from diffunet.training.fold_data import FoldData
@@ -65,6 +65,13 @@ class WeakMethod:
                 configuration.crop.policy,
             )
         return self.make_objective(configuration=configuration, labels=labels, seed=seed)
+
+    def augmentation(self, configuration: ConfigurationPlan) -> AugmentationPlan:
+        """Return the plan's; for the diffusion of images without changes of intensity."""
+        is_unchanged = not weak_plan_of(configuration).changes_intensity
+        if self.make_objective is CdmObjective and is_unchanged:
+            return configuration.augmentation.without_intensity()
+        return configuration.augmentation
 
     def sampled_validation(
         self, data: FoldData, *, pictures: Pictures

@@ -27,6 +27,7 @@ from diffunet.wsss.label_masks import shared_thresholds
 from diffunet.wsss.pictures import draw_saliency
 from diffunet.wsss.predictor import WeakPredictor
 from diffunet.wsss.presence import GivenTags
+from diffunet.wsss.saliency import mirror_axes_of
 
 logger = logging.getLogger(__name__)
 
@@ -195,6 +196,7 @@ def weak_settings(
         saliency_plan=dataclasses.asdict(blocks.get(saliency, plan.cam)),
         mask_plan=dataclasses.asdict(plan.mask(saliency)),
         presence_thresholds=plan.presence_thresholds,
+        mirror_axes=mirror_axes_of(predictor.model.configuration),
         has_slice_labels=plan.has_slice_labels,
         image_labels_sha256=table,
     )

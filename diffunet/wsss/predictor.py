@@ -26,6 +26,7 @@ from diffunet.wsss.pseudo_masks import oriented_map, smoothed_map, threshold_of
 from diffunet.wsss.saliency import (
     SALIENCY_OF_METHOD,
     default_saliency,
+    mirror_axes_of,
     presence_probabilities,
     require_saliency,
     saliency_map,
@@ -273,6 +274,7 @@ class WeakPredictor:
             plan=self.plan,
             patch_size=self.model.configuration.patch_size,
             compute=self.compute,
+            mirror_axes=mirror_axes_of(self.model.configuration),
         )
         in_file = _in_file(probabilities.numpy(), properties)
         return decide_presence(in_file, plan=self.plan, given=given)
@@ -305,6 +307,7 @@ class WeakPredictor:
                 seed=seed,
                 case=properties.case,
                 compute=self.compute,
+                mirror_axes=mirror_axes_of(self.model.configuration),
             ).numpy()
             maps[label] = smoothed_map(raw, plan=plan)
             oriented = oriented_map(maps[label], plan=plan)

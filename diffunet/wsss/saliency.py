@@ -10,14 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diffunet.build import weak_plan_of
 from diffunet.diffusion.image_model import CLEAN_TIME, ImageModel
 from diffunet.errors import UsageError
 from diffunet.inference.compute import Compute, run_in_memory
 from diffunet.inference.noise import draw_noise
-from diffunet.inference.sliding_window import crop_to, pad_to
+from diffunet.inference.sliding_window import crop_to, mirrorings, pad_to
 from diffunet.networks.classification import ClassificationNetwork
 from diffunet.plans import (
     CamSaliency,
+    ConfigurationPlan,
     DiffusionSaliency,
     Method,
     SaliencyMethod,
@@ -71,6 +73,12 @@ def default_saliency(plan: WeakPlan, *, method: Method) -> SaliencyMethod:
     return plan.default_saliency if method == "cdm" else plan.default_cam
 
 
+def mirror_axes_of(configuration: ConfigurationPlan) -> tuple[int, ...]:
+    """Return over which axes of the patch maps and probabilities are averaged; may be none."""
+    is_mirrored = weak_plan_of(configuration).is_mirrored
+    return configuration.augmentation.mirror_axes if is_mirrored else ()
+
+
 def saliency_map(
     networks: Sequence[nn.Module],
     image: Float[Tensor, "channel *spatial"],
@@ -84,8 +92,12 @@ def saliency_map(
     seed: int,
     case: str,
     compute: Compute,
+    mirror_axes: tuple[int, ...] = (),
 ) -> Float[Tensor, "*spatial"]:
     """Return how much each voxel of a case speaks for a label: signed, the mean over the folds.
+
+    Maps of mirrored images are mirrored back and averaged. Draws of noise take turns with the
+    mirrorings, so that these cost nothing; what draws no noise is computed once for each of them.
 
     Args:
         networks: one per fold, in evaluation mode on `compute.device`; `ImageModel` for "cdm",
@@ -97,6 +109,7 @@ def saliency_map(
         label: whose saliency; index into the columns of `tags`.
         slices: along the first axis, those to compute; [0] for a two-dimensional image.
         seed, case: the noise is a function of these two, the slice and the number of the draw.
+        mirror_axes: of the patch, (y, x) being (0, 1).
 
     Returns:
         float32 on the CPU, on the grid of `image`; 0 in the slices that were not asked for.
@@ -106,7 +119,8 @@ def saliency_map(
         UsageError: the GPU's memory does not hold a single slice.
     """
     images = slice_images(image, plan=plan, patch_size=patch_size)
-    num_draws = num_draws_of(saliency, plan=plan)
+    flips = mirrorings(mirror_axes)
+    num_draws = num_draws_of(saliency, plan=plan) or len(flips)
     items = [(index, draw) for index in slices for draw in range(num_draws)]
 
     def run(batch_size: int) -> Tensor:
@@ -115,9 +129,10 @@ def saliency_map(
             for first in range(0, len(items), batch_size):
                 chunk = items[first : first + batch_size]
                 indices = [index for index, _ in chunk]
+                axes = [flips[draw % len(flips)] for _, draw in chunk]
                 maps = _maps(
                     network,
-                    images[indices].to(compute.device),
+                    _mirrored(images[indices], axes).to(compute.device),
                     tags=tags[indices].to(compute.device),
                     label=label,
                     saliency=saliency,
@@ -125,7 +140,7 @@ def saliency_map(
                     noise=partial(_noise, chunk, images.shape[1:], seed=seed, case=case),
                     compute=compute,
                 )
-                for index, one in zip(indices, maps, strict=True):
+                for index, one in zip(indices, _mirrored(maps, axes), strict=True):
                     total[index] += one
         return total / (len(networks) * num_draws)
 
@@ -141,24 +156,30 @@ def presence_probabilities(
     plan: WeakPlan,
     patch_size: tuple[int, ...],
     compute: Compute,
+    mirror_axes: tuple[int, ...] = (),
 ) -> Float[Tensor, "slice class"]:
-    """Return the probability that each slice shows each label, the mean over the folds.
+    """Return the probability that each slice shows each label: the mean over folds and mirrorings.
 
     The classifier of noised images is asked at `CLEAN_TIME`, about the image as it is.
 
     Args:
-        networks, image, patch_size: as for `saliency_map`.
+        networks, image, patch_size, mirror_axes: as for `saliency_map`.
 
     Returns:
         float32 on the CPU, in [0, 1]; one row for a two-dimensional image.
     """
     images = slice_images(image, plan=plan, patch_size=patch_size)
+    flips = mirrorings(mirror_axes)
 
     def run(batch_size: int) -> Tensor:
         answers = [
             torch.stack(
-                [presence_logits(each, chunk, compute=compute).sigmoid() for each in networks]
-            )
+                [
+                    presence_logits(each, _mirrored(chunk, [axes] * len(chunk)), compute=compute)
+                    for each in networks
+                    for axes in flips
+                ]
+            ).sigmoid()
             for chunk in images.split(batch_size)
         ]
         return torch.cat([answer.mean(dim=0) for answer in answers])
@@ -167,9 +188,9 @@ def presence_probabilities(
 
 
 def num_draws_of(saliency: SaliencyMethod, *, plan: WeakPlan) -> int:
-    """Return over how many noise draws a map is averaged."""
+    """Return over how many noise draws a map is averaged; 0 for a map without noise."""
     plans = {"cdm": plan.cdm, "cg_cdm": plan.cg_cdm}
-    return plans[saliency].num_draws if saliency in plans else 1
+    return plans[saliency].num_draws if saliency in plans else 0
 
 
 def slice_images(
@@ -223,6 +244,20 @@ def _maps(
                 plan=plan.cam,
             )
     return field.detach().float().cpu()
+
+
+def _mirrored(
+    fields: Float[Tensor, "item *channel y x"], axes: Sequence[tuple[int, ...]]
+) -> Float[Tensor, "item *channel y x"]:
+    """Return each item flipped along its own axes of the plane; the same call turns it back."""
+    if not any(axes):
+        return fields
+    return torch.stack(
+        [
+            one.flip([axis - 2 for axis in flipped]) if flipped else one
+            for one, flipped in zip(fields, axes, strict=True)
+        ]
+    )
 
 
 def _with_one_draw(plan: TrajectoryPlan) -> TrajectoryPlan:

@@ -15,6 +15,7 @@ from diffunet.wsss.saliency import (
     SALIENCY_OF_METHOD,
     default_saliency,
     method_of_saliency,
+    mirror_axes_of,
     num_draws_of,
     presence_probabilities,
     require_saliency,
@@ -112,6 +113,56 @@ def test_a_map_is_the_mean_over_the_draws():
     ]
     assert not torch.allclose(draws[1] - draws[0], draws[0], atol=1e-4)
     assert torch.allclose(draws[2] / 3, run(image), atol=1e-6)
+
+
+def test_draws_take_turns_with_the_mirrored_images():
+    """Draw 1 sees the image upside down; without noise to speak of, draws differ by that alone."""
+    image = smooth_image(1, 16, 12)
+    plan = TrajectoryPlan(log_snr=14.0, num_steps=1, log_snr_step=0.1, num_draws=2)
+    networks = [image_model(is_skewed=True)]
+    first = run(image, cdm=dataclasses.replace(plan, num_draws=1), networks=networks)
+    upside_down = run(
+        image.flip(1), cdm=dataclasses.replace(plan, num_draws=1), networks=networks
+    ).flip(0)
+    assert not torch.allclose(first, upside_down, atol=4e-3)
+    found = run(image, cdm=plan, networks=networks, mirror_axes=(0, 1))
+    assert torch.allclose(found, (first + upside_down) / 2, atol=5e-4)
+
+
+@pytest.mark.parametrize("saliency", ["layer_cam", "cg_diff"])
+def test_what_draws_no_noise_is_averaged_over_all_mirrorings(saliency):
+    """Then a mirrored image has the mirrored map, whichever axis it is mirrored along."""
+    scheme = LabelScheme.from_dataset_json(dataset_content())
+    classifier = build_classifier(CONFIGURATION, num_image_channels=1, labels=scheme).eval()
+    networks = [classifier if saliency == "layer_cam" else image_model(is_skewed=True)]
+    image = smooth_image(1, 2, 16, 16)
+    arguments = {"saliency": saliency, "networks": networks, "cam": CamPlan(is_smoothed=False)}
+    plain = run(image, **arguments)
+    found = run(image, mirror_axes=(0, 1), **arguments)
+    for axes in ([1], [2], [1, 2]):
+        shifted = [axis + 1 for axis in axes]
+        assert not torch.allclose(run(image.flip(shifted), **arguments), plain.flip(axes))
+        mirrored = run(image.flip(shifted), mirror_axes=(0, 1), **arguments)
+        assert torch.allclose(mirrored, found.flip(axes), atol=1e-4)
+
+
+def test_maps_are_mirrored_over_the_axes_of_augmentation_unless_the_plans_say_no():
+    mirrored = dataclasses.replace(CONFIGURATION.augmentation, mirror_axes=(1,))
+    for is_mirrored, expected in ((True, (1,)), (False, ())):
+        weak = dataclasses.replace(CONFIGURATION.weak, is_mirrored=is_mirrored)
+        configuration = dataclasses.replace(CONFIGURATION, augmentation=mirrored, weak=weak)
+        assert mirror_axes_of(configuration) == expected
+
+
+def test_presence_is_the_mean_over_the_mirrored_images():
+    scheme = LabelScheme.from_dataset_json(dataset_content())
+    classifier = build_classifier(CONFIGURATION, num_image_channels=1, labels=scheme).eval()
+    image = smooth_image(1, 16, 16)
+    arguments = {"plan": CONFIGURATION.weak, "patch_size": (16, 16), "compute": COMPUTE}
+    found = presence_probabilities([classifier], image, mirror_axes=(1,), **arguments)
+    each = [presence_probabilities([classifier], x, **arguments) for x in (image, image.flip(-1))]
+    assert not torch.allclose(each[0], each[1])
+    assert torch.allclose(found, (each[0] + each[1]) / 2)
 
 
 def test_folds_are_averaged():
@@ -241,8 +292,5 @@ def test_each_method_has_its_default_saliency():
 
 def test_only_trajectories_draw_noise():
     plan = dataclasses.replace(CONFIGURATION.weak, cg_cdm=TrajectoryPlan(num_draws=5))
-    assert [num_draws_of(name, plan=plan) for name in ("cg_cdm", "cg_diff", "grad_cam")] == [
-        5,
-        1,
-        1,
-    ]
+    names = ("cg_cdm", "cg_diff", "grad_cam")
+    assert [num_draws_of(name, plan=plan) for name in names] == [5, 0, 0]

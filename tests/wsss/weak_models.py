@@ -47,11 +47,12 @@ class TagNetwork(nn.Module):
     Args:
         gain: of what a label adds.
         interaction: what label 0 adds to the gain of label 1.
+        is_skewed: the gain rises to the lower right, so that mirrored images have other maps.
     """
 
-    def __init__(self, gain: float = 0.1, interaction: float = 0.0):
+    def __init__(self, gain: float = 0.1, interaction: float = 0.0, *, is_skewed: bool = False):
         super().__init__()
-        self.gain, self.interaction = gain, interaction
+        self.gain, self.interaction, self.is_skewed = gain, interaction, is_skewed
 
     def encode_image(self, image: Tensor) -> tuple[Tensor, ...]:
         return ()
@@ -63,7 +64,13 @@ class TagNetwork(nn.Module):
         tags = condition.view(*condition.shape, *(1 for _ in x_t.shape[2:]))
         bright, dark = tags[:, :1], tags[:, 1:2].sum(dim=1, keepdim=True)
         dark = dark * (1 + self.interaction * bright)
-        return 0.5 * x_t + self.gain * (bright * x_t.relu() + dark * (-x_t).relu())
+        gain = self.gain * _skew(x_t) if self.is_skewed else self.gain
+        return 0.5 * x_t + gain * (bright * x_t.relu() + dark * (-x_t).relu())
+
+
+def _skew(x_t: Tensor) -> Tensor:
+    rows, columns = (torch.linspace(0, 1, size) for size in x_t.shape[-2:])
+    return rows[:, None] + 2 * columns
 
 
 class LevelClassifier(nn.Module):
@@ -84,10 +91,16 @@ class LevelClassifier(nn.Module):
 
 
 def image_model(
-    num_labels: int = 1, *, gain: float = 0.1, interaction: float = 0.0, shift: float = 0.0
+    num_labels: int = 1,
+    *,
+    gain: float = 0.1,
+    interaction: float = 0.0,
+    shift: float = 0.0,
+    is_skewed: bool = False,
 ) -> ImageModel:
     schedule = ScaledSchedule(SCHEDULES["cosine"](), input_scale=1.0, log_snr_limit=20.0)
-    denoiser = Denoiser(TagNetwork(gain, interaction), schedule=schedule, prediction="x_0")
+    network = TagNetwork(gain, interaction, is_skewed=is_skewed)
+    denoiser = Denoiser(network, schedule=schedule, prediction="x_0")
     return ImageModel(denoiser, LevelClassifier(num_labels, shift)).eval()
 
 
@@ -109,6 +122,7 @@ def weak_configuration(
             "cg_diff": EncodingPlan(num_steps=2),
             "cam": CamPlan(is_smoothed=False),
             "default_saliency": "cdm",
+            "is_mirrored": False,
             "masks": {"cdm": MaskPlan(smoothing_voxels=0.0)},
             **weak,
         }
