@@ -381,6 +381,9 @@ class MaskPlan:
             map, or either ("absolute").
         smoothing_voxels: sigma of the Gaussian that the map is smoothed with, in voxels of the grid
             of training; 0 for none.
+        edge_smoothing_voxels: sigma of a second smoothing that stops at the edges of the image
+            (`diffunet.wsss.edges`), in voxels; 0 for none.
+        edge_contrast: of that smoothing: the difference of normalised intensity that is an edge.
         threshold: "otsu": of each slice; "otsu_upper": Otsu's again, among what exceeds the first;
             "otsu_volume": of all slices of a case that show the label together; "otsu_mean": the
             mean of the slices' thresholds, over all predicted images that show the label;
@@ -395,6 +398,8 @@ class MaskPlan:
 
     sign: Literal["positive", "negative", "absolute"] = "positive"
     smoothing_voxels: float = 1.0
+    edge_smoothing_voxels: float = 0.0
+    edge_contrast: float = 0.3
     threshold: Literal["otsu", "otsu_upper", "otsu_volume", "otsu_mean", "maximum", "fixed"] = (
         "otsu"
     )
@@ -404,8 +409,11 @@ class MaskPlan:
     unsure_share: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.smoothing_voxels < 0:
-            raise ValueError(f"smoothing_voxels should be at least 0, got {self.smoothing_voxels}")
+        for name in ("smoothing_voxels", "edge_smoothing_voxels"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} should be at least 0, got {getattr(self, name)}")
+        if self.edge_contrast <= 0:
+            raise ValueError(f"edge_contrast should be above 0, got {self.edge_contrast}")
         if not 0 <= self.unsure_share <= 1:
             raise ValueError(f"unsure_share should be in [0, 1], got {self.unsure_share}")
         if not 0 < self.maximum_share < 1:

@@ -75,6 +75,10 @@ _MASK_REASONS = {
         f"there. {_CHOSEN_LATER}"
     ),
     "smoothing_voxels": f"Noise of single voxels is no finding. {_CHOSEN_LATER}",
+    "edge_smoothing_voxels": f"None, as in P2. {_CHOSEN_LATER}",
+    "edge_contrast": (
+        "Images are normalised to unit variance; 0.15, 0.3 and 0.6 served alike on FLAIR slices."
+    ),
     "threshold": f"P2's code: Otsu's threshold of each slice. {_CHOSEN_LATER}",
     "threshold_value": "Counts only for the threshold 'fixed'.",
     "maximum_share": "Counts only for the threshold 'maximum': half of the peak.",

@@ -8,6 +8,7 @@ first is taken, and of the rules from map to mask the one of the smallest masks.
 """
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ from diffunet.plans import CamSaliency, DiffusionSaliency, MaskPlan, SaliencyMet
 from diffunet.training.distributed import Ranks
 from diffunet.training.fold_data import FoldData
 from diffunet.wsss.erasure import with_control
-from diffunet.wsss.pseudo_masks import mask_of, prepared_map, threshold_of
-from diffunet.wsss.saliency import presence_logits, saliency_map, slice_images
+from diffunet.wsss.pseudo_masks import mask_of, oriented_map, smoothed_map, threshold_of
+from diffunet.wsss.saliency import mirror_axes_of, presence_logits, saliency_map, slice_images
 from diffunet.wsss.tagged_images import TaggedImage, read_image
 from diffunet.wsss.validation import NOISE_SEED
 
@@ -56,6 +57,10 @@ CAM_METHODS: tuple[CamSaliency, ...] = ("layer_cam", "grad_cam++", "score_cam", 
 
 SIGNS: tuple[Sign, ...] = ("positive", "negative", "absolute")
 SMOOTHINGS_VOXELS = (1.0, 2.0, 3.0)
+EDGE_SMOOTHINGS_VOXELS = (0.0, 6.0)
+SMOOTHING_FIELDS = ("smoothing_voxels", "edge_smoothing_voxels")
+PLANNED_EDGE = 64
+"""Edge of a patch in voxels that these are for; they grow with larger ones."""
 
 PROVISIONAL_MASK = MaskPlan(
     smoothing_voxels=2.0, threshold="maximum", maximum_share=0.4, components="strongest"
@@ -71,15 +76,27 @@ THRESHOLDS = (
 )
 
 
-def mask_rules(sign: Sign) -> list[MaskPlan]:
+def mask_rules(sign: Sign, *, patch_size: Sequence[int]) -> list[MaskPlan]:
     """Return the rules from map to mask that are compared."""
     components: tuple[Literal["all", "strongest"], ...] = ("all", "strongest")
+    scale = _scale(patch_size)
     return [
-        dataclasses.replace(rule, sign=sign, smoothing_voxels=sigma, components=kept)
+        dataclasses.replace(
+            rule,
+            sign=sign,
+            smoothing_voxels=sigma * scale,
+            edge_smoothing_voxels=edge_sigma * scale,
+            components=kept,
+        )
+        for edge_sigma in EDGE_SMOOTHINGS_VOXELS
         for sigma in SMOOTHINGS_VOXELS
         for kept in components
         for rule in THRESHOLDS
     ]
+
+
+def _scale(patch_size: Sequence[int]) -> float:
+    return max(1.0, min(patch_size) / PLANNED_EDGE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +199,7 @@ class SaliencyChooser:
             _with(_with(plan, "cg_cdm.log_snr", level), "cg_cdm.guidance_scale", scale)
             for level, scale in pairs
         ]
-        mask = dataclasses.replace(PROVISIONAL_MASK, sign=sign)
+        mask = self._provisional(sign)
         gains = self._gains([(each, "cg_cdm", [mask]) for each in plans], "cg_cdm")
         chosen = gains.best()
         names = [f"log SNR {level:g} with scale {scale:g}" for level, scale in pairs]
@@ -205,7 +222,7 @@ class SaliencyChooser:
         Signs come in the order of SIGNS: "absolute" takes in whatever differs, and has to be better
         than both others at every level by more than a standard error.
         """
-        masks = [dataclasses.replace(PROVISIONAL_MASK, sign=sign) for sign in SIGNS]
+        masks = [self._provisional(sign) for sign in SIGNS]
         plans = [_with(plan, "cdm.log_snr", value) for value in LOG_SNRS]
         by_level = self._gains([(each, "cdm", masks) for each in plans], "noise level")
         pairs: list[tuple[float, Sign]] = [(level, sign) for sign in SIGNS for level in LOG_SNRS]
@@ -227,7 +244,7 @@ class SaliencyChooser:
         choices: dict[str, Choice[Any]],
     ) -> WeakPlan:
         """Choose one field, all others as they are."""
-        mask = dataclasses.replace(PROVISIONAL_MASK, sign=sign)
+        mask = self._provisional(sign)
         plans = [_with(plan, path, value) for value in values]
         gains = self._gains([(each, saliency, [mask]) for each in plans], path)
         chosen = gains.best()
@@ -244,7 +261,7 @@ class SaliencyChooser:
         """Choose the rule from map to mask of each method; returns the gains that it has then."""
         found: dict[SaliencyMethod, Float[np.ndarray, " image"]] = {}
         for method in methods:
-            rules = mask_rules(sign)
+            rules = mask_rules(sign, patch_size=self.data.plans.resolved.patch_size)
             gains = self._gains([(plan, method, rules)], f"masks of {method}")
             chosen = gains.best(prefers_small=True)
             rule = dataclasses.replace(rules[chosen], unsure_share=plan.mask(method).unsure_share)
@@ -266,6 +283,11 @@ class SaliencyChooser:
             )
             choices[f"weak.masks.{method}"] = Choice(rule, reason)
         return found
+
+    def _provisional(self, sign: Sign) -> MaskPlan:
+        scale = _scale(self.data.plans.resolved.patch_size)
+        sigma = PROVISIONAL_MASK.smoothing_voxels * scale
+        return dataclasses.replace(PROVISIONAL_MASK, sign=sign, smoothing_voxels=sigma)
 
     def _gains(
         self,
@@ -308,11 +330,20 @@ class SaliencyChooser:
             seed=NOISE_SEED,
             case=f"{image.case} {image.number}",
             compute=self.data.compute,
+            mirror_axes=mirror_axes_of(self.data.plans.resolved),
         ).numpy()
         found = []
         changed = []
+        smooth = functools.cache(
+            lambda *smoothing: smoothed_map(
+                prepared,
+                plan=dataclasses.replace(masks[0], **dict(smoothing)),
+                image=pixels.numpy(),
+            )
+        )
         for mask_plan in masks:
-            oriented = prepared_map(prepared, plan=mask_plan)
+            smoothing = [(name, getattr(mask_plan, name)) for name in SMOOTHING_FIELDS]
+            oriented = oriented_map(smooth(*smoothing), plan=mask_plan)
             mask = mask_of(oriented, threshold_of(oriented, plan=mask_plan), plan=mask_plan)
             found.append(float(mask.mean()))
             changed.extend(with_control(pixels.numpy(), mask))

@@ -309,7 +309,7 @@ class WeakPredictor:
                 compute=self.compute,
                 mirror_axes=mirror_axes_of(self.model.configuration),
             ).numpy()
-            maps[label] = smoothed_map(raw, plan=plan)
+            maps[label] = smoothed_map(raw, plan=plan, image=normalized.numpy())
             oriented = oriented_map(maps[label], plan=plan)
             by_slice = oriented.reshape(len(shown), *oriented.shape[-2:])
             thresholds[:, label] = threshold_of(by_slice, plan=plan, is_present=shown)

@@ -18,6 +18,7 @@ from scipy import ndimage
 from diffunet.fingerprint.objects import label_components
 from diffunet.labels import LabelScheme
 from diffunet.plans import MaskPlan
+from diffunet.wsss.edges import smooth_within_edges
 
 NUM_BINS = 256  # of Otsu's histogram, as in scikit-image
 _ROUNDING = 1e-10  # candidates in a gap between the classes are equally good but for rounding
@@ -38,25 +39,45 @@ class OtsuSplit:
 
 
 def prepared_map(
-    saliency: Float[np.ndarray, "*slice y x"], *, plan: MaskPlan
+    saliency: Float[np.ndarray, "*slice y x"],
+    *,
+    plan: MaskPlan,
+    image: Float[np.ndarray, "channel *slice y x"] | None = None,
 ) -> Float[np.ndarray, "*slice y x"]:
     """Smooth a map within its slices, and leave what speaks for the label: values of 0 or more.
 
     The sign comes after the smoothing, so that noise of either sign cancels before "absolute" folds
     it up. With "positive" and "negative", values of the other sign speak against the label and
     become 0: a dark lesion beside a bright one must not pull a threshold below 0.
+    The arguments are those of `smoothed_map`.
     """
-    return oriented_map(smoothed_map(saliency, plan=plan), plan=plan)
+    return oriented_map(smoothed_map(saliency, plan=plan, image=image), plan=plan)
 
 
 def smoothed_map(
-    saliency: Float[np.ndarray, "*slice y x"], *, plan: MaskPlan
+    saliency: Float[np.ndarray, "*slice y x"],
+    *,
+    plan: MaskPlan,
+    image: Float[np.ndarray, "channel *slice y x"] | None = None,
 ) -> Float[np.ndarray, "*slice y x"]:
-    """Smooth a map within its slices; it stays signed."""
-    sigma = plan.smoothing_voxels
-    if sigma == 0:
-        return saliency
-    return ndimage.gaussian_filter(saliency, (0,) * (saliency.ndim - 2) + (sigma, sigma))
+    """Smooth a map within its slices, first everywhere, then up to edges; it stays signed.
+
+    Args:
+        image: normalised, what the map is of; only needed with `plan.edge_smoothing_voxels`.
+
+    Raises:
+        ValueError: it is needed and was not given.
+    """
+    smooth, sigma = saliency, plan.smoothing_voxels
+    if sigma > 0:
+        smooth = ndimage.gaussian_filter(smooth, (0,) * (saliency.ndim - 2) + (sigma, sigma))
+    if plan.edge_smoothing_voxels == 0:
+        return smooth
+    if image is None:
+        raise ValueError("smoothing up to edges (edge_smoothing_voxels) needs the image")
+    return smooth_within_edges(
+        smooth, image, sigma_voxels=plan.edge_smoothing_voxels, contrast=plan.edge_contrast
+    )
 
 
 def oriented_map(

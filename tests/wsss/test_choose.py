@@ -126,10 +126,19 @@ def test_a_single_image_takes_the_best():
     assert gains.best(prefers_small=True) == 1
 
 
+def test_smoothing_grows_with_the_patch_but_does_not_shrink():
+    small, planned, large = (
+        {(rule.smoothing_voxels, rule.edge_smoothing_voxels) for rule in rules}
+        for rules in (mask_rules("positive", patch_size=(edge, 300)) for edge in (32, 64, 256))
+    )
+    assert small == planned == {(sigma, edge) for sigma in (1.0, 2.0, 3.0) for edge in (0.0, 6.0)}
+    assert large == {(4 * sigma, 4 * edge) for sigma, edge in planned}
+
+
 def test_every_rule_has_the_sign_and_is_another():
-    rules = mask_rules("negative")
+    rules = mask_rules("negative", patch_size=(64, 64))
     assert {rule.sign for rule in rules} == {"negative"}
-    assert len(set(rules)) == len(rules) == 24
+    assert len(set(rules)) == len(rules) == 48
 
 
 def test_maps_are_compared_with_few_draws_and_steps():
