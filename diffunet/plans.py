@@ -7,7 +7,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,6 +17,7 @@ from diffunet.jsonio import read_json, write_json
 from diffunet.records import record_from_json
 
 FORMAT_VERSION = 1
+_SET_BY_USER = "set by the user to"
 
 Method = Literal["diffusion", "supervised", "cdm", "classifier"]
 
@@ -714,6 +715,11 @@ class Plans:
             )
         return next(iter(self.configurations.values()))
 
+    def paths_set_by_user(self) -> frozenset[str]:
+        """Return the fields that `resolve` was given, as paths in its one configuration."""
+        reasons = self.reasons.get("configurations", {}).get(self.recommended_configuration, {})
+        return frozenset(_set_by_user(reasons))
+
 
 def _parse_setting(setting: str) -> tuple[str, Any]:
     path, separator, text = setting.partition("=")
@@ -748,5 +754,15 @@ def _reasons_of(reasons: dict[str, Any], name: str, changed: dict[str, Any]) -> 
         block = kept
         for parent in parents:
             block = block.setdefault(parent, {})
-        block[last] = f"set by the user to {value}"
+        block[last] = f"{_SET_BY_USER} {value}"
     return {**reasons, "configurations": {name: kept}}
+
+
+def _set_by_user(reasons: Mapping[str, Any], prefix: str = "") -> list[str]:
+    paths = []
+    for name, reason in reasons.items():
+        if isinstance(reason, dict):
+            paths.extend(_set_by_user(reason, f"{prefix}{name}."))
+        elif isinstance(reason, str) and reason.startswith(_SET_BY_USER):
+            paths.append(f"{prefix}{name}")
+    return paths

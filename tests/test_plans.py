@@ -90,6 +90,8 @@ def test_resolving_keeps_one_configuration_and_applies_settings(plans):
     assert resolved.resolved.patch_size == (32, 32)
     reasons = resolved.reasons["configurations"]["2d"]
     assert reasons["diffusion"]["input_scale"] == "set by the user to 0.3"
+    assert resolved.paths_set_by_user() == {"diffusion.input_scale", "patch_size"}
+    assert plans.resolve("2d").paths_set_by_user() == frozenset()
 
 
 def test_resolving_takes_the_recommended_configuration_and_leaves_the_plans_alone(plans):

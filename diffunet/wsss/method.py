@@ -109,8 +109,13 @@ class WeakMethod:
         plan = weak_plan_of(data.plans.resolved)
         images = validation_images(data, has_slice_labels=plan.has_slice_labels)
         chosen = choose_saliency(data, model, images, ranks=ranks, progress=progress)
+        gains = {method: gains.summary() for method, gains in chosen.gains.items()}
+        summary = {**found.summary, "erasure_gains": gains}
         if ranks.is_first:
-            write_json(fold_folder / SUMMARY, found.summary)
+            write_json(fold_folder / SUMMARY, summary)
             path = fold_folder / RESOLVED_PLANS_FILE
-            with_choices(Plans.load(path), {**found.choices, **chosen}).save(path)
-        return found.summary
+            kept = data.plans.paths_set_by_user()
+            choices = {**found.choices, **chosen.choices}
+            changed = {name: choice for name, choice in choices.items() if name not in kept}
+            with_choices(Plans.load(path), changed).save(path)
+        return summary

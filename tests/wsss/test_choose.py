@@ -1,4 +1,5 @@
 import dataclasses
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,10 +10,11 @@ import torch
 from diffunet.inference.compute import Compute
 from diffunet.parallel import without_progress
 from diffunet.planning.choice import with_choices
-from diffunet.plans import EncodingPlan, TrajectoryPlan
+from diffunet.plans import EncodingPlan, MaskPlan, TrajectoryPlan
 from diffunet.training.distributed import Ranks
-from diffunet.wsss import choose
-from diffunet.wsss.choose import Gains, choose_saliency, compared, mask_rules
+from diffunet.wsss import candidates, choose
+from diffunet.wsss.candidates import mask_rules
+from diffunet.wsss.choose import choose_saliency, compared
 from diffunet.wsss.tagged_images import TaggedImage
 from tests.wsss.weak_folds import weak_plans
 
@@ -57,23 +59,30 @@ def fakes(monkeypatch):
     monkeypatch.setattr(choose, "presence_logits", logits_of)
 
 
-def chosen(method: str = "cdm", *, tags: tuple[int, ...] = (1,), number: int = 3) -> dict[str, Any]:
-    plans = weak_plans(method=method, weak=FULL)
+def chosen(
+    method: str = "cdm",
+    *,
+    tags: tuple[int, ...] = (1,),
+    number: int = 3,
+    settings: Sequence[str] = (),
+    masks: Mapping[str, MaskPlan] | None = None,
+) -> dict[str, Any]:
+    plans = weak_plans(method=method, weak={**FULL, "masks": dict(masks or {})})
     configuration = dataclasses.replace(plans.resolved, patch_size=(EDGE, EDGE))
     plans = dataclasses.replace(
         plans, configurations={plans.recommended_configuration: configuration}
-    )
+    ).resolve(settings=settings)
     data = SimpleNamespace(plans=plans, images=None, compute=Compute(device=torch.device("cpu")))
     images = [TaggedImage(case=f"c{'x' * i}", slice_index=None, tags=tags) for i in range(number)]
-    choices = choose_saliency(
+    found = choose_saliency(
         data,  # pyright: ignore  # all that is asked of it
         torch.nn.Identity(),
         images,
         ranks=Ranks(rank=0, num_ranks=1),
         progress=without_progress,
     )
-    with_choices(plans, choices)
-    return choices
+    with_choices(plans, found.choices)
+    return found.choices
 
 
 def test_the_noise_level_and_the_sign_that_find_the_object_are_chosen(fakes):
@@ -85,9 +94,9 @@ def test_the_noise_level_and_the_sign_that_find_the_object_are_chosen(fakes):
 
 def test_ties_keep_the_first_setting(fakes):
     choices = chosen()
-    assert choices["weak.cdm.tau"].value == choose.TAUS[0]
-    assert choices["weak.cg_cdm.guidance_scale"].value == choose.GUIDANCE_SCALES[0]
-    assert choices["weak.cdm.num_steps"].value == choose.FEW_STEPS
+    assert choices["weak.cdm.tau"].value == candidates.TAUS[0]
+    assert choices["weak.cg_cdm.guidance_scale"].value == candidates.GUIDANCE_SCALES[0]
+    assert choices["weak.cdm.num_steps"].value == candidates.FEW_STEPS
 
 
 def test_reasons_say_what_was_compared_and_that_no_mask_was_opened(fakes):
@@ -99,7 +108,7 @@ def test_reasons_say_what_was_compared_and_that_no_mask_was_opened(fakes):
 
 def test_activation_maps_have_a_stage_rules_and_a_default(fakes):
     choices = chosen("classifier")
-    assert choices["weak.cam.stage"].value == choose.CAM_STAGES[0]
+    assert choices["weak.cam.stage"].value == candidates.CAM_STAGES[0]
     assert choices["weak.masks.layer_cam"].value.sign == "positive"
     assert choices["weak.default_cam"].value in ("grad_cam", "grad_cam++", "score_cam", "layer_cam")
 
@@ -108,22 +117,34 @@ def test_without_an_image_that_shows_a_label_nothing_is_chosen(fakes):
     assert chosen(tags=(0,)) == {}
 
 
-def test_the_best_setting_wins_where_it_is_clearly_better():
-    gain = np.array([[0.0, 1.0], [0.1, 1.1], [0.0, 1.2]])
-    assert Gains(gain=gain, area=np.ones_like(gain)).best() == 1
+def test_what_the_user_set_is_not_chosen(fakes):
+    settings = {
+        "weak.cdm.log_snr": 2.0,
+        "weak.cdm.num_steps": 5,
+        "weak.cdm.tau": 0.3,
+        "weak.cg_cdm.log_snr_step": 0.07,
+        "weak.cg_cdm.guidance_scale": 7.0,
+        "weak.cg_diff.guidance_scale": 3.0,
+        "weak.default_saliency": "cdm",
+    }
+    choices = chosen(settings=[f"{path}={value}" for path, value in settings.items()])
+    assert not set(settings) & set(choices)
+    assert choices["weak.cg_cdm.num_steps"].value == 5
+    assert choices["weak.cg_cdm.tau"].value == 0.3
+    assert "-1" in choices["weak.cg_cdm.log_snr"].reason
+    assert "scale 7" in choices["weak.cg_cdm.log_snr"].reason
 
 
-def test_among_equally_good_settings_the_first_or_the_smallest_is_taken():
-    gain = np.array([[1.0, 1.1, 0.0], [1.2, 1.1, 0.0], [1.1, 1.1, 0.1]])
-    gains = Gains(gain=gain, area=np.array([[0.2, 0.1, 0.01]] * 3))
-    assert gains.best() == 0
-    assert gains.best(prefers_small=True) == 1
+def test_a_time_step_keeps_the_noise_level_and_the_sign_is_chosen_still(fakes):
+    choices = chosen(settings=["weak.cdm.timestep=200", "weak.cdm.log_snr=-1"])
+    assert "weak.cdm.log_snr" not in choices
+    assert choices["weak.masks.cdm"].value.sign == "negative"
 
 
-def test_a_single_image_takes_the_best():
-    gains = Gains(gain=np.array([[0.0, 1.0]]), area=np.array([[0.1, 0.2]]))
-    assert gains.best() == 1
-    assert gains.best(prefers_small=True) == 1
+def test_rules_in_the_plans_are_kept(fakes):
+    choices = chosen(masks={"cdm": MaskPlan(sign="absolute")})
+    assert "weak.masks.cdm" not in choices
+    assert "weak.masks.cg_cdm" in choices
 
 
 def test_smoothing_grows_with_the_patch_but_does_not_shrink():
@@ -138,7 +159,7 @@ def test_smoothing_grows_with_the_patch_but_does_not_shrink():
 def test_every_rule_has_the_sign_and_is_another():
     rules = mask_rules("negative", patch_size=(64, 64))
     assert {rule.sign for rule in rules} == {"negative"}
-    assert len(set(rules)) == len(rules) == 48
+    assert len(set(rules)) == len(rules) == 60
 
 
 def test_maps_are_compared_with_few_draws_and_steps():
@@ -154,8 +175,10 @@ def test_maps_that_explain_nothing_are_warned_of(fakes, monkeypatch, caplog):
     monkeypatch.setattr(
         choose, "presence_logits", lambda _, images, **__: torch.zeros(len(images), 1)
     )
-    chosen()
+    choices = chosen()
     assert "the maps may show nothing of the label" in caplog.text
+    assert choices["weak.masks.cdm"].value == MaskPlan()
+    assert "the plans' rule is kept" in choices["weak.masks.cdm"].reason
 
 
 def test_maps_that_explain_the_label_are_not_warned_of(fakes, caplog):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from diffunet.api import METHODS
+from diffunet.build import weak_plan_of
 from diffunet.checkpoint import load_checkpoint
 from diffunet.data.case_store import CaseStore
 from diffunet.errors import CheckpointError, PlansError
@@ -19,6 +20,7 @@ from diffunet.inference.model import load_model
 from diffunet.plans import CropPlan, ImageDiffusionPlan, Plans
 from diffunet.training.fold import FoldResult, train_fold
 from diffunet.training.reporting import Pictures
+from diffunet.wsss.candidates import CAM_METHODS, DIFFUSION_METHODS
 from diffunet.wsss.objective import classification_term
 from tests.training.folds import SIZE
 from tests.wsss.weak_folds import offer_few_settings, weak_plans, write_tagged
@@ -140,11 +142,34 @@ def test_settings_of_maps_and_masks_are_chosen_with_their_reasons(trained):
     chosen = Plans.load(trained[0] / "fold_0" / "plans.resolved.json")
     reasons = chosen.reasons["configurations"]["2d"]["weak"]
     if method_of(trained) == "cdm":
-        paths = [("cdm", "log_snr"), ("cdm", "tau"), ("cg_cdm", "log_snr")]
-        paths += [("cg_diff", "log_snr"), ("masks", "cdm"), ("masks", "cg_diff")]
+        paths = [("cdm", "log_snr"), ("cg_cdm", "log_snr")]
     else:
-        paths = [("cam", "stage"), ("cam", "is_smoothed"), ("masks", "layer_cam")]
+        paths = [("cam", "is_smoothed")]
     assert all("on 2 validation images" in reasons[group][name] for group, name in paths)
+
+
+def test_rules_from_map_to_mask_are_chosen_and_what_they_explain_is_summed_up(trained):
+    folder, result = trained
+    chosen = Plans.load(folder / "fold_0" / "plans.resolved.json")
+    gains = result.summary["erasure_gains"]
+    methods = DIFFUSION_METHODS if method_of(trained) == "cdm" else CAM_METHODS
+    assert set(weak_plan_of(chosen.resolved).masks) == set(gains) == set(methods)
+    for gain in gains.values():
+        assert gain["num_images"] == 2
+        assert 0 <= gain["area_share"] <= 1
+
+
+def test_what_the_user_set_is_kept_at_the_end_of_a_training(preprocessed, tmp_path):
+    settings = ["weak.cdm.log_snr=-0.5", "weak.presence_thresholds=[0.2]"]
+    plans = weak_plans(training={"num_iterations": 2, "num_validations": 1})
+    train(preprocessed, tmp_path, plans.resolve(settings=settings))
+    chosen = Plans.load(tmp_path / "fold_0" / "plans.resolved.json")
+    weak = weak_plan_of(chosen.resolved)
+    assert (weak.cdm.log_snr, weak.presence_thresholds) == (-0.5, (0.2,))
+    reasons = chosen.reasons["configurations"]["2d"]["weak"]
+    assert reasons["cdm"]["log_snr"] == "set by the user to -0.5"
+    assert reasons["presence_thresholds"] == "set by the user to [0.2]"
+    assert "cg_cdm" in reasons
 
 
 def test_validations_of_a_training_are_recorded_by_name(trained):

@@ -21,7 +21,7 @@ from diffunet.plans import (
     WeakPlan,
 )
 from diffunet.randomness import numpy_generator
-from diffunet.wsss import choose
+from diffunet.wsss import candidates, choose
 from tests.training.folds import SIZE, plans
 
 NUM_CASES, NUM_HELD = 16, 6
@@ -58,8 +58,8 @@ def offer_few_settings(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(choose, "LOG_SNRS", (0.0, 1.0))
     for name in ("TAUS", "GUIDANCE_SCALES", "CG_DIFF_LOG_SNRS", "CG_DIFF_SCALES", "CAM_STAGES"):
         patch.setattr(choose, name, getattr(choose, name)[:1])
-    patch.setattr(choose, "SMOOTHINGS_VOXELS", (1.0,))
-    patch.setattr(choose, "THRESHOLDS", choose.THRESHOLDS[:1])
+    patch.setattr(candidates, "SMOOTHINGS_VOXELS", (1.0,))
+    patch.setattr(candidates, "THRESHOLDS", candidates.THRESHOLDS[:1])
 
 
 def write_tagged(

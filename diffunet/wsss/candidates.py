@@ -1,0 +1,69 @@
+"""Settings of saliency and masks that are compared when they are chosen (`choose`)."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+from diffunet.plans import CamSaliency, DiffusionSaliency, MaskPlan
+
+Sign = Literal["positive", "negative", "absolute"]
+
+FEW_STEPS = 2
+"""R that is tried beside the plans': the maps of few steps are nearly those of many."""
+
+LOG_SNRS = (0.0, -1.0, 1.0, -2.0, 2.0)
+TAUS = (0.0, 0.5, 0.95)
+GUIDANCE_SCALES = (1.0, 0.3, 3.0)
+CG_DIFF_LOG_SNRS = (-1.5, 0.0)
+CG_DIFF_SCALES = (100.0, 10.0)
+CAM_STAGES = (-1, -2)
+DIFFUSION_METHODS: tuple[DiffusionSaliency, ...] = ("cg_cdm", "cdm", "cg_diff")
+CAM_METHODS: tuple[CamSaliency, ...] = ("layer_cam", "grad_cam++", "score_cam", "grad_cam")
+"""In the order of P2's tables, the best first."""
+
+SIGNS: tuple[Sign, ...] = ("positive", "negative", "absolute")
+SMOOTHINGS_VOXELS = (1.0, 2.0, 3.0)
+EDGE_SMOOTHINGS_VOXELS = (0.0, 6.0)
+SMOOTHING_FIELDS = ("smoothing_voxels", "edge_smoothing_voxels")
+PLANNED_EDGE = 64
+"""Edge of a patch in voxels that these are for; they grow with larger ones."""
+
+PROVISIONAL_MASK = MaskPlan(
+    smoothing_voxels=2.0, threshold="maximum", maximum_share=0.4, components="strongest"
+)
+THRESHOLDS = (
+    MaskPlan(threshold="otsu"),
+    MaskPlan(threshold="otsu_upper"),
+    MaskPlan(threshold="maximum", maximum_share=0.3),
+    MaskPlan(threshold="maximum", maximum_share=0.4),
+    MaskPlan(threshold="maximum", maximum_share=0.5),
+)
+
+
+def mask_rules(sign: Sign, *, patch_size: Sequence[int]) -> list[MaskPlan]:
+    """Return the rules from map to mask that are compared."""
+    components: tuple[Literal["all", "strongest"], ...] = ("all", "strongest")
+    scale = _scale(patch_size)
+    return [
+        dataclasses.replace(
+            rule,
+            sign=sign,
+            smoothing_voxels=sigma * scale,
+            edge_smoothing_voxels=edge_sigma * scale,
+            components=kept,
+        )
+        for edge_sigma in EDGE_SMOOTHINGS_VOXELS
+        for sigma in SMOOTHINGS_VOXELS
+        for kept in components
+        for rule in THRESHOLDS
+    ]
+
+
+def provisional_mask(sign: Sign, *, patch_size: Sequence[int]) -> MaskPlan:
+    """Return the rule between map and mask while maps are compared."""
+    sigma = PROVISIONAL_MASK.smoothing_voxels * _scale(patch_size)
+    return dataclasses.replace(PROVISIONAL_MASK, sign=sign, smoothing_voxels=sigma)
+
+
+def _scale(patch_size: Sequence[int]) -> float:
+    return max(1.0, min(patch_size) / PLANNED_EDGE)

@@ -1,0 +1,87 @@
+"""What erasing masks does to the classifier, and which of several settings that speaks for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gains:
+    """What erasing the masks of several settings does, image by image.
+
+    Attributes:
+        gain: (image, setting), in logits.
+        area: (image, setting), share of the image that is masked.
+    """
+
+    gain: Float[np.ndarray, "image setting"]
+    area: Float[np.ndarray, "image setting"]
+
+    @property
+    def overlap(self) -> Float[np.ndarray, "image setting"]:
+        """Gain over the root of the area, 0 for an empty mask.
+
+        If what a mask A explains is in proportion to what it covers of the object T, that is
+        |A and T| / sqrt(|A| |T|), the Ochiai coefficient, times a constant of the image. It falls
+        where a mask grows beyond the object, as Dice does; the gain does not.
+        """
+        root = np.sqrt(self.area)
+        return np.divide(self.gain, root, out=np.zeros_like(self.gain), where=root > 0)
+
+    def best(self) -> int:
+        """Return the setting of the largest mean overlap."""
+        return int(self.overlap.mean(axis=0).argmax())
+
+    def first_as_good(self) -> int:
+        """Return the first setting that is as good as the best within one standard error."""
+        shortfall = self.overlap[:, [self.best()]] - self.overlap
+        errors = np.array([self._error(column) for column in shortfall.T])
+        return int(np.flatnonzero(shortfall.mean(axis=0) <= errors)[0])
+
+    def is_above_zero(self, setting: int) -> bool:
+        """Return whether masks explain more than their mirror images, by two standard errors."""
+        gain = self.gain[:, setting]
+        return bool(gain.mean() > 2 * self._error(gain))
+
+    def describe(self, names: Sequence[object], chosen: int) -> str:
+        """Return the reason for a choice in words."""
+        means = ", ".join(
+            f"{name}: {overlap:.1f}"
+            for name, overlap in zip(names, self.overlap.mean(axis=0), strict=True)
+        )
+        return (
+            f"{names[chosen]}: the first that is as good as the best within one standard error, by "
+            "how much further the classifier's logit falls where the mask is erased than where its "
+            "mirror image is, over the root of the mask's share of the image, on "
+            f"{len(self.gain)} validation images ({means}); no mask was opened."
+        )
+
+    def summary(self, setting: int = 0) -> dict[str, float]:
+        """Return the means over the images, and the standard error of the gain's."""
+        gain = self.gain[:, setting]
+        return {
+            "num_images": len(gain),
+            "gain": float(gain.mean()),
+            "standard_error": self._error(gain),
+            "area_share": float(self.area[:, setting].mean()),
+            "gain_over_root_of_area": float(self.overlap[:, setting].mean()),
+        }
+
+    def of(self, settings: Sequence[int]) -> "Gains":
+        """Return what some of the settings do, in the order that they are named in."""
+        return Gains(gain=self.gain[:, settings], area=self.area[:, settings])
+
+    @staticmethod
+    def beside(gains: Sequence["Gains"]) -> "Gains":
+        """Return the settings of several comparisons on the same images as those of one."""
+        return Gains(
+            gain=np.concatenate([each.gain for each in gains], axis=1),
+            area=np.concatenate([each.area for each in gains], axis=1),
+        )
+
+    @staticmethod
+    def _error(values: Float[np.ndarray, " image"]) -> float:
+        """Return the standard error of a mean; 0 for a single value."""
+        return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
