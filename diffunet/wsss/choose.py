@@ -11,7 +11,7 @@ difference. What the user set is not varied.
 import dataclasses
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,10 @@ MOST_DRAWS, MOST_CG_DIFF_STEPS = 4, 20
 
 STEP_FIELDS = ("num_steps", "log_snr_step", "tau")
 """Of the trajectories of CDM, which those of CG-CDM take over."""
+
+THRESHOLD_FIELDS = {"threshold", "threshold_value"}
+NEVER_CHOSEN = {"edge_contrast", "unsure_share"}
+"""Of a rule from map to mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,11 +215,8 @@ class SaliencyChooser:
         """Choose the rule from map to mask of each method; returns what it does."""
         found: dict[SaliencyMethod, Gains] = {}
         for method in methods:
-            own = plan.mask(method)
-            is_kept = method in plan.masks
-            candidates = [] if is_kept else mask_rules(sign, patch_size=self._patch_size)
-            fallback = own if is_kept else dataclasses.replace(own, sign=sign)
-            rules = [fallback, *candidates]
+            kept = self._kept_fields(method)
+            rules = self._rules(plan.mask(method), sign, kept=kept)
             gains = self._gains([(plan, method, rules)], f"masks of {method}")
             chosen = gains.best()
             is_explaining = gains.is_above_zero(chosen)
@@ -230,8 +231,6 @@ class SaliencyChooser:
                     method,
                     gain,
                 )
-            if is_kept:
-                continue
             reason = (
                 f"Of {len(rules)} rules the largest erasure gain over the root of the mask's share "
                 f"of the image, on {len(gains.gain)} validation images (gain {gain:.2f}, share "
@@ -240,9 +239,23 @@ class SaliencyChooser:
                 else f"None of {len(rules)} rules makes masks whose erasure costs the classifier "
                 "more than that of their mirror images: the plans' rule is kept."
             )
-            rule = dataclasses.replace(rules[chosen], unsure_share=own.unsure_share)
-            choices[f"weak.masks.{method}"] = Choice(rule, reason)
+            if kept:
+                reason = f"{reason} Set by the user: {', '.join(sorted(kept))}."
+            choices[f"weak.masks.{method}"] = Choice(rules[chosen], reason)
         return found
+
+    def _kept_fields(self, method: SaliencyMethod) -> set[str]:
+        """Return the fields of a rule that the user set; the threshold's two go together."""
+        names = {each.name for each in dataclasses.fields(MaskPlan)}
+        kept = {name for name in names if self._is_kept(f"masks.{method}.{name}")}
+        return kept | THRESHOLD_FIELDS if kept & THRESHOLD_FIELDS else kept
+
+    def _rules(self, planned: MaskPlan, sign: Sign, *, kept: Set[str]) -> list[MaskPlan]:
+        """Return the plans' rule, and those that may take its place: what is kept is the same."""
+        rules = [dataclasses.replace(planned, sign=sign)]
+        rules += mask_rules(sign, patch_size=self._patch_size)
+        same = {name: getattr(planned, name) for name in kept | NEVER_CHOSEN}
+        return list(dict.fromkeys(dataclasses.replace(rule, **same) for rule in rules))
 
     @property
     def _patch_size(self) -> tuple[int, ...]:

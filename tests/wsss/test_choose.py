@@ -141,10 +141,22 @@ def test_a_time_step_keeps_the_noise_level_and_the_sign_is_chosen_still(fakes):
     assert choices["weak.masks.cdm"].value.sign == "negative"
 
 
-def test_rules_in_the_plans_are_kept(fakes):
-    choices = chosen(masks={"cdm": MaskPlan(sign="absolute")})
-    assert "weak.masks.cdm" not in choices
-    assert "weak.masks.cg_cdm" in choices
+def test_what_the_user_set_of_a_rule_is_kept_and_the_rest_is_chosen(fakes):
+    masks = {"cdm": MaskPlan(sign="positive", unsure_share=0.8, edge_contrast=0.7)}
+    settings = ["weak.masks.cdm.threshold=otsu_mean", "weak.masks.cdm.smoothing_voxels=5"]
+    choice = chosen(settings=settings, masks=masks)["weak.masks.cdm"]
+    rule = choice.value
+    assert (rule.threshold, rule.threshold_value, rule.smoothing_voxels) == ("otsu_mean", None, 5.0)
+    assert (rule.unsure_share, rule.edge_contrast) == (0.8, 0.7)
+    assert rule.sign == "negative"
+    assert "Of 12 rules" in choice.reason
+    assert "Set by the user: smoothing_voxels, threshold, threshold_value." in choice.reason
+
+
+def test_a_fixed_threshold_is_kept_with_its_value(fakes):
+    masks = {"cdm": MaskPlan(threshold="fixed", threshold_value=0.3)}
+    rule = chosen(settings=["weak.masks.cdm.threshold_value=0.4"], masks=masks)["weak.masks.cdm"]
+    assert (rule.value.threshold, rule.value.threshold_value) == ("fixed", 0.4)
 
 
 def test_smoothing_grows_with_the_patch_but_does_not_shrink():
