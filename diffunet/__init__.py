@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffunet.api import evaluate, plan_and_preprocess, predict, train
+    from diffunet.api import evaluate, plan_and_preprocess, predict, pseudo_label, train
     from diffunet.inference.predict import Predictor
     from diffunet.wsss.predictor import WeakPredictor
 
@@ -26,6 +26,7 @@ __all__ = [
     "evaluate",
     "plan_and_preprocess",
     "predict",
+    "pseudo_label",
     "train",
 ]
 
@@ -35,6 +36,7 @@ _HOMES = {
     "evaluate": "diffunet.api",
     "plan_and_preprocess": "diffunet.api",
     "predict": "diffunet.api",
+    "pseudo_label": "diffunet.api",
     "train": "diffunet.api",
 }
 

@@ -475,6 +475,7 @@ def evaluate(
     dataset_json: Path | None = None,
     patients_csv: Path | None = None,
     output: Path | None = None,
+    by_slice: bool = False,
     num_processes: int | None = None,
     progress: Progress = without_progress,
 ) -> dict[str, Any]:
@@ -486,29 +487,36 @@ def evaluate(
         dataset_json: None: the one in `prediction`, else the one beside `reference`.
         patients_csv: None: the one beside `reference`, if any.
         output: summary file; None: `summary.json` in `prediction`.
+        by_slice: score positive and healthy slices apart as well, as block `slices`, by label
+            (`diffunet.evaluation.slice_scores.summarise_slices`).
 
     Raises:
         DatasetError: all that is wrong with the two folders, at once.
         UsageError: there is no dataset.json.
     """
     from diffunet.evaluation.folder import evaluate_folders
-    from diffunet.evaluation.table import format_table
+    from diffunet.evaluation.slice_folder import score_slice_folder
+    from diffunet.evaluation.slice_scores import summarise_slices
+    from diffunet.evaluation.table import format_slices, format_table
 
     reference, prediction = Path(reference), Path(prediction)
     content = _dataset_content(dataset_json, prediction, reference)
     patients = patients_csv or reference.parent / PATIENTS_FILE
-    summary = evaluate_folders(
-        reference,
-        prediction,
-        labels=LabelScheme.from_dataset_json(content),
-        file_ending=content["file_ending"],
-        has_raters=bool(content.get("raters", False)),
-        patients=_patients_of(patients) if patients.is_file() else None,
-        summary_file=output or prediction / SUMMARY_FILE,
-        num_processes=_processes(num_processes),
-        progress=progress,
-    )
+    files: dict[str, Any] = {
+        "labels": LabelScheme.from_dataset_json(content),
+        "file_ending": content["file_ending"],
+        "has_raters": bool(content.get("raters", False)),
+        "patients": _patients_of(patients) if patients.is_file() else None,
+        "num_processes": _processes(num_processes),
+        "progress": progress,
+    }
+    summary = evaluate_folders(reference, prediction, **files)
     logger.info("%s", format_table(summary))
+    if by_slice:
+        slices = score_slice_folder(reference, prediction, **files)
+        summary["slices"] = {name: summarise_slices(found) for name, found in slices.items()}
+        logger.info("%s", format_slices(summary["slices"]))
+    write_json(output or prediction / SUMMARY_FILE, summary)
     return summary
 
 

@@ -34,6 +34,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-o", dest="output", type=Path, help="summary file; without it PREDICTION/summary.json"
     )
+    made.add_argument(
+        "--by_slice",
+        action="store_true",
+        help="also score the slices that show a label and those that do not, each by itself, as is "
+        "usual for masks from image-level labels",
+    )
     add_processes_argument(made)
     return made
 
@@ -50,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         dataset_json=given.dataset_json,
         patients_csv=given.patients,
         output=given.output,
+        by_slice=given.by_slice,
         num_processes=given.num_processes,
         progress=progress_bar,
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from diffunet.evaluation.baselines import TRIVIAL_ANSWERS
+from diffunet.evaluation.slice_scores import HEALTHY_SCORES, POSITIVE_SCORES
 
 Direction = Literal["lower", "higher", "neither"]
 
@@ -57,6 +58,21 @@ def format_table(summary: Mapping[str, Any]) -> str:
         _consensus_table(block["mean"]["consensus"]),
         _distribution_table(block["mean"]),
     ]
+    return "\n\n".join(parts) + "\n"
+
+
+def format_slices(labels: Mapping[str, Any]) -> str:
+    """Return summaries of slices, by label (`summarise_slices`), as text."""
+    parts: list[str] = []
+    for label, block in labels.items():
+        for kind, names in (("positive", POSITIVE_SCORES), ("healthy", HEALTHY_SCORES)):
+            found = block[kind]
+            rows = [[f"{label}: {kind} slices", ""]]
+            rows += [[name, _with_interval(found["scores"][name])] for name in names]
+            parts.append(
+                f"{found['num_slices']} of {found['num_patients']} patients; means over slices, "
+                f"95 % intervals over patients\n{_aligned(rows)}"
+            )
     return "\n\n".join(parts) + "\n"
 
 

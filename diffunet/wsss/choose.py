@@ -236,8 +236,9 @@ class SaliencyChooser:
                 f"of the image, on {len(gains.gain)} validation images (gain {gain:.2f}, share "
                 f"{area:.1%}); no mask was opened."
                 if is_explaining
-                else f"None of {len(rules)} rules makes masks whose erasure costs the classifier "
-                "more than that of their mirror images: the plans' rule is kept."
+                else f"On {len(gains.gain)} validation images none of {len(rules)} rules makes "
+                "masks whose erasure costs the classifier more than that of their mirror images: "
+                "the plans' rule is kept."
             )
             if kept:
                 reason = f"{reason} Set by the user: {', '.join(sorted(kept))}."
