@@ -407,7 +407,7 @@ class MaskPlan:
     threshold_value: float | None = None
     maximum_share: float = 0.5
     components: Literal["all", "largest", "strongest"] = "all"
-    unsure_share: float = 0.5
+    unsure_share: float = 0.7
 
     def __post_init__(self) -> None:
         for name in ("smoothing_voxels", "edge_smoothing_voxels"):

@@ -83,7 +83,8 @@ _MASK_REASONS = {
     "threshold_value": "Counts only for the threshold 'fixed'.",
     "maximum_share": "Counts only for the threshold 'maximum': half of the peak.",
     "components": f"All: a label may be at several places. {_CHOSEN_LATER}",
-    "unsure_share": "Half way: what lies nearer to the threshold is as likely wrong as right.",
+    "unsure_share": "Further than half way: an object that is taught as background costs a second "
+    "stage more than one that is not taught.",
 }
 
 _CHANGES_INTENSITY_REASON = (

@@ -180,7 +180,7 @@ def expected_map(model: Path, case: str, folds, *, unsure_share: float) -> np.nd
 )
 def test_each_case_is_labelled_by_its_folds_with_its_tag(made, case, folds):
     model = made / "results" / NAME / "classifier__diffunet_plans__small"
-    expected = expected_map(model, case, folds, unsure_share=0.5)
+    expected = expected_map(model, case, folds, unsure_share=0.7)
     found = label_map(made / "raw" / STUDENT, case)
     # maps went through 16 bits: a pixel at a bound may fall on the other side
     assert np.count_nonzero(found != expected) <= 1
