@@ -12,11 +12,12 @@ from diffunet.wsss.presence import DEFAULT_THRESHOLD
 def choose_presence_threshold(
     probabilities: Float[np.ndarray, " image"], is_present: Bool[np.ndarray, " image"]
 ) -> Choice[float]:
-    """Choose the threshold with the largest sensitivity + specificity - 1 (Youden's J).
+    """Choose a threshold of large sensitivity + specificity - 1 (Youden's J).
 
-    Candidates lie midway between neighbouring probabilities; of several that are as good, the one
-    nearest to the default is taken. Neither score depends on how many images of each kind were
-    looked at.
+    Candidates lie midway between neighbouring probabilities. Of those that are as good as the best
+    within one standard error of its two rates, the one nearest to the default is taken: the place
+    of the largest J is a matter of a few images. Neither rate depends on how many images of each
+    kind were looked at.
 
     Returns:
         The default, with a warning, where one kind is missing or no threshold tells the two apart.
@@ -31,12 +32,18 @@ def choose_presence_threshold(
     youden = sensitivity + specificity - 1
     if not len(candidates) or youden.max() <= 0:
         return _default(f"no threshold tells {counts} apart")
-    best = np.flatnonzero(youden >= youden.max() - 1e-12)
-    chosen = best[np.abs(candidates[best] - DEFAULT_THRESHOLD).argmin()]
+    best = int(youden.argmax())
+    error = np.hypot(
+        _standard_error(sensitivity[best], num_present),
+        _standard_error(specificity[best], num_absent),
+    )
+    as_good = np.flatnonzero(youden >= youden[best] - max(error, 1e-12))
+    chosen = as_good[np.abs(candidates[as_good] - DEFAULT_THRESHOLD).argmin()]
     return Choice(
         float(candidates[chosen]),
-        f"The largest sensitivity + specificity - 1 on {counts}: {sensitivity[chosen]:.3f} + "
-        f"{specificity[chosen]:.3f} - 1 = {youden[chosen]:.3f}.",
+        "The nearest to 0.5 whose sensitivity + specificity - 1 is the largest within one standard "
+        f"error, {error:.3f}, on {counts}: {sensitivity[chosen]:.3f} + {specificity[chosen]:.3f} - "
+        f"1 = {youden[chosen]:.3f}, the largest {youden[best]:.3f}.",
     )
 
 
@@ -53,6 +60,11 @@ def rates(
         for kind in (is_present, ~is_present)
     ]
     return 1 - below[0], below[1]
+
+
+def _standard_error(rate: float, number: int) -> float:
+    """Return that of a share of `number` images (binomial)."""
+    return float(np.sqrt(rate * (1 - rate) / number))
 
 
 def _default(cause: str) -> Choice[float]:

@@ -15,17 +15,37 @@ def test_perfectly_told_apart_the_threshold_lies_midway():
     assert not found.warning
 
 
-def test_no_threshold_is_better_than_the_chosen_one():
+def test_no_threshold_is_better_than_the_chosen_one_by_more_than_a_standard_error():
     generator = np.random.default_rng(0)
     for _ in range(20):
         present = generator.random(31) < 0.4
         probabilities = np.round(generator.random(31) * 0.7 + 0.3 * present, 1)
         chosen = choose_presence_threshold(probabilities, present).value
-        youden = [
-            (probabilities[present] >= t).mean() - (probabilities[~present] >= t).mean()
+        rates_at = [
+            ((probabilities[present] >= t).mean(), (probabilities[~present] < t).mean())
             for t in (chosen, *np.linspace(0, 1, 101))
         ]
-        assert youden[0] == pytest.approx(max(youden))
+        youden = [sum(each) - 1 for each in rates_at]
+        best = rates_at[int(np.argmax(youden))]
+        counts = (present.sum(), (~present).sum())
+        error = np.sqrt(sum(rate * (1 - rate) / n for rate, n in zip(best, counts, strict=True)))
+        assert youden[0] >= max(youden) - error - 1e-9
+
+
+def test_a_better_threshold_by_a_single_image_does_not_move_it_far_from_the_default():
+    present = np.concatenate([np.linspace(0.55, 0.99, 40), [0.02]])
+    absent = np.concatenate([np.linspace(0.01, 0.45, 40), [0.7]])
+    probabilities = np.concatenate([present, absent])
+    found = choose_presence_threshold(probabilities, np.arange(82) < 41)
+    assert found.value == pytest.approx(0.5)
+    shifted = np.concatenate([present, [0.93, 0.94, 0.945], absent, np.linspace(0.9, 0.92, 3)])
+    found = choose_presence_threshold(shifted, np.arange(88) < 44)
+    assert found.value == pytest.approx(0.5)
+
+
+def test_a_threshold_that_is_clearly_better_is_taken_wherever_it_lies():
+    probabilities = np.concatenate([np.linspace(0.92, 0.99, 50), np.linspace(0.1, 0.9, 50)])
+    assert choose_presence_threshold(probabilities, np.arange(100) < 50).value > 0.85
 
 
 def test_of_equally_good_thresholds_the_one_nearest_to_the_default_is_taken():
