@@ -220,3 +220,7 @@ def _add_preprocessing(made: argparse.ArgumentParser) -> None:
         help="for a dataset with image-level labels: preprocess its masks too (for -m supervised "
         "or -m diffusion)",
     )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
