@@ -1,13 +1,9 @@
 import csv
 import itertools
 import json
-import math
-import os
 import runpy
 import shutil
-import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +16,7 @@ from diffunet.cli import plan_and_preprocess, predict, pseudo_label, train
 from diffunet.data.dataset import open_dataset
 from diffunet.errors import DiffunetError, UsageError
 from diffunet.plans import Plans
+from tests.benchmarks.test_stoppable_commands import SAVES, stoppable
 from tests.data.tiny_datasets import write_csv, write_json, write_png, write_volume
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -45,9 +42,6 @@ ORDER = [
     *(f"predict_{method}_tags" for method in full_size_stages.WEAK),
     *("table", "table_tags"),
 ]
-WAITS = "echo begun; while :; do sleep 0.05; done"
-SAVES = ["sh", "-c", f'trap "echo saved; exit 130" INT; {WAITS}']
-IGNORES = ["sh", "-c", f'trap "" INT; {WAITS}']
 
 
 @pytest.fixture(scope="module")
@@ -141,17 +135,6 @@ def options_of(request, name: str):
     python, _, module, *arguments = stage.command()
     assert python == sys.executable
     return PARSERS[module]().parse_args(arguments)
-
-
-def stoppable(folder: Path, *, seconds: float, to_stop: float):
-    """Return what runs commands for some seconds, of which it keeps some to stop them."""
-    lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
-    return stoppable_commands.StoppableCommands(
-        clock=stoppable_commands.Clock(seconds / 60),
-        logs=folder / "logs",
-        lock=lock,
-        seconds_to_stop=to_stop,
-    )
 
 
 def test_stages_are_done_in_order(request_of):
@@ -372,22 +355,6 @@ def test_masks_of_the_training_part_are_needed_until_it_is_prepared(dataset, tmp
     assert full_size_stages.check_dataset(opened, is_prepared=True) is opened.image_labels
 
 
-def test_a_command_is_asked_by_sigint_to_save_before_the_time_is_over(tmp_path):
-    commands = stoppable(tmp_path, seconds=4.5, to_stop=4.0)
-    begin = time.monotonic()
-    assert not commands("train_cdm", SAVES)
-    assert time.monotonic() - begin < 2
-    assert (tmp_path / "logs" / "train_cdm.txt").read_text().endswith("begun\nsaved\n")
-
-
-def test_a_command_that_does_not_stop_is_killed_before_the_time_is_over(tmp_path):
-    commands = stoppable(tmp_path, seconds=4.0, to_stop=3.5)
-    begin = time.monotonic()
-    assert not commands("train_cdm", IGNORES)
-    assert time.monotonic() - begin < 2
-    assert (tmp_path / "logs" / "train_cdm.txt").read_text().endswith("begun\n")
-
-
 def test_out_of_time_in_a_command_gives_75_and_the_next_call_goes_on(request_of):
     request = request_of()
     stages = full_size_stages.stages_of(request)[:1]
@@ -398,37 +365,6 @@ def test_out_of_time_in_a_command_gives_75_and_the_next_call_goes_on(request_of)
     assert full_size.run_stages(saving, record, run=commands, clock=clock) == 75
     assert not record.is_whole(stages[0])
     assert run(request, last="prepare") == (0, ["prepare"])
-
-
-def test_an_interrupt_stops_the_command_once(tmp_path):
-    commands = stoppable(tmp_path, seconds=math.inf, to_stop=6.0)
-    previous = signal.signal(signal.SIGALRM, full_size._interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 0.5)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            commands("train_cdm", SAVES)
-    finally:
-        signal.signal(signal.SIGALRM, previous)
-    assert (tmp_path / "logs" / "train_cdm.txt").read_text().endswith("begun\nsaved\n")
-
-
-def test_a_command_that_fails_is_an_error_with_its_last_words(tmp_path):
-    commands = stoppable(tmp_path, seconds=math.inf, to_stop=4.0)
-    with pytest.raises(DiffunetError, match=r"prepare: ended with the exit code 2; .*\n.*\n  no d"):
-        commands("prepare", ["sh", "-c", "echo no disk; exit 2"])
-    assert commands("prepare", ["true"])
-
-
-def test_a_command_whose_caller_was_killed_is_not_overtaken(tmp_path):
-    path = tmp_path / "full_size.lock"
-    with full_size.only_call(path) as lock:
-        child_holds_it = os.dup(lock)
-    message = "found another call, or a command of one that was killed"
-    with pytest.raises(UsageError, match=message), full_size.only_call(path):
-        pass
-    os.close(child_holds_it)
-    with full_size.only_call(path):
-        pass
 
 
 def test_the_script_ends_with_a_message_where_a_folder_is_no_dataset(tmp_path):
