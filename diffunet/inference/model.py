@@ -1,6 +1,7 @@
 """A trained model's folder: its plans, its labels, and the averaged weights of its folds."""
 
 import dataclasses
+import hashlib
 import logging
 import operator
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ from diffunet.plans import ConfigurationPlan, Method, Plans
 
 DATASET_FILE = "dataset.json"
 RESOLVED_PLANS_FILE = "plans.resolved.json"
+VALIDATION_SUMMARY = Path("validation") / "summary.json"
+"""In a fold's folder, the last that a training writes."""
+
 AVERAGED_WEIGHTS = "weights"
 """Key of a checkpoint under which the weights for prediction stand."""
 
@@ -56,6 +60,11 @@ class TrainedModel:
     @property
     def configuration(self) -> ConfigurationPlan:
         return self.plans.resolved
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Twelve hexadecimal digits per fold that tell its weights from any others (SHA-256)."""
+        return tuple(_digest(network) for network in self.networks)
 
     @property
     def num_channels(self) -> int:
@@ -100,6 +109,7 @@ def load_model(
     if "file_ending" not in content:
         raise CheckpointError(f"'{folder / DATASET_FILE}': the key 'file_ending' is missing")
     plans = _common_plans(folder, names)
+    _warn_of_unfinished(folder, names, plans)
     return TrainedModel(
         folder=folder,
         plans=plans,
@@ -193,6 +203,21 @@ def _common_plans(folder: Path, folds: Sequence[str]) -> Plans:
     return first
 
 
+def _warn_of_unfinished(folder: Path, folds: Sequence[str], plans: Plans) -> None:
+    """Say so where settings of weak supervision have not been chosen; the fold "all" never does."""
+    if plans.method not in WEAK_METHODS:
+        return
+    for name in folds:
+        if name != "all" and not (folder / f"fold_{name}" / VALIDATION_SUMMARY).is_file():
+            logger.warning(
+                "'%s': fold_%s has not come to the end of its training: noise level, guidance and "
+                "the rule from map to mask are the plans', not chosen by its validation; go on "
+                "with diffunet_train --c",
+                folder,
+                name,
+            )
+
+
 def _decisive_fields(method: Method) -> tuple[str, ...]:
     """Return the fields of a configuration that the weights of `method` belong to."""
     shared = ("patch_size", "preprocessing")
@@ -207,6 +232,14 @@ def _first_difference(ours: Any, theirs: Any) -> str:
         name = next(name for name in names if getattr(ours, name) != getattr(theirs, name))
         return f"{name}: {getattr(theirs, name)} and {getattr(ours, name)}"
     return f"{theirs} and {ours}"
+
+
+def _digest(network: nn.Module) -> str:
+    found = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:12]
 
 
 def _load_network(path: Path, plans: Plans, labels: LabelScheme, device: torch.device) -> nn.Module:

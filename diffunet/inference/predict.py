@@ -177,6 +177,7 @@ def settings_of_run(
         "configuration": model.plans.recommended_configuration,
         "folds": model.folds,
         "checkpoint": model.checkpoint,
+        "weights": model.weights,
         **others,
         "seed": seed,
         "precision": compute.precision,

@@ -12,6 +12,7 @@ from torch import nn
 from diffunet.data.case_store import CaseStore
 from diffunet.evaluation.blocks import summary_blocks
 from diffunet.evaluation.scores import CaseScores, score_case
+from diffunet.inference.model import VALIDATION_SUMMARY
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress
@@ -21,8 +22,6 @@ from diffunet.training.fold_data import FoldData
 from diffunet.training.validation import spread_over_patients
 
 logger = logging.getLogger(__name__)
-
-SUMMARY = Path("validation") / "summary.json"
 
 
 def run_final_validation(
@@ -65,7 +64,7 @@ def run_final_validation(
         labels=data.labels,
     )
     if ranks.is_first:
-        write_json(fold_folder / SUMMARY, summary)
+        write_json(fold_folder / VALIDATION_SUMMARY, summary)
         logger.info("%s", _sentence(summary))
     return summary
 

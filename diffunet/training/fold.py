@@ -14,7 +14,7 @@ from torch import nn
 from diffunet.data.loader import BatchLoader, indices_of_rank
 from diffunet.data.patches import PatchSampler
 from diffunet.errors import UsageError
-from diffunet.inference.model import DATASET_FILE, RESOLVED_PLANS_FILE
+from diffunet.inference.model import DATASET_FILE, RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
 from diffunet.jsonio import remove_unfinished
 from diffunet.networks.unet import Encoder, ResidualUNet, UNet
 from diffunet.parallel import Progress, without_progress
@@ -278,6 +278,7 @@ def _prepare_folder(
 ) -> None:
     """Write what a model folder needs beside the weights, and drop what will be written again."""
     remove_unfinished(fold_folder)
+    (fold_folder / VALIDATION_SUMMARY).unlink(missing_ok=True)
     origin.plans.save(fold_folder / RESOLVED_PLANS_FILE)
     keep_records_until(fold_folder / METRICS, iteration)
     # beside the folds, so that the model's folder is sufficient in itself

@@ -9,14 +9,13 @@ from torch import nn
 
 from diffunet.build import weak_plan_of
 from diffunet.errors import PlansError
-from diffunet.inference.model import RESOLVED_PLANS_FILE
+from diffunet.inference.model import RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress
 from diffunet.planning.choice import with_choices
 from diffunet.plans import AugmentationPlan, ConfigurationPlan, Plans
 from diffunet.training.distributed import Ranks
-from diffunet.training.final_validation import SUMMARY
 from diffunet.training.fold_data import FoldData
 from diffunet.training.reporting import Pictures
 from diffunet.training.validation import SampledValidation
@@ -112,10 +111,12 @@ class WeakMethod:
         gains = {method: gains.summary() for method, gains in chosen.gains.items()}
         summary = {**found.summary, "erasure_gains": gains}
         if ranks.is_first:
-            write_json(fold_folder / SUMMARY, summary)
             path = fold_folder / RESOLVED_PLANS_FILE
             kept = data.plans.paths_set_by_user()
             choices = {**found.choices, **chosen.choices}
             changed = {name: choice for name, choice in choices.items() if name not in kept}
             with_choices(Plans.load(path), changed).save(path)
+            write_json(
+                fold_folder / VALIDATION_SUMMARY, summary
+            )  # last: it says that all is chosen
         return summary

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from diffunet.checkpoint import load_checkpoint, save_checkpoint
 from diffunet.data.dataset import find_input_cases
 from diffunet.data.image_io import (
     ImageGeometry,
@@ -169,6 +170,16 @@ def test_continuing_with_other_settings_is_refused(model, images, tmp_path):
     run(model, images, tmp_path / "out")
     with pytest.raises(UsageError, match=r"predicted with other settings \(seed: 0, now 1\)"):
         run(model, images, tmp_path / "out", seed=1, is_continued=True)
+
+
+def test_continuing_with_other_weights_is_refused(model, images, tmp_path):
+    run(model, images, tmp_path / "out")
+    path = next(model.glob("fold_*")) / "checkpoint_final.pth"
+    content = load_checkpoint(path, "cpu")
+    next(iter(content["weights"].values())).view(-1)[0] += 1e-3
+    save_checkpoint(path, content)
+    with pytest.raises(UsageError, match=r"predicted with other settings \(weights: .*, now "):
+        run(model, images, tmp_path / "out", is_continued=True)
 
 
 def test_cases_of_other_settings_are_left_out_of_the_summary_aloud(model, images, tmp_path, caplog):

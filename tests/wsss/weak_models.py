@@ -17,7 +17,7 @@ from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.image_model import ImageModel
 from diffunet.diffusion.schedules import SCHEDULES, ScaledSchedule
 from diffunet.inference.compute import Compute
-from diffunet.inference.model import TrainedModel
+from diffunet.inference.model import VALIDATION_SUMMARY, TrainedModel
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.plans import (
@@ -192,6 +192,7 @@ def write_weak_model(
         path = folder / f"fold_{fold}"
         plans.save(path / "plans.resolved.json")
         save_checkpoint(path / "checkpoint_final.pth", {"weights": network.state_dict()})
+        write_json(path / VALIDATION_SUMMARY, {})
     return folder
 
 
