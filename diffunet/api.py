@@ -5,34 +5,38 @@ A dataset is named by its number, its name or its path. Where no workspace is gi
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from diffunet.arguments import (
+    DATASET_FILE,
+    Dataset,
+    dataset_content_of,
+    model_folder_of,
+    patients_of,
+    plans_of,
+    processes_of,
+    resolve_device,
+    splits_of,
+    workspace_of,
+)
 from diffunet.data.dataset import PATIENTS_FILE, SPLITS_FILE, RawDataset, open_dataset
-from diffunet.errors import DatasetError, UsageError, WorkspaceError
+from diffunet.errors import UsageError, WorkspaceError
 from diffunet.fingerprint.fingerprint import Fingerprint
-from diffunet.jsonio import read_json, write_json
+from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
-from diffunet.parallel import Progress, default_num_processes, without_progress
-from diffunet.plans import Method, Plans, SaliencyMethod
+from diffunet.methods import METHODS
+from diffunet.parallel import Progress, without_progress
+from diffunet.plans import Plans, SaliencyMethod
+from diffunet.prediction import predict_by_saliency, predict_by_samples, refuse_options
 from diffunet.workspace import Workspace, bare_name
-
-if TYPE_CHECKING:
-    from diffunet.data.splits import Split
-    from diffunet.inference.compute import Compute
-    from diffunet.inference.model import TrainedModel
-    from diffunet.inference.predict import OutputOptions
-    from diffunet.training.method import TrainingMethod
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_PLANS_NAME = "diffunet_plans"
 FINGERPRINT_FILE = "dataset_fingerprint.json"
-DATASET_FILE = "dataset.json"
 SUMMARY_FILE = "summary.json"
-
-Dataset = int | str | Path
 
 
 def plan_and_preprocess(
@@ -63,7 +67,7 @@ def plan_and_preprocess(
         DatasetError: all faults of the dataset at once.
         WorkspaceError: there is no such dataset.
     """
-    place = _workspace(workspace)
+    place = workspace_of(workspace)
     shared: dict[str, Any] = {"num_processes": num_processes, "progress": progress}
     extract_fingerprint(
         dataset,
@@ -109,10 +113,10 @@ def verify_dataset(
     """
     from diffunet.data import integrity
 
-    folder = _workspace(workspace).raw_folder(dataset)
+    folder = workspace_of(workspace).raw_folder(dataset)
     report = integrity.verify_dataset(
         folder,
-        num_processes=_processes(num_processes),
+        num_processes=processes_of(num_processes),
         checks_labels=checks_labels,
         progress=progress,
     )
@@ -142,7 +146,7 @@ def extract_fingerprint(
     """
     from diffunet.fingerprint.extract import extract_fingerprint as extract
 
-    place = _workspace(workspace)
+    place = workspace_of(workspace)
     if checks_dataset:
         verify_dataset(dataset, workspace=place, num_processes=num_processes, progress=progress)
     raw = open_dataset(place.raw_folder(dataset))
@@ -155,7 +159,7 @@ def extract_fingerprint(
         if kept.num_cases == len(raw.training_cases) and kept_names == names:
             logger.info("%s is there and kept; --clean measures anew", path)
             return kept
-    fingerprint = extract(raw, num_processes=_processes(num_processes), progress=progress)
+    fingerprint = extract(raw, num_processes=processes_of(num_processes), progress=progress)
     fingerprint.save(path)
     for warning in fingerprint.warnings:
         logger.warning("%s", warning)
@@ -178,7 +182,7 @@ def plan_experiment(
     """
     from diffunet.planning.experiment import plan_experiment as plan
 
-    place = _workspace(workspace)
+    place = workspace_of(workspace)
     raw = open_dataset(place.raw_folder(dataset))
     folder = place.preprocessed / raw.name
     plans = plan(
@@ -213,17 +217,17 @@ def preprocess(
     """
     from diffunet.preprocessing.run import preprocess_dataset
 
-    place = _workspace(workspace)
+    place = workspace_of(workspace)
     raw = open_dataset(place.raw_folder(dataset))
     folder = place.preprocessed / raw.name
-    plans = _load_plans(folder, plans_name)
+    plans = plans_of(folder, plans_name)
     chosen = tuple(configurations or plans.configurations)
     preprocess_dataset(
         raw,
         plans,
         configurations=chosen,
         folder=folder,
-        num_processes=_processes(num_processes),
+        num_processes=processes_of(num_processes),
         progress=progress,
         with_labels=with_labels,
     )
@@ -266,9 +270,9 @@ def train(
 
     from diffunet.training.fold import train_fold
 
-    place = _workspace(workspace)
+    place = workspace_of(workspace)
     preprocessed = place.preprocessed_folder(dataset)
-    plans = _load_plans(preprocessed, plans_name)
+    plans = plans_of(preprocessed, plans_name)
     resolved = plans.resolve(configuration, method=method, settings=settings)
     fold_folder = (
         place.model_folder(
@@ -287,7 +291,7 @@ def train(
         fold=str(fold),
         seed=seed,
         device=torch.device(resolve_device(device)),
-        num_processes=_processes(num_processes),
+        num_processes=processes_of(num_processes),
         continues=continues,
         only_validates=only_validates,
         validates_all_cases=validates_all_cases,
@@ -360,7 +364,7 @@ def predict(
     folder = (
         Path(model)
         if model is not None
-        else _model_of(_workspace(workspace), dataset, method, plans_name, configuration)
+        else model_folder_of(workspace_of(workspace), dataset, method, plans_name, configuration)
     )
     compute = Compute(device=torch.device(resolve_device(device)))
     trained = load_model(folder, folds=folds, checkpoint=checkpoint, device=compute.device)
@@ -379,8 +383,10 @@ def predict(
     }
     if trained.method in WEAK_METHODS:
         saved = {"saves_probabilities": saves_probabilities, "saves_samples": saves_samples}
-        _refuse({**sampling, **{name: is_set or None for name, is_set in saved.items()}}, trained)
-        _predict_weak(
+        refuse_options(
+            {**sampling, **{name: is_set or None for name, is_set in saved.items()}}, trained
+        )
+        predict_by_saliency(
             trained,
             compute,
             input=Path(input),
@@ -390,9 +396,9 @@ def predict(
             run=run,
         )
     else:
-        _refuse({"saliency": saliency, "image_labels": image_labels}, trained)
+        refuse_options({"saliency": saliency, "image_labels": image_labels}, trained)
         options = OutputOptions(has_probabilities=saves_probabilities, has_samples=saves_samples)
-        _predict_samples(
+        predict_by_samples(
             trained,
             compute,
             input=Path(input),
@@ -443,7 +449,7 @@ def pseudo_label(
     from diffunet.wsss.saliency import method_of_saliency
     from diffunet.wsss.second_stage import make_pseudo_dataset, require_tags
 
-    place = _workspace(workspace)
+    place = workspace_of(workspace)
     raw = open_dataset(place.raw_folder(dataset))
     require_tags(raw)
     name = place.new_dataset_name(new_dataset, default=f"{bare_name(raw.name)}Pseudo")
@@ -457,9 +463,9 @@ def pseudo_label(
     return make_pseudo_dataset(
         raw,
         place.raw / name,
-        model_folder=_model_of(place, dataset, method, plans_name, configuration),
+        model_folder=model_folder_of(place, dataset, method, plans_name, configuration),
         folds=folds,
-        splits=_splits_of(place, raw),
+        splits=splits_of(place, raw),
         saliency=saliency,
         seed=seed,
         compute=Compute(device=torch.device(resolve_device(device))),
@@ -500,14 +506,14 @@ def evaluate(
     from diffunet.evaluation.table import format_slices, format_table
 
     reference, prediction = Path(reference), Path(prediction)
-    content = _dataset_content(dataset_json, prediction, reference)
+    content = dataset_content_of(dataset_json, prediction, reference)
     patients = patients_csv or reference.parent / PATIENTS_FILE
     files: dict[str, Any] = {
         "labels": LabelScheme.from_dataset_json(content),
         "file_ending": content["file_ending"],
         "has_raters": bool(content.get("raters", False)),
-        "patients": _patients_of(patients) if patients.is_file() else None,
-        "num_processes": _processes(num_processes),
+        "patients": patients_of(patients) if patients.is_file() else None,
+        "num_processes": processes_of(num_processes),
         "progress": progress,
     }
     summary = evaluate_folders(reference, prediction, **files)
@@ -520,90 +526,6 @@ def evaluate(
     return summary
 
 
-def _diffusion() -> "TrainingMethod":
-    from diffunet.training.objective import DiffusionObjective
-    from diffunet.training.segmentation import SegmentationMethod
-
-    return SegmentationMethod(DiffusionObjective)
-
-
-def _supervised() -> "TrainingMethod":
-    from diffunet.training.objective import SupervisedObjective
-    from diffunet.training.segmentation import SegmentationMethod
-
-    return SegmentationMethod(SupervisedObjective)
-
-
-def _cdm() -> "TrainingMethod":
-    from diffunet.wsss.method import WeakMethod
-    from diffunet.wsss.objective import CdmObjective
-
-    return WeakMethod(CdmObjective)
-
-
-def _classifier() -> "TrainingMethod":
-    from diffunet.wsss.method import WeakMethod
-    from diffunet.wsss.objective import ClassifierObjective
-
-    return WeakMethod(ClassifierObjective)
-
-
-METHODS: dict[Method, Callable[[], "TrainingMethod"]] = {
-    "diffusion": _diffusion,
-    "supervised": _supervised,
-    "cdm": _cdm,
-    "classifier": _classifier,
-}
-"""What `-m` names; nothing of a method is imported before it is asked for."""
-
-
-def resolve_device(name: str) -> str:
-    """Return the device that "auto" means here; any other name as it is.
-
-    Raises:
-        UsageError: there is no such device.
-    """
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, index = name.partition(":")
-    available = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count(),
-        "mps": int(torch.backends.mps.is_available()),
-    }
-    if not available.get(kind) or (index and not index.isdigit()):
-        found = ", ".join(kind for kind, count in available.items() if count)
-        raise UsageError(f"-device {name}: expected one of {found}")
-    if index and int(index) >= available[kind]:
-        raise UsageError(f"-device {name}: there are {available[kind]} devices of this kind")
-    return name
-
-
-def _workspace(given: Workspace | Path | None) -> Workspace:
-    if isinstance(given, Workspace):
-        return given
-    return Workspace.resolve(folder=given, environment={}, current_folder=Path.cwd())
-
-
-def _processes(given: int | None) -> int:
-    return default_num_processes() if given is None else given
-
-
-def _load_plans(folder: Path, plans_name: str) -> Plans:
-    path = folder / f"{plans_name}.json"
-    if not path.is_file():
-        found = ", ".join(sorted(p.stem for p in folder.glob("*lans*.json"))) or "none"
-        raise WorkspaceError(
-            f"there are no plans '{plans_name}' in '{folder}' (found: {found}); run "
-            f"diffunet_plan_and_preprocess -d {folder.name} first"
-        )
-    return Plans.load(path)
-
-
 def _write_splits(raw: RawDataset, folder: Path) -> None:
     """Put `splits_final.json` beside the plans; one that a user put there stays."""
     from diffunet.data.splits import load_splits, write_splits
@@ -614,143 +536,6 @@ def _write_splits(raw: RawDataset, folder: Path) -> None:
         load_splits(path, cases=cases, patients=raw.patients)
         return
     write_splits(path, raw.splits())
-
-
-def _splits_of(place: Workspace, raw: RawDataset) -> "Sequence[Split]":
-    """Return the splits that models of a dataset are trained with."""
-    from diffunet.data.splits import load_splits
-
-    path = place.preprocessed / raw.name / SPLITS_FILE
-    if not path.is_file():
-        return raw.splits()
-    cases = [files.case for files in raw.training_cases]
-    return load_splits(path, cases=cases, patients=raw.patients)
-
-
-def _model_of(
-    place: Workspace,
-    dataset: Dataset | None,
-    method: str | None,
-    plans_name: str,
-    configuration: str | None,
-) -> Path:
-    name = place.dataset_name(str(dataset))
-    if method is None or configuration is None:
-        plans = _load_plans(place.preprocessed / name, plans_name)
-        method = method or plans.method
-        configuration = configuration or plans.recommended_configuration
-    folder = place.model_folder(name, method=method, plans=plans_name, configuration=configuration)
-    if not folder.is_dir():
-        results = place.results / name
-        found = [path.name for path in results.iterdir()] if results.is_dir() else []
-        raise WorkspaceError(
-            f"there is no trained model '{folder}'; found in '{results}': "
-            f"{', '.join(sorted(found)) or 'nothing'}. Train with diffunet_train {name} 0"
-        )
-    return folder
-
-
-def _refuse(options: Mapping[str, Any], trained: "TrainedModel") -> None:
-    """Refuse what a model would ignore.
-
-    Args:
-        options: by name; None for what was not given.
-    """
-    from diffunet.inference.model import WEAK_METHODS
-
-    given = [name for name, value in options.items() if value is not None]
-    if not given:
-        return
-    reason = "has no saliency and opens no image-level labels"
-    if trained.method in WEAK_METHODS:
-        reason = "makes its masks from saliency, and draws no samples"
-    raise UsageError(
-        f"{', '.join(given)}: a model of -m {trained.method} {reason}; leave it out, or predict "
-        "with another method (-m)"
-    )
-
-
-def _is_one_file(input: Path, output: Path, trained: "TrainedModel") -> bool:
-    return input.is_file() and output.name.endswith(trained.file_ending)
-
-
-def _predict_samples(
-    trained: "TrainedModel",
-    compute: "Compute",
-    *,
-    input: Path,
-    output: Path,
-    sampling: Mapping[str, Any],
-    options: "OutputOptions",
-    run: Mapping[str, Any],
-) -> None:
-    """Predict with a model that draws samples, or with a supervised one."""
-    from diffunet.data.dataset import find_input_cases
-    from diffunet.inference.predict import predict_cases, predict_file
-    from diffunet.inference.predictor import Predictor
-
-    predictor = Predictor(trained, compute=compute)
-    cases = find_input_cases(input, trained.file_ending, trained.num_channels)
-    plan = predictor.sampling(**sampling)
-    if not _is_one_file(input, output, trained):
-        predict_cases(predictor, cases, output_folder=output, sampling=plan, options=options, **run)
-        return
-    if options.has_samples or options.has_probabilities:
-        raise UsageError(
-            f"-o '{output}' is a file and takes the consensus alone; give a folder to save "
-            "samples or probabilities"
-        )
-    predict_file(
-        predictor,
-        cases[0],
-        output_file=output,
-        sampling=plan,
-        seed=run["seed"],
-        progress=run["progress"],
-    )
-
-
-def _predict_weak(
-    trained: "TrainedModel",
-    compute: "Compute",
-    *,
-    input: Path,
-    output: Path,
-    saliency: SaliencyMethod | None,
-    image_labels: Path | None,
-    run: Mapping[str, Any],
-) -> None:
-    """Predict with a model that was trained from image-level labels."""
-    from diffunet.data.dataset import find_input_cases
-    from diffunet.wsss.predict import predict_weak_cases, predict_weak_file
-    from diffunet.wsss.predictor import WeakPredictor
-
-    predictor = WeakPredictor(trained, compute=compute)
-    chosen = predictor.saliency_method(saliency)
-    cases = find_input_cases(input, trained.file_ending, trained.num_channels)
-    what = {"saliency": chosen, "image_labels": image_labels}
-    if _is_one_file(input, output, trained):
-        predict_weak_file(predictor, cases[0], output_file=output, seed=run["seed"], **what)
-    else:
-        predict_weak_cases(predictor, cases, output_folder=output, **what, **run)
-
-
-def _dataset_content(given: Path | None, prediction: Path, reference: Path) -> Mapping[str, Any]:
-    candidates = [given] if given else [prediction / DATASET_FILE, reference.parent / DATASET_FILE]
-    path = next((each for each in candidates if each.is_file()), None)
-    if path is None:
-        places = " nor ".join(f"'{each}'" for each in candidates)
-        raise UsageError(f"found no {places}; say with -djfile which dataset.json holds the labels")
-    content = read_json(path, DatasetError)
-    if not isinstance(content, dict) or not isinstance(content.get("file_ending"), str):
-        raise DatasetError(f"'{path}': the key 'file_ending' is missing; add it, e.g. \".nii.gz\"")
-    return content
-
-
-def _patients_of(path: Path) -> dict[str, str]:
-    from diffunet.data.tables import read_rows
-
-    return {row["case"]: row["patient"] for _, row in read_rows(path, columns=("case", "patient"))}
 
 
 def _plans_in_words(plans: Plans, path: Path) -> str:

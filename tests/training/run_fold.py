@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from diffunet.api import METHODS
+from diffunet.methods import METHODS
 from diffunet.training.fold import train_fold
 from diffunet.training.reporting import Pictures
 from tests.training.folds import plans

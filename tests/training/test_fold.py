@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from diffunet.api import METHODS
 from diffunet.checkpoint import load_checkpoint
 from diffunet.errors import CheckpointError, DatasetError, DiffunetError, PlansError, UsageError
 from diffunet.inference.predictor import Predictor
+from diffunet.methods import METHODS
 from diffunet.networks.unet import ResidualUNet
 from diffunet.plans import Plans
 from diffunet.training.drawing import CaseDrawer

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from diffunet.api import METHODS
 from diffunet.errors import WorkspaceError
+from diffunet.methods import METHODS
 from diffunet.plans import Plans
 from diffunet.training.fold_data import FoldData, open_fold
 from tests.training.folds import plans, write_preprocessed

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from diffunet.api import METHODS
+from diffunet.methods import METHODS
 from diffunet.plans import AugmentationPlan
 from diffunet.training import fold
 from diffunet.training.fold import train_fold

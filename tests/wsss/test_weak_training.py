@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from diffunet.api import METHODS
 from diffunet.build import weak_plan_of
 from diffunet.checkpoint import load_checkpoint
 from diffunet.data.case_store import CaseStore
 from diffunet.errors import CheckpointError, PlansError
 from diffunet.inference.model import load_model
+from diffunet.methods import METHODS
 from diffunet.plans import CropPlan, ImageDiffusionPlan, Plans
 from diffunet.training.fold import FoldResult, train_fold
 from diffunet.training.reporting import Pictures

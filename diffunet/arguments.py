@@ -1,0 +1,141 @@
+"""What the functions of the API are given, as what they work with."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffunet.data.dataset import SPLITS_FILE, RawDataset
+from diffunet.errors import DatasetError, UsageError, WorkspaceError
+from diffunet.jsonio import read_json
+from diffunet.parallel import default_num_processes
+from diffunet.plans import Plans
+from diffunet.workspace import Workspace
+
+if TYPE_CHECKING:
+    from diffunet.data.splits import Split
+
+DATASET_FILE = "dataset.json"
+
+Dataset = int | str | Path
+"""A dataset's number, its name or its path."""
+
+
+def resolve_device(name: str) -> str:
+    """Return the device that "auto" means here; any other name as it is.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    available = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if not available.get(kind) or (index and not index.isdigit()):
+        found = ", ".join(kind for kind, count in available.items() if count)
+        raise UsageError(f"-device {name}: expected one of {found}")
+    if index and int(index) >= available[kind]:
+        raise UsageError(f"-device {name}: there are {available[kind]} devices of this kind")
+    return name
+
+
+def workspace_of(given: Workspace | Path | None) -> Workspace:
+    """Return a workspace; of None that of the current folder."""
+    if isinstance(given, Workspace):
+        return given
+    return Workspace.resolve(folder=given, environment={}, current_folder=Path.cwd())
+
+
+def processes_of(given: int | None) -> int:
+    """Return a number of processes; of None one that suits this machine."""
+    return default_num_processes() if given is None else given
+
+
+def plans_of(folder: Path, plans_name: str) -> Plans:
+    """Return the plans of a preprocessed dataset.
+
+    Raises:
+        WorkspaceError: there are none of this name.
+    """
+    path = folder / f"{plans_name}.json"
+    if not path.is_file():
+        found = ", ".join(sorted(p.stem for p in folder.glob("*lans*.json"))) or "none"
+        raise WorkspaceError(
+            f"there are no plans '{plans_name}' in '{folder}' (found: {found}); run "
+            f"diffunet_plan_and_preprocess -d {folder.name} first"
+        )
+    return Plans.load(path)
+
+
+def splits_of(place: Workspace, raw: RawDataset) -> "Sequence[Split]":
+    """Return the splits that models of a dataset are trained with."""
+    from diffunet.data.splits import load_splits
+
+    path = place.preprocessed / raw.name / SPLITS_FILE
+    if not path.is_file():
+        return raw.splits()
+    cases = [files.case for files in raw.training_cases]
+    return load_splits(path, cases=cases, patients=raw.patients)
+
+
+def model_folder_of(
+    place: Workspace,
+    dataset: Dataset | None,
+    method: str | None,
+    plans_name: str,
+    configuration: str | None,
+) -> Path:
+    """Return the folder of a trained model; of None the method and configuration of the plans.
+
+    Raises:
+        WorkspaceError: there is none.
+    """
+    name = place.dataset_name(str(dataset))
+    if method is None or configuration is None:
+        plans = plans_of(place.preprocessed / name, plans_name)
+        method = method or plans.method
+        configuration = configuration or plans.recommended_configuration
+    folder = place.model_folder(name, method=method, plans=plans_name, configuration=configuration)
+    if not folder.is_dir():
+        results = place.results / name
+        found = [path.name for path in results.iterdir()] if results.is_dir() else []
+        raise WorkspaceError(
+            f"there is no trained model '{folder}'; found in '{results}': "
+            f"{', '.join(sorted(found)) or 'nothing'}. Train with diffunet_train {name} 0"
+        )
+    return folder
+
+
+def dataset_content_of(given: Path | None, prediction: Path, reference: Path) -> Mapping[str, Any]:
+    """Return the `dataset.json` that says what a folder of masks holds.
+
+    Args:
+        given: None for the one in `prediction`, or else beside `reference`.
+
+    Raises:
+        UsageError: there is none.
+        DatasetError: it lacks its file ending.
+    """
+    candidates = [given] if given else [prediction / DATASET_FILE, reference.parent / DATASET_FILE]
+    path = next((each for each in candidates if each.is_file()), None)
+    if path is None:
+        places = " nor ".join(f"'{each}'" for each in candidates)
+        raise UsageError(f"found no {places}; say with -djfile which dataset.json holds the labels")
+    content = read_json(path, DatasetError)
+    if not isinstance(content, dict) or not isinstance(content.get("file_ending"), str):
+        raise DatasetError(f"'{path}': the key 'file_ending' is missing; add it, e.g. \".nii.gz\"")
+    return content
+
+
+def patients_of(path: Path) -> dict[str, str]:
+    """Return the patient of each case that a table of patients names."""
+    from diffunet.data.tables import read_rows
+
+    return {row["case"]: row["patient"] for _, row in read_rows(path, columns=("case", "patient"))}

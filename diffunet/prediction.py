@@ -1,0 +1,98 @@
+"""Prediction of files with a trained model, of whichever kind it is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffunet.errors import UsageError
+from diffunet.plans import SaliencyMethod
+
+if TYPE_CHECKING:
+    from diffunet.inference.compute import Compute
+    from diffunet.inference.model import TrainedModel
+    from diffunet.inference.predict import OutputOptions
+
+
+def refuse_options(options: Mapping[str, Any], trained: "TrainedModel") -> None:
+    """Refuse what a model would ignore.
+
+    Args:
+        options: by name; None for what was not given.
+    """
+    from diffunet.inference.model import WEAK_METHODS
+
+    given = [name for name, value in options.items() if value is not None]
+    if not given:
+        return
+    reason = "has no saliency and opens no image-level labels"
+    if trained.method in WEAK_METHODS:
+        reason = "makes its masks from saliency, and draws no samples"
+    raise UsageError(
+        f"{', '.join(given)}: a model of -m {trained.method} {reason}; leave it out, or predict "
+        "with another method (-m)"
+    )
+
+
+def _is_one_file(input: Path, output: Path, trained: "TrainedModel") -> bool:
+    return input.is_file() and output.name.endswith(trained.file_ending)
+
+
+def predict_by_samples(
+    trained: "TrainedModel",
+    compute: "Compute",
+    *,
+    input: Path,
+    output: Path,
+    sampling: Mapping[str, Any],
+    options: "OutputOptions",
+    run: Mapping[str, Any],
+) -> None:
+    """Predict with a model that draws samples, or with a supervised one."""
+    from diffunet.data.dataset import find_input_cases
+    from diffunet.inference.predict import predict_cases, predict_file
+    from diffunet.inference.predictor import Predictor
+
+    predictor = Predictor(trained, compute=compute)
+    cases = find_input_cases(input, trained.file_ending, trained.num_channels)
+    plan = predictor.sampling(**sampling)
+    if not _is_one_file(input, output, trained):
+        predict_cases(predictor, cases, output_folder=output, sampling=plan, options=options, **run)
+        return
+    if options.has_samples or options.has_probabilities:
+        raise UsageError(
+            f"-o '{output}' is a file and takes the consensus alone; give a folder to save "
+            "samples or probabilities"
+        )
+    predict_file(
+        predictor,
+        cases[0],
+        output_file=output,
+        sampling=plan,
+        seed=run["seed"],
+        progress=run["progress"],
+    )
+
+
+def predict_by_saliency(
+    trained: "TrainedModel",
+    compute: "Compute",
+    *,
+    input: Path,
+    output: Path,
+    saliency: SaliencyMethod | None,
+    image_labels: Path | None,
+    run: Mapping[str, Any],
+) -> None:
+    """Predict with a model that was trained from image-level labels."""
+    from diffunet.data.dataset import find_input_cases
+    from diffunet.wsss.predict import predict_weak_cases, predict_weak_file
+    from diffunet.wsss.predictor import WeakPredictor
+
+    predictor = WeakPredictor(trained, compute=compute)
+    chosen = predictor.saliency_method(saliency)
+    cases = find_input_cases(input, trained.file_ending, trained.num_channels)
+    what = {"saliency": chosen, "image_labels": image_labels}
+    if _is_one_file(input, output, trained):
+        predict_weak_file(predictor, cases[0], output_file=output, seed=run["seed"], **what)
+    else:
+        predict_weak_cases(predictor, cases, output_folder=output, **what, **run)
