@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from diffunet.fingerprint.fingerprint import (
     ChannelFingerprint,
     Fingerprint,
+    GeometryFingerprint,
     ImageLabelFingerprint,
     LabelFingerprint,
     RaterFingerprint,
     TrivialAnswers,
 )
+from diffunet.fingerprint.masks import coarse_axis
 
 CENTRED = 0.3  # mean distance below which objects are at the centre: 0.54 would be anywhere
 _CENTRED_FOREGROUND = 0.3  # share of the image above which an object is at its centre of necessity
@@ -20,6 +22,7 @@ _FEW_RATERS = 3
 _FEW_PATIENTS = 20
 _MANY_EMPTY = 0.05
 _FEW_LABELLED_IMAGES = 20  # of one kind: a fifth of them, for validation, says next to nothing
+_COARSER = 2  # times the first axis' spacing: slices were taken across the other axis
 _FEW_LABELLED_PATIENTS = 5  # of one kind: some of the five folds then have none to validate on
 
 
@@ -60,6 +63,7 @@ def _warnings(fingerprint: Fingerprint) -> Iterator[str]:
     for name, image_label in (fingerprint.image_labels or {}).items():
         yield from _image_label_warnings(name, image_label)
     if fingerprint.image_labels is not None:
+        yield from _slice_axis_warnings(fingerprint.geometry)
         yield (
             "Image-level labels are declared: no mask was opened, so nothing is known about the "
             "size and number of objects."
@@ -138,6 +142,20 @@ def _trivial_warnings(trivial: TrivialAnswers, raters: RaterFingerprint) -> Iter
         f"drawn anew {trivial.oracle_redraw:.3f} (n = {trivial.num_samples}); read every GED "
         "beside them."
     )
+
+
+def _slice_axis_warnings(geometry: GeometryFingerprint) -> Iterator[str]:
+    """Yield a doubt where image-level labels seem to number slices of another axis."""
+    spacing_mm = [axis.median for axis in geometry.spacing_mm]
+    coarse = coarse_axis(spacing_mm)
+    if len(spacing_mm) == 3 and spacing_mm[coarse] >= _COARSER * spacing_mm[0]:
+        yield (
+            "Slices are cut, and those of image-level labels counted, along the first axis of the "
+            f"arrays (z of a NIfTI volume), where voxels measure {spacing_mm[0]:.4g} mm; they are "
+            f"coarsest along axis {coarse} ({'zyx'[coarse]}), {spacing_mm[coarse]:.4g} mm. If the "
+            "slices were taken and labelled along that one, save the volumes with it as z; the "
+            "labels belong to other slices otherwise."
+        )
 
 
 def _image_label_warnings(name: str, label: ImageLabelFingerprint) -> Iterator[str]:

@@ -47,9 +47,10 @@ def decide_presence(
     """Decide which slices show which label.
 
     A given slice is as it is given. A case that is given as 0 shows the label nowhere. One that is
-    given as 1 shows it in every slice where cases were labelled in training; where slices were,
-    the classifier says in which, at least in the likeliest. All else is the classifier's: by slice
-    where slices were labelled in training, otherwise by the mean over the slices.
+    given as 1 shows it in every other slice where cases were labelled in training; where slices
+    were, the classifier says in which, and if no slice is left with it, the likeliest of those that
+    were not given shows it. All else is the classifier's: by slice where slices were labelled in
+    training, otherwise by the mean over the slices.
 
     Args:
         probabilities: of the classifier, along the first file axis; NaN in slices that were cropped
@@ -67,27 +68,42 @@ def decide_presence(
     else:
         is_present = is_there & (np.nanmean(probabilities, axis=0) >= thresholds)
     is_given = np.zeros(is_present.shape, bool)
-    for label, known in enumerate(given.get(None, ())):
-        is_found = is_present[:, label].any()
-        if not known:
-            is_present[:, label] = False
-        elif not is_by_slice:
-            is_present[:, label] = is_there[:, label]
-        elif not is_found:
-            likeliest = int(np.nanargmax(probabilities[:, label]))
-            is_present[likeliest, label] = is_given[likeliest, label] = True
-        if not (known and is_by_slice):
-            is_given[:, label] = True
     for index, known in given.items():
         if index is not None:
             is_present[index] = np.asarray(known, bool) & is_there[index]
             is_given[index] = True
+    for label, is_known in enumerate(given.get(None, ())):
+        _tell_case(
+            is_present[:, label],
+            is_given[:, label],
+            probabilities[:, label],
+            is_known=bool(is_known),
+            is_by_slice=is_by_slice,
+        )
     return Presence(
         probabilities=probabilities,
         is_present=is_present,
         is_given=is_given,
         is_by_slice=is_by_slice or any(index is not None for index in given),
     )
+
+
+def _tell_case(
+    is_present: Bool[np.ndarray, " slice"],
+    is_given: Bool[np.ndarray, " slice"],
+    probabilities: Float[np.ndarray, " slice"],
+    *,
+    is_known: bool,
+    is_by_slice: bool,
+) -> None:
+    """Write what is known of a case about one label into its slices that were not given."""
+    is_open = ~is_given & ~np.isnan(probabilities)
+    if not (is_known and is_by_slice):
+        is_present[is_open] = is_known
+        is_given[:] = True
+    elif is_open.any() and not is_present.any():
+        likeliest = int(np.nanargmax(np.where(is_open, probabilities, np.nan)))
+        is_present[likeliest] = is_given[likeliest] = True
 
 
 def given_tags(

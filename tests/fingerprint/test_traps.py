@@ -113,3 +113,26 @@ def test_small_objects_near_the_centre_are_centred(distance, fraction, expected)
         disagreement=a_disagreement(),
     )
     assert is_centred(label) is expected
+
+
+def _spaced(*spacing_mm: float) -> Fingerprint:
+    base = a_fingerprint(image_labels={})
+    spacings = tuple(a_summary(value) for value in spacing_mm)
+    return dataclasses.replace(
+        base, geometry=dataclasses.replace(base.geometry, spacing_mm=spacings)
+    )
+
+
+def test_labels_of_slices_across_which_voxels_are_not_coarsest_are_doubted():
+    warnings = _warnings(_spaced(1.0, 1.0, 5.0))
+    assert "where voxels measure 1 mm; they are coarsest along axis 2 (x), 5 mm" in warnings
+
+
+@pytest.mark.parametrize("spacing_mm", [(5.0, 1.0, 1.0), (1.0, 1.0, 1.2), (1.0, 4.0)])
+def test_labels_of_coarse_slices_cubes_and_images_are_not_doubted(spacing_mm):
+    assert "coarsest along" not in _warnings(_spaced(*spacing_mm))
+
+
+def test_masks_of_volumes_have_no_slices_to_be_counted():
+    fingerprint = dataclasses.replace(_spaced(1.0, 1.0, 5.0), image_labels=None)
+    assert "coarsest along" not in _warnings(fingerprint)

@@ -76,6 +76,22 @@ def test_a_case_given_as_1_has_the_label_at_least_in_its_likeliest_slice():
     assert presence.is_given[:, 0].tolist() == [False, True, False, False]
 
 
+def test_a_given_slice_with_the_label_is_enough_for_a_case_given_as_1():
+    presence = decide([[0.1], [0.3], [0.2]], BY_SLICE, {None: (1,), 2: (1,)})
+    assert presence.is_present[:, 0].tolist() == [False, False, True]
+    assert presence.is_given[:, 0].tolist() == [False, False, True]
+
+
+def test_the_likeliest_slice_of_a_case_given_as_1_is_none_that_was_given_as_0():
+    presence = decide([[0.1], [0.3], [0.2]], BY_SLICE, {None: (1,), 1: (0,)})
+    assert presence.is_present[:, 0].tolist() == [False, False, True]
+    assert presence.is_given[:, 0].tolist() == [False, True, True]
+
+
+def test_nothing_is_added_where_all_slices_of_a_case_were_given():
+    assert not decide([[0.1], [0.3]], BY_SLICE, {None: (1,), 0: (0,), 1: (0,)}).is_present.any()
+
+
 @pytest.mark.parametrize("plan", [BY_CASE, BY_SLICE])
 def test_given_slices_are_as_they_are_given_and_leave_the_others_alone(plan):
     presence = decide([[0.9], [0.9], [0.9]], plan, {0: (0,), 2: (1,)})
