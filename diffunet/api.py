@@ -57,7 +57,7 @@ def plan_and_preprocess(
     """Check a raw dataset, measure it, choose every parameter, and preprocess its training cases.
 
     Args:
-        configurations: to preprocess; None for all.
+        configurations: to preprocess; None for all that can be trained, see `preprocess`.
         extracts_anew: measure even if `dataset_fingerprint.json` is there.
         with_labels: also preprocess the masks of a dataset with image-level labels.
         target_spacing_mm: voxel size to train at, per file axis (z, y, x); None: the rule's.
@@ -212,6 +212,10 @@ def preprocess(
 ) -> None:
     """Preprocess the training cases; continues where an earlier run stopped.
 
+    Args:
+        configurations: None for all that can be trained then: those that learn from masks alone are
+            left out where image-level labels are declared and masks not asked for.
+
     Raises:
         DatasetError, PlansError: with the name of the case or the field.
     """
@@ -221,7 +225,11 @@ def preprocess(
     raw = open_dataset(place.raw_folder(dataset))
     folder = place.preprocessed / raw.name
     plans = plans_of(folder, plans_name)
-    chosen = tuple(configurations or plans.configurations)
+    has_masks = raw.image_labels is None or with_labels
+    trainable = [
+        name for name, each in plans.configurations.items() if has_masks or each.weak is not None
+    ]
+    chosen = tuple(configurations or trainable)
     preprocess_dataset(
         raw,
         plans,

@@ -25,8 +25,11 @@ _VALUE_LABELS = {
     "classification_auc": "AUC of the image-level labels (higher is better)",
     "cross_entropy": "cross entropy of the image-level labels (lower is better)",
     "noised_cross_entropy": "the same of noised images (lower is better)",
-    "condition_gain": "share of the denoising error that the right labels take away (higher)",
+    "condition_gain": "share of the denoising error that the right labels take away (right axis)",
 }
+
+_SMALL_VALUE = "condition_gain"
+"""Of a few thousandths, of either sign: beside the others it would be a line at 0."""
 
 
 def plot_training(metrics_path: Path, png: Path) -> None:
@@ -200,26 +203,35 @@ def _plot_losses(axes: Any, losses: list[dict[str, Any]]) -> None:
     if losses and min(record["loss"] or 0 for record in losses) > 0:
         axes.set_yscale("log")
     axes.set_ylabel("training loss")
-    axes.set_title("Training loss (of the method's own terms; it says little about the samples)")
+    axes.set_title("Training loss (of the method's own terms; it says little about predictions)")
     _finish(axes)
 
 
 def _plot_scores(axes: Any, scores: list[dict[str, Any]]) -> None:
     iterations = [record["iteration"] for record in scores]
     names = [name for name in (scores[0] if scores else ()) if name not in _NOT_VALUES]
-    for name in names:
+    lines: list[Any] = []
+    top = axes
+    for number, name in enumerate(names):
+        place, colour = axes, f"C{number}"
+        if name == _SMALL_VALUE:
+            place = top = axes.twinx()
+            place.axhline(0, color=colour, linewidth=0.8, linestyle="--")
+            place.set_ylabel("share of the denoising error", color=colour)
         values = np.array([record[name] for record in scores], float)
-        label = _VALUE_LABELS.get(name, name)
-        axes.plot(iterations, values, marker="o", markersize=4, label=label)
+        style = {"marker": "o", "markersize": 4, "color": colour}
+        lines += place.plot(iterations, values, label=_VALUE_LABELS.get(name, name), **style)
     best = [record["iteration"] for record in scores if record["is_best"]]
     if best:
-        axes.axvline(best[-1], color="grey", linestyle=":", label=f"checkpoint_best ({best[-1]})")
+        label = f"checkpoint_best ({best[-1]})"
+        lines.append(axes.axvline(best[-1], color="grey", linestyle=":", label=label))
     axes.set_ylabel("score")
-    if "condition_gain" not in names:  # all others are at least 0
-        axes.set_ylim(bottom=0)
-    num_cases = max((record["num_cases"] for record in scores), default=0)
-    axes.set_title(f"Sampled validation on up to {num_cases} case(s), with the averaged weights")
-    _finish(axes)
+    axes.set_ylim(bottom=0)
+    num_images = max((record["num_cases"] for record in scores), default=0)
+    axes.set_title(f"Sampled validation on up to {num_images} image(s), with the averaged weights")
+    axes.grid(alpha=0.3)
+    if lines:
+        top.legend(handles=lines, loc="lower right", fontsize=8)
 
 
 def _plot_speed(axes: Any, losses: list[dict[str, Any]]) -> None:

@@ -53,6 +53,20 @@ def test_progress_shows_what_the_method_validates_undefined_values_too(tmp_path)
     assert (tmp_path / "progress.png").exists()
 
 
+def test_the_small_gain_by_the_condition_has_an_axis_of_its_own(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("diffunet.figures._save", lambda figure, _: drawn.append(figure))
+    shared = {"kind": "validation", "num_cases": 2, "is_best": True, "classification_auc": 0.9}
+    lines = [
+        {**shared, "iteration": 10 * number, "condition_gain": 0.002 * number} for number in (1, 2)
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*map(json.dumps, lines), ""]))
+    plot_training(tmp_path / "metrics.jsonl", tmp_path / "progress.png")
+    (right,) = [axes for axes in drawn[0].axes if "denoising" in axes.get_ylabel()]
+    assert max(right.get_ylim()) < 0.01
+    assert [text.get_text()[:3] for text in right.get_legend().get_texts()] == ["AUC", "sha", "che"]
+
+
 def test_a_training_that_only_began_is_drawn(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("")
     main(["training", str(tmp_path / "metrics.jsonl"), str(tmp_path / "progress.png")])

@@ -212,7 +212,8 @@ def _add_preprocessing(made: argparse.ArgumentParser) -> None:
         dest="configurations",
         nargs="+",
         metavar="CONFIGURATION",
-        help="configurations to preprocess; without it, all that the plans hold",
+        help="configurations to preprocess; without it, all that the plans hold, but with "
+        "image-level labels and without --with_labels those that learn from them",
     )
     made.add_argument(
         "--with_labels",

@@ -235,7 +235,7 @@ class TrainingLoop:
                 "is_best": bool(is_best),
                 "seconds": round(scores.seconds, 3),
             },
-            sentence=f"{values} on {len(scores.criterion)} validation case(s){best}",
+            sentence=f"{values} on {len(scores.criterion)} validation image(s){best}",
         )
 
     def _is_stopped(self, state: TrainingState, should_stop: Callable[[], bool]) -> bool:

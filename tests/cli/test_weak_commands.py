@@ -111,6 +111,19 @@ def test_both_methods_go_from_raw_data_to_their_final_validation_without_masks(t
     (raw / "labelsTr").chmod(0o700)
 
 
+def test_what_learns_from_masks_alone_is_preprocessed_only_with_them(tmp_path):
+    raw = tmp_path / "raw" / "Dataset001_Tagged"
+    raw.mkdir(parents=True)
+    for name in build_volumes(raw):
+        write_volume(raw / "labelsTr" / name, np.ones((3, SIZE, SIZE), np.uint8))
+    place = ["--workspace", str(tmp_path), "-np", "0"]
+    assert plan_and_preprocess.main(["-d", "1", *place]) == 0
+    stores = tmp_path / "preprocessed" / raw.name
+    assert sorted(path.name for path in stores.iterdir() if path.is_dir()) == ["2d"]
+    assert plan_and_preprocess.main_preprocess(["-d", "1", "--with_labels", *place]) == 0
+    assert (stores / "3d_fullres" / "labels").is_dir()
+
+
 def test_training_on_masks_that_were_not_preprocessed_says_how_to(tmp_path, capsys):
     raw = tmp_path / "raw" / "Dataset001_Sealed"
     raw.mkdir(parents=True)
