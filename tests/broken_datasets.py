@@ -799,8 +799,15 @@ IN_TABLES = [
     BrokenDataset(
         "slice_out_of_range",
         "tagged_slices",
-        _rows("image_labels.csv", _SLICE_TAGS, ("a", 0, 0), ("a", SHAPE_3D[0], 1), ("b", 1, 0)),
-        ("case 'a'", "expected slices 0 to 3", "found 4", "count from 0"),
+        _rows(
+            "image_labels.csv",
+            _SLICE_TAGS,
+            ("a", 0, 0),
+            ("a", SHAPE_3D[0], 1),
+            ("a", 99, 1),
+            ("b", 1, 0),
+        ),
+        ("case 'a'", "expected slices 0 to 3", "z of a NIfTI volume", "found 4, 99", "from 0"),
     ),
     BrokenDataset(
         "slice_of_a_picture",

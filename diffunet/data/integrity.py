@@ -313,11 +313,11 @@ def _slice_problems(dataset: RawDataset, report: _CaseReport) -> Iterator[str]:
             f"two-dimensional, found labels of slices in '{dataset.content['image_labels']}'; "
             "empty the column slice"
         )
-    elif slices and slices[-1] >= report.num_slices:
+    elif wrong := [index for index in slices if index >= report.num_slices]:
         yield (
             f"case '{report.case}': expected slices 0 to {report.num_slices - 1} (the first array "
-            f"axis) in '{dataset.content['image_labels']}', found {slices[-1]}; count from 0 along "
-            "that axis"
+            f"axis, z of a NIfTI volume) in '{dataset.content['image_labels']}', found "
+            f"{_joined(wrong)}; count from 0 along that axis"
         )
 
 

@@ -107,6 +107,11 @@ class WeakMethod:
             return None
         plan = weak_plan_of(data.plans.resolved)
         images = validation_images(data, has_slice_labels=plan.has_slice_labels)
+        if ranks.is_first:
+            logger.info(
+                "choosing how maps and masks are made, by making them for some validation images: "
+                "takes minutes"
+            )
         chosen = choose_saliency(data, model, images, ranks=ranks, progress=progress)
         gains = {method: gains.summary() for method, gains in chosen.gains.items()}
         summary = {**found.summary, "erasure_gains": gains}
