@@ -167,7 +167,9 @@ def plot_saliency(cases: Sequence[SaliencyCase], png: Path, *, title: str, units
     for case, row in zip(cases, axes, strict=True):
         _plot_saliency_row(row, case, _displayable(case.image, limits), scale=scale)
     has_unsure = any(case.unsure is not None for case in cases)
-    compared = "mask and what is unsure" if has_unsure else "mask and reference"
+    has_reference = any(case.reference is not None for case in cases)
+    beside = " and reference" if has_reference else ""
+    compared = "mask and what is unsure" if has_unsure else f"mask{beside}"
     for name, ax in zip(("image", "saliency", compared), axes[0], strict=True):
         ax.set_title(name, fontsize=9)
     extend = "both" if scale["vmin"] < 0 else "max"
@@ -175,7 +177,6 @@ def plot_saliency(cases: Sequence[SaliencyCase], png: Path, *, title: str, units
     figure.colorbar(
         axes[0, 1].images[0], ax=axes, label=label, shrink=0.7, aspect=40, extend=extend
     )
-    has_reference = any(case.reference is not None for case in cases)
     outlines = f"outlines: mask ({_name(_SAMPLE_COLOUR)})"
     if has_reference:
         outlines += f", reference ({_name(_RATER_COLOUR)})"

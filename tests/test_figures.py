@@ -156,6 +156,14 @@ def test_all_maps_share_one_scale_around_zero_where_any_is_negative(monkeypatch,
     assert low == lowest * high
 
 
+@pytest.mark.parametrize(
+    ("reference", "title"), [(None, "mask"), (np.ones((16, 16), bool), "mask and reference")]
+)
+def test_a_reference_is_announced_only_where_there_is_one(monkeypatch, reference, title):
+    case = saliency_case(is_signed=True, reference=reference)
+    assert drawn_figure(monkeypatch, [case]).axes[2].get_title() == title
+
+
 def test_the_row_says_how_probable_the_label_is_and_what_is_empty(monkeypatch):
     nothing = np.zeros((16, 16), bool)
     case = saliency_case(is_signed=True, mask=nothing, reference=nothing, probability=0.254)

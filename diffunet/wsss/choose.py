@@ -225,11 +225,12 @@ class SaliencyChooser:
             gain, area = float(found[method].gain.mean()), float(found[method].area.mean())
             if not is_explaining and self.ranks.is_first:
                 logger.warning(
-                    "%s: erasing its masks costs the classifier no more than erasing their mirror "
-                    "images (erasure gain %.2f): the maps may show nothing of the label; look at "
-                    "the pictures, and train longer or with more cases",
+                    "%s: erasing its masks does not clearly cost the classifier more than erasing "
+                    "their mirror images (erasure gain %.2f, standard error %.2f): the maps may "
+                    "show nothing of the label; look at them, and train longer or with more cases",
                     method,
                     gain,
+                    found[method].summary()["standard_error"],
                 )
             reason = (
                 f"Of {len(rules)} rules the largest erasure gain over the root of the mask's share "
@@ -237,8 +238,8 @@ class SaliencyChooser:
                 f"{area:.1%}); no mask was opened."
                 if is_explaining
                 else f"On {len(gains.gain)} validation images none of {len(rules)} rules makes "
-                "masks whose erasure costs the classifier more than that of their mirror images: "
-                "the plans' rule is kept."
+                "masks whose erasure clearly costs the classifier more than that of their mirror "
+                "images (by two standard errors): the plans' rule is kept."
             )
             if kept:
                 reason = f"{reason} Set by the user: {', '.join(sorted(kept))}."
