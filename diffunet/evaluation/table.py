@@ -70,8 +70,8 @@ def format_slices(labels: Mapping[str, Any]) -> str:
             rows = [[f"{label}: {kind} slices", ""]]
             rows += [[name, _with_interval(found["scores"][name])] for name in names]
             parts.append(
-                f"{found['num_slices']} of {found['num_patients']} patients; means over slices, "
-                f"95 % intervals over patients\n{_aligned(rows)}"
+                f"{found['num_slices']} slices of {found['num_patients']} patients; means over "
+                f"slices, 95 % intervals over patients\n{_aligned(rows)}"
             )
     return "\n\n".join(parts) + "\n"
 

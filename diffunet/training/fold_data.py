@@ -64,6 +64,8 @@ def open_fold(
         DatasetError: `dataset.json` or the splits are not valid, or there is no such fold.
     """
     configuration = plans.resolved
+    if not opens_label_maps:
+        _require_weak_plan(plans)
     content = read_json(preprocessed_folder / DATASET_FILE, WorkspaceError)
     labels = LabelScheme.from_dataset_json(content)
     folder = preprocessed_folder / configuration.data_identifier
@@ -117,14 +119,24 @@ def _label_maps(folder: Path, dataset_content: Mapping[str, Any], *, method: str
     return CaseStore(folder)
 
 
+def _require_weak_plan(plans: Plans) -> None:
+    if plans.resolved.weak is not None:
+        return
+    if plans.resolved.dimensions == 3:
+        raise WorkspaceError(
+            f"the method '{plans.method}' learns from image-level labels slice by slice, found the "
+            f"configuration '{plans.recommended_configuration}' of three-dimensional patches; "
+            "train with -c 2d, or with -m diffusion or -m supervised"
+        )
+    raise WorkspaceError(
+        f"the method '{plans.method}' learns from image-level labels, and the plans "
+        f"'{plans.plans_name}' know of none; declare 'image_labels' in dataset.json, then run "
+        "diffunet_plan_and_preprocess again, or train with -m diffusion or -m supervised"
+    )
+
+
 def _check_tags(properties: Mapping[str, CaseProperties], plans: Plans) -> None:
     dimensions = plans.resolved.dimensions
-    if plans.resolved.weak is None:
-        raise WorkspaceError(
-            f"the method '{plans.method}' learns from image-level labels, and the plans "
-            f"'{plans.plans_name}' know of none; declare 'image_labels' in dataset.json, then run "
-            "diffunet_plan_and_preprocess again, or train with -m diffusion or -m supervised"
-        )
     if not any(each.tagged_images(dimensions) for each in properties.values()):
         raise WorkspaceError(
             f"the method '{plans.method}' learns from image-level labels, but none of the "

@@ -68,7 +68,8 @@ def saliency_rows(
 ) -> Iterator[SaliencyCase]:
     """Yield a row for each label of a case that has a mask in the output folder.
 
-    Of a volume the slice in which the mask is largest.
+    Of a volume, of the slices that have a mask, the one that likeliest shows the label: the largest
+    mask would be the one that went astray.
 
     Args:
         unsure: (*spatial) bool, of all labels together; None where nothing is.
@@ -92,7 +93,7 @@ def saliency_rows(
         if label_map.ndim == 3:
             axis = predictor.slice_axis or 0
             others = tuple(other for other in range(3) if other != axis)
-            index = int(masks[label].sum(axis=others).argmax())
+            index = _likeliest(about["probability"], masks[label].any(axis=others))
             arrays = [np.take(array, index, axis=1 + axis) for array in arrays]
             title = f"{files.case}, slice {index}"
         shown_image, shown_map, shown_mask, *shown_unsure = arrays
@@ -104,3 +105,9 @@ def saliency_rows(
             unsure=shown_unsure[0][0] if shown_unsure else None,
             probability=about["probability"][index],
         )
+
+
+def _likeliest(probabilities: Sequence[float | None], has_mask: np.ndarray) -> int:
+    """Return the slice of those with a mask that the classifier is surest of."""
+    known = [-1.0 if value is None else value for value in probabilities]
+    return int(np.where(has_mask, known, -2.0).argmax())

@@ -36,9 +36,10 @@ def folders(tmp_path) -> list[str]:
 
 def test_slices_that_show_a_label_and_healthy_ones_are_scored_apart(folders, capsys):
     assert evaluate.main([*folders, "--by_slice", "-np", "0"]) == 0
-    printed = capsys.readouterr()
-    assert "lesion: positive slices" in printed.out + printed.err
-    assert "lesion: healthy slices" in printed.out + printed.err
+    printed = "".join(capsys.readouterr())
+    assert "2 slices of 2 patients; means over slices" in printed
+    assert "lesion: positive slices" in printed
+    assert "lesion: healthy slices" in printed
     summary = json.loads((Path(folders[1]) / "summary.json").read_text())
     positive, healthy = (summary["slices"]["lesion"][kind] for kind in ("positive", "healthy"))
     assert (positive["num_slices"], healthy["num_slices"]) == (2, 1)

@@ -111,7 +111,7 @@ def test_both_methods_go_from_raw_data_to_their_final_validation_without_masks(t
     (raw / "labelsTr").chmod(0o700)
 
 
-def test_what_learns_from_masks_alone_is_preprocessed_only_with_them(tmp_path):
+def test_what_learns_from_masks_alone_is_preprocessed_only_with_them(tmp_path, capsys):
     raw = tmp_path / "raw" / "Dataset001_Tagged"
     raw.mkdir(parents=True)
     for name in build_volumes(raw):
@@ -120,6 +120,8 @@ def test_what_learns_from_masks_alone_is_preprocessed_only_with_them(tmp_path):
     assert plan_and_preprocess.main(["-d", "1", *place]) == 0
     stores = tmp_path / "preprocessed" / raw.name
     assert sorted(path.name for path in stores.iterdir() if path.is_dir()) == ["2d"]
+    assert train.main(["1", "0", "-c", "3d_fullres", "-device", "cpu", *place]) == 2
+    assert "learns from image-level labels slice by slice" in capsys.readouterr().err
     assert plan_and_preprocess.main_preprocess(["-d", "1", "--with_labels", *place]) == 0
     assert (stores / "3d_fullres" / "labels").is_dir()
 

@@ -13,6 +13,7 @@ from diffunet.data.image_io import MapScale, read_label_map, read_map
 from diffunet.errors import DatasetError, UsageError, WorkspaceError
 from diffunet.jsonio import read_json, write_json
 from diffunet.plans import ConfigurationPlan, MaskPlan, NormalizationPlan
+from diffunet.wsss import pictures
 from diffunet.wsss.predict import predict_weak_cases, predict_weak_file
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 from tests.inference.test_predict import contents
@@ -295,6 +296,18 @@ def test_volumes_keep_their_geometry_and_each_label_has_a_signed_map(tmp_path, t
     assert dark["saliency_file"] == {"offset": 0.0, "factor": 1.0}
     assert record["is_decided_by_slice"] is True
     assert record["volumes"]["dark lesion"] == {"unit": "mm^3", "value": 28 * 0.75}
+
+
+def test_a_volume_is_pictured_by_the_slice_that_likeliest_shows_the_label(tmp_path, monkeypatch):
+    image = np.full((4, 20, 18), -0.1, np.float32)
+    image[1, 2:16, 2:14] = 0.8
+    image[2, 4:8, 5:9] = 1.0
+    write_volume(tmp_path / "images" / "scan_0000.nii.gz", image, (3.0, 0.5, 0.5))
+    drawn = []
+    monkeypatch.setattr(pictures, "plot_saliency", lambda rows, *_, **__: drawn.extend(rows))
+    predictor = volume_predictor(has_slice_labels=True)
+    run(tmp_path / "images", tmp_path / "out", predictor=predictor, has_picture=True)
+    assert [row.title for row in drawn] == ["scan, slice 2\nbright"]
 
 
 def test_a_volume_with_labels_of_cases_has_one_decision(tmp_path):
