@@ -11,6 +11,7 @@ Intervals are over patients. OUTPUT.md and OUTPUT.json are written.
 import argparse
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,18 +155,30 @@ def rows_of_folder(
     path = folder / "predictions.json"
     content = read_json(path, UsageError) if path.is_file() else {}
     records: dict[str, Any] = content.get("cases", {})
-    times = [record.get("seconds_per_slice") for record in records.values()]
-    known = [seconds for seconds in times if seconds is not None]
     return {
         label: Row(
             name=name,
             slices=slices,
             tag_auc=_tag_auc(dataset, slices, _recorded_chances(records, label), label=label),
-            seconds_per_slice=float(np.mean(known)) if known else None,
+            seconds_per_slice=_seconds_per_slice(records, slices),
             saliency=content.get("settings", {}).get("saliency"),
         )
         for label, slices in scored.items()
     }
+
+
+def _seconds_per_slice(
+    records: Mapping[str, Mapping[str, Any]], slices: Sequence[SliceScores]
+) -> float | None:
+    """Return the mean over cases; of weak methods, over those for which a map was made."""
+    num_slices = Counter(of_slice.case for of_slice in slices)
+    times: list[float] = []
+    for case, record in records.items():
+        if record.get("seconds_per_slice") is not None:
+            times.append(record["seconds_per_slice"])
+        elif "seconds" in record and case in num_slices:
+            times.append(record["seconds"] / num_slices[case])
+    return float(np.mean(times)) if times else None
 
 
 def learn_from_tags(dataset: RawDataset, *, channel: int) -> dict[str, FromTags]:

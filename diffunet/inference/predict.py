@@ -159,7 +159,8 @@ def _predict_case(
         files.case, result.votes, geometry, has_probabilities=options.has_probabilities
     )
     volumes = {name: dataclasses.asdict(volume) for name, volume in result.volumes.items()}
-    output.write_record(files.case, {"volumes": volumes}, geometry)
+    content = {"seconds": result.seconds, "volumes": volumes}
+    output.write_record(files.case, content, geometry)
 
 
 def settings_of_run(

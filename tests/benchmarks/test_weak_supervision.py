@@ -128,6 +128,18 @@ def test_a_row_has_the_scores_time_and_chances_of_its_folder(content):
     assert row_of(content, "CDM")["tag_auc"]["mean"] == 1
 
 
+def test_the_time_of_volumes_that_are_segmented_whole_is_shared_by_their_slices(volumes, tmp_path):
+    records = {}
+    for case in PATIENTS["Ts"]:
+        lesions = np.stack([head(number)[1] for number in range(NUM_SLICES)])
+        write_volume(tmp_path / f"{case}.nii.gz", lesions.astype(np.uint8))
+        records[case] = {"shape": [NUM_SLICES, SIZE, SIZE], "seconds": 1.5 * NUM_SLICES}
+    (tmp_path / "predictions.json").write_text(json.dumps({"cases": records}))
+    found = weak_supervision.make_table(volumes, {"supervised": tmp_path})
+    assert row_of(found, "supervised")["seconds_per_slice"] == pytest.approx(1.5)
+    assert row_of(found, "supervised")["tag_auc"] is None
+
+
 def test_a_folder_without_records_has_neither_time_nor_chances(content):
     assert mean_of(content, "CAM", "positive", "misses_all") == 1
     assert row_of(content, "CAM")["seconds_per_slice"] is None

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from diffunet.data.image_io import (
     write_label_map,
 )
 from diffunet.errors import DatasetError, UsageError
+from diffunet.inference.output import OutputFolder
 from diffunet.inference.predict import OutputOptions, Predictor, predict_cases, predict_file
 from diffunet.jsonio import read_json
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
@@ -36,6 +38,9 @@ def write_images(folder: Path, num_cases: int) -> Path:
         geometry = ImageGeometry(shape=(20, 18), spacing_mm=(1.0, 1.0), has_spacing=False)
         write_label_map(folder / f"case{case}_0000.png", image, geometry)
     return folder
+
+
+DURATION = re.compile(rb'"seconds": [0-9.e-]+')
 
 
 def run(
@@ -61,9 +66,9 @@ def run(
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return every file below `folder`."""
+    """Return every file below `folder`, durations left out."""
     return {
-        str(path.relative_to(folder)): path.read_bytes()
+        str(path.relative_to(folder)): DURATION.sub(b"", path.read_bytes())
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -81,6 +86,7 @@ def images(tmp_path):
 
 
 def test_every_file_of_a_case_is_there_and_says_the_same(model, images, tmp_path):
+    start = time.perf_counter()
     path = run(model, images, tmp_path / "out")
     assert path == tmp_path / "out" / "predictions.json"
     samples = np.stack(
@@ -95,6 +101,7 @@ def test_every_file_of_a_case_is_there_and_says_the_same(model, images, tmp_path
     record = read_json(path)["cases"]["case1"]
     assert record["volumes"]["nodule"]["samples"] == samples.sum(axis=(1, 2)).tolist()
     assert record["shape"] == [20, 18]
+    assert 0 < record["seconds"] < time.perf_counter() - start
 
 
 def test_the_output_folder_suffices_to_evaluate(model, images, tmp_path):
@@ -128,6 +135,18 @@ def test_a_case_is_predicted_as_its_array_is(model, images, tmp_path):
     prediction = Predictor.from_folder(model).predict(image, geometry.spacing_mm, case="case2")
     mask, _ = read_label_map(tmp_path / "out" / "case2.png")
     assert np.array_equal(mask, prediction.mask)
+
+
+def test_the_seconds_of_a_case_are_of_its_samples_not_of_their_files(
+    model, images, tmp_path, monkeypatch
+):
+    def write_slowly(*arguments: Any) -> None:
+        time.sleep(0.5)
+
+    monkeypatch.setattr(OutputFolder, "write_sample", write_slowly)
+    path = run(model, images, tmp_path / "out")
+    records = read_json(path)["cases"].values()
+    assert min(record["seconds"] for record in records) < 3 * 0.5
 
 
 def test_parts_together_equal_one_run(model, images, tmp_path):
