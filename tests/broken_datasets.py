@@ -690,6 +690,12 @@ IN_TABLES = [
         ("image_labels.csv", "found also cyst", "name it in 'labels'", "remove the column"),
     ),
     BrokenDataset(
+        "image_labels_of_a_misspelt_column",
+        "tagged",
+        _rows("image_labels.csv", ("case", "slice", "leison"), ("a", "", 1), ("b", "", 0)),
+        ("image_labels.csv", "found case, slice, leison without lesion;"),
+    ),
+    BrokenDataset(
         "image_labels_by_semicolon",
         "tagged",
         _text("image_labels.csv", "case;lesion\na;1\nb;0\n"),

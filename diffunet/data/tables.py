@@ -34,9 +34,10 @@ def read_rows(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict
     if missing or len(set(header)) != len(header):
         is_separated_otherwise = any(mark in name for name in header for mark in ";\t")
         hint = "separate columns by commas; " if is_separated_otherwise else ""
+        lacking = f" without {', '.join(missing)}" if missing and header and not hint else ""
         raise DatasetError(
             f"{path.name}: expected the columns {', '.join(columns)}, each once, found "
-            f"{', '.join(header) or 'none'}; {hint}correct the first line"
+            f"{', '.join(header) or 'none'}{lacking}; {hint}correct the first line"
         )
     for row in reader:
         if not row:
