@@ -1,0 +1,44 @@
+"""Everything that is chosen for a dataset: the one place of every parameter's name and default.
+
+`diffunet_plans.json` holds a `Plans`. A run narrows it to one configuration and one method
+(`Plans.resolve`), applies `--set`, and keeps the result as `plans.resolved.json`.
+"""
+
+from diffunet.plans.data import AugmentationPlan, CropPlan, NormalizationPlan, PreprocessingPlan
+from diffunet.plans.model import DiffusionPlan, NetworkPlan, SamplingPlan, TrainingPlan
+from diffunet.plans.plans import FORMAT_VERSION, ConfigurationPlan, Method, Plans
+from diffunet.plans.weak import (
+    CamPlan,
+    CamSaliency,
+    DiffusionSaliency,
+    EncodingPlan,
+    ImageDiffusionPlan,
+    MaskPlan,
+    SaliencyMethod,
+    TrajectoryPlan,
+    WeakPlan,
+)
+
+__all__ = [
+    "FORMAT_VERSION",
+    "AugmentationPlan",
+    "CamPlan",
+    "CamSaliency",
+    "ConfigurationPlan",
+    "CropPlan",
+    "DiffusionPlan",
+    "DiffusionSaliency",
+    "EncodingPlan",
+    "ImageDiffusionPlan",
+    "MaskPlan",
+    "Method",
+    "NetworkPlan",
+    "NormalizationPlan",
+    "Plans",
+    "PreprocessingPlan",
+    "SaliencyMethod",
+    "SamplingPlan",
+    "TrainingPlan",
+    "TrajectoryPlan",
+    "WeakPlan",
+]

@@ -1,0 +1,208 @@
+"""A dataset's plans as a whole: its configurations, the file, and what a run narrows it to."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from diffunet.errors import PlansError
+from diffunet.jsonio import read_json, write_json
+from diffunet.plans.data import AugmentationPlan, CropPlan, PreprocessingPlan
+from diffunet.plans.model import DiffusionPlan, NetworkPlan, SamplingPlan, TrainingPlan
+from diffunet.plans.settings import apply_setting, paths_set_by_user, with_settings_noted
+from diffunet.plans.weak import WeakPlan
+from diffunet.records import record_from_json
+
+FORMAT_VERSION = 1
+
+Method = Literal["diffusion", "supervised", "cdm", "classifier"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigurationPlan:
+    """One way to train on a dataset.
+
+    Attributes:
+        dimensions: 2 or 3, of a patch.
+        data_identifier: folder of the preprocessed cases; configurations with equal preprocessing
+            may share one.
+        median_shape: of the training cases at `preprocessing.spacing_mm`; information only.
+        patch_size: voxels per axis.
+        preprocessing, crop, augmentation, network, diffusion, sampling, training: see below.
+        weak: of "cdm" and "classifier"; None where the dataset declares no image-level labels.
+    """
+
+    dimensions: Literal[2, 3]
+    data_identifier: str
+    median_shape: tuple[int, ...]
+    patch_size: tuple[int, ...]
+    preprocessing: PreprocessingPlan
+    crop: CropPlan
+    augmentation: AugmentationPlan
+    network: NetworkPlan
+    diffusion: DiffusionPlan
+    sampling: SamplingPlan
+    training: TrainingPlan
+    weak: WeakPlan | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.patch_size) != self.dimensions:
+            raise ValueError(
+                f"patch_size should have {self.dimensions} values, got {list(self.patch_size)}"
+            )
+        if len(self.preprocessing.spacing_mm) != self.dimensions:
+            raise ValueError(
+                f"preprocessing.spacing_mm should have {self.dimensions} values, "
+                f"got {list(self.preprocessing.spacing_mm)}"
+            )
+        num_stages = len(self.network.channels)
+        if self.network.conditioning == "encoded" and not self.network.image_channels:
+            raise ValueError(
+                f"network.image_channels should have {num_stages} entries, as channels; found 0"
+            )
+        self._check_divisibility("network", self.network)
+        if self.weak is not None:
+            self._check_divisibility("weak.network", self.weak.network)
+
+    def _check_divisibility(self, name: str, network: NetworkPlan) -> None:
+        for axis in range(self.dimensions):
+            total = math.prod(stride[axis] for stride in network.strides)
+            if self.patch_size[axis] % total:
+                raise ValueError(
+                    f"patch_size[{axis}] = {self.patch_size[axis]} should be a multiple of "
+                    f"{total}, the product of {name}.strides along that axis"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plans:
+    """All that was chosen for a dataset, with the reasons.
+
+    Attributes:
+        format_version: of the file.
+        dataset_name: DatasetXXX_NAME.
+        plans_name: of the file without `.json`; part of the name of a results folder.
+        method: what `diffunet_train` trains unless `-m` says otherwise.
+        recommended_configuration: what `diffunet_train` trains unless `-c` says otherwise.
+        configurations: by name ("2d", "3d_fullres", or a user's own).
+        transpose_forward: order of a volume's axes in training, as indices of file axes.
+        reasons: the same keys as the rest of the file, with a sentence for each chosen value.
+    """
+
+    format_version: int = FORMAT_VERSION
+    dataset_name: str
+    plans_name: str = "diffunet_plans"
+    method: Method
+    recommended_configuration: str
+    transpose_forward: tuple[int, ...]
+    configurations: dict[str, ConfigurationPlan]
+    reasons: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.format_version != FORMAT_VERSION:
+            raise ValueError(
+                f"format_version should be {FORMAT_VERSION}, got {self.format_version}; plan again"
+            )
+        if self.recommended_configuration not in self.configurations:
+            raise ValueError(
+                f"recommended_configuration '{self.recommended_configuration}' is not one of "
+                f"{sorted(self.configurations)}"
+            )
+        if sorted(self.transpose_forward) != list(range(len(self.transpose_forward))):
+            raise ValueError(
+                f"transpose_forward should be a permutation, got {self.transpose_forward}"
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> "Plans":
+        """Read a plans file.
+
+        Raises:
+            PlansError: missing, not JSON, an unknown or missing key, a wrong type, or an
+                inconsistency; with the full path of the field.
+        """
+        return record_from_json(cls, read_json(path, PlansError), where=path.name, error=PlansError)
+
+    def save(self, path: Path) -> None:
+        """Write the plans as JSON, atomically."""
+        write_json(path, self)
+
+    @property
+    def transpose_backward(self) -> tuple[int, ...]:
+        """The inverse permutation of `transpose_forward`."""
+        return tuple(
+            self.transpose_forward.index(axis) for axis in range(len(self.transpose_forward))
+        )
+
+    def configuration(self, name: str) -> ConfigurationPlan:
+        """Return one configuration.
+
+        Raises:
+            PlansError: there is none of that name.
+        """
+        if name not in self.configurations:
+            raise PlansError(
+                f"the plans have no configuration '{name}'; they have "
+                f"{', '.join(self.configurations)}"
+            )
+        return self.configurations[name]
+
+    def resolve(
+        self,
+        configuration: str | None = None,
+        *,
+        method: str | None = None,
+        settings: Sequence[str] = (),
+    ) -> "Plans":
+        """Return plans of one configuration and method, with `settings` applied.
+
+        Args:
+            configuration: None for the recommended one.
+            method: None for the plans' own.
+            settings: "path.to.field=value" each, relative to the configuration; values as in JSON,
+                a bare word is a string.
+
+        Raises:
+            PlansError: an unknown configuration, method or field, or a value that does not fit.
+        """
+        name = configuration or self.recommended_configuration
+        content = dataclasses.asdict(self.configuration(name))
+        values = dict(apply_setting(content, setting) for setting in settings)
+        where = f"plans with --set: configurations.{name}" if settings else f"configurations.{name}"
+        reasons = with_settings_noted(self._reasons_of(name), values)
+        resolved = record_from_json(ConfigurationPlan, content, where=where, error=PlansError)
+        return record_from_json(
+            Plans,
+            {
+                **{f.name: getattr(self, f.name) for f in dataclasses.fields(self)},
+                "method": method or self.method,
+                "recommended_configuration": name,
+                "configurations": {},
+                "reasons": {**self.reasons, "configurations": {name: reasons}},
+            }
+            | {"configurations": {name: dataclasses.asdict(resolved)}},
+            where="plans",
+            error=PlansError,
+        )
+
+    @property
+    def resolved(self) -> ConfigurationPlan:
+        """The one configuration of plans that came from `resolve`.
+
+        Raises:
+            ValueError: there are several.
+        """
+        if len(self.configurations) != 1:
+            raise ValueError(
+                f"these plans have {len(self.configurations)} configurations; resolve them"
+            )
+        return next(iter(self.configurations.values()))
+
+    def paths_set_by_user(self) -> frozenset[str]:
+        """Return the fields that `resolve` was given, as paths in its one configuration."""
+        return frozenset(paths_set_by_user(self._reasons_of(self.recommended_configuration)))
+
+    def _reasons_of(self, configuration: str) -> dict[str, Any]:
+        return self.reasons.get("configurations", {}).get(configuration, {})

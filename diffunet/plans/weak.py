@@ -1,0 +1,241 @@
+"""Weak supervision: the diffusion of images, saliency, and the way from a map to a mask."""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from diffunet.plans.model import NetworkPlan
+
+DiffusionSaliency = Literal["cdm", "cg_cdm", "cg_diff"]
+CamSaliency = Literal["grad_cam", "grad_cam++", "score_cam", "layer_cam"]
+SaliencyMethod = Literal[
+    "cdm", "cg_cdm", "cg_diff", "grad_cam", "grad_cam++", "score_cam", "layer_cam"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDiffusionPlan:
+    """The noise process on images that image-level labels condition (P2), and its loss.
+
+    Attributes:
+        schedule: log SNR as a function of time; "ddpm_linear" and "ddpm_cosine" are DDPM's grids of
+            `num_timesteps` noise levels, with log SNR interpolated between them.
+        num_timesteps: of the two grids.
+        input_scale: b; SNR_b = b^2 SNR. Of the continuous schedules.
+        log_snr_limit: log SNR is mapped affinely to [-limit, limit]. Of the continuous schedules.
+        prediction: what the network's output means.
+        loss_weighting: weight of ||x_0_hat - x_0||^2 as a function of log SNR; with "v",
+            "snr_plus_one" is the plain error of v.
+        loss_weighting_bias: of "sigmoid": weight = sigmoid(log_snr - bias).
+    """
+
+    schedule: Literal[
+        "cosine", "linear", "linear_gamma", "parabola", "ddpm_linear", "ddpm_cosine"
+    ] = "cosine"
+    num_timesteps: int = 1000
+    input_scale: float = 1.0
+    log_snr_limit: float = 20.0
+    prediction: Literal["x_0", "v", "noise"] = "v"
+    loss_weighting: Literal["snr", "snr_plus_one", "snr_truncated", "uniform", "sigmoid"] = (
+        "snr_plus_one"
+    )
+    loss_weighting_bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.input_scale <= 1:
+            raise ValueError(f"input_scale should be in (0, 1], got {self.input_scale}")
+        if not 1 <= self.log_snr_limit <= 40:
+            raise ValueError(f"log_snr_limit should be in [1, 40], got {self.log_snr_limit}")
+        if self.num_timesteps < 21:
+            raise ValueError(f"num_timesteps should be at least 21, got {self.num_timesteps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryPlan:
+    """CDM and CG-CDM: two denoising trajectories from one noised image (P2, Algorithm 1).
+
+    Attributes:
+        log_snr: Q, the noise level at which both trajectories start.
+        timestep: Q as P2 counts it, an index on the grid of "ddpm_linear" or "ddpm_cosine"; the
+            steps then go from timestep to timestep, and `log_snr` and `log_snr_step` are not used.
+        num_steps: R; each trajectory evaluates the network as often.
+        log_snr_step: rise of log SNR in each step.
+        tau: weight of the first condition in the mixed one, in [0, 1).
+        num_draws: K; noise draws whose maps are averaged.
+        guidance_scale: s of the classifier's gradient; 0 for CDM.
+        is_guidance_mixed: the second trajectory is guided towards the mixed condition, as its
+            embedding is; otherwise towards the absent label, as P2's text says.
+    """
+
+    log_snr: float = 1.0
+    timestep: int | None = None
+    num_steps: int = 10
+    log_snr_step: float = 0.05
+    tau: float = 0.0
+    num_draws: int = 8
+    guidance_scale: float = 0.0
+    is_guidance_mixed: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "num_draws"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} should be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.tau < 1:
+            raise ValueError(f"tau should be in [0, 1), got {self.tau}")
+        if self.log_snr_step <= 0:
+            raise ValueError(f"log_snr_step should be positive, got {self.log_snr_step}")
+        if self.timestep is not None and self.timestep < self.num_steps:
+            raise ValueError(
+                f"timestep should be at least num_steps = {self.num_steps}, got {self.timestep}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodingPlan:
+    """CG-Diff: encode the image into noise by DDIM, decode it guided to "absent" (Wolleb 2022).
+
+    Attributes:
+        log_snr: L, the noise level up to which the image is encoded.
+        num_steps: of the encoding, and of the decoding.
+        guidance_scale: s of the classifier's gradient.
+    """
+
+    log_snr: float = -1.5
+    num_steps: int = 50
+    guidance_scale: float = 100.0
+
+    def __post_init__(self) -> None:
+        if self.num_steps < 1:
+            raise ValueError(f"num_steps should be at least 1, got {self.num_steps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CamPlan:
+    """Class activation maps of the classifier.
+
+    Attributes:
+        stage: of the classifier's encoder whose feature maps are weighted, 0 the finest; negative
+            counts from the coarsest.
+        is_smoothed: average over mirrored and rescaled images, and keep the first principal
+            component of the weighted maps (P2's "aug_smooth" and "eigen_smooth").
+    """
+
+    stage: int = -2
+    is_smoothed: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskPlan:
+    """How a map of saliency becomes a mask.
+
+    Attributes:
+        sign: whether the label makes voxels brighter ("positive") or darker ("negative") in the
+            map, or either ("absolute").
+        smoothing_voxels: sigma of the Gaussian that the map is smoothed with, in voxels of the grid
+            of training; 0 for none.
+        edge_smoothing_voxels: sigma of a second smoothing that stops at the edges of the image
+            (`diffunet.wsss.edges`), in voxels; 0 for none.
+        edge_contrast: of that smoothing: the difference of normalised intensity that is an edge.
+        threshold: "otsu": of each slice; "otsu_upper": Otsu's again, among what exceeds the first;
+            "otsu_volume": of all slices of a case that show the label together; "otsu_mean": the
+            mean of the slices' thresholds, over all predicted images that show the label;
+            "maximum": `maximum_share` of each slice's largest value; "fixed": `threshold_value`.
+        threshold_value: of "fixed", in units of the smoothed map.
+        maximum_share: of "maximum", in (0, 1).
+        components: which connected components of each slice to keep: "all" of them, the "largest",
+            or the "strongest", which holds the largest value.
+        unsure_share: of a second stage, which ignores unsure pixels: how much of the way from the
+            threshold to the mean of its side a pixel must have gone to be sure, in [0, 1].
+    """
+
+    sign: Literal["positive", "negative", "absolute"] = "positive"
+    smoothing_voxels: float = 1.0
+    edge_smoothing_voxels: float = 0.0
+    edge_contrast: float = 0.3
+    threshold: Literal["otsu", "otsu_upper", "otsu_volume", "otsu_mean", "maximum", "fixed"] = (
+        "otsu"
+    )
+    threshold_value: float | None = None
+    maximum_share: float = 0.5
+    components: Literal["all", "largest", "strongest"] = "all"
+    unsure_share: float = 0.7
+
+    def __post_init__(self) -> None:
+        for name in ("smoothing_voxels", "edge_smoothing_voxels"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} should be at least 0, got {getattr(self, name)}")
+        if self.edge_contrast <= 0:
+            raise ValueError(f"edge_contrast should be above 0, got {self.edge_contrast}")
+        if not 0 <= self.unsure_share <= 1:
+            raise ValueError(f"unsure_share should be in [0, 1], got {self.unsure_share}")
+        if not 0 < self.maximum_share < 1:
+            raise ValueError(f"maximum_share should be in (0, 1), got {self.maximum_share}")
+        if (self.threshold == "fixed") != (self.threshold_value is not None):
+            raise ValueError(
+                "threshold_value belongs to the threshold 'fixed', got "
+                f"'{self.threshold}' and {self.threshold_value}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeakPlan:
+    """Weak supervision: masks from image-level labels (P2), and the maps it is compared with.
+
+    Attributes:
+        network: of the image diffusion, which sees no image but the noised one: "encoded" takes the
+            lighter body without an image encoder, "concatenated" P1's body. Its encoder's widths,
+            depths and strides are those of both classifiers too, so that all methods have one
+            budget.
+        diffusion: of images.
+        clean_share: share of the samples, in [0, 1), that are drawn as often as they occur and that
+            the noised classifier sees without noise: there it decides whether a label is present.
+            All others, which teach maps, are drawn so that their labels say nothing about where
+            in the patient they lie.
+        changes_intensity: train "cdm" with augmentation's changes of intensity too; "classifier"
+            always has them.
+        presence_thresholds: least probability at which a label counts as present; one per label,
+            or empty for 0.5.
+        has_slice_labels: the image-level labels of volumes are of their slices, at least in some
+            cases: presence is decided per slice. Otherwise it is decided per case.
+        is_mirrored: average maps and probabilities over the mirror images that augmentation trains
+            on; draws of noise take turns with them.
+        default_saliency: what a model of "cdm" predicts masks from, unless asked otherwise.
+        default_cam: the same for a model of "classifier".
+        cdm, cg_cdm: see below.
+        cg_diff: see below.
+        cam: of Grad-CAM, Grad-CAM++, Score-CAM and Layer-CAM.
+        masks: from saliency to mask, by the name of the saliency method.
+    """
+
+    network: NetworkPlan
+    diffusion: ImageDiffusionPlan = ImageDiffusionPlan()
+    clean_share: float = 0.25
+    changes_intensity: bool = False
+    presence_thresholds: tuple[float, ...] = ()
+    has_slice_labels: bool = False
+    is_mirrored: bool = True
+    default_saliency: DiffusionSaliency = "cg_cdm"
+    default_cam: CamSaliency = "layer_cam"
+    cdm: TrajectoryPlan = TrajectoryPlan()
+    cg_cdm: TrajectoryPlan = TrajectoryPlan(guidance_scale=1.0)
+    cg_diff: EncodingPlan = EncodingPlan()
+    cam: CamPlan = CamPlan()
+    masks: dict[str, MaskPlan] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.network.image_channels:
+            raise ValueError(
+                "network.image_channels should be empty, since labels alone condition the images, "
+                f"got {list(self.network.image_channels)}"
+            )
+        if not 0 <= self.clean_share < 1:
+            raise ValueError(f"clean_share should be in [0, 1), got {self.clean_share}")
+        unknown = sorted(set(self.masks).difference(get_args(SaliencyMethod)))
+        if unknown:
+            raise ValueError(
+                f"masks: unknown saliency method {unknown[0]!r}; known are "
+                f"{', '.join(get_args(SaliencyMethod))}"
+            )
+
+    def mask(self, saliency: SaliencyMethod) -> MaskPlan:
+        """Return how maps of `saliency` become masks."""
+        return self.masks.get(saliency, MaskPlan())
