@@ -130,7 +130,11 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
             print(f"error: {mistake}", file=sys.stderr)
             return EXIT_USER_MISTAKE
         except KeyboardInterrupt:
-            print("interrupted; run again, it continues (a training with --c)", file=sys.stderr)
+            print(
+                "interrupted; run again, it continues (a training with --c, a prediction with "
+                "--continue_prediction, pseudo-labels with --continue)",
+                file=sys.stderr,
+            )
             return EXIT_INTERRUPTED
         except BrokenPipeError:
             sys.stderr.close()

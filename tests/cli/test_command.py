@@ -1,5 +1,6 @@
 import argparse
 import errno
+import re
 import subprocess
 import sys
 
@@ -46,13 +47,15 @@ def test_a_fault_of_ours_keeps_its_traceback():
         main()
 
 
-def test_an_interruption_says_that_running_again_continues(capsys):
+def test_an_interruption_says_with_which_option_running_again_continues(capsys):
     @command
     def main(arguments):
         raise KeyboardInterrupt
 
     assert main() == 130
-    assert "continues" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "continues" in said
+    assert re.findall(r"--\w+", said) == ["--c", "--continue_prediction", "--continue"]
 
 
 def test_success_is_exit_code_0():
