@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-from diffunet.plans import CamSaliency, DiffusionSaliency, MaskPlan
+from diffunet.plans import CamSaliency, DiffusionSaliency, MaskPlan, WeakPlan
 
 Sign = Literal["positive", "negative", "absolute"]
 
@@ -31,6 +31,9 @@ PLANNED_EDGE = 64
 PROVISIONAL_MASK = MaskPlan(
     smoothing_voxels=2.0, threshold="maximum", maximum_share=0.4, components="strongest"
 )
+MOST_DRAWS, MOST_CG_DIFF_STEPS = 4, 20
+"""Of maps that are compared."""
+
 THRESHOLDS = (
     MaskPlan(threshold="otsu"),
     MaskPlan(threshold="otsu_upper"),
@@ -63,6 +66,18 @@ def provisional_mask(sign: Sign, *, patch_size: Sequence[int]) -> MaskPlan:
     """Return the rule between map and mask while maps are compared."""
     sigma = PROVISIONAL_MASK.smoothing_voxels * _scale(patch_size)
     return dataclasses.replace(PROVISIONAL_MASK, sign=sign, smoothing_voxels=sigma)
+
+
+def compared(plan: WeakPlan) -> WeakPlan:
+    """Return a plan whose maps cost less: fewer draws, and fewer steps of CG-Diff."""
+    few = {
+        name: dataclasses.replace(each, num_draws=min(each.num_draws, MOST_DRAWS))
+        for name, each in (("cdm", plan.cdm), ("cg_cdm", plan.cg_cdm))
+    }
+    coarse = min(plan.cg_diff.num_steps, MOST_CG_DIFF_STEPS)
+    return dataclasses.replace(
+        plan, **few, cg_diff=dataclasses.replace(plan.cg_diff, num_steps=coarse)
+    )
 
 
 def _scale(patch_size: Sequence[int]) -> float:

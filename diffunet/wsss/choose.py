@@ -39,6 +39,7 @@ from diffunet.wsss.candidates import (
     SMOOTHING_FIELDS,
     TAUS,
     Sign,
+    compared,
     mask_rules,
     provisional_mask,
 )
@@ -55,9 +56,6 @@ NUM_IMAGES = 24
 """Validation images that show a label, on which settings are compared; at most as many as the plans
 have cases for the final validation."""
 
-MOST_DRAWS, MOST_CG_DIFF_STEPS = 4, 20
-"""Of the maps that are compared."""
-
 STEP_FIELDS = ("num_steps", "log_snr_step", "tau")
 """Of the trajectories of CDM, which those of CG-CDM take over."""
 
@@ -73,10 +71,12 @@ class SaliencyChoices:
     Attributes:
         choices: for the fold's plans, by path.
         gains: of each method's masks, by its name.
+        labels: whose masks they are, an index per image of `gains`.
     """
 
     choices: dict[str, Choice[Any]] = field(default_factory=dict)
     gains: dict[SaliencyMethod, Gains] = field(default_factory=dict)
+    labels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,19 +371,8 @@ def choose_saliency(
         ranks=ranks,
         progress=progress,
     )
-    return chooser.choose()
-
-
-def compared(plan: WeakPlan) -> WeakPlan:
-    """Return a plan whose maps cost less: fewer draws, and fewer steps of CG-Diff."""
-    few = {
-        name: dataclasses.replace(each, num_draws=min(each.num_draws, MOST_DRAWS))
-        for name, each in (("cdm", plan.cdm), ("cg_cdm", plan.cg_cdm))
-    }
-    coarse = min(plan.cg_diff.num_steps, MOST_CG_DIFF_STEPS)
-    return dataclasses.replace(
-        plan, **few, cg_diff=dataclasses.replace(plan.cg_diff, num_steps=coarse)
-    )
+    labels = tuple(label for _, label in chooser.images)
+    return dataclasses.replace(chooser.choose(), labels=labels)
 
 
 def _with(plan: WeakPlan, path: str, value: Any) -> WeakPlan:

@@ -73,6 +73,10 @@ class Gains:
         """Return what some of the settings do, in the order that they are named in."""
         return Gains(gain=self.gain[:, settings], area=self.area[:, settings])
 
+    def of_images(self, images: Sequence[int]) -> "Gains":
+        """Return what the settings do to some of the images."""
+        return Gains(gain=self.gain[images], area=self.area[images])
+
     @staticmethod
     def beside(gains: Sequence["Gains"]) -> "Gains":
         """Return the settings of several comparisons on the same images as those of one."""

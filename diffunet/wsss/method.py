@@ -22,6 +22,7 @@ from diffunet.training.validation import SampledValidation
 from diffunet.wsss.choose import choose_saliency
 from diffunet.wsss.final_validation import validate_on_image_labels
 from diffunet.wsss.image_scores import ImageScores
+from diffunet.wsss.label_gains import gains_by_label, summary_with_labels, warn_of_labels
 from diffunet.wsss.objective import CdmObjective, ClassifierObjective
 from diffunet.wsss.tagged_images import TaggedImage, validation_images
 from diffunet.wsss.validation import IMAGES_PER_CASE, TaggedImageScorer
@@ -113,7 +114,12 @@ class WeakMethod:
                 "takes minutes"
             )
         chosen = choose_saliency(data, model, images, ranks=ranks, progress=progress)
-        gains = {method: gains.summary() for method, gains in chosen.gains.items()}
+        gains = {}
+        for method, of_method in chosen.gains.items():
+            by_label = gains_by_label(of_method, chosen.labels, names=data.labels.names)
+            gains[method] = summary_with_labels(of_method, by_label)
+            if ranks.is_first:
+                warn_of_labels(method, of_method, by_label)
         summary = {**found.summary, "erasure_gains": gains}
         if ranks.is_first:
             path = fold_folder / RESOLVED_PLANS_FILE

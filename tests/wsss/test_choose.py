@@ -13,8 +13,8 @@ from diffunet.planning.choice import with_choices
 from diffunet.plans import EncodingPlan, MaskPlan, TrajectoryPlan
 from diffunet.training.distributed import Ranks
 from diffunet.wsss import candidates, choose
-from diffunet.wsss.candidates import mask_rules
-from diffunet.wsss.choose import choose_saliency, compared
+from diffunet.wsss.candidates import compared, mask_rules
+from diffunet.wsss.choose import choose_saliency
 from diffunet.wsss.tagged_images import TaggedImage
 from tests.wsss.weak_folds import weak_plans
 
@@ -178,8 +178,8 @@ def test_maps_are_compared_with_few_draws_and_steps():
     plan = weak_plans(weak=FULL).resolved.weak
     assert plan is not None
     cheap = compared(plan)
-    assert cheap.cdm.num_draws == choose.MOST_DRAWS
-    assert cheap.cg_diff.num_steps == choose.MOST_CG_DIFF_STEPS
+    assert cheap.cdm.num_draws == candidates.MOST_DRAWS
+    assert cheap.cg_diff.num_steps == candidates.MOST_CG_DIFF_STEPS
     assert cheap.cdm.log_snr == plan.cdm.log_snr
 
 

@@ -157,6 +157,7 @@ def test_rules_from_map_to_mask_are_chosen_and_what_they_explain_is_summed_up(tr
     for gain in gains.values():
         assert gain["num_images"] == 2
         assert 0 <= gain["area_share"] <= 1
+        assert gain["labels"]["disc"]["num_images"] == 2
 
 
 def test_what_the_user_set_is_kept_at_the_end_of_a_training(preprocessed, tmp_path):

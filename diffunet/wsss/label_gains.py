@@ -1,0 +1,50 @@
+"""How much the masks of each label explain: what is chosen jointly may suit one label alone."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from diffunet.plans import SaliencyMethod
+from diffunet.wsss.gains import Gains
+
+logger = logging.getLogger(__name__)
+
+
+def gains_by_label(
+    gains: Gains, labels: Sequence[int], *, names: Sequence[str]
+) -> dict[str, Gains]:
+    """Return the gains of the images of each label, without labels that have none.
+
+    Args:
+        labels: index into `names` of the label whose masks each image of `gains` has.
+    """
+    images = {
+        name: [image for image, label in enumerate(labels) if label == index]
+        for index, name in enumerate(names)
+    }
+    return {name: gains.of_images(members) for name, members in images.items() if members}
+
+
+def summary_with_labels(gains: Gains, by_label: dict[str, Gains]) -> dict[str, Any]:
+    """Return what is said about the masks that were chosen, over all labels and of each."""
+    return {**gains.summary(), "labels": {name: each.summary() for name, each in by_label.items()}}
+
+
+def warn_of_labels(method: SaliencyMethod, gains: Gains, by_label: dict[str, Gains]) -> None:
+    """Warn of labels whose masks explain nothing, where the masks of all together do."""
+    if not gains.is_above_zero(0):
+        return
+    for name, each in by_label.items():
+        if not each.is_above_zero(0):
+            found = each.summary()
+            logger.warning(
+                "%s: erasing its masks of '%s' does not clearly cost the classifier more than "
+                "erasing their mirror images (erasure gain %.2f, standard error %.2f, %d images), "
+                "though over all labels it does: settings are chosen for all labels together, and "
+                "may not suit this one; look at its maps",
+                method,
+                name,
+                found["gain"],
+                found["standard_error"],
+                found["num_images"],
+            )
