@@ -183,6 +183,10 @@ class ImageLabelFingerprint:
         position_auc_seen: the same from all patients, the guessed one among them (optimistic).
         content_auc: of guessing by how much of the image is brighter than its mean; below 0.5
             positives show less.
+        left_out_share: of the positive slices, those that balancing over positions hardly ever
+            draws; None as for `position_auc`.
+        num_whole_positives: volumes that show the label and have no rows per slice, though others
+            do: each of their slices counts as positive.
     """
 
     num_images: int
@@ -193,6 +197,8 @@ class ImageLabelFingerprint:
     position_auc: float | None
     position_auc_seen: float | None
     content_auc: float | None
+    left_out_share: float | None = None
+    num_whole_positives: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from diffunet.fingerprint.fingerprint import ImageLabelFingerprint
 from diffunet.fingerprint.position import (
     NUM_POSITIONS,
     area_under_curve,
+    left_out_share,
     position_auc,
     relative_position,
 )
@@ -35,6 +36,7 @@ class ImageLabelAccumulator:
         self._ranks = _ranks(patients)
         num_labels = len(labels.names)
         self._num_slices = 0
+        self._whole_positives = np.zeros(num_labels, int)
         self._patients_by_value = [(set[str](), set[str]()) for _ in labels.names]
         self._content = np.zeros((num_labels, 2, _CONTENT_BINS))
         self._positions: dict[str, np.ndarray] = defaultdict(
@@ -65,6 +67,8 @@ class ImageLabelAccumulator:
         patient = self._patients[case.case]
         self._num_slices += index is not None
         content_bin = min(int(content * _CONTENT_BINS), _CONTENT_BINS - 1)
+        if index is None:
+            self._whole_positives += values
         for label, value in enumerate(values):
             self._content[label, value, content_bin] += 1
             self._patients_by_value[label][value].add(patient)
@@ -78,11 +82,12 @@ class ImageLabelAccumulator:
             negatives, positives = self._content[index]
             negative_patients, positive_patients = self._patients_by_value[index]
             count = positives.sum() + negatives.sum()
-            unseen = seen = None
+            unseen = seen = left_out = None
             if len(positions):
                 places = positions[:, index, 1], positions[:, index, 0]
                 unseen = position_auc(*places, counts_own_patient=False)
                 seen = position_auc(*places, counts_own_patient=True)
+                left_out = None if unseen is None else left_out_share(*places)
             found[name] = ImageLabelFingerprint(
                 num_images=int(count),
                 num_slices=self._num_slices,
@@ -92,6 +97,8 @@ class ImageLabelAccumulator:
                 position_auc=unseen,
                 position_auc_seen=seen,
                 content_auc=area_under_curve(positives, negatives),
+                left_out_share=left_out,
+                num_whole_positives=int(self._whole_positives[index]) if self._num_slices else 0,
             )
         return found
 

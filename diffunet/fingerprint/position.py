@@ -3,7 +3,11 @@
 import numpy as np
 from jaxtyping import Float
 
+from diffunet.data.balance import overlap_weights
+
 NUM_POSITIONS = 20
+
+_HARDLY = 0.1  # of the mean weight, below which a slice is hardly ever drawn
 
 
 def relative_position(index: int, count: int) -> int:
@@ -55,3 +59,21 @@ def position_auc(
         np.bincount(order.ravel(), positives.ravel(), minlength=ranked.size),
         np.bincount(order.ravel(), negatives.ravel(), minlength=ranked.size),
     )
+
+
+def left_out_share(
+    positives: Float[np.ndarray, "patient position"],
+    negatives: Float[np.ndarray, "patient position"],
+) -> float:
+    """Return the share of positive slices that a training which balances positions hardly draws.
+
+    They lie where nearly every slice is positive: nothing there tells the finding from the place.
+
+    Args:
+        positives, negatives: slices of each patient at each relative position; of each at least 1.
+    """
+    centres = (np.arange(NUM_POSITIONS) + 0.5) / NUM_POSITIONS
+    places = [np.repeat(centres, each.sum(axis=0).astype(int)) for each in (positives, negatives)]
+    tags = np.repeat([1, 0], [len(each) for each in places])
+    weights = overlap_weights(tags, np.concatenate(places))[tags == 1]
+    return float(np.mean(weights < _HARDLY * weights.mean()))

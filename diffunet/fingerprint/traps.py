@@ -21,6 +21,7 @@ _INTENSITY_RATIO = 20  # of the brightest to the median image
 _FEW_RATERS = 3
 _FEW_PATIENTS = 20
 _MANY_EMPTY = 0.05
+_MANY_LEFT_OUT = 0.3
 _FEW_LABELLED_IMAGES = 20  # of one kind: a fifth of them, for validation, says next to nothing
 _COARSER = 2  # times the first axis' spacing: slices were taken across the other axis
 _FEW_LABELLED_PATIENTS = 5  # of one kind: some of the five folds then have none to validate on
@@ -177,6 +178,19 @@ def _image_label_warnings(name: str, label: ImageLabelFingerprint) -> Iterator[s
             f"{label.position_auc:.2f} for unseen patients ({label.position_auc_seen:.2f} with the "
             "same patients); a classifier may learn the anatomy of the middle instead of the "
             "finding. Compare every classifier with this number."
+        )
+    if label.left_out_share is not None and label.left_out_share > _MANY_LEFT_OUT:
+        yield (
+            f"Image-level label '{name}': {label.left_out_share:.0%} of the slices that show it "
+            "lie where nearly all slices do. Training balances positions, and hardly ever draws "
+            "them: the label is learned from the others. A label that is the rule at its place is "
+            "better learned from masks."
+        )
+    if label.num_whole_positives:
+        yield (
+            f"Image-level label '{name}': {label.num_whole_positives} volumes that show it have "
+            "one row for the whole case, though others have a row for each slice; every slice of "
+            "theirs counts as showing it. Give rows for their slices, or leave these cases out."
         )
     if label.content_auc is not None and abs(label.content_auc - 0.5) > _PREDICTABLE - 0.5:
         yield (

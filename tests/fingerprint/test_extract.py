@@ -227,6 +227,7 @@ def test_labelled_slices_and_labelled_cases_are_told_apart(tmp_path):
     found = extract_fingerprint(dataset, num_processes=0).image_labels
     assert found is not None
     assert (found["lesion"].num_images, found["lesion"].num_slices) == (4, 2)
+    assert found["lesion"].num_whole_positives == 1
 
 
 def _labelled_volumes(folder: Path, rows: list, depth: int = 5) -> RawDataset:
@@ -261,8 +262,9 @@ def test_labels_of_whole_volumes_have_no_position(tmp_path):
     assert found.image_labels is not None
     label = found.image_labels["lesion"]
     assert label.num_images == 3
-    assert label.position_auc is label.position_auc_seen is None
+    assert label.position_auc is label.position_auc_seen is label.left_out_share is None
     assert label.content_auc == 0.5
+    assert label.num_whole_positives == 0
 
 
 def test_slices_without_a_label_are_not_counted(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 from diffunet.fingerprint.position import (
     NUM_POSITIONS,
     area_under_curve,
+    left_out_share,
     position_auc,
     relative_position,
 )
@@ -60,3 +61,20 @@ def test_counting_the_own_patient_flatters():
 def test_no_slice_has_no_auc():
     nothing = np.zeros((3, NUM_POSITIONS))
     assert position_auc(nothing, nothing, counts_own_patient=False) is None
+
+
+def test_an_organ_is_left_out_but_at_its_ends():
+    positives, negatives = _patients(20, positive=slice(6, 14))
+    for patient in range(10):  # of half of them it ends two places, a twentieth each, earlier
+        positives[patient, 12:14], negatives[patient, 12:14] = 0, 1
+    # balance has parts of a tenth: that of the last two places has both kinds, the others one
+    assert left_out_share(positives, negatives) == pytest.approx(120 / 140)
+
+
+def test_a_finding_anywhere_leaves_nothing_out():
+    positives = (np.random.default_rng(0).random((200, NUM_POSITIONS)) < 0.3).astype(float)
+    assert left_out_share(positives, 1 - positives) == 0
+
+
+def test_nothing_is_left_out_where_no_place_has_both_kinds():
+    assert left_out_share(*_patients(10, positive=slice(8, 12))) == 0

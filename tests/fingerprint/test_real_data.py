@@ -21,6 +21,7 @@ def test_slice_position_predicts_the_tag_of_lgg(real_data):
     found = _fingerprint(real_data / "Dataset003_LGG")
     assert found.image_labels is not None
     assert found.image_labels["tumour"].position_auc_seen == pytest.approx(0.86, abs=0.01)
+    assert found.image_labels["tumour"].left_out_share == 0
     assert found.labels is None
     assert found.channels[0].num_constant > 0
     assert found.channels[0].num_noise > 0

@@ -81,6 +81,14 @@ def test_a_sound_dataset_has_no_warning():
             {"image_labels": {"tumour": an_image_label(num_negative_patients=4)}},
             "only 70 training images of 4 patients do not show it",
         ),
+        (
+            {"image_labels": {"tumour": an_image_label(left_out_share=0.59)}},
+            "59% of the slices that show it lie where nearly all slices do",
+        ),
+        (
+            {"image_labels": {"tumour": an_image_label(num_whole_positives=3)}},
+            "3 volumes that show it have one row for the whole case",
+        ),
         ({"image_labels": {}, "labels": None}, "no mask was opened"),
     ],
 )
@@ -97,9 +105,12 @@ def test_enough_images_of_both_kinds_are_no_trap():
 
 
 def test_labels_that_nothing_predicts_are_no_trap():
-    label = an_image_label(position_auc=0.6, position_auc_seen=0.9, content_auc=0.55)
+    label = an_image_label(
+        position_auc=0.6, position_auc_seen=0.9, content_auc=0.55, left_out_share=0.3
+    )
     warnings = _warnings(dataclasses.replace(a_fingerprint(), image_labels={"x": label}))
     assert "predicts" not in warnings
+    assert "Image-level label 'x'" not in warnings
 
 
 @pytest.mark.parametrize(
