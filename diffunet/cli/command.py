@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -18,8 +19,13 @@ from diffunet.workspace import Workspace
 
 Item = TypeVar("Item")
 
+logger = logging.getLogger(__name__)
+
 EXIT_USER_MISTAKE = 2
 EXIT_INTERRUPTED = 130
+
+SECONDS_BETWEEN_LINES = 60
+"""Of progress, where there is no terminal to draw a bar in."""
 
 _NO_SPACE_LEFT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -103,16 +109,23 @@ def _log_to_terminal() -> None:
 
 
 def progress_bar(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
-    """Yield `items` with a progress bar and the time left; silent when stderr is no terminal."""
-    bar = tqdm(
-        items,
-        total=total,
-        desc=description,
-        disable=not sys.stderr.isatty(),
-        dynamic_ncols=True,
-        smoothing=0.1,
-    )
-    return iter(bar)
+    """Yield `items` with a progress bar and the time left; a line a minute without a terminal."""
+    if not sys.stderr.isatty():
+        return _with_lines(items, total, description)
+    return iter(tqdm(items, total=total, desc=description, dynamic_ncols=True, smoothing=0.1))
+
+
+def _with_lines(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
+    start = last = time.monotonic()
+    for num_done, item in enumerate(items):
+        now = time.monotonic()
+        if num_done and now - last >= SECONDS_BETWEEN_LINES:
+            left = (now - start) / num_done * max(0, total - num_done)
+            logger.info(
+                "%s: %d of %d, %s left", description, num_done, total, tqdm.format_interval(left)
+            )
+            last = now
+        yield item
 
 
 def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:

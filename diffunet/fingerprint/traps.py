@@ -176,7 +176,7 @@ def _image_label_warnings(name: str, label: ImageLabelFingerprint) -> Iterator[s
         yield (
             f"Image-level label '{name}': the position of a slice alone predicts it with an AUC of "
             f"{label.position_auc:.2f} for unseen patients ({label.position_auc_seen:.2f} with the "
-            "same patients); a classifier may learn the anatomy of the middle instead of the "
+            "same patients); a classifier may learn the anatomy of the place instead of the "
             "finding. Compare every classifier with this number."
         )
     if label.left_out_share is not None and label.left_out_share > _MANY_LEFT_OUT:

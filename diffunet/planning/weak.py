@@ -202,7 +202,7 @@ def _presence_reason(image_labels: Mapping[str, ImageLabelFingerprint]) -> str:
     if shortcuts:
         reason += (
             f" Position alone predicts {', '.join(shortcuts)}: a classifier no better than that "
-            "has learned the anatomy of the middle, not the finding, and so have its maps."
+            "has learned the anatomy of the place, not the finding, and so have its maps."
         )
     return reason
 

@@ -1,5 +1,6 @@
 import argparse
 import errno
+import itertools
 import re
 import subprocess
 import sys
@@ -69,9 +70,19 @@ def test_numbers_out_of_range_are_refused(parse, text):
     assert parse("3") == 3
 
 
-def test_progress_is_silent_without_a_terminal(capsys):
+def test_short_work_is_silent_without_a_terminal(capsys, caplog):
+    caplog.set_level("INFO")
     assert list(progress_bar([1, 2], 2, "work")) == [1, 2]
     assert capsys.readouterr().err == ""
+    assert not caplog.messages
+
+
+def test_long_work_says_every_minute_how_long_it_takes_without_a_terminal(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    clock = itertools.count(0, 25)  # seconds: one look at the beginning, and one before each item
+    monkeypatch.setattr("diffunet.cli.command.time.monotonic", lambda: float(next(clock)))
+    assert list(progress_bar(range(8), 8, "work")) == list(range(8))
+    assert caplog.messages == ["work: 2 of 8, 03:45 left", "work: 5 of 8, 01:30 left"]
 
 
 def test_importing_diffunet_is_quick_and_loads_nothing_heavy():
