@@ -104,6 +104,10 @@ class SaliencyChooser:
             return self._choose_diffusion(plan)
         return self._choose_cams(plan)
 
+    @property
+    def _labels(self) -> tuple[int, ...]:
+        return tuple(label for _, label in self.images)
+
     def _choose_diffusion(self, plan: WeakPlan) -> SaliencyChoices:
         choices: dict[str, Choice[Any]] = {}
         num_steps = plan.cdm.num_steps
@@ -118,7 +122,7 @@ class SaliencyChooser:
         gains = self._choose_masks(plan, DIFFUSION_METHODS, sign, choices)
         if not self._is_kept("default_saliency"):
             choices["weak.default_saliency"] = _best_method(gains)
-        return SaliencyChoices(choices=choices, gains=gains)
+        return SaliencyChoices(choices=choices, gains=gains, labels=self._labels)
 
     def _choose_cams(self, plan: WeakPlan) -> SaliencyChoices:
         choices: dict[str, Choice[Any]] = {}
@@ -127,7 +131,7 @@ class SaliencyChooser:
         gains = self._choose_masks(plan, CAM_METHODS, "positive", choices)
         if not self._is_kept("default_cam"):
             choices["weak.default_cam"] = _best_method(gains)
-        return SaliencyChoices(choices=choices, gains=gains)
+        return SaliencyChoices(choices=choices, gains=gains, labels=self._labels)
 
     def _vary_noise(self, plan: WeakPlan, choices: dict[str, Choice[Any]]) -> tuple[WeakPlan, Sign]:
         """Choose the noise level and, from the same maps, the sign.
@@ -371,8 +375,7 @@ def choose_saliency(
         ranks=ranks,
         progress=progress,
     )
-    labels = tuple(label for _, label in chooser.images)
-    return dataclasses.replace(chooser.choose(), labels=labels)
+    return chooser.choose()
 
 
 def _with(plan: WeakPlan, path: str, value: Any) -> WeakPlan:

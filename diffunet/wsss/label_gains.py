@@ -31,20 +31,25 @@ def summary_with_labels(gains: Gains, by_label: dict[str, Gains]) -> dict[str, A
 
 
 def warn_of_labels(method: SaliencyMethod, gains: Gains, by_label: dict[str, Gains]) -> None:
-    """Warn of labels whose masks explain nothing, where the masks of all together do."""
-    if not gains.is_above_zero(0):
+    """Warn of labels whose masks explain nothing, where those of all together and of others do.
+
+    Where no label is clear by itself, each has too few images to tell it from the others.
+    """
+    explained = [name for name, each in by_label.items() if each.is_above_zero(0)]
+    if not explained or not gains.is_above_zero(0):
         return
     for name, each in by_label.items():
-        if not each.is_above_zero(0):
+        if name not in explained:
             found = each.summary()
             logger.warning(
                 "%s: erasing its masks of '%s' does not clearly cost the classifier more than "
                 "erasing their mirror images (erasure gain %.2f, standard error %.2f, %d images), "
-                "though over all labels it does: settings are chosen for all labels together, and "
+                "though erasing those of %s does: settings are chosen for all labels together, and "
                 "may not suit this one; look at its maps",
                 method,
                 name,
                 found["gain"],
                 found["standard_error"],
                 found["num_images"],
+                ", ".join(f"'{other}'" for other in explained),
             )

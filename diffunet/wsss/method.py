@@ -127,7 +127,6 @@ class WeakMethod:
             choices = {**found.choices, **chosen.choices}
             changed = {name: choice for name, choice in choices.items() if name not in kept}
             with_choices(Plans.load(path), changed).save(path)
-            write_json(
-                fold_folder / VALIDATION_SUMMARY, summary
-            )  # last: it says that all is chosen
+            # last: it says that all is chosen
+            write_json(fold_folder / VALIDATION_SUMMARY, summary)
         return summary

@@ -27,9 +27,19 @@ def test_a_label_whose_masks_explain_nothing_is_warned_of(caplog):
     (message,) = caplog.messages
     assert "'posterior'" in message
     assert "2 images" in message
+    assert "though erasing those of 'anterior' does" in message
 
 
 def test_nothing_is_said_of_labels_where_the_masks_of_all_explain_nothing(caplog):
     gains = Gains(gain=np.array([[1.0], [-1.0]]), area=np.full((2, 1), 0.1))
     warn_of_labels("cdm", gains, gains_by_label(gains, (0, 1), names=("a", "b")))
+    assert not caplog.messages
+
+
+def test_nothing_is_said_of_labels_that_have_too_few_images_to_be_told_apart(caplog):
+    gains = Gains(gain=np.array([[1.0], [0.2], [1.1], [0.3]]), area=np.full((4, 1), 0.1))
+    assert gains.is_above_zero(0)
+    by_label = gains_by_label(gains, (0, 0, 1, 1), names=("a", "b"))
+    assert not any(each.is_above_zero(0) for each in by_label.values())
+    warn_of_labels("cdm", gains, by_label)
     assert not caplog.messages
