@@ -232,7 +232,8 @@ def _plot_scores(axes: Any, scores: list[dict[str, Any]]) -> None:
     axes.set_title(f"Sampled validation on up to {num_images} image(s), with the averaged weights")
     axes.grid(alpha=0.3)
     if lines:
-        top.legend(handles=lines, loc="lower right", fontsize=8)
+        below = {"loc": "upper left", "bbox_to_anchor": (0, -0.05), "ncols": 2, "frameon": False}
+        top.legend(handles=lines, fontsize=8, **below)  # scores lie anywhere between the axes
 
 
 def _plot_speed(axes: Any, losses: list[dict[str, Any]]) -> None:
