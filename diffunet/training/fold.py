@@ -26,6 +26,7 @@ from diffunet.training.fold_data import FoldData, open_fold
 from diffunet.training.loop import METRICS, TrainingLoop, channels_last, own_random_state
 from diffunet.training.method import TrainingMethod
 from diffunet.training.metrics import keep_records_until
+from diffunet.training.model_folder import check_same_dataset
 from diffunet.training.objective import Objective
 from diffunet.training.optim import build_optimizer, num_warmup_iterations
 from diffunet.training.reporting import Pictures, log_file
@@ -43,6 +44,9 @@ from diffunet.training.stopping import StopRequest
 logger = logging.getLogger(__name__)
 
 _FINGERPRINT_FILE = "dataset_fingerprint.json"
+
+_RESULTS = (FINAL, BEST, VALIDATION_SUMMARY)
+"""What a training leaves, and no other training of the fold may replace."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +113,7 @@ def train_fold(
 
     Raises:
         UsageError: there is a training already, or options contradict each other.
-        WorkspaceError: the data are not preprocessed.
+        WorkspaceError: the data are not preprocessed, or folds that are there had another dataset.
         DatasetError: the fold does not exist.
         PlansError: plans changed since the training that is to be continued.
         CheckpointError: a checkpoint is damaged or does not fit.
@@ -127,6 +131,7 @@ def train_fold(
             progress=progress,
         )
     _check_start(fold_folder, continues=continues, pretrained_weights=pretrained_weights)
+    check_same_dataset(fold_folder.parent, preprocessed_folder)
     with contextlib.ExitStack() as stack:
         ranks, device = stack.enter_context(joined_ranks(device))
         stack.enter_context(own_random_state(device))
@@ -236,11 +241,21 @@ def _check_start(fold_folder: Path, *, continues: bool, pretrained_weights: Path
         raise UsageError(
             "a training that is continued has its weights; leave out -pretrained_weights, or --c"
         )
-    if latest.exists() and not continues:
+    if latest.exists():
+        if not continues:
+            raise UsageError(
+                f"'{fold_folder}' holds a training already; continue it with --c, or remove the "
+                "folder"
+            )
+        return
+    kept = [str(name) for name in _RESULTS if (fold_folder / name).exists()]
+    if kept:
         raise UsageError(
-            f"'{fold_folder}' holds a training already; continue it with --c, or remove the folder"
+            f"'{fold_folder}' holds what a training left ({', '.join(kept)}) but no '{LATEST}': "
+            "there is nothing to continue from, and training anew would replace it; validate its "
+            "weights with --val, or move or remove the folder to train anew"
         )
-    if continues and not latest.exists():
+    if continues:
         logger.warning("there is no '%s' to continue from; starting anew", latest)
 
 

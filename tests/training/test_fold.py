@@ -12,7 +12,14 @@ import pytest
 import torch
 
 from diffunet.checkpoint import load_checkpoint
-from diffunet.errors import CheckpointError, DatasetError, DiffunetError, PlansError, UsageError
+from diffunet.errors import (
+    CheckpointError,
+    DatasetError,
+    DiffunetError,
+    PlansError,
+    UsageError,
+    WorkspaceError,
+)
 from diffunet.inference.predictor import Predictor
 from diffunet.methods import METHODS
 from diffunet.networks.unet import ResidualUNet
@@ -154,6 +161,18 @@ def test_a_training_is_never_overwritten(preprocessed, tmp_path):
         train(preprocessed, tmp_path, resolved)
 
 
+def test_a_fold_is_not_trained_beside_folds_of_other_labels(preprocessed, tmp_path):
+    resolved = plans(training={"num_iterations": 1})
+    train(preprocessed, tmp_path, resolved)
+    path = tmp_path / "dataset.json"
+    described = path.read_text()
+    path.write_text(json.dumps(json.loads(described) | {"labels": {"background": 0, "cyst": 1}}))
+    with pytest.raises(WorkspaceError, match=r"holds fold_0, .*'labels' was .*'cyst'.* move"):
+        train(preprocessed, tmp_path, resolved, fold_folder=tmp_path / "fold_all", fold="all")
+    assert not (tmp_path / "fold_all").exists()
+    assert "cyst" in path.read_text()
+
+
 def test_continuing_from_nothing_starts_anew_with_a_warning(preprocessed, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         result = train(
@@ -161,6 +180,22 @@ def test_continuing_from_nothing_starts_anew_with_a_warning(preprocessed, tmp_pa
         )
     assert "starting anew" in caplog.text
     assert result.is_finished
+
+
+@pytest.mark.parametrize("continues", [False, True], ids=["anew", "continued"])
+@pytest.mark.parametrize(
+    "name", ["checkpoint_final.pth", "checkpoint_best.pth", "validation/summary.json"]
+)
+def test_what_a_training_left_is_never_replaced_where_its_latest_checkpoint_is_gone(
+    name, continues, preprocessed, tmp_path
+):
+    kept = tmp_path / "fold_0" / name
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"weeks of work")
+    with pytest.raises(UsageError, match=f"{name}.*nothing to continue from.*--val"):
+        train(preprocessed, tmp_path, plans(training={"num_iterations": 1}), continues=continues)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]
+    assert kept.read_bytes() == b"weeks of work"
 
 
 def test_a_finished_training_can_be_extended(preprocessed, tmp_path):
