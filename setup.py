@@ -9,7 +9,10 @@ REQUIREMENTS = [
     "torch>=2.8",  # networks, training, sampling
     "numpy>=1.26",  # every array outside torch
     "scipy>=1.11",  # connected components, k-d trees, Hungarian matching
-    "blosc2>=3.3.2",  # preprocessed data: compressed arrays, read by the patch
+    # preprocessed data: compressed arrays, read by the patch. Older versions run functions that a
+    # file holds when it is opened; Python 3.10 has no newer one, and diffunet opens no such file
+    "blosc2>=4.14.1; python_version >= '3.11'",
+    "blosc2>=4.3.3; python_version < '3.11'",
     "batchgenerators>=0.25.1",  # ordered multi-process loading of patches
     "batchgeneratorsv2>=0.3.2",  # augmentation, the transforms that nnU-Net trains with
     "acvl-utils>=0.2.5,<0.3",  # pads images of any dimension to whole tiles

@@ -162,7 +162,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 def is_result(path: Path) -> bool:
     """Whether a file must be the same in every run."""
-    return path.suffix in (".png", ".b2nd", ".shard", ".b2s") and path.name not in (
+    return path.suffix in (".png", ".blocks", ".shard") and path.name not in (
         "progress.png",
         "samples.png",
     )

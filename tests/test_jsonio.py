@@ -70,3 +70,36 @@ def test_a_folder_in_place_of_a_file_is_an_error_that_names_it(tmp_path):
 def test_what_json_cannot_hold_is_a_type_error(tmp_path):
     with pytest.raises(TypeError, match="object cannot be written"):
         write_json(tmp_path / "a.json", object())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 100 + b"]" * 100,
+        b"[" * 100_000,
+        b'{"a":' * 2000 + b"1" + b"}" * 2000,
+        b"9" * 5000,
+        b"18446744073709551616",
+        b"1e999",
+        b"[NaN]",
+        b"-Infinity",
+        b'"\\ud800"',
+        b"",
+    ],
+    ids=lambda content: content[:12].decode(),
+)
+def test_json_that_cannot_be_worked_with_is_an_error_that_names_the_file(tmp_path, content):
+    path = tmp_path / "store.manifest"
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match="'.*store.manifest' is not valid JSON: .*"):
+        read_json(path, DatasetError)
+
+
+def test_a_byte_order_mark_before_json_is_skipped(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"\xef\xbb\xbf{}")
+    assert read_json(tmp_path / "a.json") == {}
+
+
+def test_numbers_of_64_bits_are_read_as_they_are(tmp_path):
+    (tmp_path / "a.json").write_text("[18446744073709551615, -9223372036854775808, 1.5e308]")
+    assert read_json(tmp_path / "a.json") == [2**64 - 1, -(2**63), 1.5e308]

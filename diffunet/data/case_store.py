@@ -4,6 +4,8 @@ Large cases lie in files of their own (`volumes.py`), small 2D cases in shards (
 manifest `store.manifest` says where each case is; without it the store is unfinished.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,9 @@ from diffunet.records import record_from_json
 
 MANIFEST = "store.manifest"  # no case can have this name: theirs end in .json
 SHARD_SUFFIX = ".shard"
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
+_SHAPES = {"image": "shape", "labels": "shape", "reference": "original_shape"}
+"""For each array the property that says the shape behind its first axis."""
 
 
 class StoredArray(Protocol):
@@ -111,6 +115,24 @@ class CaseStore:
         """A hash of all that the store was made from: raw files and plan."""
         return self._manifest.source
 
+    def content_of(self, case: str) -> str:
+        """Return 16 hexadecimal digits that tell what is stored of `case` from anything else.
+
+        The same values give the same digits, whenever and from whatever files they were made.
+
+        Raises:
+            WorkspaceError: there is no such case, or its file is damaged.
+        """
+        entry = self._entry(case)
+        if isinstance(entry, volumes.VolumeRecord):
+            headers = {
+                name: volumes.open_array(self.folder, case, name).header for name in entry.arrays
+            }
+        else:
+            headers = entry.arrays
+        arrays = {name: [each.digest, each.dtype, each.shape] for name, each in headers.items()}
+        return hash_of([entry.properties, arrays])
+
     def properties(self, case: str) -> CaseProperties:
         """Return what is known about `case`.
 
@@ -135,10 +157,26 @@ class CaseStore:
                 f"case '{case}' in '{self.folder}' has no array '{name}'; "
                 f"it has {', '.join(entry.arrays)}"
             )
+        array: StoredArray
         if isinstance(entry, volumes.VolumeRecord):
-            return volumes.open_array(self.folder, case, name)
-        path = self.folder / self._manifest.cases[case]
-        return shards.read_array(path, entry.arrays[name]).unpack()
+            array = volumes.open_array(self.folder, case, name)
+        else:
+            path = self.folder / self._manifest.cases[case]
+            array = shards.unpack_array(path, entry.arrays[name])
+        self._check_shape(case, name, array, entry.properties)
+        return array
+
+    def _check_shape(
+        self, case: str, name: str, array: StoredArray, properties: Mapping[str, Any]
+    ) -> None:
+        """Check that an array has the shape that the properties of its case say."""
+        field = _SHAPES.get(name)
+        expected = properties.get(field) if field else None
+        if field and (not isinstance(expected, list) or list(array.shape[1:]) != expected):
+            raise WorkspaceError(
+                f"case '{case}' in '{self.folder}': '{name}' has the shape {array.shape}, but "
+                f"'{field}' is {expected}; remove the folder and run diffunet_preprocess again"
+            )
 
     def _entry(self, case: str) -> shards.CaseEntry | volumes.VolumeRecord:
         shard = self._manifest.cases.get(case)
@@ -153,6 +191,12 @@ class CaseStore:
         if entry is None:
             raise WorkspaceError(f"case '{case}' is missing in '{self.folder}'; preprocess again")
         return entry
+
+
+def hash_of(content: Any) -> str:
+    """Return 16 hexadecimal digits that depend on all of `content`, which JSON can hold."""
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=8).hexdigest()
 
 
 def properties_from_json(content: Mapping[str, Any], *, where: str) -> CaseProperties:

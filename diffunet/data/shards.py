@@ -1,32 +1,39 @@
 """A shard: many small cases in one file, each array compressed by itself, the index at the end.
 
-    array, array, ..., index as JSON, length of the index (8 bytes, little endian), b"DIFFUNT1"
+    array, array, ..., index as JSON, footer
 
-A store of thousands of 2D cases would otherwise be tens of thousands of small files, whose blocks
-take more disk than their content.
+The footer holds the checksum and the length of the index, and b"DIFFUNT2". Without shards a store
+of thousands of 2D cases would be tens of thousands of small files, whose blocks take more disk than
+their content.
 """
 
 import json
+import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 
+from diffunet.data.compression import (
+    check_block,
+    check_size,
+    checksum,
+    compress,
+    damaged,
+    decompress,
+    digest,
+    plain_dtype,
+)
 from diffunet.errors import WorkspaceError
-from diffunet.jsonio import write_bytes
+from diffunet.jsonio import parse_json, write_bytes
+from diffunet.records import record_from_json
 
-_MAGIC = b"DIFFUNT1"  # the last character is the version of the format
-_FOOTER_BYTES = 8 + len(_MAGIC)
-_COMPRESSION: dict[str, Any] = {
-    "codec": blosc2.Codec.ZSTD,
-    "clevel": 1,
-    "filters": [blosc2.Filter.SHUFFLE],
-    "filters_meta": [0],
-    "nthreads": 1,  # several threads would write blocks in any order: other bytes at each run
-}
+LARGEST_PACKED_CASE = 2**20  # bytes; more is read by the patch, from a file of its own
+
+_MAGIC = b"DIFFUNT2"  # the last character is the version of the format
+_FOOTER = struct.Struct(f"<IQ{len(_MAGIC)}s")
 
 
 @dataclass(frozen=True)
@@ -36,27 +43,29 @@ class PackedArray:
     Attributes:
         is_differenced: the last two axes hold differences to the left and the upper neighbour
             (modulo the integer's range), which halves what pictures take.
+        digest: of the values of the array.
     """
 
     content: bytes
     dtype: str
     shape: tuple[int, ...]
     is_differenced: bool
+    digest: str
 
     @classmethod
     def pack(cls, array: np.ndarray, *, is_picture: bool) -> "PackedArray":
         """Compress `array`; `is_picture` says that neighbouring values are alike but not equal."""
         is_differenced = is_picture and array.dtype.kind in "iu" and array.ndim >= 2
         plain = np.ascontiguousarray(_differences(array) if is_differenced else array)
-        options: dict[str, Any] = {"typesize": plain.itemsize, **_COMPRESSION}
-        content = bytes(blosc2.compress2(plain, **options))  # type: ignore[arg-type] # never a str
-        return cls(content, plain.dtype.str, plain.shape, is_differenced)
+        return cls(compress(plain), plain.dtype.str, plain.shape, is_differenced, digest(array))
 
     def unpack(self) -> np.ndarray:
-        """Return the array."""
-        array = np.empty(self.shape, self.dtype)
-        if array.size:
-            blosc2.decompress2(self.content, dst=array)
+        """Return the array.
+
+        Raises:
+            ValueError: the compressed bytes are not those of this array.
+        """
+        array = decompress(self.content, dtype=np.dtype(self.dtype), shape=self.shape)
         if self.is_differenced:
             np.cumsum(array, axis=-1, dtype=array.dtype, out=array)
             np.cumsum(array, axis=-2, dtype=array.dtype, out=array)
@@ -79,13 +88,28 @@ class PackedCase:
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayEntry:
-    """Where a shard holds an array."""
+    """Where a shard holds an array.
+
+    Attributes:
+        checksum: of its compressed bytes.
+        digest: of its values.
+    """
 
     offset: int
     num_bytes: int
+    checksum: int
     dtype: str
     shape: tuple[int, ...]
     is_differenced: bool
+    digest: str
+
+    def __post_init__(self) -> None:
+        dtype = plain_dtype(self.dtype, self.shape)
+        check_size(self.shape, dtype, limit=LARGEST_PACKED_CASE)
+        if self.is_differenced and (dtype.kind not in "iu" or len(self.shape) < 2):
+            raise ValueError(f"an array of {dtype} and {len(self.shape)} axes has no differences")
+        if self.offset < 0 or self.num_bytes < 0:
+            raise ValueError(f"expected a place in the file, found {self.offset}, {self.num_bytes}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,16 +132,18 @@ def write_shard(path: Path, cases: Mapping[str, PackedCase]) -> None:
             entry = ArrayEntry(
                 offset=offset,
                 num_bytes=len(array.content),
+                checksum=checksum(array.content),
                 dtype=array.dtype,
                 shape=array.shape,
                 is_differenced=array.is_differenced,
+                digest=array.digest,
             )
             entries[array_name] = asdict(entry)
             parts.append(array.content)
             offset += len(array.content)
         index[name] = {"source": case.source, "properties": case.properties, "arrays": entries}
     index_bytes = json.dumps(index, separators=(",", ":")).encode("utf-8")
-    footer = len(index_bytes).to_bytes(8, "little") + _MAGIC
+    footer = _FOOTER.pack(checksum(index_bytes), len(index_bytes), _MAGIC)
     write_bytes(path, b"".join([*parts, index_bytes, footer]))
 
 
@@ -125,30 +151,26 @@ def read_index(path: Path) -> dict[str, CaseEntry]:
     """Return the index of a shard, in the order in which the cases were written.
 
     Raises:
-        WorkspaceError: the file is missing, cut short, or no shard.
+        WorkspaceError: the file is missing, damaged, or no shard.
     """
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - _FOOTER_BYTES))
-            footer = file.read()
-            length = int.from_bytes(footer[:8], "little")
-            if footer[8:] != _MAGIC or length > size - _FOOTER_BYTES:
-                raise WorkspaceError(
-                    f"'{path}' is cut short, or no shard; remove it and preprocess again"
-                )
-            file.seek(size - _FOOTER_BYTES - length)
-            content = json.loads(file.read(length))
+        with path.open("rb", buffering=0) as file:
+            content = parse_json(_index_bytes(file))
     except (OSError, ValueError) as cause:
-        raise WorkspaceError(f"'{path}' cannot be read: {cause}; preprocess again") from None
-    return {name: _case_entry(entry) for name, entry in content.items()}
+        raise damaged(path, str(cause)) from None
+    if not isinstance(content, dict):
+        raise damaged(path, "its index is not one of cases")
+    return {
+        name: record_from_json(CaseEntry, entry, where=f"{path}: {name}", error=WorkspaceError)
+        for name, entry in content.items()
+    }
 
 
 def read_array(path: Path, entry: ArrayEntry) -> PackedArray:
     """Return one array of the shard, still compressed.
 
     Raises:
-        WorkspaceError: the file is missing or shorter than its index says.
+        WorkspaceError: the file is missing, or the array in it is damaged.
     """
     # One read instead of a memory map kept open: a store may have thousands of shards, and every
     # map holds a file descriptor.
@@ -156,11 +178,26 @@ def read_array(path: Path, entry: ArrayEntry) -> PackedArray:
         with path.open("rb", buffering=0) as file:
             file.seek(entry.offset)
             content = file.read(entry.num_bytes)
-    except OSError as cause:
-        raise WorkspaceError(f"'{path}' cannot be read: {cause}; preprocess again") from None
-    if len(content) != entry.num_bytes:
-        raise WorkspaceError(f"'{path}' is cut short; remove it and preprocess again")
-    return PackedArray(content, entry.dtype, entry.shape, entry.is_differenced)
+        if len(content) != entry.num_bytes:
+            raise ValueError("it is cut short")
+        if checksum(content) != entry.checksum:
+            raise ValueError("the checksum of an array is another one")
+        check_block(content, dtype=np.dtype(entry.dtype), shape=entry.shape)
+    except (OSError, ValueError) as cause:
+        raise damaged(path, str(cause)) from None
+    return PackedArray(content, entry.dtype, entry.shape, entry.is_differenced, entry.digest)
+
+
+def unpack_array(path: Path, entry: ArrayEntry) -> np.ndarray:
+    """Return one array of the shard.
+
+    Raises:
+        WorkspaceError: the file is missing, or the array in it is damaged.
+    """
+    try:
+        return read_array(path, entry).unpack()
+    except ValueError as cause:
+        raise damaged(path, str(cause)) from None
 
 
 def read_case(path: Path, entry: CaseEntry) -> PackedCase:
@@ -169,12 +206,20 @@ def read_case(path: Path, entry: CaseEntry) -> PackedCase:
     return PackedCase(entry.source, entry.properties, arrays)
 
 
-def _case_entry(content: dict[str, Any]) -> CaseEntry:
-    arrays = {
-        name: ArrayEntry(**{**array, "shape": tuple(array["shape"])})
-        for name, array in content["arrays"].items()
-    }
-    return CaseEntry(source=content["source"], properties=content["properties"], arrays=arrays)
+def _index_bytes(file: Any) -> bytes:
+    index_end = file.seek(0, 2) - _FOOTER.size
+    file.seek(max(0, index_end))
+    footer = file.read()
+    if len(footer) != _FOOTER.size or not footer.endswith(_MAGIC):
+        raise ValueError("it is cut short, or of another version of diffunet")
+    expected, length, _ = _FOOTER.unpack(footer)
+    if length > index_end:
+        raise ValueError("it is cut short")
+    file.seek(index_end - length)
+    content = file.read(length)
+    if checksum(content) != expected:
+        raise ValueError("the checksum of its index is another one")
+    return content
 
 
 def _differences(array: np.ndarray) -> np.ndarray:

@@ -5,25 +5,31 @@ of what it holds: nothing is overwritten by something else, finished work is rec
 and what is not stale moves from shard to shard without being made again.
 """
 
-import hashlib
-import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from diffunet.data import shards, volumes
 from diffunet.data.case import CaseProperties
-from diffunet.data.case_store import MANIFEST, SHARD_SUFFIX, Manifest, properties_from_json
+from diffunet.data.case_store import (
+    MANIFEST,
+    SHARD_SUFFIX,
+    Manifest,
+    hash_of,
+    properties_from_json,
+)
 from diffunet.errors import DiffunetError, WorkspaceError
 from diffunet.jsonio import remove_unfinished
 
+logger = logging.getLogger(__name__)
+
 IMAGE = "image"
-_LARGEST_PACKED_CASE = 2**20  # bytes; more is read by the patch, from a file of its own
 _OWN_FILES = ""
+_FAULTS_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,27 +55,29 @@ class StoredCases:
     def find(cls, folder: Path) -> "StoredCases":
         """Look through `folder`, which may be missing, unfinished, or of another plan.
 
-        Shards that cannot be read count as absent.
+        Everything is read and compared with its checksums. What is damaged counts as absent, and is
+        named in a warning.
         """
         locations: dict[tuple[str, str], tuple[str, ...]] = {}
+        faults: list[str] = []
 
         def add(case: str, source: str, location: str) -> None:
             locations[case, source] = (*locations.get((case, source), ()), location)
 
         for path in sorted(folder.glob(f"*{SHARD_SUFFIX}")):
-            try:
-                index = shards.read_index(path)
-            except DiffunetError:
-                continue
-            for case, entry in index.items():
-                add(case, entry.source, path.name)
+            with _noting(faults):
+                for case, entry in shards.read_index(path).items():
+                    with _noting(faults):
+                        shards.read_case(path, entry)
+                        add(case, entry.source, path.name)
         for case in _cases_with_own_files(folder):
-            try:
+            with _noting(faults):
                 record = volumes.read_record(folder, case)
-            except DiffunetError:
-                continue
-            if record is not None:
-                add(case, record.source, _OWN_FILES)
+                if record is not None:
+                    volumes.check_volume(folder, case, record)
+                    add(case, record.source, _OWN_FILES)
+        if faults:
+            _warn_of(faults)
         return cls(locations)
 
     def of_group(self, sources: Mapping[str, str]) -> dict[str, str]:
@@ -92,12 +100,6 @@ def is_complete(sources: Mapping[str, str], places: Mapping[str, str]) -> bool:
 def shard_name(sources: Mapping[str, str]) -> str:
     """Return the file name of the shard of a group (case to source hash)."""
     return f"{hash_of(list(sources.items()))}{SHARD_SUFFIX}"
-
-
-def hash_of(content: Any) -> str:
-    """Return 16 hexadecimal digits that depend on all of `content`, which JSON can hold."""
-    text = json.dumps(content, sort_keys=True, allow_nan=False)
-    return hashlib.blake2b(text.encode("utf-8"), digest_size=8).hexdigest()
 
 
 def write_group(
@@ -123,6 +125,7 @@ def write_group(
     if is_complete(sources, stored):
         return dict(stored)
     shard = shard_name(sources)
+    indexes = _indexes(folder, stored)
     packed: dict[str, shards.PackedCase] = {}
     places = dict.fromkeys(sources, _OWN_FILES)
     for case, source in sources.items():
@@ -131,11 +134,10 @@ def write_group(
             if place == _OWN_FILES:
                 continue
             if place is not None:
-                path = folder / place
-                packed[case] = shards.read_case(path, shards.read_index(path)[case])
+                packed[case] = shards.read_case(folder / place, indexes[place][case])
                 continue
             made = make(case)
-            if is_packed and _num_bytes(made) <= _LARGEST_PACKED_CASE:
+            if is_packed and _num_bytes(made) <= shards.LARGEST_PACKED_CASE:
                 packed[case] = _packed(made, source)
                 continue
             volumes.write_volume(
@@ -158,7 +160,7 @@ def stored_properties(folder: Path, places: Mapping[str, str]) -> dict[str, Case
     Args:
         places: where each of them lies.
     """
-    indexes = {place: shards.read_index(folder / place) for place in {*places.values()} - {""}}
+    indexes = _indexes(folder, places)
     properties = {}
     for case, place in places.items():
         entry = indexes[place][case] if place else volumes.read_record(folder, case)
@@ -200,6 +202,28 @@ def seal(folder: Path, sources: Mapping[str, str], places: Mapping[str, str]) ->
 
 def _cases_with_own_files(folder: Path) -> Sequence[str]:
     return [path.name.removesuffix(".json") for path in sorted(folder.glob("*.json"))]
+
+
+def _indexes(folder: Path, places: Mapping[str, str]) -> dict[str, dict[str, shards.CaseEntry]]:
+    """Return the index of each shard among `places`."""
+    return {place: shards.read_index(folder / place) for place in {*places.values()} - {_OWN_FILES}}
+
+
+def _warn_of(faults: Sequence[str]) -> None:
+    shown = [*faults[:_FAULTS_SHOWN], *(["..."] if len(faults) > _FAULTS_SHOWN else [])]
+    logger.warning(
+        "%d preprocessed cases or files cannot be used and are made anew:\n  %s",
+        len(faults),
+        "\n  ".join(shown),
+    )
+
+
+@contextmanager
+def _noting(faults: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except DiffunetError as cause:
+        faults.append(str(cause))
 
 
 def _num_bytes(made: MadeCase) -> int:

@@ -1,31 +1,23 @@
-"""A case in files of its own: `CASE.ARRAY.b2nd` for each array, and `CASE.json`, written last.
+"""A case in files of its own: `CASE.ARRAY.blocks` for each array, and `CASE.json`, written last.
 
 Without its `CASE.json` a case does not exist: what a killed process leaves is never taken for
 whole.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 
+from diffunet.data.blocked_array import BLOCK_BYTES, BlockedArray, write_blocked
 from diffunet.errors import WorkspaceError
-from diffunet.jsonio import read_json, write_bytes, write_json
+from diffunet.jsonio import read_json, write_json
+from diffunet.records import record_from_json
 
-# Found by trying on CT and MR volumes: blocks fit the second-level cache of one core, chunks keep
-# the number of them per patch small.
-_BLOCK_BYTES = 2**16
-_CHUNK_BYTES = 2**22
-_COMPRESSION: dict[str, Any] = {
-    "codec": blosc2.Codec.ZSTD,
-    "clevel": 1,
-    "filters_meta": [0],
-    "nthreads": 1,  # several threads would write blocks in any order: other bytes at each run
-}
-_MEMORY_MAPPED: dict[str, Any] = {"mode": "r", "mmap_mode": "r"}
+_ARRAY_SUFFIX = ".blocks"
 
 
 @dataclass(frozen=True)
@@ -60,19 +52,23 @@ def write_volume(
     """
     remove_volume(folder, case)
     for name, array in arrays.items():
-        write_bytes(_array_path(folder, case, name), _compressed(array, patch_sizes.get(name)))
+        block_shape = block_shape_of(
+            array.shape,
+            patch_size=patch_sizes.get(name, array.shape),
+            item_bytes=array.itemsize,
+        )
+        write_blocked(_array_path(folder, case, name), array, block_shape=block_shape)
     content = {"source": source, "arrays": list(arrays), "properties": properties}
     write_json(_record_path(folder, case), content)
 
 
 def remove_volume(folder: Path, case: str) -> None:
     """Delete the files of a case, if there are any; its `CASE.json` goes first."""
-    path = _record_path(folder, case)
-    if path.exists():
-        arrays = read_json(path, WorkspaceError)["arrays"]
-        path.unlink()
-        for name in arrays:
-            _array_path(folder, case, name).unlink(missing_ok=True)
+    _record_path(folder, case).unlink(missing_ok=True)
+    for path in folder.glob(f"*{_ARRAY_SUFFIX}"):
+        # the last dot stands before the name of the array: cases may have dots in theirs
+        if path.name.removesuffix(_ARRAY_SUFFIX).rpartition(".")[0] == case:
+            path.unlink(missing_ok=True)
 
 
 def read_record(folder: Path, case: str) -> VolumeRecord | None:
@@ -85,48 +81,44 @@ def read_record(folder: Path, case: str) -> VolumeRecord | None:
     if not path.exists():
         return None
     content = read_json(path, WorkspaceError)
-    return VolumeRecord(content["source"], tuple(content["arrays"]), content["properties"])
+    return record_from_json(VolumeRecord, content, where=str(path), error=WorkspaceError)
 
 
-def open_array(folder: Path, case: str, name: str) -> Any:
+def open_array(folder: Path, case: str, name: str) -> BlockedArray:
     """Return an array that decompresses what is sliced out of it.
 
     Raises:
         WorkspaceError: the file is missing or damaged.
     """
-    path = _array_path(folder, case, name)
-    try:
-        return blosc2.open(str(path), **_MEMORY_MAPPED)
-    except (OSError, RuntimeError) as cause:
-        raise WorkspaceError(f"'{path}' cannot be read: {cause}; preprocess again") from None
+    return BlockedArray(_array_path(folder, case, name))
 
 
-def chunk_and_block_shape(
+def check_volume(folder: Path, case: str, record: VolumeRecord) -> None:
+    """Read all of a case and compare the checksums.
+
+    Raises:
+        WorkspaceError: a file is missing or damaged.
+    """
+    for name in record.arrays:
+        open_array(folder, case, name).check()
+
+
+def block_shape_of(
     shape: Sequence[int], *, patch_size: Sequence[int], item_bytes: int
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the shapes of chunks and blocks by which an array is compressed.
+) -> tuple[int, ...]:
+    """Return the shape of the blocks by which an array is compressed.
 
     A block is the least that is decompressed: the patch, halved along its longest axis until it
-    has at most 64 KiB. A chunk is a block, doubled along the axis that covers least of the patch,
-    until it covers the patch or would have more than 4 MiB.
+    has at most 128 KiB.
     """
     num_leading = len(shape) - len(patch_size)
-    edges = [1] * num_leading + [
-        min(size, edge) for size, edge in zip(shape[num_leading:], patch_size, strict=True)
+    block = [1] * num_leading + [
+        max(1, min(size, edge)) for size, edge in zip(shape[num_leading:], patch_size, strict=True)
     ]
-    block = list(edges)
-    while np.prod(block) * item_bytes > _BLOCK_BYTES and max(block) > 1:
+    while math.prod(block) * item_bytes > BLOCK_BYTES and max(block) > 1:
         longest = block.index(max(block))
         block[longest] = -(-block[longest] // 2)
-    chunk = list(block)
-    while any(size < edge for size, edge in zip(chunk, edges, strict=True)):
-        shares = [size / edge for size, edge in zip(chunk, edges, strict=True)]
-        least = shares.index(min(shares))
-        chunk[least] *= 2
-        if np.prod(chunk) * item_bytes > _CHUNK_BYTES:
-            chunk[least] //= 2
-            break
-    return tuple(chunk), tuple(block)
+    return tuple(block)
 
 
 def _record_path(folder: Path, case: str) -> Path:
@@ -134,18 +126,4 @@ def _record_path(folder: Path, case: str) -> Path:
 
 
 def _array_path(folder: Path, case: str, name: str) -> Path:
-    return folder / f"{case}.{name}.b2nd"
-
-
-def _compressed(array: np.ndarray, patch_size: Sequence[int] | None) -> bytes:
-    shuffle = blosc2.Filter.BITSHUFFLE if array.itemsize == 1 else blosc2.Filter.SHUFFLE
-    layout: dict[str, Any] = {"cparams": blosc2.CParams(filters=[shuffle], **_COMPRESSION)}
-    if patch_size is not None:
-        chunks, blocks = chunk_and_block_shape(
-            array.shape, patch_size=patch_size, item_bytes=array.itemsize
-        )
-        layout |= {"chunks": chunks, "blocks": blocks}
-    plain: Any = np.ascontiguousarray(array)
-    compressed: Any = blosc2.asarray(plain, **layout)
-    # In memory first: blosc2 does not notice a full disk, Python's write does.
-    return compressed.to_cframe()
+    return folder / f"{case}.{name}{_ARRAY_SUFFIX}"

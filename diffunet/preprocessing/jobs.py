@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from diffunet.data.case_files import CaseFiles
+from diffunet.data.case_store import hash_of
 from diffunet.data.dataset import RawDataset
 from diffunet.data.image_labels import ImageLabels
-from diffunet.data.store_writer import hash_of, is_complete
+from diffunet.data.store_writer import is_complete
 from diffunet.labels import LabelScheme
 from diffunet.plans import PreprocessingPlan
 

@@ -99,7 +99,7 @@ def test_a_large_case_has_files_of_its_own_and_is_read_by_slices(tmp_path):
     assert store.array_names("v") == ("image",)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "store.manifest",
-        "v.image.b2nd",
+        "v.image.blocks",
         "v.json",
     ]
 
@@ -230,19 +230,19 @@ def test_a_missing_shard_is_an_error_that_names_it(tmp_path):
 
 def test_a_shard_with_a_damaged_index_is_an_error(tmp_path):
     path = tmp_path / "x.shard"
-    path.write_bytes(b"{nonsense" + (9).to_bytes(8, "little") + b"DIFFUNT1")
-    with pytest.raises(WorkspaceError, match="cannot be read"):
+    path.write_bytes(b"{nonsense" + bytes(4) + (9).to_bytes(8, "little") + b"DIFFUNT2")
+    with pytest.raises(WorkspaceError, match=r"x\.shard.*damaged.*run diffunet_preprocess"):
         shards.read_index(path)
 
 
 def test_a_volume_file_that_was_cut_short_is_an_error_that_names_it(tmp_path):
     store = write_store(tmp_path, {"v": "1"}, make=make_large)
-    path = tmp_path / "v.image.b2nd"
+    path = tmp_path / "v.image.blocks"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(WorkspaceError, match=r"v\.image\.b2nd.*preprocess again"):
+    with pytest.raises(WorkspaceError, match=r"v\.image\.blocks.*run diffunet_preprocess"):
         store.array("v", "image")
     path.unlink()
-    with pytest.raises(WorkspaceError, match=r"v\.image\.b2nd.*preprocess again"):
+    with pytest.raises(WorkspaceError, match=r"v\.image\.blocks.*run diffunet_preprocess"):
         store.array("v", "image")
 
 
@@ -258,9 +258,9 @@ def test_a_manifest_of_another_version_is_refused(tmp_path):
     store = write_store(tmp_path, {"a": "1"})
     manifest = Manifest.load(tmp_path)
     path = tmp_path / "store.manifest"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99'))
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 99'))
     assert store.cases == ("a",)
-    with pytest.raises(WorkspaceError, match="format_version should be 1"):
+    with pytest.raises(WorkspaceError, match="format_version should be 2"):
         CaseStore(tmp_path)
     assert not manifest.is_saved(tmp_path)
 
@@ -306,27 +306,18 @@ def test_a_group_is_complete_when_each_case_is_in_its_shard_or_has_its_own_files
     assert not is_complete(sources, {"a": shard_name({"a": "1"}), "b": ""})
 
 
-def test_chunks_cover_a_patch_and_blocks_fit_the_cache():
-    chunk, block = volumes.chunk_and_block_shape(
-        (2, 200, 400, 400), patch_size=(96, 128, 128), item_bytes=4
-    )
-    assert chunk[0] == block[0] == 1  # one channel at a time
-    assert np.prod(block) * 4 <= 2**16
-    assert np.prod(chunk) * 4 <= 2**22
-    assert all(size % edge == 0 for size, edge in zip(chunk, block, strict=True))
+def test_blocks_are_parts_of_a_patch_of_one_channel():
+    block = volumes.block_shape_of((2, 200, 400, 400), patch_size=(96, 128, 128), item_bytes=4)
+    assert block == (1, 24, 32, 32)
 
 
-def test_slices_of_a_2d_configuration_are_chunks_of_their_own():
-    chunk, block = volumes.chunk_and_block_shape(
-        (1, 200, 400, 400), patch_size=(1, 256, 256), item_bytes=2
-    )
-    assert chunk == (1, 1, 256, 256)
-    assert block[:2] == (1, 1)
+def test_blocks_of_a_2d_configuration_are_parts_of_one_slice():
+    block = volumes.block_shape_of((1, 200, 400, 400), patch_size=(1, 256, 256), item_bytes=2)
+    assert block == (1, 1, 256, 256)
 
 
-def test_chunks_are_not_larger_than_the_array():
-    chunk, block = volumes.chunk_and_block_shape((1, 3, 4), patch_size=(64, 64), item_bytes=1)
-    assert chunk == block == (1, 3, 4)
+def test_blocks_are_not_larger_than_the_array():
+    assert volumes.block_shape_of((1, 3, 4), patch_size=(64, 64), item_bytes=1) == (1, 3, 4)
 
 
 def test_clipping_alone_above_or_below_is_possible():

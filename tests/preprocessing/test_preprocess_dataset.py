@@ -129,7 +129,7 @@ def test_a_2d_configuration_of_volumes_keeps_slices_apart(volumes, tmp_path):
     array = images.array("v0", "image")
     assert array.shape == (1, 5, 11, 9)
     assert array.dtype == np.int16
-    assert array.chunks[:2] == (1, 1)
+    assert array.header.block_shape[:2] == (1, 1)
 
 
 def test_progress_counts_cases(pictures, tmp_path, small_groups):
