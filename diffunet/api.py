@@ -11,9 +11,12 @@ from typing import Any, Literal
 
 from diffunet.arguments import (
     DATASET_FILE,
+    DEFAULT_PLANS_NAME,
+    FINGERPRINT_FILE,
     Dataset,
     dataset_content_of,
     model_folder_of,
+    new_plans_path,
     patients_of,
     plans_of,
     processes_of,
@@ -27,6 +30,7 @@ from diffunet.fingerprint.fingerprint import Fingerprint
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
+from diffunet.names import require_fold
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import Plans, SaliencyMethod
 from diffunet.prediction import predict_by_saliency, predict_by_samples, refuse_options
@@ -34,8 +38,6 @@ from diffunet.workspace import Workspace, bare_name
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_PLANS_NAME = "diffunet_plans"
-FINGERPRINT_FILE = "dataset_fingerprint.json"
 SUMMARY_FILE = "summary.json"
 
 
@@ -66,8 +68,10 @@ def plan_and_preprocess(
     Raises:
         DatasetError: all faults of the dataset at once.
         WorkspaceError: there is no such dataset.
+        UsageError: the name of the plans is that of another file.
     """
     place = workspace_of(workspace)
+    new_plans_path(place.preprocessed / place.raw_folder(dataset).name, plans_name)
     shared: dict[str, Any] = {"num_processes": num_processes, "progress": progress}
     extract_fingerprint(
         dataset,
@@ -185,6 +189,7 @@ def plan_experiment(
     place = workspace_of(workspace)
     raw = open_dataset(place.raw_folder(dataset))
     folder = place.preprocessed / raw.name
+    path = new_plans_path(folder, plans_name)
     plans = plan(
         Fingerprint.load(folder / FINGERPRINT_FILE),
         raw.content,
@@ -192,7 +197,6 @@ def plan_experiment(
         overwrite_target_spacing=None if target_spacing_mm is None else tuple(target_spacing_mm),
         plans_name=plans_name,
     )
-    path = folder / f"{plans_name}.json"
     plans.save(path)
     write_json(folder / DATASET_FILE, raw.content)
     _write_splits(raw, folder)
@@ -279,6 +283,7 @@ def train(
     from diffunet.training.fold import train_fold
 
     place = workspace_of(workspace)
+    name_of_fold = require_fold(fold, error=UsageError)
     preprocessed = place.preprocessed_folder(dataset)
     plans = plans_of(preprocessed, plans_name)
     resolved = plans.resolve(configuration, method=method, settings=settings)
@@ -289,14 +294,14 @@ def train(
             plans=plans_name,
             configuration=resolved.recommended_configuration,
         )
-        / f"fold_{fold}"
+        / f"fold_{name_of_fold}"
     )
     result = train_fold(
         resolved,
         method=METHODS[resolved.method](),
         preprocessed_folder=preprocessed,
         fold_folder=fold_folder,
-        fold=str(fold),
+        fold=name_of_fold,
         seed=seed,
         device=torch.device(resolve_device(device)),
         num_processes=processes_of(num_processes),

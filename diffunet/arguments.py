@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffunet.data.dataset import SPLITS_FILE, RawDataset
-from diffunet.errors import DatasetError, UsageError, WorkspaceError
+from diffunet.data.dataset_json import file_ending_problems
+from diffunet.errors import DatasetError, DiffunetError, UsageError, WorkspaceError
 from diffunet.jsonio import read_json
+from diffunet.names import is_number, require_name
 from diffunet.parallel import default_num_processes
 from diffunet.plans import Plans
 from diffunet.workspace import Workspace
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
     from diffunet.data.splits import Split
 
 DATASET_FILE = "dataset.json"
+FINGERPRINT_FILE = "dataset_fingerprint.json"
+DEFAULT_PLANS_NAME = "diffunet_plans"
+
+_PLANS_KEYS = frozenset({"plans_name", "configurations", "recommended_configuration"})
+"""What only our plans have, of all files that lie beside them."""
 
 Dataset = int | str | Path
 """A dataset's number, its name or its path."""
@@ -38,7 +45,7 @@ def resolve_device(name: str) -> str:
         "cuda": torch.cuda.device_count(),
         "mps": int(torch.backends.mps.is_available()),
     }
-    if not available.get(kind) or (index and not index.isdigit()):
+    if not available.get(kind) or (index and not is_number(index)):
         found = ", ".join(kind for kind, count in available.items() if count)
         raise UsageError(f"-device {name}: expected one of {found}")
     if index and int(index) >= available[kind]:
@@ -62,9 +69,10 @@ def plans_of(folder: Path, plans_name: str) -> Plans:
     """Return the plans of a preprocessed dataset.
 
     Raises:
-        WorkspaceError: there are none of this name.
+        WorkspaceError: there are none of this name, or no file can have it.
     """
-    path = folder / f"{plans_name}.json"
+    name = require_name(plans_name, where="-p", error=WorkspaceError)
+    path = folder / f"{name}.json"
     if not path.is_file():
         found = ", ".join(sorted(p.stem for p in folder.glob("*lans*.json"))) or "none"
         raise WorkspaceError(
@@ -72,6 +80,32 @@ def plans_of(folder: Path, plans_name: str) -> Plans:
             f"diffunet_plan_and_preprocess -d {folder.name} first"
         )
     return Plans.load(path)
+
+
+def new_plans_path(folder: Path, plans_name: str) -> Path:
+    """Return where new plans are to be written; other plans of this name are replaced.
+
+    Raises:
+        UsageError: the name is none that a file can have, or that of a file which is no plans file.
+    """
+    name = require_name(plans_name, where="-overwrite_plans_name", error=UsageError)
+    path = folder / f"{name}.json"
+    kept = (DATASET_FILE, FINGERPRINT_FILE, SPLITS_FILE)
+    is_kept = path.name.casefold() in kept
+    if is_kept or (name != DEFAULT_PLANS_NAME and path.exists() and not _holds_plans(path)):
+        raise UsageError(
+            f"-overwrite_plans_name {name}: expected a name for plans, found that of '{path}', "
+            "which holds something else and would be lost; choose another name"
+        )
+    return path
+
+
+def _holds_plans(path: Path) -> bool:
+    try:
+        content = read_json(path)
+    except DiffunetError:
+        return False
+    return isinstance(content, dict) and content.keys() >= _PLANS_KEYS
 
 
 def splits_of(place: Workspace, raw: RawDataset) -> "Sequence[Split]":
@@ -131,6 +165,8 @@ def dataset_content_of(given: Path | None, prediction: Path, reference: Path) ->
     content = read_json(path, DatasetError)
     if not isinstance(content, dict) or not isinstance(content.get("file_ending"), str):
         raise DatasetError(f"'{path}': the key 'file_ending' is missing; add it, e.g. \".nii.gz\"")
+    if problems := file_ending_problems(content["file_ending"]):
+        raise DatasetError(f"'{path}': {problems[0]}")
     return content
 
 

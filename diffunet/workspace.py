@@ -1,13 +1,15 @@
 """Where the three folders raw, preprocessed and results lie, and which dataset a name means."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffunet.errors import WorkspaceError
+from diffunet.names import is_number, name_problem, require_name
 
-_DATASET_FOLDER = re.compile(r"Dataset(\d{3})_(.+)")
+_DATASET_FOLDER = re.compile(r"Dataset([0-9]{3})_(.+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +71,8 @@ class Workspace:
             WorkspaceError: none, or several, match; the message lists what is there.
         """
         text = str(dataset).rstrip("/")
-        if Path(text).is_dir() and ("/" in text or not text.isdigit()):
-            return Path(text).resolve().name
+        if folder := _folder_of(dataset):
+            return folder.name
         known = self.known_datasets()
         matches = [name for name in known if _means(text, name)]
         if len(matches) == 1:
@@ -96,10 +98,11 @@ class Workspace:
             WorkspaceError: `wanted` is something else, or its number is another dataset's.
         """
         text = str(wanted)
-        is_number = text.isascii() and text.isdigit()
-        name = f"Dataset{int(text):03d}_{default}" if is_number else text
+        name = text
+        if is_number(text):
+            name = f"Dataset{text.lstrip('0').zfill(3)}_{default}"
         matched = _DATASET_FOLDER.fullmatch(name)
-        if matched is None or Path(name).name != name:
+        if matched is None or name_problem(name):
             raise WorkspaceError(
                 f"a new dataset needs a number from 0 to 999, or a name like Dataset503_NAME; "
                 f"got '{text}'"
@@ -132,9 +135,8 @@ class Workspace:
         Raises:
             WorkspaceError: there is none.
         """
-        text = str(dataset)
-        if Path(text).is_dir() and ("/" in text or not text.isdigit()):
-            return Path(text).resolve()
+        if folder := _folder_of(dataset):
+            return folder
         folder = self.raw / self.dataset_name(dataset)
         if not folder.is_dir():
             raise WorkspaceError(f"the raw dataset '{folder}' does not exist ({self})")
@@ -147,7 +149,14 @@ class Workspace:
     def model_folder(
         self, dataset: int | str | Path, *, method: str, plans: str, configuration: str
     ) -> Path:
-        """Return `results/DATASET/METHOD__PLANS__CONFIGURATION`, which need not exist."""
+        """Return `results/DATASET/METHOD__PLANS__CONFIGURATION`, which need not exist.
+
+        Raises:
+            WorkspaceError: there is no such dataset, or a name is none that a folder can have.
+        """
+        names = {"method": method, "plans": plans, "configuration": configuration}
+        for what, name in names.items():
+            require_name(name, where=what, error=WorkspaceError)
         return self.results / self.dataset_name(dataset) / f"{method}__{plans}__{configuration}"
 
 
@@ -157,9 +166,16 @@ def bare_name(name: str) -> str:
     return matched[2] if matched else name
 
 
+def _folder_of(dataset: int | str | Path) -> Path | None:
+    """Return the folder that a path to a dataset means; None for a number or a name."""
+    text = str(dataset)
+    is_folder = os.path.isdir(text)  # noqa: PTH112 (a name too long for a path is none)
+    return Path(text).resolve() if is_folder and not is_number(text) else None
+
+
 def _means(text: str, name: str) -> bool:
     matched = _DATASET_FOLDER.fullmatch(name)
     if matched is None:
         return False
     number, bare_name = matched.groups()
-    return text in (name, bare_name) or (text.isdigit() and int(text) == int(number))
+    return text in (name, bare_name) or (is_number(text) and text.lstrip("0") == number.lstrip("0"))

@@ -269,6 +269,12 @@ IN_DATASET_JSON = [
         ("expected 4 training cases ('numTraining')", "found 3", "correct the number"),
     ),
     BrokenDataset(
+        "table_of_image_labels_elsewhere",
+        "tagged",
+        _edit(image_labels="../image_labels.csv"),
+        ("'image_labels' should be the name of a CSV file", "'../image_labels.csv'", "correct"),
+    ),
+    BrokenDataset(
         "file_table_no_table", "table", _edit(dataset=[1]), ("'dataset' should be a table", "[1]")
     ),
 ]
@@ -396,6 +402,15 @@ IN_FILE_NAMES = [
         "table",
         _edit(dataset={"a": {"images": "scans/a.png", "label": "masks/a.png"}}),
         ("case 'a'", '{"images": [PATH, ..], "label": PATH}', "'scans/a.png'", "correct it"),
+    ),
+    *(
+        BrokenDataset(
+            f"table_with_a_case_that_leads_elsewhere_{number}",
+            "table",
+            _edit(dataset={name: {"images": ["scans/a.png"], "label": "masks/a.png"}}),
+            ("expected names of cases that files can have", repr(name), "rename the case"),
+        )
+        for number, name in enumerate(["../a", "/a", "a/b", "..", ".a", "a\\b", "a\n", ""])
     ),
     BrokenDataset(
         "table_with_too_many_channels",

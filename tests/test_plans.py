@@ -133,6 +133,23 @@ def test_a_bad_setting_is_refused_with_what_is_possible(plans, setting, message)
         plans.resolve("2d", settings=[setting])
 
 
+@pytest.mark.parametrize("name", ["../../elsewhere", "/elsewhere", "a/b", "..", ""])
+@pytest.mark.parametrize(
+    "field", ["plans_name", "dataset_name", "data_identifier", "configuration"]
+)
+def test_no_name_in_a_plans_file_leads_out_of_its_folder(plans, tmp_path, field, name):
+    content = dataclasses.asdict(plans)
+    if field == "data_identifier":
+        content["configurations"]["2d"][field] = name
+    elif field == "configuration":
+        content["configurations"][name] = content["configurations"]["2d"]
+    else:
+        content[field] = name
+    write_json(tmp_path / "p.json", content)
+    with pytest.raises(PlansError, match="expected a name that a file can have"):
+        Plans.load(tmp_path / "p.json")
+
+
 def test_an_unknown_configuration_lists_the_known_ones(plans):
     with pytest.raises(PlansError, match="no configuration '3d'; they have 2d, wide"):
         plans.resolve("3d")

@@ -48,6 +48,20 @@ def test_a_path_names_a_dataset(workspace, tmp_path):
     assert workspace.raw_folder(f"{tmp_path}/raw/Dataset001_Lung/").name == "Dataset001_Lung"
 
 
+@pytest.mark.parametrize("text", ["²", "１", "00²", "9" * 5000])
+def test_what_is_no_usual_number_is_no_dataset(workspace, text):
+    with pytest.raises(WorkspaceError, match="there is no dataset"):
+        workspace.dataset_name(text)
+
+
+@pytest.mark.parametrize("name", ["../..", "/", "a/b", ""])
+@pytest.mark.parametrize("what", ["method", "plans", "configuration"])
+def test_no_name_leads_out_of_the_results(workspace, what, name):
+    names = {"method": "diffusion", "plans": "diffunet_plans", "configuration": "2d", what: name}
+    with pytest.raises(WorkspaceError, match=f"{what}: expected a name that a file can have"):
+        workspace.model_folder(1, **names)
+
+
 def test_an_ambiguous_name_lists_the_candidates(workspace):
     with pytest.raises(WorkspaceError, match="Dataset001_Lung, Dataset010_Lung"):
         workspace.dataset_name("Lung")

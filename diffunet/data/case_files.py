@@ -16,8 +16,8 @@ from diffunet.errors import DatasetError
 ONLY_RATER = "r00"
 """Name of the rater of a dataset without `"raters": true`, whose files have no such suffix."""
 
-_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
-_RATER = re.compile(r"(?P<case>.+)_(?P<rater>r\d{2,})")
+_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>[0-9]{4})")
+_RATER = re.compile(r"(?P<case>.+)_(?P<rater>r[0-9]{2,})")
 _OTHER_IMAGE_ENDINGS = (*LOSSY_FILE_ENDINGS, ".dcm", ".npy", ".npz", ".mat", ".mhd", ".hdr", ".img")
 _MOST_LISTED = 20
 

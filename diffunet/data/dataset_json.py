@@ -11,6 +11,7 @@ from diffunet.data.image_io import LOSSY_FILE_ENDINGS, supported_file_endings
 from diffunet.errors import DatasetError
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
+from diffunet.names import name_problem
 
 _KEYS_READ = (
     "channel_names",
@@ -82,7 +83,7 @@ def read_dataset_json(path: Path, *, findings: Findings) -> DatasetJson | None:
     problems = [
         *_key_problems(content),
         *_channel_problems(content.get("channel_names")),
-        *_file_ending_problems(content.get("file_ending")),
+        *file_ending_problems(content.get("file_ending")),
         *_option_problems(content),
     ]
     labels = _read_labels(content, problems=problems)
@@ -161,7 +162,8 @@ def _channel_problems(names: Any) -> list[str]:
     return []
 
 
-def _file_ending_problems(ending: Any) -> list[str]:
+def file_ending_problems(ending: Any) -> list[str]:
+    """Return what is wrong with a `file_ending`, which becomes the end of every file's name."""
     supported = ", ".join(supported_file_endings())
     if not isinstance(ending, str) or ending.lower() not in supported_file_endings():
         why = (
@@ -176,7 +178,7 @@ def _file_ending_problems(ending: Any) -> list[str]:
 def _option_problems(content: Mapping[str, Any]) -> list[str]:
     checks = (
         ("raters", "true or false", lambda value: isinstance(value, bool)),
-        ("image_labels", "the name of a CSV file", lambda value: isinstance(value, str) and value),
+        ("image_labels", "the name of a CSV file", _is_file_name),
         ("dataset", "a table {CASE: {images: [..], label: ..}}", lambda value: _is_table(value)),
         ("numTraining", "the number of training cases", _is_count),
         ("regions_class_order", "a list of integers", _is_list_of_counts),
@@ -190,6 +192,10 @@ def _option_problems(content: Mapping[str, Any]) -> list[str]:
 
 def _is_table(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(entry, dict) for entry in value.values())
+
+
+def _is_file_name(value: Any) -> bool:
+    return isinstance(value, str) and name_problem(value) is None
 
 
 def _is_count(value: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from diffunet.data.case_files import ONLY_RATER, CaseFiles, Findings, is_rater
 from diffunet.data.dataset_json import DatasetJson
+from diffunet.names import canonical, name_problem
 
 
 def cases_of_table(
@@ -17,9 +18,16 @@ def cases_of_table(
     or absolute, and may hold environment variables, as in nnU-Net.
     """
     cases = []
-    for case, entry in sorted((described.file_table or {}).items()):
+    for name, entry in sorted((described.file_table or {}).items()):
+        case = canonical(name)
         images, label = entry.get("images"), entry.get("label")
         labels = entry.get("labels", {}) if label is None else {ONLY_RATER: label}
+        if problem := name_problem(case):
+            findings.problems.append(
+                f"'dataset' of dataset.json: expected names of cases that files can have, found "
+                f"{case!r}: {problem}; rename the case"
+            )
+            continue
         if not _is_list_of_paths(images) or not _is_table_of_raters(labels):
             findings.left_out.add(case)
             findings.problems.append(

@@ -9,6 +9,7 @@ from pathlib import Path
 from diffunet.data.case_files import listing
 from diffunet.data.tables import read_rows, unknown_cases_problem
 from diffunet.errors import DatasetError
+from diffunet.names import is_number
 
 _CASE, _SLICE = "case", "slice"
 _MOST_TOLD = 5  # lines with the same kind of fault; of more, how many there are
@@ -151,7 +152,7 @@ def _read_lines(path: Path, label_names: Sequence[str]) -> _Lines:
         lines.cases.add(row[_CASE])
         bad_values += _value_problems(row, label_names, place)
         index = row.get(_SLICE, "")
-        if index and not (index.isascii() and index.isdigit()):
+        if index and not is_number(index):
             bad_slices.append(
                 f"case '{row[_CASE]}': expected a slice, counted from 0, in {place}, found "
                 f"'{index}'; correct it"

@@ -15,7 +15,7 @@ from diffunet.labels import LabelScheme
 
 SAMPLES_FOLDER = "samples"
 
-_SAMPLE = re.compile(r"(?P<case>.+)_s(?P<number>\d{2,})")
+_SAMPLE = re.compile(r"(?P<case>.+)_s(?P<number>[0-9]{2,})")
 _MAP = re.compile(r".+_(probability|uncertainty|saliency)(_.+)?")
 
 

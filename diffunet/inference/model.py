@@ -14,6 +14,7 @@ from torch import nn
 
 from diffunet.build import build_model
 from diffunet.checkpoint import load_checkpoint, load_weights
+from diffunet.data.dataset_json import file_ending_problems
 from diffunet.errors import CheckpointError
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
@@ -108,6 +109,8 @@ def load_model(
     labels = LabelScheme.from_dataset_json(content)
     if "file_ending" not in content:
         raise CheckpointError(f"'{folder / DATASET_FILE}': the key 'file_ending' is missing")
+    if problems := file_ending_problems(content["file_ending"]):
+        raise CheckpointError(f"'{folder}': {problems[0]}")
     plans = _common_plans(folder, names)
     _warn_of_unfinished(folder, names, plans)
     return TrainedModel(

@@ -24,6 +24,7 @@ from diffunet.errors import UsageError
 from diffunet.inference.fuse import Votes
 from diffunet.inference.model import DATASET_FILE, RESOLVED_PLANS_FILE, TrainedModel
 from diffunet.jsonio import read_json, remove_unfinished, write_json
+from diffunet.names import file_parts
 
 PREDICTIONS_FILE = "predictions.json"
 RECORDS_FOLDER = "records"
@@ -81,7 +82,7 @@ class OutputFolder:
         self._record_path(case).unlink(missing_ok=True)
         ending = self._model.file_ending
         samples = self.folder / SAMPLES_FOLDER
-        name = re.compile(rf"{re.escape(case)}_s\d+{re.escape(ending)}")
+        name = re.compile(rf"{re.escape(case)}_s[0-9]+{re.escape(ending)}")
         if samples.is_dir():
             for path in samples.iterdir():
                 if name.fullmatch(path.name):
@@ -198,7 +199,7 @@ class OutputFolder:
         names = self._model.labels.names
         if len(names) == 1:
             return [kind]
-        return [f"{kind}_{re.sub(r'[^0-9A-Za-z.-]+', '-', name)}" for name in names]
+        return [f"{kind}_{part}" for part in file_parts(names)]
 
     def _map_path(self, case: str, name: str) -> Path:
         return self.folder / f"{case}_{name}{map_file_ending(self._model.file_ending)}"

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from diffunet.errors import PlansError
 from diffunet.jsonio import read_json, write_json
+from diffunet.names import require_name
 from diffunet.plans.data import AugmentationPlan, CropPlan, PreprocessingPlan
 from diffunet.plans.model import DiffusionPlan, NetworkPlan, SamplingPlan, TrainingPlan
 from diffunet.plans.settings import apply_setting, paths_set_by_user, with_settings_noted
@@ -48,6 +49,7 @@ class ConfigurationPlan:
     weak: WeakPlan | None = None
 
     def __post_init__(self) -> None:
+        require_name(self.data_identifier, where="data_identifier", error=ValueError)
         if len(self.patch_size) != self.dimensions:
             raise ValueError(
                 f"patch_size should have {self.dimensions} values, got {list(self.patch_size)}"
@@ -105,6 +107,10 @@ class Plans:
             raise ValueError(
                 f"format_version should be {FORMAT_VERSION}, got {self.format_version}; plan again"
             )
+        require_name(self.dataset_name, where="dataset_name", error=ValueError)
+        require_name(self.plans_name, where="plans_name", error=ValueError)
+        for name in self.configurations:
+            require_name(name, where="configurations", error=ValueError)
         if self.recommended_configuration not in self.configurations:
             raise ValueError(
                 f"recommended_configuration '{self.recommended_configuration}' is not one of "

@@ -15,6 +15,7 @@ from diffunet.inference.compute import Compute
 from diffunet.inference.model import DATASET_FILE
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
+from diffunet.names import require_fold
 from diffunet.plans import Plans
 
 IMAGES, LABELS, SPLITS_FILE = "images", "labels", "splits_final.json"
@@ -101,7 +102,7 @@ def split_of(fold: str, splits_file: Path, patients: dict[str, str]) -> Split:
     if fold == "all":
         return Split(train=tuple(patients), val=())
     splits = load_splits(splits_file, cases=patients, patients=patients)
-    if not fold.isdigit() or int(fold) >= len(splits):
+    if int(require_fold(fold, error=DatasetError)) >= len(splits):
         raise DatasetError(
             f"there is no fold '{fold}' in '{splits_file}', which has the folds 0 to "
             f"{len(splits) - 1}; choose one of them, or 'all' to train on every case"

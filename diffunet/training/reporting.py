@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import final
 
@@ -17,12 +18,22 @@ logger = logging.getLogger(__name__)
 _DRAWING_TIMEOUT_S = 120
 
 
+class _LateFile(logging.FileHandler):
+    """Makes the folder of its file when it opens that."""
+
+    def _open(self) -> TextIOWrapper:
+        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+        return super()._open()
+
+
 @contextlib.contextmanager
 def log_file(path: Path) -> Iterator[None]:
-    """Append what diffunet logs to `path` for a while."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Append what diffunet logs to `path` for a while; its folder is made with the first line.
+
+    So a training that is refused before it says anything leaves no folder behind.
+    """
     root = logging.getLogger("diffunet")
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LateFile(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = root.level
     root.addHandler(handler)

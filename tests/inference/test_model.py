@@ -84,6 +84,14 @@ def test_dataset_json_needs_a_file_ending(tmp_path):
         load(folder)
 
 
+@pytest.mark.parametrize("ending", ["/../../x.nii.gz", "../x.png", "/x.png", "", ".", 3, None])
+def test_the_file_ending_of_a_model_leads_nowhere(tmp_path, ending):
+    content = dataset_content() | {"file_ending": ending}
+    folder = write_model(tmp_path, PLANS, content=content)
+    with pytest.raises(CheckpointError, match="'file_ending' should be one of"):
+        load(folder)
+
+
 def test_folds_of_different_networks_are_refused_with_the_field(tmp_path):
     folder = write_model(tmp_path / "a", PLANS, content=dataset_content())
     configuration = PLANS.resolved

@@ -304,6 +304,15 @@ def test_volumes_keep_their_geometry_and_each_label_has_a_probability(tmp_path):
     )
 
 
+@pytest.mark.parametrize("labels", [("肝", "脾"), ("+", "-"), ("Node", "node")])
+def test_every_label_has_a_file_of_its_own(tmp_path, labels):
+    content = dataset_content(labels={"background": 0, labels[0]: 1, labels[1]: 2})
+    model = write_model(tmp_path / "model", small_plans(small_configuration()), content=content)
+    run(model, write_images(tmp_path / "images", 1), tmp_path / "out")
+    names = [path.name for path in (tmp_path / "out").glob("case0_probability*")]
+    assert len({name.casefold() for name in names}) == 2
+
+
 def test_a_supervised_model_writes_the_same_files(images, tmp_path):
     plans = small_plans(small_configuration(), method="supervised")
     model = write_model(tmp_path / "model", plans, content=dataset_content())

@@ -154,6 +154,13 @@ def test_a_fold_that_does_not_exist_is_an_error(preprocessed, tmp_path):
         train(preprocessed, tmp_path, plans(), fold="7")
 
 
+def test_a_fold_that_is_refused_leaves_no_folder(preprocessed, tmp_path):
+    for fold in ("7", "00", "０"):
+        with pytest.raises(DatasetError, match="no fold"):
+            train(preprocessed, tmp_path / "model", plans(), fold=fold)
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_training_is_never_overwritten(preprocessed, tmp_path):
     resolved = plans(training={"num_iterations": 1})
     train(preprocessed, tmp_path, resolved)

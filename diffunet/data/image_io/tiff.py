@@ -13,7 +13,7 @@ FILE_ENDINGS = (".tif", ".tiff")
 
 _CHANNEL_AXES = "SC"  # tifffile's letters for samples of a pixel and for channels
 _PALETTE = 3  # TIFF's photometric interpretation
-_SUFFIX = re.compile(r"_(\d{4}|r\d{2,})$")
+_SUFFIX = re.compile(r"_([0-9]{4}|r[0-9]{2,})$")
 
 
 def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:

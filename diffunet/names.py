@@ -1,0 +1,149 @@
+"""Names that become paths: what a name may be, and which names are one file on some disks.
+
+Whatever comes from a file, a flag or somebody else's model is asked here before it is joined to a
+folder.
+"""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from uuid import uuid4
+
+from diffunet.errors import DiffunetError
+
+_FOLD = re.compile(r"all|0|[1-9][0-9]{0,8}")
+_MOST_BYTES = (
+    200  # file systems take 255: endings, and what stands before unfinished files, are long
+)
+_LONGEST_PART = 60
+
+
+def canonical(text: str) -> str:
+    """Return `text` in the one Unicode form, NFC, in which names are compared and written.
+
+    An e with an accent may be one character or two; they look alike, and macOS writes the latter.
+    """
+    return unicodedata.normalize("NFC", text)
+
+
+def name_problem(name: str) -> str | None:
+    """Return why `name` cannot stand for one file or folder; None where it can."""
+    if not name:
+        return "it is empty"
+    if "/" in name or "\\" in name:
+        return "it would lead into another folder"
+    if name.startswith("."):
+        return "it begins with a dot"
+    if name != name.strip():
+        return "it begins or ends with a space"
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        return "it holds a character that cannot be printed"
+    if len(name.encode("utf-8")) > _MOST_BYTES:
+        return f"it has more than {_MOST_BYTES} bytes"
+    return None
+
+
+def require_name(name: str, *, where: str, error: type[Exception]) -> str:
+    """Return `name`, which may become part of a path.
+
+    Args:
+        where: the field, file or flag that gives it, for the message.
+
+    Raises:
+        error: it may not.
+    """
+    if problem := name_problem(name):
+        raise error(
+            f"{where}: expected a name that a file can have, found {name!r}: {problem}; choose "
+            "another one"
+        )
+    return name
+
+
+def is_number(text: str) -> bool:
+    """Whether `text` is a whole number as usually written: "²" and full-width digits are none."""
+    return text.isascii() and text.isdigit()
+
+
+def require_fold(fold: int | str, *, error: type[DiffunetError]) -> str:
+    """Return the name of a fold: a whole number, written as usual, or "all".
+
+    `00`, and digits of other scripts, would be a second fold 0 beside the first.
+
+    Raises:
+        error: it is something else.
+    """
+    name = str(fold)
+    if _FOLD.fullmatch(name) is None:
+        raise error(f"there is no fold '{name}'; expected 0, 1, 2, ... or all")
+    return name
+
+
+def shared_names(names: Iterable[str]) -> list[list[str]]:
+    """Return the groups of different names that are one file where upper and lower case are."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        groups[_key(name)].add(name)
+    return [sorted(group) for _, group in sorted(groups.items()) if len(group) > 1]
+
+
+def require_distinct(
+    names: Iterable[str], folder: Path, *, what: str, error: type[DiffunetError]
+) -> None:
+    """Check that names can stand beside each other in `folder`, whose disk may not tell A from a.
+
+    Raises:
+        error: two would be one file.
+    """
+    groups = shared_names(names)
+    if groups and not _tells_cases_apart(folder):
+        pairs = "; ".join(" = ".join(f"'{name}'" for name in group) for group in groups[:10])
+        raise error(
+            f"'{folder}': the disk does not tell upper from lower case, and {len(groups)} {what} "
+            f"differ in nothing else: {pairs}; rename them, or choose a folder on another disk"
+        )
+
+
+def file_parts(names: Sequence[str]) -> list[str]:
+    """Return for each text a part of a file's name; no two of them are one file on any disk.
+
+    Letters and digits of every script stay, all else becomes a dash. Where that leaves too little
+    to tell the texts apart, the number of the text is added.
+    """
+    parts = [_part_of(name) for name in names]
+    count = Counter(map(_key, parts))
+    is_clear = [count[_key(part)] == 1 and any(map(str.isalnum, part)) for part in parts]
+    taken = {_key(part) for part, alone in zip(parts, is_clear, strict=True) if alone}
+    for number, alone in enumerate(is_clear):
+        if not alone:
+            parts[number] += f"-{number}"
+            while _key(parts[number]) in taken:
+                parts[number] += f"-{number}"
+            taken.add(_key(parts[number]))
+    return parts
+
+
+def _key(name: str) -> str:
+    """Return what two names have in common that are one file where case does not count."""
+    return canonical(canonical(name).casefold())
+
+
+def _part_of(text: str) -> str:
+    kept = (
+        character if unicodedata.category(character)[0] in "LMN" or character in ".-" else " "
+        for character in canonical(text)
+    )
+    return re.sub(r"\s+", "-", "".join(kept))[:_LONGEST_PART]
+
+
+def _tells_cases_apart(folder: Path) -> bool:
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f".unfinished-{uuid4().hex}-"
+    probe = folder / f"{name}a"
+    probe.touch()
+    try:
+        return not (folder / f"{name}A").exists()
+    finally:
+        probe.unlink()

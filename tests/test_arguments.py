@@ -1,0 +1,63 @@
+import pytest
+
+from diffunet import api
+from diffunet.arguments import dataset_content_of, new_plans_path, plans_of
+from diffunet.errors import DatasetError, UsageError, WorkspaceError
+from diffunet.jsonio import write_json
+from diffunet.workspace import Workspace
+from tests.data.tiny_datasets import build_2d
+from tests.training.folds import plans, write_preprocessed
+
+UNFIT = ["../elsewhere", "/elsewhere", "a/b", "..", "", ".hidden"]
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    place = Workspace.resolve(folder=tmp_path / "w", environment={}, current_folder=tmp_path)
+    build_2d(place.raw / "Dataset001_Discs")
+    return place
+
+
+@pytest.mark.parametrize("name", [*UNFIT, "splits_final", "dataset_fingerprint", "Dataset"])
+def test_plans_take_the_place_of_nothing_else(workspace, name):
+    folder = workspace.preprocessed / "Dataset001_Discs"
+    with pytest.raises(UsageError, match="-overwrite_plans_name"):
+        api.plan_and_preprocess(1, workspace=workspace, plans_name=name, num_processes=0)
+    assert not folder.exists(), "it was refused after work had begun"
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", '{"plans_name": "x"}', "not JSON"])
+def test_a_file_of_the_users_is_not_replaced_by_plans(tmp_path, content):
+    (tmp_path / "notes.json").write_text(content)
+    with pytest.raises(UsageError, match="holds something else and would be lost"):
+        new_plans_path(tmp_path, "notes")
+
+
+def test_plans_are_replaced_by_plans_of_their_name(tmp_path):
+    plans().save(tmp_path / "mine.json")
+    (tmp_path / "diffunet_plans.json").write_text("cut sho")
+    for name in ("mine", "new", "diffunet_plans"):
+        assert new_plans_path(tmp_path, name) == tmp_path / f"{name}.json"
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_plans_are_read_from_their_folder_only(tmp_path, name):
+    plans().save(tmp_path / "elsewhere.json")
+    (tmp_path / "here").mkdir()
+    with pytest.raises(WorkspaceError, match="-p: expected a name that a file can have"):
+        plans_of(tmp_path / "here", name)
+
+
+def test_predictions_are_not_looked_for_outside_of_their_folder(tmp_path):
+    write_json(tmp_path / "dataset.json", {"labels": {}, "file_ending": "/../../x.png"})
+    with pytest.raises(DatasetError, match="'file_ending' should be one of"):
+        dataset_content_of(None, tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("fold", ["00", "０", "-1", "../0", "x"])
+def test_a_fold_that_is_none_is_refused_before_a_folder_is_made(workspace, fold):
+    folder = write_preprocessed(workspace.preprocessed / "Dataset001_Discs")
+    write_json(folder / "diffunet_plans.json", plans())
+    with pytest.raises(UsageError, match="there is no fold"):
+        api.train(1, fold, workspace=workspace, device="cpu", num_processes=0)
+    assert not workspace.results.exists()
