@@ -13,7 +13,6 @@ REQUIREMENTS = [
     # file holds when it is opened; Python 3.10 has no newer one, and diffunet opens no such file
     "blosc2>=4.14.1; python_version >= '3.11'",
     "blosc2>=4.3.3; python_version < '3.11'",
-    "batchgenerators>=0.25.1",  # ordered multi-process loading of patches
     "batchgeneratorsv2>=0.3.2",  # augmentation, the transforms that nnU-Net trains with
     "acvl-utils>=0.2.5,<0.3",  # pads images of any dimension to whole tiles
     "SimpleITK>=2.3",  # reads and writes NIfTI, NRRD and MetaImage

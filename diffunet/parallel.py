@@ -1,15 +1,15 @@
-"""The one process pool: spawned workers, results in order, errors that name their item."""
+"""The one process pool: results in order, errors that name their item, nothing left behind."""
 
 import contextlib
-import multiprocessing
 import os
+import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from diffunet.errors import DiffunetError
+from diffunet.workers import Worker, WorkerLostError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -38,9 +38,10 @@ def map_ordered(
 ) -> Iterator[Result]:
     """Yield `function(item)` for each item, in the order of `items`.
 
-    With `num_processes` 0, or a single item, everything runs in this process. Workers are spawned,
-    so `function` and items must be picklable. At most two items per process are in flight: memory
-    does not grow with `items`.
+    With `num_processes` 0, or a single item, everything runs in this process. Workers are fresh
+    interpreters, so `function` and items must be picklable and `function` importable. At most two
+    items per process are in flight: memory does not grow with `items`. However this ends, also by
+    an exception where it is used, the workers are gone at once: what they write must be atomic.
 
     Args:
         num_processes: 0 means "in this process".
@@ -48,6 +49,7 @@ def map_ordered(
 
     Raises:
         DiffunetError: as raised by `function`, unchanged.
+        WorkerLostError: a worker was killed, most likely for memory.
         RuntimeError: any other failure of `function`, with the item's name; the original
             exception, with its own traceback, is the cause.
     """
@@ -56,33 +58,51 @@ def map_ordered(
             with _naming(item, describe):
                 yield function(item)
         return
-    context = multiprocessing.get_context("spawn")
     num_processes = min(num_processes, len(items))
-    executor = ProcessPoolExecutor(num_processes, mp_context=context, initializer=_one_thread)
-    waiting: deque[tuple[Item, Future[Result]]] = deque()
-    remaining = iter(items)
-    try:
-        for item in remaining:
-            waiting.append((item, executor.submit(function, item)))
+    with _called_by_threads(function, num_processes) as submit:
+        waiting: deque[tuple[Item, Future[Result]]] = deque()
+        for item in items:
+            waiting.append((item, submit(item)))
             if len(waiting) >= _ITEMS_IN_FLIGHT_PER_PROCESS * num_processes:
                 yield _result_of(*waiting.popleft(), describe)
         while waiting:
             yield _result_of(*waiting.popleft(), describe)
+
+
+@contextlib.contextmanager
+def _called_by_threads(
+    function: Callable[[Item], Result], num_processes: int
+) -> "Iterator[Callable[[Item], Future[Result]]]":
+    """Yield what has an item done by the next worker with a free place."""
+    executor = ThreadPoolExecutor(_ITEMS_IN_FLIGHT_PER_PROCESS * num_processes)
+    workers: list[Worker] = []
+    places: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+
+    def call(item: Item) -> Result:
+        worker = places.get()
+        try:
+            return worker(item)
+        finally:
+            places.put(worker)
+
+    try:
+        for _ in range(num_processes):
+            workers.append(Worker(function))
+        for worker in workers * _ITEMS_IN_FLIGHT_PER_PROCESS:
+            places.put(worker)
+        yield lambda item: executor.submit(call, item)
     finally:
+        for worker in workers:
+            worker.kill()
         executor.shutdown(wait=True, cancel_futures=True)
+        for worker in workers:
+            worker.close()
 
 
 def default_num_processes() -> int:
     """Return how many processes this machine can keep busy: its usable cores, at most 8."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(8, usable or 1))
-
-
-def _one_thread() -> None:
-    """Keep the libraries that a worker imports from starting one thread per core each."""
-    for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"):
-        os.environ[f"{name}_NUM_THREADS"] = "1"
-    os.environ["BLOSC_NTHREADS"] = "1"
 
 
 @contextlib.contextmanager
@@ -99,11 +119,9 @@ def _result_of(item: Item, future: "Future[Result]", describe: Callable[[Item], 
     try:
         with _naming(item, describe):
             return future.result()
-    except RuntimeError as error:
-        if isinstance(error.__cause__, BrokenProcessPool):
-            raise DiffunetError(
-                f"a worker process ended without a word around {describe(item)}, most likely "
-                "killed for memory; run the same command again with fewer processes (-np), "
-                "it continues where it stopped"
-            ) from error
-        raise
+    except WorkerLostError:
+        raise WorkerLostError(
+            f"a worker process ended without a word around {describe(item)}, most likely "
+            "killed for memory; run the same command again with fewer processes (-np), "
+            "it continues where it stopped"
+        ) from None

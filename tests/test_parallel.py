@@ -1,5 +1,9 @@
 import os
 import signal
+import subprocess
+import sys
+import threading
+import time
 import traceback
 
 import pytest
@@ -28,6 +32,12 @@ def _die(number):
     if number == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+def _square_or_wait(number):
+    if number:
+        time.sleep(60)
+    return number * number
 
 
 def _threads(_):
@@ -82,6 +92,37 @@ def test_only_a_few_items_are_taken_ahead():
     next(results)
     assert len(taken) <= 5
     results.close()
+
+
+def test_ending_early_leaves_no_thread_and_waits_for_nothing():
+    before = threading.active_count()
+    results = map_ordered(_square_or_wait, range(100), num_processes=2)
+    assert next(results) == 0
+    results.close()
+    assert threading.active_count() == before
+
+
+SCRIPT = """
+import multiprocessing, sys
+multiprocessing.set_start_method(sys.argv[1])
+from diffunet.parallel import map_ordered
+from tests.test_parallel import _square
+print(list(map_ordered(_square, range(3), num_processes=2)))
+"""
+
+
+@pytest.mark.parametrize("start_method", ["fork", "forkserver", "spawn"])
+def test_a_plain_script_may_use_it_under_every_start_method(start_method, tmp_path):
+    """Without a guard (`if __name__ == ...`): a worker does not run the script again."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(script), start_method],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.stdout == "[0, 1, 4]\n", done.stderr
 
 
 def test_the_default_keeps_within_one_to_eight():

@@ -1,21 +1,15 @@
 """Batches in order, made ahead by worker processes, the same for any number of them."""
 
-import os
-import signal
-import threading
-import time
-import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from typing import Protocol, final
 
 import numpy as np
 
 from diffunet.data.patches import TrainingSample
 from diffunet.errors import DiffunetError
-
-_BATCHES_AHEAD_PER_PROCESS = 2
-_PARENT_CHECK_INTERVAL_S = 1.0
+from diffunet.parallel import map_ordered
+from diffunet.workers import WorkerLostError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +82,8 @@ def load_batch(source: SampleSource, iteration: int, indices: Sequence[int]) -> 
 class BatchLoader:
     """Iterates over the batches of `first_iteration` to `num_iterations` - 1; a context manager.
 
-    With 0 processes everything is made in this one, when it is asked for. Otherwise worker w makes
-    every num_processes-th batch, and batchgenerators' `MultiThreadedAugmenter` keeps their order.
+    With 0 processes everything is made in this one, when it is asked for. Otherwise at most two
+    batches per process are made ahead.
 
     Args:
         source: makes samples.
@@ -106,12 +100,10 @@ class BatchLoader:
         num_iterations: int,
         num_processes: int,
     ):
-        self._source = source
-        self._indices = tuple(indices)
+        self._maker = _Maker(source, tuple(indices))
         self._iterations = range(first_iteration, num_iterations)
-        self._augmenter = None
-        if num_processes and self._iterations:
-            self._augmenter = self._start(min(num_processes, len(self._iterations)))
+        self._num_processes = num_processes
+        self._batches: Generator[Batch, None, None] | None = None
 
     def __enter__(self) -> "BatchLoader":
         return self
@@ -120,92 +112,37 @@ class BatchLoader:
         self.close()
 
     def __iter__(self) -> Iterator[Batch]:
-        for iteration in self._iterations:
-            if self._augmenter is None:
-                yield load_batch(self._source, iteration, self._indices)
-            else:
-                yield self._next_of_workers()
+        self.close()
+        self._batches = self._made()
+        return self._batches
 
     def close(self) -> None:
         """End the worker processes."""
-        if self._augmenter is not None:
-            self._augmenter._finish(timeout=2)
-            self._augmenter = None
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
 
-    def _start(self, num_processes: int) -> Any:
-        from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
-
-        worker = _Worker(
-            self._source, self._indices, self._iterations, num_processes, parent=os.getpid()
-        )
-        return MultiThreadedAugmenter(
-            worker, None, num_processes, num_cached_per_queue=_BATCHES_AHEAD_PER_PROCESS
-        )
-
-    def _next_of_workers(self) -> Batch:
+    def _made(self) -> Generator[Batch, None, None]:
         try:
-            made = next(self._augmenter)  # type: ignore[call-overload]
-        except RuntimeError as cause:
-            raise DiffunetError(
+            yield from map_ordered(
+                self._maker,
+                self._iterations,
+                num_processes=self._num_processes,
+                describe="iteration {}".format,
+            )
+        except WorkerLostError:
+            raise WorkerLostError(
                 "a process that loads training data ended without a word, most likely killed for "
                 "memory; continue the training (--c) with fewer processes"
-            ) from cause
-        if isinstance(made, _Failure):
-            raise made.as_exception()
-        return made
+            ) from None
 
 
 @dataclass(frozen=True)
-class _Failure:
-    """An exception on its way from a worker, with its traceback as text."""
-
-    error: DiffunetError | None
-    text: str
-
-    def as_exception(self) -> Exception:
-        if self.error is not None:
-            return self.error
-        return RuntimeError(f"loading training data failed in a worker process:\n{self.text}")
-
-
-@dataclass
-class _Worker:
-    """What a worker process runs; `set_thread_id` is what `MultiThreadedAugmenter` calls first."""
+class _Maker:
+    """Makes the batch of an iteration; a pure function, picklable."""
 
     source: SampleSource
     indices: tuple[int, ...]
-    iterations: range
-    num_processes: int
-    parent: int
-    position: int = 0
 
-    def set_thread_id(self, thread_id: int) -> None:
-        import blosc2
-        import torch
-
-        self.position = thread_id
-        torch.set_num_threads(1)
-        blosc2.set_nthreads(1)
-        # The training decides what an interrupt means; it ends its workers with SIGTERM.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        threading.Thread(target=_end_with_parent, args=(self.parent,), daemon=True).start()
-
-    def __next__(self) -> Batch | _Failure:
-        if self.position >= len(self.iterations):
-            raise StopIteration
-        iteration = self.iterations[self.position]
-        self.position += self.num_processes
-        try:
-            return load_batch(self.source, iteration, self.indices)
-        except DiffunetError as error:
-            return _Failure(error, str(error))
-        except Exception:
-            return _Failure(None, traceback.format_exc())
-
-
-def _end_with_parent(parent: int) -> None:
-    """End this process once `parent` is gone: a killed training leaves no processes behind."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK_INTERVAL_S)
-    os._exit(1)
+    def __call__(self, iteration: int) -> Batch:
+        return load_batch(self.source, iteration, self.indices)
