@@ -24,6 +24,7 @@ class Batch:
         label_maps: integers (sample, *patch_size); None where the method learns from `tags`.
         tags: float32 (sample, class), 0 or 1 per image-level label; no classes where the method
             learns from label maps.
+        weights: float32 (sample,), how much the loss of each counts; None: all count alike.
     """
 
     iteration: int
@@ -33,6 +34,7 @@ class Batch:
     images: np.ndarray
     label_maps: np.ndarray | None
     tags: np.ndarray
+    weights: np.ndarray | None = None
 
 
 class SampleSource(Protocol):
@@ -67,6 +69,7 @@ def load_batch(source: SampleSource, iteration: int, indices: Sequence[int]) -> 
                 f"{iteration}: {type(cause).__name__}: {cause}"
             ) from cause
     label_maps = [sample.label_map for sample in samples if sample.label_map is not None]
+    weights = np.array([sample.weight for sample in samples], np.float32)
     return Batch(
         iteration=iteration,
         indices=tuple(indices),
@@ -75,6 +78,7 @@ def load_batch(source: SampleSource, iteration: int, indices: Sequence[int]) -> 
         images=np.stack([sample.image for sample in samples]),
         label_maps=np.stack(label_maps) if label_maps else None,
         tags=np.stack([sample.tags for sample in samples]),
+        weights=weights if (weights != 1).any() else None,
     )
 
 

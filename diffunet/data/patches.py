@@ -3,7 +3,9 @@
 Nothing that was drawn before matters, so neither workers nor ranks nor restarts change a sample.
 """
 
+import dataclasses
 import functools
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +16,12 @@ import numpy as np
 from diffunet.data.augment import Augmentation
 from diffunet.data.balance import BalancedOrder, TaggedKey, is_plain_turn
 from diffunet.data.case import CaseProperties
+from diffunet.data.place_weight import MAX_WEIGHT, place_weight, start_limits
 from diffunet.errors import DatasetError, PlansError
 from diffunet.plans import ConfigurationPlan, CropPlan
 from diffunet.randomness import derive_seed, numpy_generator
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +34,14 @@ class PatchChoice:
         slice_index: along stored axis 0 of a volume, for a 2d configuration; None otherwise.
         start: first voxel per axis of the patch; negative where the image is smaller than the
             patch, which then is centred on it.
+        weight: uniform over actual density of this place (`diffunet.data.place_weight`).
     """
 
     case: str
     rater: int | None
     slice_index: int | None
     start: tuple[int, ...]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +54,7 @@ class TrainingSample:
         label_map: integers (*patch_size); background outside of the case. None where the method
             learns from image-level labels.
         tags: float32 (class,), 0 or 1 per image-level label; empty where there is a label map.
+        weight: how much its loss counts; 1 unless the crop policy is "foreground".
     """
 
     case: str
@@ -54,6 +62,7 @@ class TrainingSample:
     image: np.ndarray
     label_map: np.ndarray | None
     tags: np.ndarray
+    weight: float = 1.0
 
 
 class Store(Protocol):
@@ -99,6 +108,14 @@ class PatchSampler:
                 "the crop policy 'foreground' needs label maps, which this method does not open; "
                 "set crop.policy to 'whole' or 'random', and crop.foreground_share to 0"
             )
+        if configuration.crop.foreground_share > 1 - 1 / MAX_WEIGHT:
+            logger.warning(
+                "crop.foreground_share %g is above %g: places that nobody marked are shown too "
+                "rarely for weights to make up for it, and masks will be drawn too often; take a "
+                "smaller share",
+                configuration.crop.foreground_share,
+                1 - 1 / MAX_WEIGHT,
+            )
         self._images, self._labels = images, labels
         self._weak = configuration.weak if labels is None else None
         self._cases = tuple(cases)
@@ -135,17 +152,31 @@ class PatchSampler:
         generator = self._generator("crop", iteration, index)
         rater = int(self._generator("rater", iteration, index).integers(len(properties.raters)))
         shape = properties.shape
-        marked = None
-        if is_foreground_turn(
-            self._crop, index=index, offset=float(self._generator("turn", iteration).random())
-        ):
-            marked = marked_voxel(np.asarray(self._labels.array(case, "locations")[:]), generator)
+        marked, locations = None, None
+        if self._crop.foreground_share:
+            locations = np.asarray(self._labels.array(case, "locations")[:])
+            turn_offset = float(self._generator("turn", iteration).random())
+            if is_foreground_turn(self._crop, index=index, offset=turn_offset):
+                marked = marked_voxel(locations, generator)
         slice_index = None
         if len(shape) > len(self._patch_size):
             slice_index = marked[0] if marked else int(generator.integers(shape[0]))
             shape, marked = shape[1:], marked[1:] if marked else None
         start = self._start(case, shape, marked=marked, generator=generator)
-        return PatchChoice(case=case, rater=rater, slice_index=slice_index, start=start)
+        choice = PatchChoice(case=case, rater=rater, slice_index=slice_index, start=start)
+        return choice if locations is None else self._weighted(choice, locations)
+
+    def _weighted(self, choice: PatchChoice, locations: np.ndarray) -> PatchChoice:
+        """Return `choice` with the weight of its place, as `choose` draws places."""
+        weight = place_weight(
+            locations,
+            shape=self._properties_of(choice.case).shape,
+            patch_size=self._patch_size,
+            slice_index=choice.slice_index,
+            start=choice.start,
+            foreground_share=self._crop.foreground_share,
+        )
+        return dataclasses.replace(choice, weight=weight)
 
     def _choose_tagged(self, iteration: int, index: int) -> PatchChoice:
         """Choose a patch of an image that has image-level labels."""
@@ -258,6 +289,7 @@ class PatchSampler:
             image=changed_image,
             label_map=None if changed_label_maps is None else changed_label_maps[0],
             tags=np.array(tags, np.float32),
+            weight=choice.weight,
         )
 
     def _new_order(self, epoch: int) -> np.ndarray:
@@ -328,7 +360,7 @@ def patch_start(size: int, edge: int, *, marked: int | None, generator: np.rando
         return -((edge - size) // 2)
     low, high = 0, size - edge
     if marked is not None:
-        low, high = max(low, marked - edge + 1), min(high, marked)
+        low, high = start_limits(np.asarray(marked), size=size, edge=edge)
     return int(generator.integers(low, high + 1))
 
 

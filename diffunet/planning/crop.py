@@ -22,8 +22,9 @@ def choose_crop(
     """Choose among whole images, random patches, and patches that often show foreground.
 
     Random patches if at least half of them show an object anyway; else so many are cut around a
-    voxel of some rater that half of all do. The union of the raters decides, never the rater whose
-    mask is drawn, so that the share of empty masks stays what it is.
+    voxel of some rater that half of all do. Where patches are cut then depends on what was marked,
+    and places that nobody marked are drawn too rarely; the loss makes up for it by a weight per
+    patch (`diffunet.data.place_weight`), so that each place counts as often as it occurs.
 
     Args:
         patch_size, median_shape, largest_shape: voxels per axis, at the training spacing.
@@ -62,7 +63,10 @@ def choose_crop(
     return Choice(
         CropPlan(policy="foreground", foreground_share=share),
         f"Only about {seen:.0%} of random patches show an object of an image that has some; with "
-        f"{share:.0%} of them cut around a voxel that some rater marked, half do.",
+        f"{share:.0%} of them cut around a voxel that some rater marked, half do. Places that "
+        "nobody marked are then drawn too rarely; each patch's loss is weighed by uniform over "
+        f"actual density of its place (at most {1 / (1 - share):.2g}), so that nothing is learned "
+        "to be marked more often than it is.",
     )
 
 

@@ -57,7 +57,9 @@ class CropPlan:
     Attributes:
         policy: "whole": images fit into the patch, nothing is cut; "random": anywhere;
             "foreground": `foreground_share` of the patches hold a voxel that some rater marked.
-        foreground_share: in [0, 1]. Never depends on the rater whose mask is drawn.
+        foreground_share: in [0, 1]. Never depends on the rater whose mask is drawn. Each patch's
+            loss is weighed by uniform over actual density of its place, so that places that nobody
+            marked count as often as they occur; exact up to 0.9.
     """
 
     policy: Literal["whole", "random", "foreground"] = "random"

@@ -282,6 +282,7 @@ def to_device(batch: Batch, device: torch.device, *, global_size: int) -> Tensor
         images=images.contiguous(memory_format=_MEMORY_FORMATS[images.ndim - 2]),
         label_maps=None if label_maps is None else _moved(label_maps, device),
         tags=_moved(batch.tags, device),
+        weights=None if batch.weights is None else _moved(batch.weights, device),
         iteration=batch.iteration,
         indices=batch.indices,
         global_size=global_size,

@@ -45,6 +45,7 @@ class TensorBatch:
         iteration: optimiser step, counted from 0.
         indices: of the samples in the global batch.
         global_size: samples of the global batch.
+        weights: how much the loss of each sample counts; None: all count alike.
     """
 
     images: Float[Tensor, "sample channel *spatial"]
@@ -53,6 +54,17 @@ class TensorBatch:
     iteration: int
     indices: tuple[int, ...]
     global_size: int
+    weights: Float[Tensor, " sample"] | None = None
+
+    def weighted(self, values: Float[Tensor, "sample *any"]) -> Float[Tensor, "sample *any"]:
+        """Return `values` times the weight of their sample.
+
+        Only sums are weighted, never counts: weights are 1 on average over draws, and dividing by
+        their sum would bend the loss of small batches.
+        """
+        if self.weights is None:
+            return values
+        return values * self.weights.reshape(-1, *[1] * (values.ndim - 1))
 
     def masks(
         self, labels: LabelScheme
@@ -141,7 +153,8 @@ class DiffusionObjective:
             is_decoupled=self.configuration.diffusion.is_weighting_decoupled,
             valid=None if ignored is None else ~ignored,
         )
-        return {"denoising": LossTerm(loss.weighted_sum.sum(), loss.num_valid.sum().float())}
+        total = batch.weighted(loss.weighted_sum).sum()
+        return {"denoising": LossTerm(total, loss.num_valid.sum().float())}
 
 
 @final
@@ -188,9 +201,10 @@ class SupervisedObjective:
             probabilities = logits.sigmoid()
         one_minus_dice = 1 - soft_dice(probabilities, masks.float(), valid)
         num_values = valid.sum() * cross_entropy.shape[1]
+        num_dice = valid.new_tensor(float(one_minus_dice.numel()))
         return {
-            "cross_entropy": LossTerm((cross_entropy * valid).sum(), num_values),
-            "dice": LossTerm(one_minus_dice.sum(), valid.new_tensor(float(one_minus_dice.numel()))),
+            "cross_entropy": LossTerm((cross_entropy * batch.weighted(valid)).sum(), num_values),
+            "dice": LossTerm(batch.weighted(one_minus_dice).sum(), num_dice),
         }
 
 

@@ -39,6 +39,10 @@ def test_rare_objects_are_shown_in_half_of_the_patches():
     assert found.value.foreground_share * (1 - seen) + seen == pytest.approx(0.5, abs=0.005)
 
 
+def test_the_reason_of_foreground_patches_says_how_their_odds_are_kept():
+    assert "uniform over actual density of its place (at most 2)" in _choose().reason
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -5,10 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+from diffunet.data.loader import Batch
 from diffunet.diffusion.times import stratified_times
 from diffunet.labels import LabelScheme
 from diffunet.plans import DiffusionPlan
 from diffunet.randomness import derive_seed
+from diffunet.training.loop import to_device
 from diffunet.training.objective import (
     DiffusionObjective,
     LossTerm,
@@ -115,6 +117,52 @@ def test_what_the_network_says_where_nobody_annotated_counts_nothing(method):
 
     head.register_forward_hook(shifted)
     assert total(objective(model, batch(maps))) == pytest.approx(before, rel=1e-6)
+
+
+@pytest.mark.parametrize("method", OBJECTIVES)
+@pytest.mark.parametrize("labels", [ONE, TWO, IGNORING])
+def test_a_sample_counts_by_its_weight_in_sums_and_not_in_counts(method, labels):
+    objective, model = built(method, labels)
+    whole = batch(label_maps(3, 2))
+    alone = [
+        objective(
+            model,
+            dataclasses.replace(
+                whole,
+                images=whole.images[index : index + 1],
+                tags=whole.tags[index : index + 1],
+                label_maps=whole.label_maps[index : index + 1],
+                indices=(index,),
+            ),
+        )
+        for index in range(3)
+    ]
+    weights = torch.tensor([0.25, 2.0, 1.0])
+    weighted = objective(model, dataclasses.replace(whole, weights=weights))
+    for name, term in weighted.items():
+        expected = sum(
+            weight * each[name].total for weight, each in zip(weights, alone, strict=True)
+        )
+        torch.testing.assert_close(term.total, expected)
+        assert term.count == sum(each[name].count for each in alone)
+
+
+def test_the_weights_of_a_batch_reach_the_loss():
+    weights = np.array([0.5, 2.0], np.float32)
+    made = Batch(
+        iteration=0,
+        indices=(0, 1),
+        cases=("a", "b"),
+        raters=("r", "r"),
+        images=np.zeros((2, 1, 4, 4), np.float32),
+        label_maps=np.zeros((2, 4, 4), np.uint8),
+        tags=np.zeros((2, 0), np.float32),
+        weights=weights,
+    )
+    moved = to_device(made, torch.device("cpu"), global_size=2)
+    assert moved.weights.tolist() == weights.tolist()
+    unweighted = dataclasses.replace(made, weights=None)
+    assert to_device(unweighted, torch.device("cpu"), global_size=2).weights is None
 
 
 def test_a_batch_that_nobody_annotated_has_no_loss():
