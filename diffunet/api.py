@@ -24,7 +24,8 @@ from diffunet.arguments import (
     splits_of,
     workspace_of,
 )
-from diffunet.data.dataset import PATIENTS_FILE, SPLITS_FILE, RawDataset, open_dataset
+from diffunet.data.dataset import PATIENTS_FILE, SPLITS_FILE, STATE_FILE, RawDataset, open_dataset
+from diffunet.data.nnunet_files import refuse_nnunet_folder
 from diffunet.errors import UsageError, WorkspaceError
 from diffunet.fingerprint.fingerprint import Fingerprint
 from diffunet.jsonio import write_json
@@ -142,25 +143,28 @@ def extract_fingerprint(
 ) -> Fingerprint:
     """Measure the training cases into `preprocessed/DATASET/dataset_fingerprint.json`.
 
-    A fingerprint that is there, of as many cases and the same image-level labels, is kept unless
-    `extracts_anew`.
+    A fingerprint that is there and of the very same data is kept, unless `extracts_anew`.
 
     Raises:
         DatasetError: all faults of the dataset at once.
+        WorkspaceError: there is no such dataset, or its preprocessed folder is nnU-Net's.
     """
+    from diffunet.data.dataset_state import DatasetState
     from diffunet.fingerprint.extract import extract_fingerprint as extract
+    from diffunet.fingerprint.kept import kept_fingerprint
 
     place = workspace_of(workspace)
+    raw_folder = place.raw_folder(dataset)
+    folder = place.preprocessed / raw_folder.name
+    refuse_nnunet_folder(folder)
     if checks_dataset:
         verify_dataset(dataset, workspace=place, num_processes=num_processes, progress=progress)
-    raw = open_dataset(place.raw_folder(dataset))
-    folder = place.preprocessed / raw.name
+    raw = open_dataset(raw_folder)
     path = folder / FINGERPRINT_FILE
-    if path.is_file() and not extracts_anew:
-        kept = Fingerprint.load(path)
-        names = raw.image_labels.names if raw.image_labels is not None else None
-        kept_names = tuple(kept.image_labels) if kept.image_labels is not None else None
-        if kept.num_cases == len(raw.training_cases) and kept_names == names:
+    if not extracts_anew:
+        planned = DatasetState.load(folder / STATE_FILE)
+        kept = kept_fingerprint(path, DatasetState.of(raw), planned=planned)
+        if kept is not None:
             logger.info("%s is there and kept; --clean measures anew", path)
             return kept
     fingerprint = extract(raw, num_processes=processes_of(num_processes), progress=progress)
@@ -180,26 +184,41 @@ def plan_experiment(
 ) -> Plans:
     """Choose every parameter from the fingerprint, and write `PLANS_NAME.json` with the reasons.
 
+    What was there is replaced once all of the new is known: planning that fails leaves the former.
+
     Raises:
-        DatasetError: the fingerprint is missing.
+        DatasetError: the fingerprint is missing, or of other data; the splits are not valid.
+        WorkspaceError: the preprocessed folder is nnU-Net's.
         UsageError: an argument is out of range.
     """
+    from diffunet.data.dataset_state import DatasetState
+    from diffunet.data.split_changes import settled_splits
+    from diffunet.data.splits import write_splits
+    from diffunet.fingerprint.kept import load_current
     from diffunet.planning.experiment import plan_experiment as plan
+    from diffunet.planning.former import keep_former_plans
 
     place = workspace_of(workspace)
     raw = open_dataset(place.raw_folder(dataset))
     folder = place.preprocessed / raw.name
     path = new_plans_path(folder, plans_name)
+    refuse_nnunet_folder(folder)
+    state, planned = DatasetState.of(raw), DatasetState.load(folder / STATE_FILE)
     plans = plan(
-        Fingerprint.load(folder / FINGERPRINT_FILE),
+        load_current(folder / FINGERPRINT_FILE, state, planned=planned),
         raw.content,
         gpu_memory_gb=gpu_memory_gb,
         overwrite_target_spacing=None if target_spacing_mm is None else tuple(target_spacing_mm),
         plans_name=plans_name,
     )
-    plans.save(path)
+    splits = settled_splits(
+        raw, folder / SPLITS_FILE, known=planned.cases if planned is not None else ()
+    )
+    write_splits(folder / SPLITS_FILE, splits)
     write_json(folder / DATASET_FILE, raw.content)
-    _write_splits(raw, folder)
+    keep_former_plans(path, plans)
+    plans.save(path)
+    state.save(folder / STATE_FILE)
     logger.info("%s", _plans_in_words(plans, path))
     return plans
 
@@ -222,13 +241,16 @@ def preprocess(
 
     Raises:
         DatasetError, PlansError: with the name of the case or the field.
+        WorkspaceError: there are no plans, or the preprocessed folder is nnU-Net's.
     """
     from diffunet.preprocessing.run import preprocess_dataset
 
     place = workspace_of(workspace)
     raw = open_dataset(place.raw_folder(dataset))
     folder = place.preprocessed / raw.name
+    refuse_nnunet_folder(folder)
     plans = plans_of(folder, plans_name)
+    _warn_of_changes(raw, folder)
     has_masks = raw.image_labels is None or with_labels
     trainable = [
         name for name, each in plans.configurations.items() if has_masks or each.weak is not None
@@ -539,16 +561,18 @@ def evaluate(
     return summary
 
 
-def _write_splits(raw: RawDataset, folder: Path) -> None:
-    """Put `splits_final.json` beside the plans; one that a user put there stays."""
-    from diffunet.data.splits import load_splits, write_splits
+def _warn_of_changes(raw: RawDataset, folder: Path) -> None:
+    """Say what is not as it was when the plans were made."""
+    from diffunet.data.dataset_state import DatasetState
 
-    path = folder / SPLITS_FILE
-    cases = [files.case for files in raw.training_cases]
-    if path.is_file():
-        load_splits(path, cases=cases, patients=raw.patients)
-        return
-    write_splits(path, raw.splits())
+    planned = DatasetState.load(folder / STATE_FILE)
+    changes = DatasetState.of(raw).changes_since(planned) if planned is not None else ()
+    if changes:
+        logger.warning(
+            "plans and folds are of data that have changed since: %s; diffunet_plan_and_preprocess "
+            "measures and plans anew, and takes new cases into the folds",
+            "; ".join(changes),
+        )
 
 
 def _plans_in_words(plans: Plans, path: Path) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffunet.data.dataset import SPLITS_FILE, RawDataset
+from diffunet.data.dataset import SPLITS_FILE, STATE_FILE, RawDataset
 from diffunet.data.dataset_json import file_ending_problems
 from diffunet.errors import DatasetError, DiffunetError, UsageError, WorkspaceError
 from diffunet.jsonio import read_json
@@ -90,7 +90,7 @@ def new_plans_path(folder: Path, plans_name: str) -> Path:
     """
     name = require_name(plans_name, where="-overwrite_plans_name", error=UsageError)
     path = folder / f"{name}.json"
-    kept = (DATASET_FILE, FINGERPRINT_FILE, SPLITS_FILE)
+    kept = (DATASET_FILE, FINGERPRINT_FILE, SPLITS_FILE, STATE_FILE)
     is_kept = path.name.casefold() in kept
     if is_kept or (name != DEFAULT_PLANS_NAME and path.exists() and not _holds_plans(path)):
         raise UsageError(
@@ -116,7 +116,12 @@ def splits_of(place: Workspace, raw: RawDataset) -> "Sequence[Split]":
     if not path.is_file():
         return raw.splits()
     cases = [files.case for files in raw.training_cases]
-    return load_splits(path, cases=cases, patients=raw.patients)
+    return load_splits(
+        path,
+        cases=cases,
+        patients=raw.patients,
+        remedy=f"'{raw.folder}' has changed since it was planned; put the cases back",
+    )
 
 
 def model_folder_of(

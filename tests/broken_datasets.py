@@ -906,13 +906,18 @@ IN_SPLITS = [
         "splits_without_val",
         "2d",
         _json("splits_final.json", [{"train": ["a"]}]),
-        ("splits_final.json, fold 0", '"val": [CASE, ..]', "found {'train': ['a']}"),
+        ("splits_final.json', fold 0", '"val": [CASE, ..]', "found {'train': ['a']}"),
     ),
     BrokenDataset(
         "splits_of_unknown_case",
         "2d",
         _splits((["a", "b"], ["c"]), (["a", "x"], ["b"])),
-        ("splits_final.json, fold 1", "training cases in 'train'", "found 1 others: 'x'", "remove"),
+        (
+            "splits_final.json', fold 1",
+            "training cases in 'train'",
+            "found 1 others: 'x'",
+            "remove",
+        ),
     ),
     BrokenDataset(
         "splits_overlap",

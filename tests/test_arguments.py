@@ -18,7 +18,9 @@ def workspace(tmp_path) -> Workspace:
     return place
 
 
-@pytest.mark.parametrize("name", [*UNFIT, "splits_final", "dataset_fingerprint", "Dataset"])
+@pytest.mark.parametrize(
+    "name", [*UNFIT, "splits_final", "dataset_fingerprint", "dataset_state", "Dataset"]
+)
 def test_plans_take_the_place_of_nothing_else(workspace, name):
     folder = workspace.preprocessed / "Dataset001_Discs"
     with pytest.raises(UsageError, match="-overwrite_plans_name"):

@@ -27,6 +27,7 @@ __all__ = ["CaseFiles", "RawDataset", "find_input_cases", "open_dataset", "scan_
 Result = TypeVar("Result")
 
 SPLITS_FILE = "splits_final.json"
+STATE_FILE = "dataset_state.json"
 PATIENTS_FILE = "patients.csv"
 
 

@@ -102,7 +102,10 @@ class PatchSampler:
         seed: int,
     ):
         if not cases:
-            raise DatasetError("there are no training cases in this fold; check splits_final.json")
+            raise DatasetError(
+                "there are no training cases in this fold; check splits_final.json in the folder "
+                "of the preprocessed dataset"
+            )
         if labels is None and configuration.crop.policy == "foreground":
             raise PlansError(
                 "the crop policy 'foreground' needs label maps, which this method does not open; "

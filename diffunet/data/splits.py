@@ -1,8 +1,8 @@
 """Folds of cross-validation, in nnU-Net's file and order; a patient is never divided."""
 
 import logging
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,28 +68,46 @@ def make_splits(
 
 
 def load_splits(
-    path: Path, *, cases: Collection[str], patients: Mapping[str, str]
+    path: Path,
+    *,
+    cases: Collection[str],
+    patients: Mapping[str, str],
+    whose: str = "training cases",
+    remedy: str = "correct or remove them",
 ) -> tuple[Split, ...]:
     """Read a `splits_final.json`, a list of {"train": [..], "val": [..]}, one per fold.
 
     Args:
         cases: the training cases.
         patients: the patient of each case.
+        whose, remedy: for messages about a case that is not in `cases`.
+
+    Returns:
+        No fold where the list is empty, as for a dataset of one patient.
 
     Raises:
         DatasetError: every fault: its form, a case that is unknown or there twice, a case or a
             patient on both sides of a fold, a side that is empty.
     """
+    splits = read_splits(path)
+    check_splits(splits, path, cases=cases, patients=patients, whose=whose, remedy=remedy)
+    return splits
+
+
+def read_splits(path: Path) -> tuple[Split, ...]:
+    """Read a `splits_final.json`, whatever cases it names; see `load_splits`.
+
+    Raises:
+        DatasetError: every fault of its form.
+    """
     content = read_json(path, DatasetError)
-    if not isinstance(content, list) or not content:
-        raise DatasetError(_form_problem(path.name, content))
-    problems: list[str] = []
-    for fold, entry in enumerate(content):
-        place = f"{path.name}, fold {fold}"
-        if not _is_split(entry):
-            problems.append(_form_problem(place, entry))
-            continue
-        problems += _split_problems(entry["train"], entry["val"], place, set(cases), patients)
+    if not isinstance(content, list):
+        raise DatasetError(_form_problem(f"'{path}'", content))
+    problems = [
+        _form_problem(f"'{path}', fold {fold}", entry)
+        for fold, entry in enumerate(content)
+        if not _is_split(entry)
+    ]
     if problems:
         raise DatasetError(problems)
     return tuple(
@@ -98,8 +116,39 @@ def load_splits(
     )
 
 
+def check_splits(
+    splits: Sequence[Split],
+    path: Path,
+    *,
+    cases: Collection[str],
+    patients: Mapping[str, str],
+    whose: str = "training cases",
+    remedy: str = "correct or remove them",
+) -> None:
+    """Check folds that stand in `path`, or shall; see `load_splits`.
+
+    Raises:
+        DatasetError: every fault of their cases and patients.
+    """
+    problems: list[str] = []
+    for fold, split in enumerate(splits):
+        place = f"'{path}', fold {fold}"
+        for side, members in (("train", split.train), ("val", split.val)):
+            problems += _side_problems(place, side, members)
+            if unknown := set(members).difference(cases):
+                problems.append(
+                    f"{place}: expected {whose} in '{side}', found {len(unknown)} others: "
+                    f"{listing(unknown)}; {remedy}"
+                )
+        problems += _division_problems(place, split, set(cases), patients)
+    if problems:
+        raise DatasetError(problems)
+
+
 def write_splits(path: Path, splits: Collection[Split]) -> None:
-    """Write `splits` as nnU-Net does."""
+    """Write `splits` as nnU-Net does; a file that says the same is left as it is."""
+    if path.is_file() and read_splits(path) == tuple(splits):
+        return
     write_json(path, [{"train": split.train, "val": split.val} for split in splits])
 
 
@@ -119,33 +168,38 @@ def _form_problem(place: str, found: Any) -> str:
     )
 
 
-def _split_problems(
-    train: list[str], val: list[str], place: str, cases: set[str], patients: Mapping[str, str]
+def _side_problems(place: str, side: str, members: Sequence[str]) -> list[str]:
+    problems = []
+    if not members:
+        problems.append(
+            f"{place}: expected cases in '{side}', found none; add some, or remove the file to "
+            "have folds made"
+        )
+    if len(set(members)) != len(members):
+        twice = {case for case, count in Counter(members).items() if count > 1}
+        problems.append(
+            f"{place}: expected each case once in '{side}', found twice {listing(twice)}; "
+            "remove the repetition"
+        )
+    return problems
+
+
+def _division_problems(
+    place: str, split: Split, cases: set[str], patients: Mapping[str, str]
 ) -> list[str]:
     problems = []
-    for side, members in (("train", train), ("val", val)):
-        if not members:
-            problems.append(f"{place}: expected cases in '{side}', found none; add some")
-        if len(set(members)) != len(members):
-            twice = {case for case in members if members.count(case) > 1}
-            problems.append(
-                f"{place}: expected each case once in '{side}', found twice {listing(twice)}; "
-                "remove the repetition"
-            )
-        if unknown := set(members) - cases:
-            problems.append(
-                f"{place}: expected training cases in '{side}', found {len(unknown)} others: "
-                f"{listing(unknown)}; correct or remove them"
-            )
-    if both := set(train) & set(val):
+    if both := set(split.train) & set(split.val):
         problems.append(
             f"{place}: expected each case in 'train' or 'val', found {len(both)} in both: "
             f"{listing(both)}; remove them from one"
         )
-    sides = [{patients[case] for case in set(side) & cases - both} for side in (train, val)]
+    sides = [
+        {patients[case] for case in {*side} & cases - both} for side in (split.train, split.val)
+    ]
     if divided := sides[0] & sides[1]:
         problems.append(
             f"{place}: expected each patient in 'train' or 'val', found {len(divided)} divided "
-            f"between them: {listing(divided)}; move all cases of a patient to one side"
+            f"between them: {listing(divided)}; move all cases of a patient to one side, or remove "
+            "the file to have folds made by patient"
         )
     return problems

@@ -1,6 +1,7 @@
 """Measure every training case of a dataset, and sum up."""
 
 from diffunet.data.dataset import RawDataset
+from diffunet.data.dataset_state import DatasetState
 from diffunet.errors import DatasetError
 from diffunet.fingerprint.accumulate import (
     INTENSITY_CAPACITY,
@@ -68,6 +69,8 @@ class _Accumulator:
 
     def __init__(self, dataset: RawDataset):
         self._dataset = dataset
+        # before anything is measured: what changes meanwhile is then measured again
+        self._source = DatasetState.of(dataset).digest
         self._first: CaseMeasurement | None = None
         self._geometry = GeometryAccumulator()
         self._channels = [ChannelAccumulator(name) for name in dataset.channel_names]
@@ -109,6 +112,7 @@ class _Accumulator:
         windows = [*map(str, WINDOWS), WHOLE]
         return Fingerprint(
             dataset_name=self._dataset.name,
+            source=self._source,
             num_cases=len(self._patients),
             num_patients=len(set(self._patients.values())),
             dimensions=2 if len(first.shape) == 2 else 3,

@@ -9,7 +9,7 @@ from diffunet.fingerprint.summary import Summary
 from diffunet.jsonio import read_json, write_json
 from diffunet.records import record_from_json
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +206,7 @@ class Fingerprint:
     """A dataset's training cases in numbers.
 
     Attributes:
+        source: digest of the `DatasetState` that was measured.
         dimensions: of the files: 2 for images, 3 for volumes.
         slice_axis: the file axis across which statistics "of slice" were taken; None for images.
         labels, raters, trivial_answers: None where image-level labels are declared: masks were not
@@ -216,6 +217,7 @@ class Fingerprint:
 
     format_version: int = FORMAT_VERSION
     dataset_name: str
+    source: str
     num_cases: int
     num_patients: int
     dimensions: Literal[2, 3]
@@ -240,10 +242,10 @@ class Fingerprint:
         found = content.get("format_version") if isinstance(content, dict) else None
         if found != FORMAT_VERSION:
             raise DatasetError(
-                f"{path.name}: format_version should be {FORMAT_VERSION}, got {found}; extract the "
-                "fingerprint again: diffunet_extract_fingerprint --clean"
+                f"'{path}': format_version should be {FORMAT_VERSION}, got {found}; measure the "
+                f"dataset anew with diffunet_extract_fingerprint -d {path.parent.name}"
             )
-        return record_from_json(cls, content, where=path.name, error=DatasetError)
+        return record_from_json(cls, content, where=str(path), error=DatasetError)
 
     def save(self, path: Path) -> None:
         """Write the fingerprint as JSON, atomically."""

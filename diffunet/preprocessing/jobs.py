@@ -7,7 +7,7 @@ from pathlib import Path
 from diffunet.data.case_files import CaseFiles
 from diffunet.data.case_store import hash_of
 from diffunet.data.dataset import RawDataset
-from diffunet.data.image_labels import ImageLabels
+from diffunet.data.dataset_state import case_state, tags_of
 from diffunet.data.store_writer import is_complete
 from diffunet.labels import LabelScheme
 from diffunet.plans import PreprocessingPlan
@@ -78,29 +78,27 @@ class JobGroup:
 
 
 def job_of(files: CaseFiles, dataset: RawDataset, *, recipe: Recipe, stores_labels: bool) -> Job:
-    """Return the job of a case; looks at the size and time of its files, but does not open them."""
+    """Return the job of a case; looks at size, time and ends of its files, and no further.
+
+    Raises:
+        DatasetError: a file cannot be read.
+    """
     patient = dataset.patients.get(files.case, files.case)
-    image_labels, slice_image_labels = _tags_of(files.case, dataset.image_labels)
+    image_labels, slice_image_labels = tags_of(files.case, dataset.image_labels)
+    state = case_state(files, dataset, with_masks=stores_labels)
+    masks = state.pop("masks", None)
     image_source = hash_of(
         {
             "version": _PREPROCESSING_VERSION,
             "plan": asdict(recipe.plan),
             "transpose_forward": recipe.transpose_forward,
-            "files": [_file_state(path) for path in files.images],
-            "patient": patient,
-            "raters": sorted(files.labels),
-            "image_labels": image_labels,
-            "slice_image_labels": sorted(slice_image_labels.items()),
+            "state": state,
         }
     )
     labels_source = None
-    if stores_labels and files.labels:
+    if masks:
         labels_source = hash_of(
-            {
-                "image": image_source,
-                "files": sorted((rater, _file_state(path)) for rater, path in files.labels.items()),
-                "labels": recipe.labels.values,
-            }
+            {"image": image_source, "files": masks, "labels": recipe.labels.values}
         )
     return Job(
         files=files,
@@ -136,18 +134,3 @@ def grouped(jobs: Iterable[Job], *, is_volume: bool) -> Iterator[tuple[Job, ...]
         group.append(job)
     if group:
         yield tuple(group)
-
-
-def _tags_of(
-    case: str, image_labels: ImageLabels | None
-) -> tuple[tuple[int, ...] | None, dict[int, tuple[int, ...]]]:
-    if image_labels is None:
-        return None, {}
-    slices = image_labels.slices.get(case, ())
-    tags = {index: image_labels.of(case, index) for index in slices}
-    return image_labels.of(case), {index: tag for index, tag in tags.items() if tag is not None}
-
-
-def _file_state(path: Path) -> tuple[str, int, int]:
-    status = path.stat()
-    return path.name, status.st_size, status.st_mtime_ns

@@ -83,25 +83,38 @@ def open_fold(
         plans=plans,
         images=images,
         label_maps=label_maps,
-        split=split_of(fold, preprocessed_folder / SPLITS_FILE, patients),
+        split=split_of(fold, preprocessed_folder / SPLITS_FILE, patients, store=images.folder),
         patients=patients,
         labels=labels,
         compute=Compute(device=device, precision=precision),
     )
 
 
-def split_of(fold: str, splits_file: Path, patients: dict[str, str]) -> Split:
+def split_of(fold: str, splits_file: Path, patients: Mapping[str, str], *, store: Path) -> Split:
     """Return the cases of a fold; "all" trains on every case and validates on none.
 
     Args:
         patients: of every preprocessed case.
+        store: the folder they lie in, for messages.
 
     Raises:
         DatasetError: there is no such fold, or the file of splits is not valid.
     """
     if fold == "all":
         return Split(train=tuple(patients), val=())
-    splits = load_splits(splits_file, cases=patients, patients=patients)
+    splits = load_splits(
+        splits_file,
+        cases=patients,
+        patients=patients,
+        whose=f"cases that are preprocessed in '{store}'",
+        remedy="run diffunet_plan_and_preprocess again: it preprocesses cases that were added, and "
+        "takes those that were removed out of the folds",
+    )
+    if not splits:
+        raise DatasetError(
+            f"there is no fold '{fold}': '{splits_file}' has none, as for a dataset of one "
+            "patient; train with the fold 'all'"
+        )
     if int(require_fold(fold, error=DatasetError)) >= len(splits):
         raise DatasetError(
             f"there is no fold '{fold}' in '{splits_file}', which has the folds 0 to "

@@ -17,6 +17,7 @@ from diffunet.errors import CheckpointError, DiffunetError, PlansError
 from diffunet.inference.model import AVERAGED_WEIGHTS
 from diffunet.jsonio import as_json
 from diffunet.plans import Plans
+from diffunet.plans.differences import differences
 from diffunet.training.ema import ExponentialMovingAverage
 
 logger = logging.getLogger(__name__)
@@ -188,21 +189,6 @@ def check_origin(content: Mapping[str, Any], origin: Origin, *, where: Path) -> 
         )
     for name, (old, new) in allowed.items():
         logger.warning("%s was %s when this training began and is now %s", name, old, new)
-
-
-def differences(old: Any, new: Any, *, path: str = "") -> dict[str, tuple[Any, Any]]:
-    """Return the leaves, by dotted path, in which two trees of plain values differ.
-
-    Reasons are no leaves: they are words.
-    """
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        found = {}
-        for key in [*old, *(key for key in new if key not in old)]:
-            if key != "reasons":
-                below = f"{path}.{key}" if path else str(key)
-                found |= differences(old.get(key), new.get(key), path=below)
-        return found
-    return {} if old == new else {path: (old, new)}
 
 
 def load_pretrained(model: nn.Module, path: Path) -> None:

@@ -60,12 +60,13 @@ class ShareRun:
 
 
 def shares_of(
-    cases: Sequence[CaseFiles], *, folds: Sequence[str], splits: Sequence[Split]
+    cases: Sequence[CaseFiles], *, folds: Sequence[str], splits: Sequence[Split], dataset: str
 ) -> tuple[Share, ...]:
     """Deal the cases to folds: those that were validated on a case, else all, in sample.
 
     Args:
         folds: "0", "1", ... or "all".
+        dataset: its name, for messages.
 
     Raises:
         UsageError: a fold has no split.
@@ -73,8 +74,8 @@ def shares_of(
     if any(fold != "all" and int(fold) >= len(splits) for fold in folds):
         raise UsageError(
             f"expected a split for each of the folds {', '.join(folds)}, found {len(splits)} in "
-            "splits_final.json; put back the file that the model was trained with, or choose other "
-            "folds (-f)"
+            f"splits_final.json in the preprocessed folder of {dataset}; put back the file that "
+            "the model was trained with, or choose other folds (-f)"
         )
     held = {fold: set(splits[int(fold)].val) for fold in folds if fold != "all"}
     dealt: dict[tuple[tuple[str, ...], bool], list[CaseFiles]] = defaultdict(list)
@@ -108,7 +109,7 @@ def runs_of(
     The other arguments and the errors are those of `make_pseudo_dataset`.
     """
     names = trained_folds(model_folder, folds, checkpoint=_CHECKPOINT)
-    shares = shares_of(raw.training_cases, folds=names, splits=splits)
+    shares = shares_of(raw.training_cases, folds=names, splits=splits, dataset=raw.name)
     models = {
         name: load_model(model_folder, folds=[name], checkpoint=_CHECKPOINT, device=compute.device)
         for name in names

@@ -119,10 +119,12 @@ def test_loading_is_strict(two_raters, tmp_path):
     with pytest.raises(DatasetError, match="unknown key 'num_case'"):
         Fingerprint.load(path)
     path.write_text(json.dumps(content | {"format_version": 99}))
-    with pytest.raises(DatasetError, match="extract the fingerprint again"):
+    with pytest.raises(
+        DatasetError, match="measure the dataset anew with diffunet_extract_fingerprint -d"
+    ):
         Fingerprint.load(path)
     path.write_text("[]")
-    with pytest.raises(DatasetError, match="should be 2, got None"):
+    with pytest.raises(DatasetError, match="should be 3, got None"):
         Fingerprint.load(path)
 
 

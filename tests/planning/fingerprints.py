@@ -162,6 +162,7 @@ def a_fingerprint(**changes: Any) -> Fingerprint:
     """100 images of 128 x 128 of 50 patients, one rater, one lesion of 11.33 pixels each."""
     values: dict[str, Any] = {
         "dataset_name": "Dataset001_A",
+        "source": "0123456789abcdef",
         "num_cases": 100,
         "num_patients": 50,
         "dimensions": 2,

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from diffunet.errors import WorkspaceError
+from diffunet.errors import DatasetError, WorkspaceError
 from diffunet.methods import METHODS
 from diffunet.plans import Plans
 from diffunet.training.fold_data import FoldData, open_fold
@@ -43,6 +43,23 @@ def test_an_unfinished_store_of_masks_is_to_be_finished(tmp_path):
     write_preprocessed(tmp_path)
     (tmp_path / "2d" / "labels" / "store.manifest").unlink()
     with pytest.raises(WorkspaceError, match="holds no finished preprocessed data"):
+        opened(tmp_path, plans())
+
+
+def test_cases_of_a_fold_that_are_not_preprocessed_are_named_with_both_folders(tmp_path):
+    write_preprocessed(tmp_path)
+    path = tmp_path / "splits_final.json"
+    path.write_text('[{"train": ["case_00", "new"], "val": ["case_02"]}]')
+    with pytest.raises(DatasetError, match=r"'new'; run diffunet_plan_and_preprocess") as caught:
+        opened(tmp_path, plans())
+    assert f"'{path}', fold 0" in str(caught.value)
+    assert f"'{tmp_path / '2d' / 'images'}'" in str(caught.value)
+
+
+def test_the_only_patient_is_trained_on_with_all(tmp_path):
+    write_preprocessed(tmp_path)
+    (tmp_path / "splits_final.json").write_text("[]")
+    with pytest.raises(DatasetError, match="dataset of one patient; train with the fold 'all'"):
         opened(tmp_path, plans())
 
 

@@ -81,7 +81,12 @@ def made(tmp_path_factory):
 
 
 def shares(folds, splits=SPLITS, cases=CASES):
-    dealt = shares_of(files_of(*cases), folds=folds, splits=[Split(**each) for each in splits])
+    dealt = shares_of(
+        files_of(*cases),
+        folds=folds,
+        splits=[Split(**each) for each in splits],
+        dataset="Dataset001_Tagged",
+    )
     return {share.name: [files.case for files in share.cases] for share in dealt}
 
 
@@ -258,6 +263,7 @@ def test_of_cases_that_no_fold_learned_nothing_is_warned(caplog):
         files_of("c0", "c1", "c2", "c3"),
         folds=("0", "1"),
         splits=[Split(**each) for each in SPLITS],
+        dataset="D",
     )
     with caplog.at_level("INFO"):
         say_what_is_in_sample(dealt)

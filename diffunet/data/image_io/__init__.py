@@ -21,6 +21,7 @@ __all__ = [
     "ImageGeometry",
     "MapScale",
     "file_ending_of",
+    "files_of_image",
     "map_file_ending",
     "read_image",
     "read_label_map",
@@ -83,6 +84,12 @@ def file_ending_of(path: Path) -> str | None:
     """Return the supported ending of `path`, in lower case, whatever its case; None for others."""
     name = path.name.lower()
     return next((ending for ending in _FORMATS if name.endswith(ending)), None)
+
+
+def files_of_image(path: Path) -> tuple[Path, ...]:
+    """Return the files that are opened when `path` is read: itself, and that of its spacing."""
+    sidecar = tiff.spacing_file(path) if file_ending_of(path) in tiff.FILE_ENDINGS else None
+    return (path,) if sidecar is None else (path, sidecar)
 
 
 def map_file_ending(file_ending: str) -> str:

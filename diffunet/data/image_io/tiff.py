@@ -55,6 +55,13 @@ def write_spacing(path: Path, geometry: ImageGeometry) -> None:
         write_json(path.with_suffix(".json"), {"spacing": geometry.spacing_mm})
 
 
+def spacing_file(path: Path) -> Path | None:
+    """Return the JSON file beside `path` that tells its spacing; None where there is none."""
+    bare_name = _SUFFIX.sub("", path.stem)
+    candidates = [path.with_name(f"{name}.json") for name in (path.stem, bare_name)]
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
 def _read_array(path: Path, *, is_label: bool) -> tuple[np.ndarray, str]:
     """Return the array and one letter per axis: Y, X, S or C for channels, others for depth."""
     import tifffile
@@ -90,9 +97,7 @@ def _read_with_pillow(path: Path) -> tuple[np.ndarray, str]:
 
 
 def _read_spacing(path: Path) -> tuple[float, ...] | None:
-    bare_name = _SUFFIX.sub("", path.stem)
-    candidates = [path.with_name(f"{name}.json") for name in (path.stem, bare_name)]
-    sidecar = next((candidate for candidate in candidates if candidate.is_file()), None)
+    sidecar = spacing_file(path)
     if sidecar is None:
         return None
     content = read_json(sidecar, DatasetError)
