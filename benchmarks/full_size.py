@@ -20,12 +20,14 @@ from typing import Any, final
 from full_size_stages import PREPARE, Request, Stage, check_dataset, stages_of, write_test_tags
 from stoppable_commands import SECONDS_TO_STOP, Clock, StoppableCommands, only_call
 
-from diffunet.cli.command import natural_number, positive_number
+from diffunet.cli.command import number_in, number_of
 from diffunet.data.dataset import open_dataset
 from diffunet.errors import DiffunetError, UsageError
 from diffunet.inference.output import setting_differences
 from diffunet.jsonio import as_json, read_json, write_json
 from diffunet.parallel import default_num_processes
+from diffunet.plans import SPACING_MM, TrainingPlan
+from diffunet.ranges import Range
 
 EXIT_OUT_OF_TIME = os.EX_TEMPFAIL
 EXIT_INTERRUPTED = 130
@@ -171,24 +173,34 @@ def _parser() -> argparse.ArgumentParser:
     add("--stages", metavar="LAST", help="go no further than this stage, such as prepare")
     add(
         "--iterations",
-        type=positive_number,
+        type=number_of(TrainingPlan, "num_iterations"),
         metavar="N",
         help="of every training; without it, the plans'",
     )
     add(
         "--student_iterations",
-        type=positive_number,
+        type=number_of(TrainingPlan, "num_iterations"),
         metavar="N",
         help="without it, as --iterations",
     )
-    add("--spacing", type=float, nargs="+", metavar="MM", help="train at this voxel size")
+    add(
+        "--spacing",
+        type=number_in(SPACING_MM, is_whole=False),
+        nargs="+",
+        metavar="MM",
+        help="train at this voxel size",
+    )
     add(
         "--batch_size",
-        type=positive_number,
+        type=number_of(TrainingPlan, "batch_size"),
         metavar="N",
         help="of every training; without it, the plans'",
     )
-    add("--learning_rate", type=float, help="of every training; without it, the plans'")
+    add(
+        "--learning_rate",
+        type=number_of(TrainingPlan, "learning_rate"),
+        help="of every training; without it, the plans'",
+    )
     add(
         "--set",
         dest="settings",
@@ -202,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "-np",
         dest="num_processes",
-        type=natural_number,
+        type=number_in(Range(0, 1024)),
         default=default_num_processes(),
         metavar="N",
         help="worker processes; 0: everything in the process of a command",

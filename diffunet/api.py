@@ -14,6 +14,7 @@ from diffunet.arguments import (
     DEFAULT_PLANS_NAME,
     FINGERPRINT_FILE,
     Dataset,
+    check_planning,
     dataset_content_of,
     model_folder_of,
     new_plans_path,
@@ -71,6 +72,7 @@ def plan_and_preprocess(
         WorkspaceError: there is no such dataset.
         UsageError: the name of the plans is that of another file.
     """
+    check_planning(gpu_memory_gb, target_spacing_mm)
     place = workspace_of(workspace)
     new_plans_path(place.preprocessed / place.raw_folder(dataset).name, plans_name)
     shared: dict[str, Any] = {"num_processes": num_processes, "progress": progress}
@@ -198,6 +200,7 @@ def plan_experiment(
     from diffunet.planning.experiment import plan_experiment as plan
     from diffunet.planning.former import keep_former_plans
 
+    check_planning(gpu_memory_gb, target_spacing_mm)
     place = workspace_of(workspace)
     raw = open_dataset(place.raw_folder(dataset))
     folder = place.preprocessed / raw.name

@@ -10,7 +10,7 @@ from diffunet.errors import DatasetError, DiffunetError, UsageError, WorkspaceEr
 from diffunet.jsonio import read_json
 from diffunet.names import is_number, require_name
 from diffunet.parallel import default_num_processes
-from diffunet.plans import Plans
+from diffunet.plans import GPU_MEMORY_GB, SPACING_MM, Plans
 from diffunet.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -25,6 +25,19 @@ _PLANS_KEYS = frozenset({"plans_name", "configurations", "recommended_configurat
 
 Dataset = int | str | Path
 """A dataset's number, its name or its path."""
+
+
+def check_planning(gpu_memory_gb: float, target_spacing_mm: Sequence[float] | None) -> None:
+    """Check what a user asks of the planner.
+
+    Raises:
+        UsageError: a number out of its range.
+    """
+    given = [("gpu_memory_gb", gpu_memory_gb, GPU_MEMORY_GB)]
+    given += [("target_spacing_mm", size, SPACING_MM) for size in target_spacing_mm or ()]
+    for name, value, limits in given:
+        if value not in limits:
+            raise UsageError(f"{name} should be {limits}, got {value}")
 
 
 def resolve_device(name: str) -> str:

@@ -4,17 +4,19 @@ import argparse
 import errno
 import functools
 import logging
+import math
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_type_hints
 
 from tqdm import tqdm
 
 from diffunet.errors import DiffunetError
 from diffunet.parallel import default_num_processes
+from diffunet.ranges import Range, range_of
 from diffunet.workspace import Workspace
 
 Item = TypeVar("Item")
@@ -58,27 +60,39 @@ def add_processes_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-np",
         dest="num_processes",
-        type=natural_number,
+        type=number_in(Range(0, 1024)),
         default=default_num_processes(),
         metavar="N",
         help="worker processes; 0: everything in this process",
     )
 
 
-def natural_number(text: str) -> int:
-    """Parse a whole number of 0 or more."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, got {number}")
-    return number
+def add_seed_argument(made: "argparse._ActionsContainer", meaning: str) -> None:
+    """Add `--seed`."""
+    made.add_argument(
+        "--seed", type=number_in(Range(0, 2**63 - 1)), default=0, metavar="N", help=meaning
+    )
 
 
-def positive_number(text: str) -> int:
-    """Parse a whole number of 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got {number}")
-    return number
+def number_in(limits: Range, *, is_whole: bool = True) -> Callable[[str], int | float]:
+    """Return what parses a number of `limits`, for `type=` of an argument."""
+
+    def parse(text: str) -> int | float:
+        try:
+            number = int(text) if is_whole else float(text)
+        except ValueError:
+            number = math.nan
+        if number not in limits:
+            kind = "a whole number" if is_whole else "a number"
+            raise argparse.ArgumentTypeError(f"expected {kind} {limits}, got '{text:.40}'")
+        return number
+
+    return parse
+
+
+def number_of(plan: type, name: str) -> Callable[[str], int | float]:
+    """Return what parses the field `name` of a plan, in the range that the plan declares."""
+    return number_in(range_of(plan, name), is_whole=get_type_hints(plan)[name] is int)
 
 
 def resolve_workspace(folder: Path | None) -> Workspace:

@@ -8,11 +8,13 @@ from typing import Any
 
 from diffunet.cli.command import (
     add_processes_argument,
+    add_seed_argument,
     command,
     new_parser,
-    positive_number,
+    number_of,
     progress_bar,
 )
+from diffunet.plans import TrainingPlan
 from diffunet.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -48,12 +50,12 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--iterations",
-        type=positive_number,
+        type=number_of(TrainingPlan, "num_iterations"),
         default=DEFAULT_ITERATIONS,
         metavar="N",
         help="of training; the default beats the trivial answers, 2 only shows the road",
     )
-    made.add_argument("--seed", type=int, default=0, help="of the dataset and of all that follows")
+    add_seed_argument(made, "of the dataset and of all that follows")
     add_processes_argument(made)
     return made
 

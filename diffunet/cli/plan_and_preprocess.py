@@ -7,9 +7,11 @@ from diffunet.cli.command import (
     add_workspace_argument,
     command,
     new_parser,
+    number_in,
     progress_bar,
     resolve_workspace,
 )
+from diffunet.plans import GPU_MEMORY_GB, SPACING_MM
 
 
 def parser() -> argparse.ArgumentParser:
@@ -186,14 +188,14 @@ def _add_check(made: argparse.ArgumentParser) -> None:
 def _add_planning(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "-gpu_memory_target",
-        type=float,
+        type=number_in(GPU_MEMORY_GB, is_whole=False),
         default=8.0,
         metavar="GB",
         help="memory that a training step may use, in GB",
     )
     made.add_argument(
         "-overwrite_target_spacing",
-        type=float,
+        type=number_in(SPACING_MM, is_whole=False),
         nargs="+",
         metavar="MM",
         help="voxel size to train at, in mm per file axis (z y x); without it, the rule's",

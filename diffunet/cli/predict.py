@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import get_args
 
 from diffunet.cli.command import (
+    add_seed_argument,
     add_workspace_argument,
     command,
-    natural_number,
     new_parser,
-    positive_number,
+    number_in,
+    number_of,
     progress_bar,
     resolve_workspace,
 )
-from diffunet.plans import SaliencyMethod
+from diffunet.plans import SaliencyMethod, SamplingPlan
+from diffunet.ranges import Range
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,9 +44,19 @@ def parser() -> argparse.ArgumentParser:
     _add_saliency(made)
     _add_outputs(made)
     made.add_argument(
-        "-num_parts", type=positive_number, default=1, help="divide the cases in parts"
+        "-num_parts",
+        type=number_in(Range(1, 100_000)),
+        default=1,
+        metavar="N",
+        help="divide the cases in parts",
     )
-    made.add_argument("-part_id", type=natural_number, default=0, help="which part this run does")
+    made.add_argument(
+        "-part_id",
+        type=number_in(Range(0, 99_999)),
+        default=0,
+        metavar="N",
+        help="which part this run does",
+    )
     made.add_argument("-device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add_workspace_argument(made)
     return made
@@ -110,14 +122,25 @@ def _add_model(made: argparse.ArgumentParser) -> None:
 def _add_sampling(made: argparse.ArgumentParser) -> None:
     group = made.add_argument_group("sampling; without a value, the plans' own")
     group.add_argument(
-        "--num_samples", type=positive_number, metavar="N", help="per case, over all folds together"
+        "--num_samples",
+        type=number_of(SamplingPlan, "num_samples"),
+        metavar="N",
+        help="per case, over all folds together",
     )
-    group.add_argument("--num_steps", type=positive_number, metavar="N", help="denoising steps")
+    group.add_argument(
+        "--num_steps",
+        type=number_of(SamplingPlan, "num_steps"),
+        metavar="N",
+        help="denoising steps",
+    )
     group.add_argument("--sampler", choices=["ddpm", "ddim", "dpm_solver_2m"])
     group.add_argument(
-        "-step_size", type=float, metavar="TILES", help="distance of neighbouring tiles, in tiles"
+        "-step_size",
+        type=number_of(SamplingPlan, "tile_step_size"),
+        metavar="TILES",
+        help="distance of neighbouring tiles, in tiles",
     )
-    group.add_argument("--seed", type=int, default=0, help="the same seed draws the same samples")
+    add_seed_argument(group, "the same seed draws the same samples")
 
 
 def _add_saliency(made: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ import argparse
 from typing import get_args
 
 from diffunet.cli.command import (
+    add_seed_argument,
     add_workspace_argument,
     command,
     new_parser,
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         "Dataset503_Tumour",
     )
     _add_model(made)
-    made.add_argument("--seed", type=int, default=0, help="the same seed gives the same masks")
+    add_seed_argument(made, "the same seed gives the same masks")
     made.add_argument(
         "--continue",
         dest="continues",

@@ -9,6 +9,7 @@ import inspect
 import re
 import sys
 import textwrap
+import types
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Literal
 
 from diffunet import plans
 from diffunet.jsonio import write_text
+from diffunet.ranges import ranges_in
 
 _MADE_FROM = (
     "<!-- Made from the code by `make documentation`; edit the code, not this page. -->\n\n"
@@ -50,8 +52,8 @@ def plans_page() -> str:
         "dataset. Edit any value, or change it for one run with `--set path.to.field=value`; such "
         "paths are relative to the configuration, as in `--set diffusion.input_scale=0.3`. The "
         "defaults below stand where no rule chooses; the block `reasons` of the file says in words "
-        "why a value was chosen. An unknown key, a wrong type or an impossible combination is "
-        "refused with the path "
+        "why a value was chosen. An unknown key, a wrong type, a number out of its range or an "
+        "impossible combination is refused with the path "
         "of the field.\n",
     ]
     parts += [_plan_section(where, cls) for where, cls in PLAN_CLASSES]
@@ -89,14 +91,16 @@ def _plan_section(where: str, cls: type) -> str:
     rows = [
         f"## `{where}`\n",
         f"{summary}\n",
-        "| field | type | default | meaning |",
-        "|---|---|---|---|",
+        "| field | type | range | default | meaning |",
+        "|---|---|---|---|---|",
     ]
     hints = typing.get_type_hints(cls)
+    ranged = typing.get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
         meaning = meanings.get(field.name, "").replace("|", "\\|")
         rows.append(
-            f"| `{field.name}` | {_type_text(hints[field.name])} | {_default(field)} | {meaning} |"
+            f"| `{field.name}` | {_type_text(hints[field.name])} | "
+            f"{_range_text(ranged[field.name])} | {_default(field)} | {meaning} |"
         )
     return "\n".join(rows) + "\n"
 
@@ -120,10 +124,19 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
 def _type_text(hint: Any) -> str:
     if typing.get_origin(hint) is Literal:
         return " or ".join(f"`{choice!r}`".replace("'", '"') for choice in typing.get_args(hint))
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = " | ".join(
+            re.sub("NoneType", "None", each.__name__) for each in typing.get_args(hint)
+        )
     text = getattr(hint, "__name__", "") if isinstance(hint, type) else ""
     if typing.get_args(hint) or not text:
         text = re.sub(r"\b(?:\w+\.)+(?=\w)", "", str(hint))
     return f"`{text}`".replace("|", "\\|")
+
+
+def _range_text(hint: Any) -> str:
+    """Return how many entries a field has, and between what its numbers lie."""
+    return ", each ".join(dict.fromkeys(map(str, ranges_in(hint))))
 
 
 def _default(field: "dataclasses.Field[Any]") -> str:

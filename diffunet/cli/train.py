@@ -9,15 +9,18 @@ from typing import get_args
 
 from diffunet.cli.command import (
     add_processes_argument,
+    add_seed_argument,
     add_workspace_argument,
     command,
     new_parser,
-    positive_number,
+    number_in,
+    number_of,
     progress_bar,
     resolve_workspace,
 )
 from diffunet.errors import DiffunetError
-from diffunet.plans import Method
+from diffunet.plans import Method, TrainingPlan
+from diffunet.ranges import Range
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,7 +52,11 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("-device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     made.add_argument(
-        "-num_gpus", type=positive_number, default=1, metavar="N", help="GPUs of this machine"
+        "-num_gpus",
+        type=number_in(Range(1, 1024)),
+        default=1,
+        metavar="N",
+        help="GPUs of this machine",
     )
     made.add_argument(
         "--compile", action="store_true", help="torch.compile: about a minute, then faster"
@@ -112,10 +119,14 @@ def train_on_several_gpus(num_gpus: int, arguments: list[str]) -> None:
 
 
 def _add_optimisation(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--iterations", type=positive_number, metavar="N", help="optimiser steps")
-    made.add_argument("--batch_size", type=positive_number, metavar="N", help="over all GPUs")
-    made.add_argument("--lr", type=float, help="peak learning rate")
-    made.add_argument("--seed", type=int, default=0, help="of every random draw")
+    for flag, field, meaning in (
+        ("--iterations", "num_iterations", "optimiser steps"),
+        ("--batch_size", "batch_size", "over all GPUs"),
+        ("--lr", "learning_rate", "peak learning rate"),
+    ):
+        parse = number_of(TrainingPlan, field)
+        made.add_argument(flag, type=parse, metavar="N", help=meaning)
+    add_seed_argument(made, "of every random draw")
     made.add_argument(
         "--set",
         dest="settings",

@@ -4,9 +4,21 @@
 (`Plans.resolve`), applies `--set`, and keeps the result as `plans.resolved.json`.
 """
 
-from diffunet.plans.data import AugmentationPlan, CropPlan, NormalizationPlan, PreprocessingPlan
+from diffunet.plans.data import (
+    SPACING_MM,
+    AugmentationPlan,
+    CropPlan,
+    NormalizationPlan,
+    PreprocessingPlan,
+)
 from diffunet.plans.model import DiffusionPlan, NetworkPlan, SamplingPlan, TrainingPlan
-from diffunet.plans.plans import FORMAT_VERSION, ConfigurationPlan, Method, Plans
+from diffunet.plans.plans import (
+    FORMAT_VERSION,
+    GPU_MEMORY_GB,
+    ConfigurationPlan,
+    Method,
+    Plans,
+)
 from diffunet.plans.weak import (
     CamPlan,
     CamSaliency,
@@ -21,6 +33,8 @@ from diffunet.plans.weak import (
 
 __all__ = [
     "FORMAT_VERSION",
+    "GPU_MEMORY_GB",
+    "SPACING_MM",
     "AugmentationPlan",
     "CamPlan",
     "CamSaliency",

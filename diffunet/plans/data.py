@@ -2,7 +2,14 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from diffunet.ranges import Length, Range, check_ranges
+
+Intensity = Annotated[float, Range(-1e30, 1e30)]
+Probability = Annotated[float, Range(0, 1)]
+SPACING_MM = Range(1e-7, 1e5)
+"""From an electron microscope's to what no scan exceeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +27,15 @@ class NormalizationPlan:
 
     scheme: Literal["ct", "zscore", "rescale_to_0_1", "rgb_to_0_1", "none"] = "zscore"
     uses_mask: bool = False
-    lower: float | None = None
-    upper: float | None = None
-    mean: float | None = None
-    std: float | None = None
+    lower: Intensity | None = None
+    upper: Intensity | None = None
+    mean: Intensity | None = None
+    std: Annotated[float, Range(0, 1e30)] | None = None
 
     def __post_init__(self) -> None:
+        check_ranges(self)
+        if self.lower is not None and self.upper is not None and self.lower > self.upper:
+            raise ValueError(f"lower should be at most upper = {self.upper}, got {self.lower}")
         missing = None in (self.lower, self.upper, self.mean, self.std)
         if self.scheme == "ct" and missing:
             raise ValueError("the scheme 'ct' needs lower, upper, mean and std")
@@ -44,10 +54,13 @@ class PreprocessingPlan:
             the coarse axis is resampled by nearest neighbour, apart from the others.
     """
 
-    spacing_mm: tuple[float, ...]
-    normalization: tuple[NormalizationPlan, ...]
+    spacing_mm: Annotated[tuple[Annotated[float, SPACING_MM], ...], Length(2, 3)]
+    normalization: Annotated[tuple[NormalizationPlan, ...], Length(1, 1000)]
     image_order: Literal[0, 1, 3] = 3
-    separate_axis_anisotropy: float = 3.0
+    separate_axis_anisotropy: Annotated[float, Range(1, 1e6)] = 3.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,17 +70,16 @@ class CropPlan:
     Attributes:
         policy: "whole": images fit into the patch, nothing is cut; "random": anywhere;
             "foreground": `foreground_share` of the patches hold a voxel that some rater marked.
-        foreground_share: in [0, 1]. Never depends on the rater whose mask is drawn. Each patch's
+        foreground_share: never depends on the rater whose mask is drawn. Each patch's
             loss is weighed by uniform over actual density of its place, so that places that nobody
             marked count as often as they occur; exact up to 0.9.
     """
 
     policy: Literal["whole", "random", "foreground"] = "random"
-    foreground_share: float = 0.0
+    foreground_share: Annotated[float, Range(0, 1)] = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.foreground_share <= 1:
-            raise ValueError(f"foreground_share should be in [0, 1], got {self.foreground_share}")
+        check_ranges(self)
         if self.policy != "foreground" and self.foreground_share:
             raise ValueError(f"the policy '{self.policy}' takes no foreground_share")
 
@@ -92,19 +104,30 @@ class AugmentationPlan:
         gamma_probability: gamma 0.7 to 1.5.
     """
 
-    mirror_axes: tuple[int, ...] = ()
-    rotation_probability: float = 0.2
-    rotation_degrees: float = 30.0
-    scaling_probability: float = 0.2
-    scaling_range: tuple[float, float] = (0.7, 1.4)
+    mirror_axes: Annotated[tuple[Annotated[int, Range(0, 2)], ...], Length(0, 3)] = ()
+    rotation_probability: Probability = 0.2
+    rotation_degrees: Annotated[float, Range(0, 180)] = 30.0
+    scaling_probability: Probability = 0.2
+    scaling_range: tuple[
+        Annotated[float, Range(0.1, 10)],
+        Annotated[float, Range(0.1, 10)],
+    ] = (0.7, 1.4)
     treats_first_axis_apart: bool = False
-    gaussian_noise_probability: float = 0.1
-    gaussian_blur_probability: float = 0.2
-    brightness_probability: float = 0.15
-    contrast_probability: float = 0.15
-    low_resolution_probability: float = 0.25
-    inverted_gamma_probability: float = 0.1
-    gamma_probability: float = 0.3
+    gaussian_noise_probability: Probability = 0.1
+    gaussian_blur_probability: Probability = 0.2
+    brightness_probability: Probability = 0.15
+    contrast_probability: Probability = 0.15
+    low_resolution_probability: Probability = 0.25
+    inverted_gamma_probability: Probability = 0.1
+    gamma_probability: Probability = 0.3
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        smallest, largest = self.scaling_range
+        if smallest > largest:
+            raise ValueError(f"scaling_range should rise, got {list(self.scaling_range)}")
+        if len(set(self.mirror_axes)) != len(self.mirror_axes):
+            raise ValueError(f"mirror_axes should be different, got {list(self.mirror_axes)}")
 
     def without_intensity(self) -> "AugmentationPlan":
         """Return what moves voxels alone."""

@@ -1,7 +1,18 @@
 """The diffusion of segmentations, its sampling, the networks and their training."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from diffunet.ranges import Length, Range, check_ranges
+
+LogSNR = Annotated[float, Range(-40, 40)]
+NumSteps = Annotated[int, Range(1, 10_000)]
+Cases = Annotated[int, Range(1, 10**6)]
+Width = Annotated[int, Range(1, 4096)]
+Kernel = Annotated[int, Range(1, 7, is_odd=True)]
+Stride = Annotated[int, Range(1, 8)]
+Blocks = Annotated[int, Range(0, 32)]
+Stages = Length(1, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,21 +33,18 @@ class DiffusionPlan:
     """
 
     schedule: Literal["cosine", "linear", "linear_gamma", "parabola"] = "cosine"
-    input_scale: float = 0.1
-    log_snr_limit: float = 20.0
+    input_scale: Annotated[float, Range(0.0001, 1)] = 0.1
+    log_snr_limit: Annotated[float, Range(1, 40)] = 20.0
     prediction: Literal["x_0", "v", "noise"] = "x_0"
     loss_weighting: Literal["snr", "snr_plus_one", "snr_truncated", "uniform", "sigmoid"] = (
         "sigmoid"
     )
-    loss_weighting_bias: float = -4.0
+    loss_weighting_bias: LogSNR = -4.0
     is_weighting_decoupled: bool = False
     encoding: Literal["signed", "analog_bits"] = "signed"
 
     def __post_init__(self) -> None:
-        if not 0 < self.input_scale <= 1:
-            raise ValueError(f"input_scale should be in (0, 1], got {self.input_scale}")
-        if not 1 <= self.log_snr_limit <= 40:
-            raise ValueError(f"log_snr_limit should be in [1, 40], got {self.log_snr_limit}")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,20 +62,15 @@ class SamplingPlan:
     """
 
     sampler: Literal["ddpm", "ddim", "dpm_solver_2m"] = "ddpm"
-    num_steps: int = 10
-    num_samples: int = 16
+    num_steps: NumSteps = 10
+    num_samples: Annotated[int, Range(1, 10_000)] = 16
     step_spacing: Literal["t", "log_snr"] = "t"
     variance: Literal["large", "small"] = "large"
-    tile_step_size: float = 0.5
+    tile_step_size: Annotated[float, Range(0.1, 1)] = 0.5
     is_mirrored: bool = False
 
     def __post_init__(self) -> None:
-        if self.num_steps < 1:
-            raise ValueError(f"num_steps should be at least 1, got {self.num_steps}")
-        if self.num_samples < 1:
-            raise ValueError(f"num_samples should be at least 1, got {self.num_samples}")
-        if not 0 < self.tile_step_size <= 1:
-            raise ValueError(f"tile_step_size should be in (0, 1], got {self.tile_step_size}")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,7 @@ class NetworkPlan:
             separate image encoder runs once per image, a lighter network at every step.
         channels: of the per-step network.
         strides: per stage the down-sampling per axis on entering it; all ones at the first.
-        kernel_sizes: per stage and axis, 1 or 3.
+        kernel_sizes: per stage and axis; the planner takes 1 and 3.
         num_blocks: residual blocks per stage of the encoder.
         num_decoder_blocks: the same for the decoder.
         num_middle_blocks: residual blocks at the coarsest resolution between the two.
@@ -94,21 +97,22 @@ class NetworkPlan:
     """
 
     conditioning: Literal["encoded", "concatenated"] = "encoded"
-    channels: tuple[int, ...]
-    strides: tuple[tuple[int, ...], ...]
-    kernel_sizes: tuple[tuple[int, ...], ...]
-    num_blocks: tuple[int, ...]
-    num_decoder_blocks: tuple[int, ...]
-    num_middle_blocks: int = 2
-    has_attention: tuple[bool, ...]
-    num_heads: int = 4
-    num_groups: int = 32
-    image_channels: tuple[int, ...] = ()
-    num_image_blocks: tuple[int, ...] = ()
+    channels: Annotated[tuple[Width, ...], Stages]
+    strides: Annotated[tuple[Annotated[tuple[Stride, ...], Length(2, 3)], ...], Stages]
+    kernel_sizes: Annotated[tuple[Annotated[tuple[Kernel, ...], Length(2, 3)], ...], Stages]
+    num_blocks: Annotated[tuple[Blocks, ...], Stages]
+    num_decoder_blocks: Annotated[tuple[Blocks, ...], Stages]
+    num_middle_blocks: Blocks = 2
+    has_attention: Annotated[tuple[bool, ...], Stages]
+    num_heads: Annotated[int, Range(1, 1024)] = 4
+    num_groups: Annotated[int, Range(1, 4096)] = 32
+    image_channels: Annotated[tuple[Width, ...], Length(0, 10)] = ()
+    num_image_blocks: Annotated[tuple[Blocks, ...], Length(0, 10)] = ()
     has_final_tanh: bool = True
-    dropout: float = 0.0
+    dropout: Annotated[float, Range(0, 1, is_below=True)] = 0.0
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         num_stages = len(self.channels)
         per_stage = ["strides", "kernel_sizes", "num_blocks", "num_decoder_blocks", "has_attention"]
         if self.conditioning == "encoded" and (self.image_channels or self.num_image_blocks):
@@ -121,8 +125,20 @@ class NetworkPlan:
                 )
         if self.conditioning == "concatenated" and self.image_channels:
             raise ValueError("image_channels are only for conditioning 'encoded'")
-        if num_stages and any(stride != 1 for stride in self.strides[0]):
+        if any(stride != 1 for stride in self.strides[0]):
             raise ValueError(f"strides of the first stage should be 1, got {self.strides[0]}")
+        if len({len(each) for each in (*self.strides, *self.kernel_sizes)}) != 1:
+            raise ValueError("strides and kernel_sizes should have one value per axis everywhere")
+        if self.conditioning == "concatenated" and 0 in self.num_blocks + self.num_decoder_blocks:
+            raise ValueError(
+                "num_blocks and num_decoder_blocks should be at least 1 with conditioning "
+                f"'concatenated', got {list(self.num_blocks)} and {list(self.num_decoder_blocks)}"
+            )
+
+    @property
+    def dimensions(self) -> int:
+        """Of the patches that the network sees."""
+        return len(self.strides[0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,22 +161,17 @@ class TrainingPlan:
         num_final_validation_cases: cases of the final validation, unless all are asked for.
     """
 
-    num_iterations: int = 20000
-    batch_size: int = 8
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    num_warmup_iterations: int = 1000
-    decay_share: float = 0.25
-    gradient_clip_norm: float = 1.0
-    ema_decay: float = 0.9999
-    num_validations: int = 20
-    num_validation_cases: int = 16
-    num_final_validation_cases: int = 100
+    num_iterations: Annotated[int, Range(1, 10**8)] = 20000
+    batch_size: Annotated[int, Range(1, 2**16)] = 8
+    learning_rate: Annotated[float, Range(0, 10, is_above=True)] = 1e-4
+    weight_decay: Annotated[float, Range(0, 10)] = 0.01
+    num_warmup_iterations: Annotated[int, Range(0, 10**8)] = 1000
+    decay_share: Annotated[float, Range(0, 1)] = 0.25
+    gradient_clip_norm: Annotated[float, Range(0, 1e6, is_above=True)] = 1.0
+    ema_decay: Annotated[float, Range(0, 1, is_below=True)] = 0.9999
+    num_validations: Annotated[int, Range(0, 10_000)] = 20
+    num_validation_cases: Cases = 16
+    num_final_validation_cases: Cases = 100
 
     def __post_init__(self) -> None:
-        for name in ("num_iterations", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} should be at least 1, got {getattr(self, name)}")
-        for name in ("decay_share", "ema_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} should be in [0, 1], got {getattr(self, name)}")
+        check_ranges(self)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from diffunet.errors import PlansError
 from diffunet.jsonio import read_json, write_json
@@ -14,9 +14,13 @@ from diffunet.plans.data import AugmentationPlan, CropPlan, PreprocessingPlan
 from diffunet.plans.model import DiffusionPlan, NetworkPlan, SamplingPlan, TrainingPlan
 from diffunet.plans.settings import apply_setting, paths_set_by_user, with_settings_noted
 from diffunet.plans.weak import WeakPlan
+from diffunet.ranges import Length, Range, check_ranges
 from diffunet.records import record_from_json
 
 FORMAT_VERSION = 1
+
+GPU_MEMORY_GB = Range(0.1, 10_000)
+"""What the planner may be given, for a training step."""
 
 Method = Literal["diffusion", "supervised", "cdm", "classifier"]
 
@@ -37,8 +41,8 @@ class ConfigurationPlan:
 
     dimensions: Literal[2, 3]
     data_identifier: str
-    median_shape: tuple[int, ...]
-    patch_size: tuple[int, ...]
+    median_shape: Annotated[tuple[Annotated[int, Range(1, 10**6)], ...], Length(1, 3)]
+    patch_size: Annotated[tuple[Annotated[int, Range(1, 2**16)], ...], Length(2, 3)]
     preprocessing: PreprocessingPlan
     crop: CropPlan
     augmentation: AugmentationPlan
@@ -49,6 +53,7 @@ class ConfigurationPlan:
     weak: WeakPlan | None = None
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         require_name(self.data_identifier, where="data_identifier", error=ValueError)
         if len(self.patch_size) != self.dimensions:
             raise ValueError(
@@ -64,11 +69,21 @@ class ConfigurationPlan:
             raise ValueError(
                 f"network.image_channels should have {num_stages} entries, as channels; found 0"
             )
-        self._check_divisibility("network", self.network)
+        if any(axis >= self.dimensions for axis in self.augmentation.mirror_axes):
+            raise ValueError(
+                f"augmentation.mirror_axes should be below {self.dimensions}, the number of axes, "
+                f"got {list(self.augmentation.mirror_axes)}"
+            )
+        self._check_network("network", self.network)
         if self.weak is not None:
-            self._check_divisibility("weak.network", self.weak.network)
+            self._check_network("weak.network", self.weak.network)
 
-    def _check_divisibility(self, name: str, network: NetworkPlan) -> None:
+    def _check_network(self, name: str, network: NetworkPlan) -> None:
+        if network.dimensions != self.dimensions:
+            raise ValueError(
+                f"{name}.strides and {name}.kernel_sizes should have {self.dimensions} values per "
+                f"stage, one per axis, got {network.dimensions}"
+            )
         for axis in range(self.dimensions):
             total = math.prod(stride[axis] for stride in network.strides)
             if self.patch_size[axis] % total:
@@ -93,16 +108,17 @@ class Plans:
         reasons: the same keys as the rest of the file, with a sentence for each chosen value.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: Annotated[int, Range(0, 1000)] = FORMAT_VERSION
     dataset_name: str
     plans_name: str = "diffunet_plans"
     method: Method
     recommended_configuration: str
-    transpose_forward: tuple[int, ...]
+    transpose_forward: Annotated[tuple[Annotated[int, Range(0, 2)], ...], Length(2, 3)]
     configurations: dict[str, ConfigurationPlan]
     reasons: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if self.format_version != FORMAT_VERSION:
             raise ValueError(
                 f"format_version should be {FORMAT_VERSION}, got {self.format_version}; plan again"

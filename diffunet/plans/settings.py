@@ -65,5 +65,5 @@ def _parse(setting: str) -> tuple[str, Any]:
         )
     try:
         return path.strip(), json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # a bare word, or what no field takes
         return path.strip(), text.strip()

@@ -1,15 +1,20 @@
 """Weak supervision: the diffusion of images, saliency, and the way from a map to a mask."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from diffunet.plans.model import NetworkPlan
+from diffunet.plans.model import LogSNR, NetworkPlan, NumSteps
+from diffunet.ranges import Length, Range, check_ranges
 
 DiffusionSaliency = Literal["cdm", "cg_cdm", "cg_diff"]
 CamSaliency = Literal["grad_cam", "grad_cam++", "score_cam", "layer_cam"]
 SaliencyMethod = Literal[
     "cdm", "cg_cdm", "cg_diff", "grad_cam", "grad_cam++", "score_cam", "layer_cam"
 ]
+
+Guidance = Annotated[float, Range(0, 1e5)]
+Share = Annotated[float, Range(0, 1)]
+Sigma = Annotated[float, Range(0, 1000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,22 +36,17 @@ class ImageDiffusionPlan:
     schedule: Literal[
         "cosine", "linear", "linear_gamma", "parabola", "ddpm_linear", "ddpm_cosine"
     ] = "cosine"
-    num_timesteps: int = 1000
-    input_scale: float = 1.0
-    log_snr_limit: float = 20.0
+    num_timesteps: Annotated[int, Range(21, 100_000)] = 1000
+    input_scale: Annotated[float, Range(0.0001, 1)] = 1.0
+    log_snr_limit: Annotated[float, Range(1, 40)] = 20.0
     prediction: Literal["x_0", "v", "noise"] = "v"
     loss_weighting: Literal["snr", "snr_plus_one", "snr_truncated", "uniform", "sigmoid"] = (
         "snr_plus_one"
     )
-    loss_weighting_bias: float = 0.0
+    loss_weighting_bias: LogSNR = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.input_scale <= 1:
-            raise ValueError(f"input_scale should be in (0, 1], got {self.input_scale}")
-        if not 1 <= self.log_snr_limit <= 40:
-            raise ValueError(f"log_snr_limit should be in [1, 40], got {self.log_snr_limit}")
-        if self.num_timesteps < 21:
-            raise ValueError(f"num_timesteps should be at least 21, got {self.num_timesteps}")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,30 +59,24 @@ class TrajectoryPlan:
             steps then go from timestep to timestep, and `log_snr` and `log_snr_step` are not used.
         num_steps: R; each trajectory evaluates the network as often.
         log_snr_step: rise of log SNR in each step.
-        tau: weight of the first condition in the mixed one, in [0, 1).
+        tau: weight of the first condition in the mixed one.
         num_draws: K; noise draws whose maps are averaged.
         guidance_scale: s of the classifier's gradient; 0 for CDM.
         is_guidance_mixed: the second trajectory is guided towards the mixed condition, as its
             embedding is; otherwise towards the absent label, as P2's text says.
     """
 
-    log_snr: float = 1.0
-    timestep: int | None = None
-    num_steps: int = 10
-    log_snr_step: float = 0.05
-    tau: float = 0.0
-    num_draws: int = 8
-    guidance_scale: float = 0.0
+    log_snr: LogSNR = 1.0
+    timestep: Annotated[int, Range(1, 100_000)] | None = None
+    num_steps: NumSteps = 10
+    log_snr_step: Annotated[float, Range(0, 40, is_above=True)] = 0.05
+    tau: Annotated[float, Range(0, 1, is_below=True)] = 0.0
+    num_draws: Annotated[int, Range(1, 10_000)] = 8
+    guidance_scale: Guidance = 0.0
     is_guidance_mixed: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "num_draws"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} should be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.tau < 1:
-            raise ValueError(f"tau should be in [0, 1), got {self.tau}")
-        if self.log_snr_step <= 0:
-            raise ValueError(f"log_snr_step should be positive, got {self.log_snr_step}")
+        check_ranges(self)
         if self.timestep is not None and self.timestep < self.num_steps:
             raise ValueError(
                 f"timestep should be at least num_steps = {self.num_steps}, got {self.timestep}"
@@ -99,13 +93,12 @@ class EncodingPlan:
         guidance_scale: s of the classifier's gradient.
     """
 
-    log_snr: float = -1.5
-    num_steps: int = 50
-    guidance_scale: float = 100.0
+    log_snr: LogSNR = -1.5
+    num_steps: NumSteps = 50
+    guidance_scale: Guidance = 100.0
 
     def __post_init__(self) -> None:
-        if self.num_steps < 1:
-            raise ValueError(f"num_steps should be at least 1, got {self.num_steps}")
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +112,11 @@ class CamPlan:
             component of the weighted maps (P2's "aug_smooth" and "eigen_smooth").
     """
 
-    stage: int = -2
+    stage: Annotated[int, Range(-10, 9)] = -2
     is_smoothed: bool = True
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,35 +136,27 @@ class MaskPlan:
             mean of the slices' thresholds, over all predicted images that show the label;
             "maximum": `maximum_share` of each slice's largest value; "fixed": `threshold_value`.
         threshold_value: of "fixed", in units of the smoothed map.
-        maximum_share: of "maximum", in (0, 1).
+        maximum_share: of "maximum".
         components: which connected components of each slice to keep: "all" of them, the "largest",
             or the "strongest", which holds the largest value.
         unsure_share: of a second stage, which ignores unsure pixels: how much of the way from the
-            threshold to the mean of its side a pixel must have gone to be sure, in [0, 1].
+            threshold to the mean of its side a pixel must have gone to be sure.
     """
 
     sign: Literal["positive", "negative", "absolute"] = "positive"
-    smoothing_voxels: float = 1.0
-    edge_smoothing_voxels: float = 0.0
-    edge_contrast: float = 0.3
+    smoothing_voxels: Sigma = 1.0
+    edge_smoothing_voxels: Sigma = 0.0
+    edge_contrast: Annotated[float, Range(0, 1e6, is_above=True)] = 0.3
     threshold: Literal["otsu", "otsu_upper", "otsu_volume", "otsu_mean", "maximum", "fixed"] = (
         "otsu"
     )
-    threshold_value: float | None = None
-    maximum_share: float = 0.5
+    threshold_value: Annotated[float, Range(-1e30, 1e30)] | None = None
+    maximum_share: Annotated[float, Range(0, 1, is_above=True, is_below=True)] = 0.5
     components: Literal["all", "largest", "strongest"] = "all"
-    unsure_share: float = 0.7
+    unsure_share: Share = 0.7
 
     def __post_init__(self) -> None:
-        for name in ("smoothing_voxels", "edge_smoothing_voxels"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} should be at least 0, got {getattr(self, name)}")
-        if self.edge_contrast <= 0:
-            raise ValueError(f"edge_contrast should be above 0, got {self.edge_contrast}")
-        if not 0 <= self.unsure_share <= 1:
-            raise ValueError(f"unsure_share should be in [0, 1], got {self.unsure_share}")
-        if not 0 < self.maximum_share < 1:
-            raise ValueError(f"maximum_share should be in (0, 1), got {self.maximum_share}")
+        check_ranges(self)
         if (self.threshold == "fixed") != (self.threshold_value is not None):
             raise ValueError(
                 "threshold_value belongs to the threshold 'fixed', got "
@@ -186,7 +174,7 @@ class WeakPlan:
             depths and strides are those of both classifiers too, so that all methods have one
             budget.
         diffusion: of images.
-        clean_share: share of the samples, in [0, 1), that are drawn as often as they occur and that
+        clean_share: share of the samples that are drawn as often as they occur and that
             the noised classifier sees without noise: there it decides whether a label is present.
             All others, which teach maps, are drawn so that their labels say nothing about where
             in the patient they lie.
@@ -208,9 +196,9 @@ class WeakPlan:
 
     network: NetworkPlan
     diffusion: ImageDiffusionPlan = ImageDiffusionPlan()
-    clean_share: float = 0.25
+    clean_share: Annotated[float, Range(0, 1, is_below=True)] = 0.25
     changes_intensity: bool = False
-    presence_thresholds: tuple[float, ...] = ()
+    presence_thresholds: Annotated[tuple[Share, ...], Length(0, 65535)] = ()
     has_slice_labels: bool = False
     is_mirrored: bool = True
     default_saliency: DiffusionSaliency = "cg_cdm"
@@ -222,13 +210,18 @@ class WeakPlan:
     masks: dict[str, MaskPlan] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if self.network.image_channels:
             raise ValueError(
                 "network.image_channels should be empty, since labels alone condition the images, "
                 f"got {list(self.network.image_channels)}"
             )
-        if not 0 <= self.clean_share < 1:
-            raise ValueError(f"clean_share should be in [0, 1), got {self.clean_share}")
+        num_stages = len(self.network.channels)
+        if not -num_stages <= self.cam.stage < num_stages:
+            raise ValueError(
+                f"cam.stage should be from {-num_stages} to {num_stages - 1}, since network has "
+                f"{num_stages} stages, got {self.cam.stage}"
+            )
         unknown = sorted(set(self.masks).difference(get_args(SaliencyMethod)))
         if unknown:
             raise ValueError(

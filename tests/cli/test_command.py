@@ -4,11 +4,15 @@ import itertools
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from diffunet.cli.command import command, natural_number, positive_number, progress_bar
+from diffunet.cli.command import command, number_in, number_of, progress_bar
+from diffunet.cli.commands import PARSERS
 from diffunet.errors import DatasetError
+from diffunet.plans import SamplingPlan
+from diffunet.ranges import Range
 
 
 def test_a_user_mistake_is_one_message_and_exit_code_2(capsys):
@@ -63,11 +67,30 @@ def test_success_is_exit_code_0():
     assert command(lambda arguments: None)() == 0
 
 
-@pytest.mark.parametrize(("parse", "text"), [(natural_number, "-1"), (positive_number, "0")])
-def test_numbers_out_of_range_are_refused(parse, text):
-    with pytest.raises(argparse.ArgumentTypeError, match=f"got {text}"):
-        parse(text)
-    assert parse("3") == 3
+@pytest.mark.parametrize("text", ["-1", "11", "2.5", "1e9", "nan", "inf", "x", "", "9" * 5000])
+def test_what_is_no_number_of_the_range_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number from 0 to 10, "):
+        number_in(Range(0, 10))(text)
+
+
+def test_a_number_of_the_range_is_parsed():
+    assert number_in(Range(0, 10))("3") == 3
+    assert number_of(SamplingPlan, "num_steps")("3") == 3
+    assert number_of(SamplingPlan, "tile_step_size")("0.25") == 0.25
+
+
+def flags_of_numbers():
+    for name, make_parser in PARSERS.items():
+        for action in make_parser()._actions:
+            if action.type not in (None, Path):
+                yield pytest.param(action, id=f"{name} {action.option_strings[0]}")
+
+
+@pytest.mark.parametrize("action", flags_of_numbers())
+def test_every_flag_that_takes_a_number_refuses_absurd_ones(action):
+    for text in ("nan", "inf", "-inf", "-1", "1e999", "1000000000000000000000", "many"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected a .*number"):
+            action.type(text)
 
 
 def test_short_work_is_silent_without_a_terminal(capsys, caplog):

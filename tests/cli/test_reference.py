@@ -38,7 +38,7 @@ def test_every_block_of_the_plans_has_a_section():
 
 
 def test_the_default_of_a_block_is_told_by_what_differs():
-    cells = {row.split(" | ")[0]: row.split(" | ")[2] for row in _rows_of(WeakPlan)}
+    cells = {row.split(" | ")[0]: row.split(" | ")[3] for row in _rows_of(WeakPlan)}
     assert cells["| `cdm`"] == "as below"
     assert cells["| `cg_cdm`"] == "as below, but `guidance_scale` `1.0`"
     assert cells["| `network`"] == "none"

@@ -274,7 +274,8 @@ def test_a_training_leaves_the_global_generator_as_it_was(preprocessed, tmp_path
 
 
 def test_a_training_that_diverges_says_so_and_keeps_its_last_checkpoint(preprocessed, tmp_path):
-    resolved = plans(training={"num_iterations": 40, "learning_rate": 1e20})
+    resolved = plans(training={"num_iterations": 40})
+    object.__setattr__(resolved.resolved.training, "learning_rate", 1e20)  # plans refuse it
     with pytest.raises(DiffunetError, match="training diverged"):
         train(preprocessed, tmp_path, resolved, checkpoint_interval_s=0)
 
