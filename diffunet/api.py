@@ -367,6 +367,7 @@ def predict(
     num_parts: int = 1,
     part_id: int = 0,
     device: str = "auto",
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
     progress: Progress = without_progress,
 ) -> Path:
     """Draw segmentations for every case of a folder, or for one file, and return the output.
@@ -384,6 +385,8 @@ def predict(
             its plans chose.
         image_labels: a table like `image_labels.csv`, for such a model: what the cases to predict
             show, instead of what the classifier finds.
+        precision: of the networks. "float32" is exact; the others are faster on a GPU, for models
+            that draw samples or are supervised.
 
     Raises:
         UsageError, WorkspaceError, CheckpointError, DatasetError: before any work is done.
@@ -404,7 +407,7 @@ def predict(
         if model is not None
         else model_folder_of(workspace_of(workspace), dataset, method, plans_name, configuration)
     )
-    compute = Compute(device=torch.device(resolve_device(device)))
+    compute = Compute(device=torch.device(resolve_device(device)), precision=precision)
     trained = load_model(folder, folds=folds, checkpoint=checkpoint, device=compute.device)
     sampling = {
         "num_samples": num_samples,

@@ -58,6 +58,13 @@ def parser() -> argparse.ArgumentParser:
         help="which part this run does",
     )
     made.add_argument("-device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    made.add_argument(
+        "--precision",
+        default="float32",
+        choices=["float32", "bfloat16", "float16"],
+        help="of the networks: float32 is exact, the others are faster on a GPU; models trained "
+        "from image-level labels take float32 only",
+    )
     add_workspace_argument(made)
     return made
 
@@ -92,6 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
         num_parts=given.num_parts,
         part_id=given.part_id,
         device=given.device,
+        precision=given.precision,
         progress=progress_bar,
     )
 

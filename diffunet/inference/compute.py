@@ -5,15 +5,19 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import torch
+from torch import Tensor
 
 from diffunet.errors import UsageError
 
 Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
+
+Precision = Literal["float32", "bfloat16", "float16"]
+"""In which networks compute."""
 
 _GIB = 1024**3
 
@@ -37,7 +41,7 @@ class Compute:
     Attributes:
         device: where the network runs.
         precision: "float32" is exact also on a GPU (no TF32), so that batches and tiles do not
-            show; "bfloat16" runs the network under autocast, all else in float32.
+            show; the others run the network under autocast, all else in float32.
         state_gib: for what samples drawn together need on the whole image, in GiB; at least one
             sample is always drawn.
         feature_gib: for the features of tiles that are kept through all steps, in GiB.
@@ -45,10 +49,23 @@ class Compute:
     """
 
     device: torch.device
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     state_gib: float = 2.0
     feature_gib: float = 1.0
     batch_voxels: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the device computes in this precision.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if not computes_in(self.precision, self.device):
+            able = [each for each in get_args(Precision) if computes_in(each, self.device)]
+            raise UsageError(
+                f"--precision {self.precision}: the device '{self.device}' computes in "
+                f"{' or '.join(able)}; choose one of these, or another device (-device)"
+            )
 
     def batch_size(self, tile: Sequence[int]) -> int:
         """Return how many tiles to give to the network at once."""
@@ -76,12 +93,42 @@ class Compute:
         """Give the network its precision."""
         uses_tf32 = torch.backends.cudnn.allow_tf32
         torch.backends.cudnn.allow_tf32 = False
-        is_half = self.precision == "bfloat16"
+        dtype = getattr(torch, self.precision)
         try:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=is_half):
+            if dtype == torch.float32:
                 yield
+            else:
+                with torch.autocast(self.device.type, dtype):
+                    yield
         finally:
             torch.backends.cudnn.allow_tf32 = uses_tf32
+
+    def in_range(self, output: Tensor) -> Tensor:
+        """Return a network's output in float32.
+
+        Raises:
+            UsageError: float16, whose largest number is 65504, did not hold what the network made.
+        """
+        if self.precision == "float16" and not output.isfinite().all():
+            raise UsageError(
+                "--precision float16: numbers inside of the network grew beyond what float16 "
+                "holds; predict with --precision float32"
+            )
+        return output.float()
+
+
+def computes_in(precision: Precision, device: torch.device) -> bool:
+    """Return whether a device computes in a precision by itself; emulation does not count."""
+    if precision == "float32":
+        return True
+    if device.type == "cuda":
+        return precision == "float16" or _has_bfloat16(device)
+    return device.type == "cpu" and precision == "bfloat16"
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    with torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def run_in_memory(run: Callable[[int], Result], batch_size: int) -> tuple[Result, int]:

@@ -17,7 +17,7 @@ from diffunet.data.case import CaseProperties
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.encoding import Encoding
 from diffunet.errors import DatasetError, UsageError
-from diffunet.inference.compute import Compute
+from diffunet.inference.compute import Compute, Precision
 from diffunet.inference.draw import draw_x_0
 from diffunet.inference.fuse import VolumeSummary, Votes
 from diffunet.inference.model import WEAK_METHODS, TrainedModel, load_model
@@ -102,16 +102,17 @@ class Predictor:
         *,
         checkpoint: Literal["final", "best", "latest"] = "final",
         device: torch.device | str = "cpu",
-        precision: Literal["float32", "bfloat16"] = "float32",
+        precision: Precision = "float32",
     ) -> "Predictor":
         """Load a model folder; no workspace and no other file is needed.
 
         Args:
             folder: results/DATASET/METHOD__PLANS__CONFIGURATION.
             folds: None for all that are trained.
-            precision: "bfloat16" is about twice as fast where the hardware has it.
+            precision: of the networks; "float32" is exact, the others are faster on a GPU.
 
         Raises:
+            UsageError: the device does not compute in this precision.
             CheckpointError: the folder lacks a file, or one does not fit.
             PlansError, DatasetError: its plans or its dataset.json are not valid.
         """

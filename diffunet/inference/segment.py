@@ -49,7 +49,7 @@ def segment_image(
         for network in networks:
             for axes in flips:
                 with compute.running():
-                    logits = network(flip(tiles, axes)).float()
+                    logits = compute.in_range(network(flip(tiles, axes)))
                 probabilities = logits.softmax(dim=1) if has_softmax else logits.sigmoid()
                 total += flip(probabilities, axes)
         total /= len(networks) * len(flips)

@@ -142,7 +142,7 @@ class TiledDenoiser:
             features = _repeat(features, num_samples)
         with self._compute.running():
             x_0 = self._denoiser.predict_x_0(flip(batch, axes), t, features=features)
-        x_0 = flip(x_0.float(), axes)
+        x_0 = flip(self._compute.in_range(x_0), axes)
         return x_0.reshape(len(starts), num_samples, num_channels, *self._tiling.tile)
 
     def _features(self, starts: Starts, axes: tuple[int, ...]) -> Features:

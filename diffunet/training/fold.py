@@ -23,7 +23,13 @@ from diffunet.randomness import derive_seed
 from diffunet.training.distributed import joined_ranks
 from diffunet.training.ema import ExponentialMovingAverage
 from diffunet.training.fold_data import FoldData, open_fold
-from diffunet.training.loop import METRICS, TrainingLoop, channels_last, own_random_state
+from diffunet.training.loop import (
+    METRICS,
+    TrainingLoop,
+    channels_last,
+    own_random_state,
+    training_precision,
+)
 from diffunet.training.method import TrainingMethod
 from diffunet.training.metrics import keep_records_until
 from diffunet.training.model_folder import check_same_dataset
@@ -168,6 +174,7 @@ def train_fold(
             device=device,
             checkpoint_interval_s=checkpoint_interval_s,
             validation_time_share=validation_time_share,
+            precision=training_precision(device),
             has_dropout=_draws_dropout(state.model),
             pictures=pictures,
         )

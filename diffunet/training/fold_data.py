@@ -30,7 +30,7 @@ class FoldData:
         label_maps: None for a method that learns from image-level labels: never opened.
         patients: of every case.
         labels: of the dataset.
-        compute: where validation runs the networks.
+        compute: where validation runs the networks; in float32, as prediction does by default.
     """
 
     plans: Plans
@@ -78,7 +78,6 @@ def open_fold(
     else:
         _check_tags(properties, plans)
     patients = {case: each.patient for case, each in properties.items()}
-    precision = "bfloat16" if device.type == "cuda" else "float32"
     return FoldData(
         plans=plans,
         images=images,
@@ -86,7 +85,7 @@ def open_fold(
         split=split_of(fold, preprocessed_folder / SPLITS_FILE, patients, store=images.folder),
         patients=patients,
         labels=labels,
-        compute=Compute(device=device, precision=precision),
+        compute=Compute(device=device),
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from diffunet.data.loader import Batch
+from diffunet.inference.compute import Precision, computes_in
 from diffunet.plans import TrainingPlan
 from diffunet.randomness import derive_seed
 from diffunet.training.distributed import Ranks
@@ -62,6 +63,7 @@ class TrainingLoop:
         folder: of the fold.
         checkpoint_interval_s: between two `checkpoint_latest`.
         validation_time_share: largest share of the training's time that sampled validation takes.
+        precision: of the forward pass; see `training_precision`.
         has_dropout: the model draws random numbers of its own, which then are seeded.
         pictures: drawn anew after each validation.
     """
@@ -75,6 +77,7 @@ class TrainingLoop:
     device: torch.device
     checkpoint_interval_s: float
     validation_time_share: float
+    precision: Precision
     has_dropout: bool
     pictures: Pictures
 
@@ -128,7 +131,8 @@ class TrainingLoop:
                 derive_seed(self.origin.seed, "dropout", state.iteration, self.ranks.rank)
             )
         tensors = to_device(batch, self.device, global_size=self.plan.batch_size)
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+        is_bfloat16 = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_bfloat16):
             terms = step(tensors)
         sums = self.ranks.sum(_stacked(terms))
         counts = sums[1].clamp(min=1)
@@ -270,6 +274,22 @@ class _Clock:
         """Return the speed since the last record."""
         before, self.recorded = self.recorded, state.seconds
         return num_iterations / max(state.seconds - before, 1e-9)
+
+
+def training_precision(device: torch.device) -> Precision:
+    """Return in what networks are trained: bfloat16 on GPUs that have it, float32 elsewhere.
+
+    float16 would need its loss scaled, and a GPU without bfloat16 is no reason for a second way.
+    """
+    if device.type != "cuda":
+        return "float32"
+    if computes_in("bfloat16", device):
+        return "bfloat16"
+    logger.warning(
+        "this GPU has no bfloat16: training runs in float32, which takes up to twice the memory "
+        "that the plans count with; if it runs out, choose a smaller --batch_size or patch_size"
+    )
+    return "float32"
 
 
 def to_device(batch: Batch, device: torch.device, *, global_size: int) -> TensorBatch:

@@ -84,7 +84,8 @@ class WeakPredictor:
         """Take a loaded model.
 
         Raises:
-            UsageError: it was trained by another kind of method.
+            UsageError: it was trained by another kind of method, or is to compute in another
+                precision than float32.
             PlansError: its plans describe no weak supervision of slices.
         """
         if model.method not in SALIENCY_OF_METHOD:
@@ -92,6 +93,12 @@ class WeakPredictor:
                 f"'{model.folder}' is a model of -m {model.method}; expected one that was trained "
                 f"from image-level labels (-m {' or '.join(SALIENCY_OF_METHOD)}): predict this "
                 "one with Predictor"
+            )
+        if compute.precision != "float32":
+            raise UsageError(
+                f"--precision {compute.precision}: maps are small differences of large numbers, "
+                "which only float32 holds; leave the option out for a model of "
+                f"-m {model.method}"
             )
         if model.configuration.dimensions != 2:
             raise PlansError(
@@ -111,13 +118,12 @@ class WeakPredictor:
         *,
         checkpoint: Literal["final", "best", "latest"] = "final",
         device: torch.device | str = "cpu",
-        precision: Literal["float32", "bfloat16"] = "float32",
     ) -> "WeakPredictor":
         """Load a model folder; no workspace and no other file is needed.
 
-        The arguments and errors are those of `Predictor.from_folder`.
+        The arguments and errors are those of `Predictor.from_folder`; the precision is float32.
         """
-        compute = Compute(device=torch.device(device), precision=precision)
+        compute = Compute(device=torch.device(device))
         model = load_model(Path(folder), folds=folds, checkpoint=checkpoint, device=compute.device)
         return cls(model, compute=compute)
 

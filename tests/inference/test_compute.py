@@ -1,8 +1,10 @@
+import contextlib
+
 import pytest
 import torch
 
 from diffunet.errors import UsageError
-from diffunet.inference.compute import STATE_FIELDS, Compute, run_in_memory
+from diffunet.inference.compute import STATE_FIELDS, Compute, computes_in, run_in_memory
 from diffunet.inference.draw import draw_x_0
 from diffunet.inference.segment import segment_image
 from diffunet.plans import SamplingPlan
@@ -10,6 +12,15 @@ from tests.inference.fakes import PointwiseNetwork, denoiser_of, random_image
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
+
+
+@pytest.fixture
+def old_gpu(monkeypatch):
+    """A GPU of before 2020: bfloat16 is emulated at best."""
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
+    )
 
 
 class SmallMemory(PointwiseNetwork):
@@ -54,6 +65,34 @@ def test_float32_is_exact_and_leaves_the_setting_as_it_was():
     with Compute(device=CPU, precision="bfloat16").running():
         assert torch.get_autocast_dtype("cpu") == torch.bfloat16
         assert torch.is_autocast_enabled("cpu")
+
+
+def test_a_gpu_without_bfloat16_refuses_it_and_says_what_it_has(old_gpu):
+    with pytest.raises(UsageError, match=r"bfloat16.*'cuda' computes in float32 or float16;"):
+        Compute(device=CUDA, precision="bfloat16")
+    assert Compute(device=CUDA, precision="float16").precision == "float16"
+
+
+def test_a_gpu_with_bfloat16_takes_it(old_gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    assert Compute(device=CUDA, precision="bfloat16").precision == "bfloat16"
+
+
+def test_float16_is_for_gpus():
+    with pytest.raises(UsageError, match=r"float16.*'cpu' computes in float32 or bfloat16;"):
+        Compute(device=CPU, precision="float16")
+
+
+def test_what_is_unknown_of_a_device_is_refused():
+    assert computes_in("float32", torch.device("mps"))
+    assert not computes_in("bfloat16", torch.device("mps"))
+
+
+def test_numbers_beyond_float16_end_a_prediction(old_gpu):
+    compute = Compute(device=CUDA, precision="float16")
+    assert compute.in_range(torch.ones(2, dtype=torch.float16)).dtype == torch.float32
+    with pytest.raises(UsageError, match="beyond what float16 holds"):
+        compute.in_range(torch.tensor([1.0, float("inf")]))
 
 
 def test_batches_are_halved_until_they_fit(caplog):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from diffunet.checkpoint import load_checkpoint, save_checkpoint
+from diffunet.cli import predict as command
 from diffunet.data.dataset import find_input_cases
 from diffunet.data.image_io import (
     ImageGeometry,
@@ -119,7 +120,16 @@ def test_the_settings_of_a_run_are_written(model, images, tmp_path):
     assert settings["folds"] == ["0"]
     assert settings["checkpoint"] == "final"
     assert settings["sampling"]["num_steps"] == 3
+    assert settings["precision"] == "float32"
     assert settings["versions"].keys() == {"diffunet", "torch", "numpy"}
+
+
+def test_the_command_takes_a_precision_and_writes_it_down(model, images, tmp_path):
+    arguments = ["-i", str(images), "-o", str(tmp_path / "out"), "--model", str(model)]
+    options = ["-device", "cpu", "--precision", "bfloat16", "--num_steps", "1"]
+    assert command.main([*arguments, *options]) == 0
+    settings = read_json(tmp_path / "out" / "predictions.json")["settings"]
+    assert settings["precision"] == "bfloat16"
 
 
 def test_samples_and_probabilities_are_only_written_when_asked_for(model, images, tmp_path):

@@ -274,3 +274,16 @@ def test_bfloat16_runs_and_stays_close(folder):
     reference = Predictor.from_folder(folder).predict(image_2d(16, 16), (1.0, 1.0))
     fast = Predictor.from_folder(folder, precision="bfloat16").predict(image_2d(16, 16), (1.0, 1.0))
     assert (reference.samples != fast.samples).mean() < 0.1
+
+
+@pytest.mark.parametrize("method", ["diffusion", "supervised"])
+def test_overflow_in_float16_is_no_mask(tmp_path, method):
+    plans = small_plans(small_configuration(), method=method)
+    write_model(tmp_path, plans, content=dataset_content(), folds=("0",))
+    predictor = Predictor.from_folder(tmp_path)
+    object.__setattr__(predictor.compute, "precision", "float16")  # the CPU has none to ask for
+    for network in predictor.model.networks:
+        for parameter in network.parameters():
+            parameter.fill_(6e4)
+    with pytest.raises(UsageError, match="beyond what float16 holds"):
+        predictor.predict(image_2d(16, 16), (1.0, 1.0))

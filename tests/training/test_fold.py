@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import logging
@@ -26,6 +27,7 @@ from diffunet.networks.unet import ResidualUNet
 from diffunet.plans import Plans
 from diffunet.training.drawing import CaseDrawer
 from diffunet.training.fold import FoldResult, compile_networks, train_fold
+from diffunet.training.loop import training_precision
 from diffunet.training.objective import DiffusionObjective
 from diffunet.training.reporting import Pictures
 from tests.training.folds import SIZE, plans, write_preprocessed
@@ -111,6 +113,31 @@ def test_the_summary_is_that_of_evaluation_on_the_planned_number_of_cases(prepro
     assert {"Dice", "HD95"} <= set(summary["foreground_mean"])
     answers = summary["distribution"]["mean"]["trivial_answers"]
     assert set(answers) == {"always_empty", "oracle_majority", "centre_blob", "oracle_raters"}
+
+
+@pytest.mark.parametrize(("has_bfloat16", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_a_gpu_trains_in_bfloat16_if_it_has_any(monkeypatch, caplog, has_bfloat16, expected):
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bfloat16)
+    assert training_precision(torch.device("cuda")) == expected
+    assert ("this GPU has no bfloat16" in caplog.text) != has_bfloat16
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_forward_pass_runs_in_the_precision_of_the_training(
+    preprocessed, tmp_path, monkeypatch, precision
+):
+    found = []
+
+    def record(self, *arguments, original=DiffusionObjective.__call__):
+        found.append(torch.is_autocast_enabled("cpu"))
+        return original(self, *arguments)
+
+    monkeypatch.setattr(DiffusionObjective, "__call__", record)
+    monkeypatch.setattr("diffunet.training.fold.training_precision", lambda device: precision)
+    resolved = plans(training={"num_iterations": 1, "num_validations": 0})
+    train(preprocessed, tmp_path, resolved)
+    assert found == [precision == "bfloat16"]
 
 
 def test_validation_only_scores_every_case_when_asked(preprocessed, tmp_path):

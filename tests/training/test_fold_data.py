@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from diffunet.errors import DatasetError, WorkspaceError
+from diffunet.inference.compute import Compute
 from diffunet.methods import METHODS
 from diffunet.plans import Plans
 from diffunet.training.fold_data import FoldData, open_fold
@@ -9,13 +10,13 @@ from tests.training.folds import plans, write_preprocessed
 from tests.wsss.weak_folds import weak_plans, write_tagged
 
 
-def opened(folder, resolved: Plans) -> FoldData:
+def opened(folder, resolved: Plans, *, device: str = "cpu") -> FoldData:
     return open_fold(
         resolved,
         folder,
         fold="0",
         opens_label_maps=METHODS[resolved.method]().opens_label_maps,
-        device=torch.device("cpu"),
+        device=torch.device(device),
     )
 
 
@@ -70,3 +71,9 @@ def test_a_weak_method_has_no_store_of_masks_even_where_there_is_one(tmp_path, m
     (tmp_path / "marked" / "2d" / "labels").rename(tmp_path / "tagged" / "2d" / "labels")
     assert opened(tmp_path / "tagged", weak_plans(method=method)).label_maps is None
     assert opened(tmp_path / "tagged", plans()).label_maps is not None
+
+
+def test_what_is_chosen_on_a_gpu_is_compared_in_the_precision_of_prediction(tmp_path):
+    write_tagged(tmp_path)
+    data = opened(tmp_path, weak_plans(), device="cuda")
+    assert data.compute == Compute(device=torch.device("cuda"), precision="float32")

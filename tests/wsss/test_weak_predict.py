@@ -415,6 +415,14 @@ def test_the_command_predicts_what_the_plans_chose(images, tmp_path):
     assert (settings["method"], settings["saliency"]) == ("classifier", "grad_cam")
 
 
+def test_the_command_refuses_maps_in_another_precision_than_float32(images, tmp_path, capsys):
+    model = write_weak_model(tmp_path / "model", method="classifier")
+    arguments = ["-i", str(images), "-o", str(tmp_path / "out"), "--model", str(model)]
+    assert command.main([*arguments, "-device", "cpu", "--precision", "bfloat16"]) == 2
+    assert "--precision bfloat16: maps are small differences" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_takes_saliency_table_and_a_single_file(images, tmp_path):
     model = write_weak_model(tmp_path / "model", method="cdm")
     given = table(tmp_path / "tags.csv", "case,bright", "case2,0")

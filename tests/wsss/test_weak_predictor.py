@@ -193,6 +193,13 @@ def test_a_saliency_that_the_model_cannot_make_is_refused():
         known_predictor().predict(np.zeros((1, 20, 18)), PIXEL_MM, saliency="score_cam")
 
 
+def test_maps_are_made_in_float32_only():
+    predictor = known_predictor()
+    compute = dataclasses.replace(predictor.compute, precision="bfloat16")
+    with pytest.raises(UsageError, match="--precision bfloat16: maps are small differences"):
+        WeakPredictor(predictor.model, compute=compute)
+
+
 def test_an_image_that_does_not_fit_the_model_is_refused():
     with pytest.raises(DatasetError, match=r"expected an array \(channel, y, x\)"):
         known_predictor().predict(np.zeros((1, 3, 20, 18)), VOXEL_MM)
