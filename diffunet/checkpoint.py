@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffunet.errors import CheckpointError
-from diffunet.jsonio import atomic_path
+from diffunet.jsonio import atomic_file
 
 FORMAT = "diffunet checkpoint"
 FORMAT_VERSION = 1
@@ -26,11 +26,12 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: something else is in `content`, which could not be read without running code.
+        WriteError: the disk is full, or refuses; the checkpoint that was there stays.
     """
     _check_plain(content, "content")
     marked = {"format": FORMAT, "format_version": FORMAT_VERSION, "content": dict(content)}
-    with atomic_path(path) as unfinished:
-        torch.save(marked, unfinished)
+    with atomic_file(path) as file:
+        torch.save(marked, file)
 
 
 def load_checkpoint(path: Path, device: str | torch.device) -> dict[str, Any]:

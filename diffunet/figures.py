@@ -377,10 +377,10 @@ def _finish(axes: Any) -> None:
 
 
 def _save(figure: Any, png: Path) -> None:
-    from diffunet.jsonio import atomic_path
+    from diffunet.jsonio import atomic_file
 
-    with atomic_path(png) as unfinished:
-        figure.savefig(unfinished, dpi=110)
+    with atomic_file(png) as file:
+        figure.savefig(file, dpi=110, format="png")
 
 
 def _records(path: Path) -> list[dict[str, Any]]:

@@ -1,16 +1,18 @@
 """JSON files, and files of any kind that are either whole or absent."""
 
 import dataclasses
+import errno
+import io
 import json
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Protocol, final, runtime_checkable
 from uuid import uuid4
 
-from diffunet.errors import DiffunetError
+from diffunet.errors import DiffunetError, WriteError, explain
 
 _MAX_JSON_DEPTH = 64
 _MAX_INTEGER_DIGITS = 20  # as many as 64 bits have, with the sign
@@ -33,17 +35,90 @@ def is_temporary(path: Path) -> bool:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes the place of `path` only if all went well.
 
-    The yielded name keeps the suffixes of `path`, since libraries choose a format by them.
+    The yielded name ends as that of `path` does, since libraries choose a format by it. Use
+    `atomic_file` wherever a library writes to an open file: not every library notices a full disk.
+
+    Raises:
+        WriteError: the file, or a folder above it, cannot be written; `path` is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".unfinished-{uuid4().hex}-{path.name}")
+    unfinished = _unfinished(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)
+    except OSError as failure:
+        is_ours = failure.filename in (None, str(unfinished))
+        raise WriteError(explain(failure, path=path if is_ours else None)) from failure
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may be read-only, or no folder
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield an open file; what is written to it takes the place of `path` only if it is whole.
+
+    Raises:
+        WriteError: as `atomic_path`, also where the library that wrote swallowed or reworded what
+            the operating system said.
+    """
+    with atomic_path(path) as unfinished:
+        raw = _File(unfinished, "wb")
+        try:
+            with io.BufferedWriter(raw) as file:
+                yield file
+        except Exception:
+            if raw.failure is None:
+                raise
+        if raw.failure is not None:
+            raise raw.failure
+
+
+@final
+class _File(io.FileIO):
+    """A file that remembers that a write failed."""
+
+    failure: OSError | None = None
+
+    def write(self, content: Any) -> Any:
+        """Write what fits, as every file does."""
+        try:
+            return super().write(content)
+        except OSError as failure:
+            self.failure = failure
+            raise
+
+
+def require_writable(path: Path) -> None:
+    """Find out, before any work is done for it, whether `path` can be written.
+
+    Folders above it are made.
+
+    Raises:
+        WriteError: it cannot.
+    """
+    unfinished = _unfinished(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.touch()
+        unfinished.unlink()
+        with suppress(FileNotFoundError):
+            path.lstat()  # notices a name that is too long
+    except OSError as failure:
+        is_ours = failure.filename in (None, str(unfinished))
+        raise WriteError(explain(failure, path=path if is_ours else None)) from failure
+
+
+def _unfinished(path: Path) -> Path:
+    """Return a new name beside `path`: never longer than a name that a user could give."""
+    return path.with_name(f".unfinished-{uuid4().hex[:16]}-{path.name[-_KEPT_CHARACTERS:]}")
+
+
+_KEPT_CHARACTERS = 40  # at most 160 bytes, in any script
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -53,9 +128,18 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path` atomically."""
-    with atomic_path(path) as unfinished:
-        unfinished.write_bytes(content)
+    """Write `content` to `path` atomically.
+
+    Raises:
+        WriteError: see `atomic_path`.
+    """
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a small file atomically."""
+    write_bytes(target, source.read_bytes())
 
 
 def write_text(path: Path, content: str) -> None:

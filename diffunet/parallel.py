@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from diffunet.errors import DiffunetError
+from diffunet.errors import DiffunetError, explain
 from diffunet.workers import Worker, WorkerLostError
 
 Item = TypeVar("Item")
@@ -48,7 +48,7 @@ def map_ordered(
         describe: names an item in an error message.
 
     Raises:
-        DiffunetError: as raised by `function`, unchanged.
+        DiffunetError: as raised by `function`, unchanged; or what the operating system refused.
         WorkerLostError: a worker was killed, most likely for memory.
         RuntimeError: any other failure of `function`, with the item's name; the original
             exception, with its own traceback, is the cause.
@@ -111,6 +111,8 @@ def _naming(item: Any, describe: Callable[[Any], str]) -> Iterator[None]:
         yield
     except (DiffunetError, GeneratorExit):
         raise
+    except OSError as failure:
+        raise DiffunetError(f"{describe(item)}: {explain(failure)}") from failure
     except Exception as cause:
         raise RuntimeError(f"{describe(item)}: {type(cause).__name__}: {cause}") from cause
 

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from diffunet.checkpoint import load_checkpoint, load_weights, save_checkpoint
-from diffunet.errors import CheckpointError
+from diffunet.errors import CheckpointError, WriteError
+from tests.full_disk import full_disk
 
 
 def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path):
@@ -37,12 +38,22 @@ def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path):
     }
 
 
+@pytest.mark.parametrize("num_bytes", [0, 1000, 8192])
+def test_on_a_full_disk_the_old_checkpoint_stays_and_the_path_is_said(tmp_path, num_bytes):
+    path = tmp_path / "checkpoint_latest.pth"
+    save_checkpoint(path, {"iteration": 1})
+    with pytest.raises(WriteError, match=f"'{path}': .*size of files"), full_disk(num_bytes):
+        save_checkpoint(path, {"iteration": 2, "weights": torch.zeros(10_000)})
+    assert load_checkpoint(path, "cpu")["iteration"] == 1
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.pth"
     save_checkpoint(path, {"iteration": 1})
 
     def break_off(content, file):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", break_off)

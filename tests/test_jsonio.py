@@ -1,11 +1,27 @@
+import contextlib
 import dataclasses
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from diffunet.errors import DatasetError
-from diffunet.jsonio import atomic_path, read_json, remove_unfinished, write_json
+from diffunet.errors import DatasetError, WriteError, explain
+from diffunet.jsonio import (
+    atomic_file,
+    atomic_path,
+    copy_file,
+    read_json,
+    remove_unfinished,
+    require_writable,
+    write_json,
+    write_text,
+)
+from tests.full_disk import full_disk
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - nothing is written there
 
 
 def test_numpy_values_paths_and_dataclasses_become_plain_json(tmp_path):
@@ -103,3 +119,108 @@ def test_a_byte_order_mark_before_json_is_skipped(tmp_path):
 def test_numbers_of_64_bits_are_read_as_they_are(tmp_path):
     (tmp_path / "a.json").write_text("[18446744073709551615, -9223372036854775808, 1.5e308]")
     assert read_json(tmp_path / "a.json") == [2**64 - 1, -(2**63), 1.5e308]
+
+
+@pytest.mark.parametrize("write", [write_json, lambda path, _: write_text(path, "x" * 20_000)])
+def test_on_a_full_disk_the_older_file_stays_and_the_path_is_said(tmp_path, write):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with (
+        pytest.raises(WriteError, match=f"'{path}': the limit on the size of files"),
+        full_disk(8192),
+    ):
+        write(path, ["long"] * 5000)
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_device_without_space_is_a_full_disk(tmp_path):
+    (tmp_path / "a.json").symlink_to("/dev/full")
+    with (
+        (tmp_path / "a.json").open("wb", buffering=0) as full,
+        pytest.raises(OSError, match="space") as caught,
+    ):
+        full.write(b"x")
+    assert "the disk is full" in explain(caught.value, path=tmp_path / "a.json")
+
+
+def test_a_library_that_swallows_or_rewords_a_failed_write_hides_nothing(tmp_path):
+    for error in (None, RuntimeError("unexpected pos 64 vs 0")):
+        with (
+            pytest.raises(WriteError, match="limit on the size"),
+            full_disk(10),
+            atomic_file(tmp_path / "a.pth") as file,
+        ):
+            with contextlib.suppress(OSError):
+                file.write(b"x" * 100_000)
+            if error is not None:
+                raise error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_copy_is_whole_or_not_there(tmp_path):
+    (tmp_path / "a.json").write_text("x" * 10_000)
+    with pytest.raises(WriteError), full_disk(8192):
+        copy_file(tmp_path / "a.json", tmp_path / "b" / "a.json")
+    assert not (tmp_path / "b" / "a.json").exists()
+    copy_file(tmp_path / "a.json", tmp_path / "b" / "a.json")
+    assert (tmp_path / "b" / "a.json").read_text() == "x" * 10_000
+
+
+def obstacles(folder):
+    (folder / "file").write_text("")
+    (folder / "folder.json").mkdir()
+    return {
+        "a file stands where a folder should be": folder / "file" / "a.json",
+        "a folder stands where a file should be": folder / "folder.json",
+        "the name is too long": folder / ("n" * 252 + ".json"),
+    }
+
+
+@pytest.mark.parametrize("act", [require_writable, lambda path: write_text(path, "x")])
+def test_what_stands_in_the_way_is_said_with_the_path(tmp_path, act):
+    for said, path in obstacles(tmp_path).items():
+        with pytest.raises(WriteError, match=said) as caught:
+            act(path)
+        assert str(path.parent if "file stands where a folder" in said else path) in str(
+            caught.value
+        )
+    assert not list(tmp_path.glob(".unfinished*"))
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.EROFS, "read-only"), (errno.EACCES, "no permission"), (errno.EIO, "check the disk")],
+)
+def test_what_the_system_refuses_is_said_with_the_remedy(tmp_path, monkeypatch, number, said):
+    def refuse(path, **_):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(WriteError, match=rf"'{tmp_path / 'a.json'}': .*{said}"):
+        require_writable(tmp_path / "a.json")
+
+
+def test_asking_whether_a_file_can_be_written_changes_nothing(tmp_path):
+    path = tmp_path / "new" / "a.json"
+    require_writable(path)
+    assert not list(path.parent.iterdir())
+    path.write_text("old")
+    require_writable(path)
+    assert path.read_text() == "old"
+
+
+def test_full_shared_memory_is_not_called_the_disk():
+    failure = OSError(errno.ENOSPC, "No space left on device", f"{SHARED_MEMORY}/psm_1")
+    assert f"{SHARED_MEMORY} is full" in explain(failure)
+    assert "--shm-size" in explain(failure)
+    assert "the disk is full" in explain(OSError(errno.ENOSPC, "No space left", "/home/a.nii"))
+
+
+def test_a_semaphore_that_finds_no_shared_memory_names_it(monkeypatch):
+    failure = OSError(errno.ENOSPC, "No space left on device")
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    assert f"{SHARED_MEMORY} is full" in explain(failure)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**30))
+    assert SHARED_MEMORY not in explain(failure)

@@ -1,7 +1,6 @@
 """What every command shares: arguments, logging, progress, and how a user's mistake ends."""
 
 import argparse
-import errno
 import functools
 import logging
 import math
@@ -14,7 +13,7 @@ from typing import TypeVar, get_type_hints
 
 from tqdm import tqdm
 
-from diffunet.errors import DiffunetError
+from diffunet.errors import DiffunetError, explain
 from diffunet.parallel import default_num_processes
 from diffunet.ranges import Range, range_of
 from diffunet.workspace import Workspace
@@ -28,8 +27,6 @@ EXIT_INTERRUPTED = 130
 
 SECONDS_BETWEEN_LINES = 60
 """Of progress, where there is no terminal to draw a bar in."""
-
-_NO_SPACE_LEFT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -145,7 +142,8 @@ def _with_lines(items: Iterable[Item], total: int, description: str) -> Iterator
 def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
     """Wrap a command: set up logging, turn mistakes into one message and an exit code.
 
-    Exit codes: 0, 2 after a user's mistake (one message, no traceback), 130 when interrupted.
+    Exit codes: 0, 2 after a user's mistake or a refusal of the operating system, such as a full
+    disk (one message, no traceback), 130 when interrupted.
     """
 
     @functools.wraps(main)
@@ -167,14 +165,8 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
             sys.stderr.close()
             return 0
         except OSError as failure:
-            if failure.errno not in _NO_SPACE_LEFT:
-                raise
-            where = f" at '{failure.filename}'" if failure.filename else ""
-            print(
-                f"error: the disk is full{where} ({failure.strerror}); free some space and run "
-                "again: what is written is whole",
-                file=sys.stderr,
-            )
+            print(f"error: {explain(failure)}", file=sys.stderr)
+            logger.debug("where it happened", exc_info=True)
             return EXIT_USER_MISTAKE
         return 0
 

@@ -22,7 +22,7 @@ from diffunet.data.case_store import (
     hash_of,
     properties_from_json,
 )
-from diffunet.errors import DiffunetError, WorkspaceError
+from diffunet.errors import DiffunetError, WorkspaceError, WriteError, explain
 from diffunet.jsonio import remove_unfinished
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 IMAGE = "image"
 _OWN_FILES = ""
 _FAULTS_SHOWN = 5
+_CONTINUES = "it continues where it stopped"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,12 +243,15 @@ def _packed(made: MadeCase, source: str) -> shards.PackedCase:
 def _naming(name: str, folder: Path) -> Iterator[None]:
     try:
         yield
+    except WriteError as cause:
+        raise WriteError(
+            f"{name}: cannot be written to '{folder}': {cause}; {_CONTINUES}"
+        ) from cause
     except DiffunetError:
         raise
     except OSError as cause:
-        raise DiffunetError(
-            f"{name}: cannot be written to '{folder}': {cause}; make room or choose another "
-            "workspace, and run the same command again: it continues"
+        raise WriteError(
+            f"{name}: cannot be written to '{folder}': {explain(cause)}; {_CONTINUES}"
         ) from cause
     except Exception as cause:
         raise RuntimeError(f"{name}: {type(cause).__name__}: {cause}") from cause

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from diffunet.data.loader import BatchLoader, indices_of_rank
 from diffunet.data.patches import PatchSampler
 from diffunet.errors import UsageError
 from diffunet.inference.model import DATASET_FILE, RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
-from diffunet.jsonio import remove_unfinished
+from diffunet.jsonio import copy_file, remove_unfinished
 from diffunet.networks.unet import Encoder, ResidualUNet, UNet
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import Plans
@@ -306,7 +305,7 @@ def _prepare_folder(
     # beside the folds, so that the model's folder is sufficient in itself
     for name in (DATASET_FILE, _FINGERPRINT_FILE, f"{origin.plans.plans_name}.json"):
         if (preprocessed_folder / name).exists():
-            shutil.copyfile(preprocessed_folder / name, fold_folder.parent / name)
+            copy_file(preprocessed_folder / name, fold_folder.parent / name)
 
 
 def _source(data: FoldData, method: TrainingMethod, *, seed: int) -> PatchSampler:

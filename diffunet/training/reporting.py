@@ -11,19 +11,31 @@ from typing import final
 
 import numpy as np
 
-from diffunet.jsonio import atomic_path
+from diffunet.errors import WriteError
+from diffunet.jsonio import atomic_file
 
 logger = logging.getLogger(__name__)
 
 _DRAWING_TIMEOUT_S = 120
 
 
-class _LateFile(logging.FileHandler):
-    """Makes the folder of its file when it opens that."""
+@final
+class _LogFile(logging.FileHandler):
+    """Makes the folder of its file when it opens that; a full disk cuts it short, and no more."""
 
     def _open(self) -> TextIOWrapper:
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
         return super()._open()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
+        """Leave out a line that cannot be written."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file, whatever of it could not be written."""
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 @contextlib.contextmanager
@@ -33,7 +45,7 @@ def log_file(path: Path) -> Iterator[None]:
     So a training that is refused before it says anything leaves no folder behind.
     """
     root = logging.getLogger("diffunet")
-    handler = _LateFile(path, encoding="utf-8", delay=True)
+    handler = _LogFile(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = root.level
     root.addHandler(handler)
@@ -50,7 +62,8 @@ def log_file(path: Path) -> Iterator[None]:
 class Pictures:
     """`progress.png` and `samples.png` of a fold's folder.
 
-    Matplotlib is never imported here; where it is missing, a warning is all that happens.
+    Matplotlib is never imported here; where it is missing, or the disk is full, a warning is all
+    that happens.
     """
 
     def __init__(self, folder: Path):
@@ -70,11 +83,14 @@ class Pictures:
 
     def update(self) -> None:
         """Draw both anew, beside the training; a picture that is still being drawn is left out."""
-        if self._cases:
-            self._write_cases(self._folder / "samples.npz")
-            self._draw("samples", self._folder / "samples.npz")
-            self._cases = []
-        self._draw("training", self._folder / "metrics.jsonl")
+        try:
+            if self._cases:
+                self._write_cases(self._folder / "samples.npz")
+                self._draw("samples", self._folder / "samples.npz")
+                self._cases = []
+            self._draw("training", self._folder / "metrics.jsonl")
+        except (WriteError, OSError) as cause:
+            self._give_up(str(cause))
 
     def finish(self) -> None:
         """Wait for what is being drawn."""
@@ -90,7 +106,7 @@ class Pictures:
                 f"raters_{index}": raters,
                 f"samples_{index}": samples,
             }
-        with atomic_path(path) as unfinished, unfinished.open("wb") as file:
+        with atomic_file(path) as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     def _draw(self, kind: str, source: Path) -> None:
@@ -117,7 +133,10 @@ class Pictures:
             process.kill()
             process.communicate()
             message = f"took more than {timeout_s} s"
-        if process.returncode != 0 and not self._has_failed:
+        if process.returncode != 0:
+            self._give_up(message.strip().rpartition("\n")[2])
+
+    def _give_up(self, reason: str) -> None:
+        if not self._has_failed:
             self._has_failed = True
-            last_line = message.strip().rpartition("\n")[2]
-            logger.warning("no pictures of this training are drawn: %s", last_line)
+            logger.warning("no pictures of this training are drawn: %s", reason)

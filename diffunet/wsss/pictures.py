@@ -1,5 +1,6 @@
 """`pictures/saliency.png`: image, saliency and mask of the first cases that have one."""
 
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,32 +32,41 @@ def draw_saliency(
 
     A row per case and label with a mask, see `saliency_rows`.
     """
+    png = output.folder / PICTURE_FILE
     rows: list[SaliencyCase] = []
-    for files in sorted(cases, key=lambda files: files.case):
-        rows.extend(saliency_rows(predictor, files, output=output))
-        if len(rows) >= MOST_ROWS:
-            break
-    draw_rows(
-        rows,
-        output.folder / PICTURE_FILE,
-        title=f"{predictor.model.plans.dataset_name}: {saliency}",
-        saliency=saliency,
-    )
+    with warning_only(png):
+        for files in sorted(cases, key=lambda files: files.case):
+            rows.extend(saliency_rows(predictor, files, output=output))
+            if len(rows) >= MOST_ROWS:
+                break
+        title = f"{predictor.model.plans.dataset_name}: {saliency}"
+        draw_rows(rows, png, title=title, saliency=saliency)
 
 
 def draw_rows(
     rows: Sequence[SaliencyCase], png: Path, *, title: str, saliency: SaliencyMethod
 ) -> None:
-    """Draw the first rows; without matplotlib, or without a row, there is a message instead."""
+    """Draw the first rows; without a row there is a message instead."""
     if not rows:
         logger.info("no case shows a label: there is no %s", png.name)
         return
     is_activation = saliency in SALIENCY_OF_METHOD["classifier"]
     units = "activation" if is_activation else "normalised intensity"
+    plot_saliency(rows[:MOST_ROWS], png, title=title, units=units)
+
+
+@contextlib.contextmanager
+def warning_only(png: Path) -> Iterator[None]:
+    """Draw a picture inside of it: if that fails, whatever the cause, there is a warning instead.
+
+    All that counts is written before; no failure of a picture is one of the prediction.
+    """
     try:
-        plot_saliency(rows[:MOST_ROWS], png, title=title, units=units)
+        yield
     except ImportError as cause:
         logger.warning("%s is not drawn: %s; install matplotlib", png.name, cause)
+    except Exception as cause:
+        logger.warning("%s is not drawn: %s: %s", png.name, type(cause).__name__, cause)
 
 
 def saliency_rows(

@@ -26,7 +26,7 @@ from diffunet.parallel import Progress, without_progress
 from diffunet.plans import SaliencyMethod
 from diffunet.wsss.case_records import read_weak_case
 from diffunet.wsss.fold_shares import ShareRun, runs_of, say_what_is_in_sample
-from diffunet.wsss.pictures import MOST_ROWS, draw_rows, saliency_rows
+from diffunet.wsss.pictures import MOST_ROWS, draw_rows, saliency_rows, warning_only
 from diffunet.wsss.predict import given_of_case, predict_weak_cases
 from diffunet.wsss.pseudo_dataset import (
     DATASET_FILE,
@@ -233,14 +233,16 @@ def _description(raw: RawDataset, runs: Sequence[ShareRun], model_folder: Path) 
 
 def _draw(runs: Sequence[ShareRun], raw: RawDataset, folder: Path, *, labels: LabelScheme) -> None:
     """Draw `pseudo_labels.png`: cases that have a mask, evenly from the first to the last."""
-    shown = [(run, files) for run, files in _cases_of(runs) if _has_mask(run, files)]
-    places = np.linspace(0, len(shown) - 1, min(len(shown), MOST_ROWS)).round().astype(int)
-    rows = []
-    for run, files in (shown[place] for place in places):
-        unsure = labels.ignored(read_label_map(_label_path(raw, folder, files))[0])
-        rows.extend(saliency_rows(run.predictor, files, output=run.output, unsure=unsure))
-    title = f"{folder.name}: {_saliency_in_words(runs)}"
-    draw_rows(rows, folder / PICTURE_FILE, title=title, saliency=runs[0].saliency)
+    png = folder / PICTURE_FILE
+    with warning_only(png):
+        shown = [(run, files) for run, files in _cases_of(runs) if _has_mask(run, files)]
+        places = np.linspace(0, len(shown) - 1, min(len(shown), MOST_ROWS)).round().astype(int)
+        rows = []
+        for run, files in (shown[place] for place in places):
+            unsure = labels.ignored(read_label_map(_label_path(raw, folder, files))[0])
+            rows.extend(saliency_rows(run.predictor, files, output=run.output, unsure=unsure))
+        title = f"{folder.name}: {_saliency_in_words(runs)}"
+        draw_rows(rows, png, title=title, saliency=runs[0].saliency)
 
 
 def _has_mask(run: ShareRun, files: CaseFiles) -> bool:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from diffunet.training import reporting
 from diffunet.training.reporting import Pictures, log_file
 from diffunet.training.stopping import StopRequest
+from tests.full_disk import full_disk
 
 
 def masks(*shape: int) -> np.ndarray:
@@ -94,3 +96,21 @@ def test_outside_of_the_main_thread_signals_are_left_alone():
     thread.start()
     thread.join()
     assert found == [(False, before)]
+
+
+def test_pictures_on_a_full_disk_are_one_warning_and_no_error(tmp_path, caplog):
+    (tmp_path / "metrics.jsonl").write_text("")
+    pictures = Pictures(tmp_path)
+    with caplog.at_level(logging.WARNING), full_disk(10):
+        for _ in range(2):
+            pictures.add_case("c", np.zeros((1, 4, 4)), masks(2, 1, 4, 4), masks(3, 1, 4, 4))
+            pictures.update()
+    assert caplog.text.count("no pictures of this training are drawn") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device without space")
+def test_a_log_on_a_full_disk_fails_no_training(tmp_path, capsys):
+    (tmp_path / "training.log").symlink_to("/dev/full")
+    with log_file(tmp_path / "training.log"):
+        logging.getLogger("diffunet.training").info("a line")
+    assert "Traceback" not in capsys.readouterr().err

@@ -400,6 +400,15 @@ def test_without_matplotlib_there_is_a_warning(images, tmp_path, monkeypatch, ca
     assert "saliency.png is not drawn: no matplotlib" in caplog.text
 
 
+def test_a_picture_that_cannot_be_drawn_is_a_warning(images, tmp_path, monkeypatch, caplog):
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("no font")
+
+    monkeypatch.setattr("diffunet.wsss.pictures.plot_saliency", fail)
+    run(images / "case3_0000.png", tmp_path / "out", has_picture=True)
+    assert "saliency.png is not drawn: ValueError: no font" in caplog.text
+
+
 def test_without_any_mask_there_is_no_picture(images, tmp_path, caplog):
     caplog.set_level("INFO")
     run(images / "empty_0000.png", tmp_path / "out", has_picture=True)

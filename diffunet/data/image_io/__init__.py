@@ -5,23 +5,30 @@ is imported when the first file of its kind is read.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from diffunet.data.image_io import itk, nifti, pillow, tiff
-from diffunet.data.image_io.geometry import ImageGeometry
+from diffunet.data.image_io.geometry import (
+    GridDifference,
+    ImageGeometry,
+    grid_difference,
+    in_words,
+)
+from diffunet.data.image_io.warned import collected_warnings
 from diffunet.errors import DatasetError
-from diffunet.jsonio import atomic_path
 
 __all__ = [
     "LOSSY_FILE_ENDINGS",
+    "GridDifference",
     "ImageGeometry",
     "MapScale",
     "file_ending_of",
     "files_of_image",
+    "grid_difference",
     "map_file_ending",
     "read_image",
     "read_label_map",
@@ -34,7 +41,7 @@ __all__ = [
 
 LOSSY_FILE_ENDINGS = (".jpg", ".jpeg", ".webp", ".gif")
 
-_SPACING_TOLERANCE = 1e-3  # relative; headers hold 32 bit numbers, tools round to few digits
+_WHOLE_TOLERANCE = 1e-3  # of a label: slopes and 32 bit numbers miss whole ones by less
 _MAP_TOLERANCE = 1e-4
 _PNG_MAP_MAXIMUM = 65535
 
@@ -139,7 +146,7 @@ def read_image(
 def read_label_map(path: Path) -> tuple[np.ndarray, ImageGeometry]:
     """Read the integers of a label map, (*spatial), and its geometry.
 
-    Files of floating point numbers are accepted where every number is whole.
+    Files of floating point numbers are accepted where every number is whole, to a thousandth.
 
     Raises:
         DatasetError: the file cannot be read, has several channels, or holds other numbers.
@@ -153,13 +160,16 @@ def read_label_map(path: Path) -> tuple[np.ndarray, ImageGeometry]:
     label_map = array[0]
     if np.issubdtype(label_map.dtype, np.integer):
         return label_map, geometry
-    whole = np.rint(label_map.real)
-    is_wrong = ~(whole == label_map)
+    whole = np.rint(label_map)
+    is_wrong = ~(np.abs(whole - label_map) <= _WHOLE_TOLERANCE)
     if is_wrong.any():
+        value = float(label_map[is_wrong].flat[0])
+        remedy = "resample label maps by nearest neighbour only"
+        if not np.isfinite(value):
+            remedy = "write the integer of what it stands for, such as the background's"
         raise DatasetError(
-            f"'{path}': expected integers, found {label_map.dtype} with values such as "
-            f"{label_map[is_wrong].flat[0]}; save the label map as integers, and resample label "
-            "maps by nearest neighbour only"
+            f"'{path}': expected integers, found {label_map.dtype} with values such as {value:g}; "
+            f"save the label map as integers, and {remedy}"
         )
     return whole.astype(np.int64 if whole.min(initial=0) < 0 else _smallest_dtype(whole)), geometry
 
@@ -234,16 +244,33 @@ def _read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
             f"'{path}': expected one of {', '.join(_FORMATS)}; convert the file without loss"
         )
     try:
-        array, geometry = _FORMATS[ending].read(path, is_label=is_label)
-    except (DatasetError, MemoryError):
+        with collected_warnings() as said:
+            array, geometry = _FORMATS[ending].read(path, is_label=is_label)
+    except DatasetError:
         raise
+    except MemoryError as cause:
+        raise DatasetError(
+            f"'{path}': there is not enough memory to read it; close other programs, run with "
+            "fewer processes (-np), or use a machine with more"
+        ) from cause
     except Exception as cause:  # what the libraries raise for a damaged file is not documented
         raise DatasetError(_reading_problem(path, ending, cause)) from cause
     if array.size == 0:
         raise DatasetError(
             f"'{path}': expected voxels, found the shape {geometry.shape}; export the file again"
         )
-    return array, geometry
+    if not (array.dtype == bool or np.issubdtype(array.dtype, np.number)) or np.issubdtype(
+        array.dtype, np.complexfloating
+    ):
+        raise DatasetError(
+            f"'{path}': expected integers or real numbers, found {array.dtype}; save the magnitude"
+        )
+    if not all(np.isfinite(size) and size > 0 for size in geometry.spacing_mm):
+        raise DatasetError(
+            f"'{path}': expected a positive spacing, found {in_words(geometry.spacing_mm)} mm; "
+            "correct the header"
+        )
+    return array, replace(geometry, doubts=(*geometry.doubts, *said))
 
 
 def _reading_problem(path: Path, ending: str, cause: Exception) -> str:
@@ -279,15 +306,7 @@ def _write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
     ending = file_ending_of(path)
     if ending is None:
         raise ValueError(f"'{path}' should end in one of {', '.join(_FORMATS)}")
-    with atomic_path(path) as unfinished:
-        # the libraries know the endings in lower case only
-        lower = unfinished.with_name(unfinished.name[: -len(ending)] + ending)
-        try:
-            _FORMATS[ending].write(lower, np.ascontiguousarray(array), geometry)
-            lower.replace(unfinished)
-        finally:
-            if lower != unfinished:
-                lower.unlink(missing_ok=True)
+    _FORMATS[ending].write(path, np.ascontiguousarray(array), geometry)
     if ending in tiff.FILE_ENDINGS:
         tiff.write_spacing(path, geometry)
 
@@ -302,15 +321,11 @@ def _smallest_dtype(values: np.ndarray) -> type[np.unsignedinteger]:
 def _require_same_grid(
     path: Path, geometry: ImageGeometry, first_path: Path, first: ImageGeometry
 ) -> None:
-    if geometry.shape != first.shape:
+    found = grid_difference(geometry, first, attributes=("shape", "spacing"))
+    if found is not None:
         raise DatasetError(
-            f"'{path}': expected the shape {first.shape} of '{first_path.name}', found "
-            f"{geometry.shape}; resample the channels to one grid or remove the case"
-        )
-    if not np.allclose(geometry.spacing_mm, first.spacing_mm, rtol=_SPACING_TOLERANCE, atol=0):
-        raise DatasetError(
-            f"'{path}': expected the spacing {first.spacing_mm} mm of '{first_path.name}', found "
-            f"{geometry.spacing_mm} mm; resample the channels to one grid or correct the header"
+            f"'{path}': expected the {found.what} {found.expected} of '{first_path.name}', found "
+            f"{found.found}; resample the channels to one grid or correct the header"
         )
 
 

@@ -1,12 +1,19 @@
-"""NRRD, MetaImage and GIPL through SimpleITK, and the geometry of NIfTI."""
+"""NRRD, MetaImage and GIPL through SimpleITK.
 
+ITK prints warnings past Python's, and swallows a full disk: its warnings are off, and what it wrote
+is read again before it counts.
+"""
+
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffunet.data.image_io.bounds import require_room
 from diffunet.data.image_io.geometry import ImageGeometry
 from diffunet.errors import DatasetError
+from diffunet.jsonio import atomic_path
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -15,12 +22,13 @@ FILE_ENDINGS = (".nrrd", ".mha", ".gipl")
 
 # ITK's classes are named, since it knows the endings in lower case only.
 _IMAGE_IO = {
-    ".nii.gz": "NiftiImageIO",
-    ".nii": "NiftiImageIO",
     ".nrrd": "NrrdImageIO",
     ".mha": "MetaImageIO",
     ".gipl": "GiplImageIO",
 }
+
+
+_ITEM_BYTES = {"8-bit": 1, "16-bit": 2, "32-bit": 4, "64-bit": 8}
 
 
 def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
@@ -28,6 +36,8 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     import SimpleITK
 
     reader = _reader(path)
+    reader.ReadImageInformation()
+    _require_room(path, reader)
     image = reader.Execute()
     array = SimpleITK.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
@@ -43,13 +53,6 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     return np.ascontiguousarray(array), _geometry_of(reader, shape=shape)
 
 
-def read_geometry(path: Path, *, shape: tuple[int, ...]) -> ImageGeometry:
-    """Return the geometry of the spatial axes, `shape` in array order, without reading voxels."""
-    reader = _reader(path)
-    reader.ReadImageInformation()
-    return _geometry_of(reader, shape=shape)
-
-
 def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
     """Write (*spatial) with the spacing, origin and direction of `geometry`, compressed."""
     import SimpleITK
@@ -60,20 +63,55 @@ def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
         image.SetOrigin(geometry.origin)
     if geometry.direction is not None:
         image.SetDirection(geometry.direction)
+    with atomic_path(path) as unfinished:
+        # ITK knows the endings in lower case only
+        lower = unfinished.with_suffix(unfinished.suffix.lower())
+        try:
+            _write_checked(lower, image, array)
+            lower.replace(unfinished)
+        finally:
+            if lower != unfinished:
+                lower.unlink(missing_ok=True)
+
+
+def _write_checked(path: Path, image: "SimpleITK.Image", array: np.ndarray) -> None:
+    """Write, and read again; what ITK could not do is tried by Python, which says why."""
+    import SimpleITK
+
     writer = SimpleITK.ImageFileWriter()
     writer.SetImageIO(_image_io(path))
     writer.SetFileName(str(path))
     writer.SetUseCompression(True)
-    writer.Execute(image)
+    try:
+        writer.Execute(image)
+        written = _reader(path).Execute()
+        if not np.array_equal(SimpleITK.GetArrayViewFromImage(written), array):
+            raise RuntimeError(f"'{path}' does not hold what was written to it")
+    except RuntimeError:
+        with path.open("wb") as file:
+            file.write(array.data)
+        raise
 
 
 def _reader(path: Path) -> "SimpleITK.ImageFileReader":
     import SimpleITK
 
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO(_image_io(path))
     reader.SetFileName(str(path))
     return reader
+
+
+def _require_room(path: Path, reader: "SimpleITK.ImageFileReader") -> None:
+    import SimpleITK
+
+    name = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
+    item_bytes = next((size for bits, size in _ITEM_BYTES.items() if bits in name), 8)
+    if "complex" in name:
+        item_bytes *= 2
+    shape = [*reader.GetSize(), reader.GetNumberOfComponents()]
+    require_room(path, shape=shape[:-1], num_bytes=item_bytes * math.prod(shape))
 
 
 def _image_io(path: Path) -> str:

@@ -1,32 +1,59 @@
-"""NIfTI: voxels through nibabel, the geometry through ITK.
+"""NIfTI, through nibabel: the header's forms decide where voxels lie, and masks get them unchanged.
 
-ITK's own reader turns NaN into 0, and what is cut off the end of a file into zeros, without a word;
-nibabel keeps the one and refuses the other. The geometry is ITK's, which also writes it; only files
-whose axes are not perpendicular, which ITK refuses, have theirs from nibabel.
+ITK's reader turns NaN into 0, and what is cut off the end of a file into zeros, without a word; its
+writer does not notice a full disk, and puts forms of its own into the header. nibabel keeps the
+one and refuses the other, and what is written here goes through an open file.
+
+Of two forms the sform counts where its code is set, then the qform, as in nibabel; without a code
+the file says nothing but its voxel size. That is how two programs can disagree about a file, so the
+header's fields travel in `ImageGeometry.nifti_header` into every mask: whatever form a program
+takes, it sees the mask where it sees the image.
 """
 
+import gzip
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
-from diffunet.data.image_io import itk
-from diffunet.data.image_io.geometry import ImageGeometry
+from diffunet.data.image_io.bounds import require_room
+from diffunet.data.image_io.geometry import (
+    SPACING_TOLERANCE,
+    ImageGeometry,
+    in_words,
+    is_orthonormal,
+)
 from diffunet.errors import DatasetError
+from diffunet.jsonio import atomic_file
 
 if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Image
+    from nibabel.nifti1 import Nifti1Header, Nifti1Image
 
 FILE_ENDINGS = (".nii.gz", ".nii")
 
 # NIfTI counts towards right, anterior, superior; ITK towards left, posterior, superior.
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
+_MILLIMETRES = {1: 1000.0, 3: 0.001}  # of xyzt_units: metres, micrometres; else millimetres
+_FORMS = (
+    "pixdim",
+    "xyzt_units",
+    "qform_code",
+    "sform_code",
+    *(f"quatern_{name}" for name in "bcd"),
+    *(f"qoffset_{name}" for name in "xyz"),
+    *(f"srow_{name}" for name in "xyz"),
+)
+_HEADER_BYTES = {1: 348, 2: 540}
+_GZIP_LEVEL = 6
 
 
 def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     """Return (channel, *spatial); channels are a fourth or fifth axis, or a voxel's colours."""
     import nibabel
 
+    header = _read_header(path)
+    _require_room(path, header)
     image = cast("Nifti1Image", nibabel.load(path))
     stored = np.asanyarray(image.dataobj)
     if stored.dtype.names:
@@ -43,41 +70,193 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     if array.dtype == np.float64 and np.dtype(image.get_data_dtype()).itemsize < 4:
         array = array.astype(np.float32)  # short integers with a slope: 24 bits hold them
     shape = tuple(int(size) for size in array.shape[1:])
-    try:
-        geometry = itk.read_geometry(path, shape=shape)
-    except RuntimeError:  # axes that are not perpendicular
-        geometry = _geometry_of(path, image, shape=shape)
+    geometry = _geometry_of(path, header, shape=shape)
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")), geometry
 
 
 def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
-    """Write (*spatial) with the spacing, origin and direction of `geometry`."""
-    if geometry.is_orthonormal:
-        itk.write(path, array, geometry)
+    """Write (*spatial) with the header's forms and codes; without, as `geometry` says."""
+    header = _new_header(array, geometry)
+    with atomic_file(path) as file:
+        if path.name.lower().endswith(".gz"):
+            packing = {"compresslevel": _GZIP_LEVEL, "mtime": 0}  # same voxels, same bytes
+            with gzip.GzipFile("", "wb", fileobj=file, **packing) as packed:
+                _write_content(cast(BinaryIO, packed), header, array)
+        else:
+            _write_content(file, header, array)
+
+
+def _write_content(file: BinaryIO, header: "Nifti1Header", array: np.ndarray) -> None:
+    file.write(header.binaryblock)
+    file.write(b"\0" * (int(header["vox_offset"]) - len(header.binaryblock)))  # no extensions
+    file.write(array.data)  # C order of (z, y, x) is the file's order of (x, y, z)
+
+
+def _new_header(array: np.ndarray, geometry: ImageGeometry) -> "Nifti1Header":
+    source = geometry.nifti_header
+    header = _empty_header(2 if source is not None and len(source) == _HEADER_BYTES[2] else 1)
+    header.set_data_dtype(array.dtype)
+    header.set_data_shape(array.shape[::-1])
+    if source is None:
+        _set_forms(header, geometry)
+    else:
+        given = _parse(source)
+        for name in _FORMS:
+            header[name] = given[name]
+    header.set_slope_inter(1, 0)
+    header["vox_offset"] = header.single_vox_offset
+    header["magic"] = header.single_magic
+    return header
+
+
+def _set_forms(header: "Nifti1Header", geometry: ImageGeometry) -> None:
+    """Set both forms to what `geometry` says; the sform alone where axes are not perpendicular."""
+    spacing = np.asarray(geometry.spacing_mm[::-1], np.float64)
+    header.set_xyzt_units("mm")
+    header["pixdim"][1 : 1 + len(spacing)] = spacing
+    if geometry.direction is None:
         return
-    import nibabel
-
-    direction = np.reshape(np.asarray(geometry.direction), (3, 3))
+    dimensions = geometry.num_dimensions
     affine = np.eye(4)
-    affine[:3, :3] = _RAS_TO_LPS[:, None] * direction * np.asarray(geometry.spacing_mm[::-1])
-    affine[:3, 3] = _RAS_TO_LPS * np.asarray(geometry.origin)
-    image = nibabel.Nifti1Image(array.T, affine)
-    image.header.set_xyzt_units("mm")
-    nibabel.save(image, path)
+    direction = np.reshape(np.asarray(geometry.direction), (dimensions, dimensions))
+    affine[:dimensions, :dimensions] = direction * spacing
+    affine[:dimensions, 3] = geometry.origin or 0.0
+    affine[:3] *= _RAS_TO_LPS[:, None]
+    header.set_sform(affine, code=1)
+    if geometry.is_orthonormal:
+        header.set_qform(affine, code=1)
 
 
-def _geometry_of(path: Path, image: "Nifti1Image", *, shape: tuple[int, ...]) -> ImageGeometry:
-    affine = np.asarray(image.affine, np.float64)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if len(shape) != 3 or not np.all(np.isfinite(affine)) or not np.all(spacing > 0):
-        raise DatasetError(
-            f"'{path}': expected an affine matrix of three axes with a positive spacing, found "
-            f"{affine.tolist()}; set the header's qform and sform"
-        )
-    direction = _RAS_TO_LPS[:, None] * affine[:3, :3] / spacing
+def _read_header(path: Path) -> "Nifti1Header":
+    """Return the header as it stands in the file, native in byte order, nothing mended."""
+    from nibabel.openers import ImageOpener
+
+    with ImageOpener(str(path)) as file:
+        return _parse(file.read(_HEADER_BYTES[2]))
+
+
+def _parse(block: bytes) -> "Nifti1Header":
+    version = next(
+        (version for version, size in _HEADER_BYTES.items() if _size_of_header(block) == size), None
+    )
+    if version is None:
+        raise ValueError("its first bytes are not those of a NIfTI header")
+    header_class: Any = type(_empty_header(version))
+    header = header_class(block[: _HEADER_BYTES[version]], check=False)
+    return header.as_byteswapped("<" if sys.byteorder == "little" else ">")
+
+
+def _size_of_header(block: bytes) -> int:
+    sizes = (int.from_bytes(block[:4], order) for order in ("little", "big"))
+    return next((size for size in sizes if size in _HEADER_BYTES.values()), 0)
+
+
+def _empty_header(version: int) -> "Nifti1Header":
+    from nibabel.nifti1 import Nifti1Header
+    from nibabel.nifti2 import Nifti2Header
+
+    return Nifti1Header() if version == 1 else Nifti2Header()
+
+
+def _require_room(path: Path, header: "Nifti1Header") -> None:
+    sizes = [int(size) for size in header["dim"][1 : 1 + int(header["dim"][0])]]
+    dtype = np.dtype(header.get_data_dtype())
+    num_bytes = dtype.itemsize
+    for size in sizes:
+        num_bytes *= max(size, 0)
+    is_packed = path.name.lower().endswith(".gz")
+    require_room(path, shape=sizes, num_bytes=num_bytes, is_whole=not is_packed)
+    if header["scl_slope"] not in (0, 1) and np.isfinite(header["scl_slope"]):
+        # the numbers that the slope makes of them have 64 bits
+        require_room(path, shape=sizes, num_bytes=num_bytes // dtype.itemsize * 8)
+
+
+def _geometry_of(path: Path, header: "Nifti1Header", *, shape: tuple[int, ...]) -> ImageGeometry:
+    num_axes = len(shape)
+    scale = _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
+    pixdim = np.asarray(header["pixdim"][1:4], np.float64)
+    if not np.isfinite(pixdim[:num_axes]).all():
+        raise _no_geometry(path, f"pixdim is {in_words(tuple(pixdim))}")
+    sizes = np.abs(pixdim)
+    doubts = []
+    if (pixdim[:num_axes] < 0).any():
+        doubts.append(f"pixdim is {in_words(tuple(pixdim))}: the signs are left out")
+    affine, form, other = _affine_of(path, header, sizes, num_axes=num_axes)
+    spacing = sizes if affine is None else np.linalg.norm(affine[:3, :3], axis=0)
+    if affine is not None:
+        if other is not None and not _is_same(affine, other, num_axes=num_axes):
+            doubts.append(
+                "the header's sform and qform differ, and other programs may take the qform: the "
+                "sform is taken"
+            )
+        if np.allclose(sizes[:num_axes], spacing[:num_axes], rtol=SPACING_TOLERANCE, atol=0):
+            spacing = np.where(sizes > 0, sizes, spacing)  # the same, without its rounding
+        elif form == "sform":
+            doubts.append(
+                f"pixdim tells voxels of {in_words(tuple(pixdim[:num_axes]))} mm, the sform "
+                f"{in_words(tuple(spacing[:num_axes]))} mm: the sform is taken"
+            )
+    has_spacing = bool((spacing[:num_axes] > 0).all())
+    spacing = np.where(spacing > 0, spacing, 1.0)
+    origin, direction = _place(affine, num_axes=num_axes, scale=scale)
     return ImageGeometry(
         shape=shape,
-        spacing_mm=tuple(float(value) for value in spacing[::-1]),
-        origin=tuple(float(value) for value in _RAS_TO_LPS * affine[:3, 3]),
-        direction=tuple(float(value) for value in direction.ravel()),
+        spacing_mm=tuple(float(value * scale) for value in spacing[:num_axes][::-1]),
+        has_spacing=has_spacing,
+        origin=origin,
+        direction=direction,
+        nifti_header=header.binaryblock,
+        doubts=tuple(doubts),
+    )
+
+
+def _affine_of(
+    path: Path, header: "Nifti1Header", sizes: np.ndarray, *, num_axes: int
+) -> tuple[np.ndarray | None, str, np.ndarray | None]:
+    """Return the affine that counts and its form's name, and that of the other form, if set."""
+    forms: dict[str, np.ndarray] = {}
+    if int(header["sform_code"]) > 0:
+        forms["sform"] = np.asarray(header.get_sform(), np.float64)
+    if int(header["qform_code"]) > 0:
+        mended = header.copy()
+        mended["pixdim"][1:4] = np.where(np.arange(3) < num_axes, sizes, np.maximum(sizes, 1.0))
+        forms["qform"] = np.asarray(mended.get_qform(), np.float64)
+    if not forms:
+        return None, "", None
+    form = next(iter(forms))
+    affine = forms[form]
+    lengths = np.linalg.norm(affine[:3, :num_axes], axis=0)
+    is_flat = np.linalg.matrix_rank(affine[:3, :num_axes]) < num_axes if lengths.all() else True
+    if not np.isfinite(affine).all() or is_flat:
+        raise _no_geometry(path, f"its {form} is {affine[:3].round(6).tolist()}")
+    return affine, form, forms.get("qform") if form == "sform" else None
+
+
+def _is_same(affine: np.ndarray, other: np.ndarray, *, num_axes: int) -> bool:
+    """Whether two affines put voxels at one place, to a tenth of a voxel or a thousandth."""
+    lengths = np.linalg.norm(affine[:3, :num_axes], axis=0)
+    columns = np.abs(affine[:3, :num_axes] - other[:3, :num_axes]).max(axis=0)
+    offset = np.abs(affine[:3, 3] - other[:3, 3]).max()
+    return bool((columns <= SPACING_TOLERANCE * lengths).all() and offset <= 0.1 * lengths.min())
+
+
+def _place(
+    affine: np.ndarray | None, *, num_axes: int, scale: float
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Return origin and direction as ITK counts; None where an image does not lie in its plane."""
+    if affine is None:
+        return None, None
+    matrix = affine[:num_axes, :num_axes] / np.linalg.norm(affine[:3, :num_axes], axis=0)
+    if num_axes == 2 and not is_orthonormal(matrix):
+        return None, None
+    signs = _RAS_TO_LPS[:num_axes]
+    origin = signs * affine[:num_axes, 3] * scale
+    direction = signs[:, None] * matrix
+    return tuple(float(v) for v in origin), tuple(float(v) for v in direction.ravel())
+
+
+def _no_geometry(path: Path, found: str) -> DatasetError:
+    return DatasetError(
+        f"'{path}': expected a header that tells where voxels lie, with a positive size along each "
+        f"axis, found that {found}; set the header's qform, sform and pixdim"
     )

@@ -1,15 +1,20 @@
 """PNG and BMP: two-dimensional, grey or RGB, no spacing."""
 
+import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from diffunet.data.image_io.bounds import require_room
 from diffunet.data.image_io.geometry import ImageGeometry
 from diffunet.errors import DatasetError
+from diffunet.jsonio import atomic_file
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR = 2  # bit of the header's colour type: red, green and blue samples
+_SAMPLE_BYTES = {"I": 4, "F": 4, "I;16": 2}
 _PNG_PALETTE = 1  # bit of the header's colour type: indices into a palette
 
 
@@ -18,7 +23,9 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     from PIL import Image
 
     content = path.read_bytes()  # at once: many small reads of many small files are slow
-    with Image.open(io.BytesIO(content)) as file:
+    with without_pixel_limit(), Image.open(io.BytesIO(content)) as file:
+        samples = len(file.getbands()) * _SAMPLE_BYTES.get(file.mode, 1)
+        require_room(path, shape=file.size, num_bytes=samples * file.width * file.height)
         image = file.convert("RGB") if file.mode == "P" and not is_label else file
         if image.mode not in ("1", "L", "P", "I", "I;16", "RGB"):
             raise DatasetError(
@@ -45,7 +52,20 @@ def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
             f"got {array.dtype} of shape {array.shape}"
         )
     file_format = "BMP" if path.name.lower().endswith(".bmp") else "PNG"
-    Image.fromarray(array).save(path, format=file_format)
+    with atomic_file(path) as file:
+        Image.fromarray(array).save(file, format=file_format)
+
+
+@contextlib.contextmanager
+def without_pixel_limit() -> Iterator[None]:
+    """Let Pillow open what `require_room` allows; its own limit is one of pixels."""
+    from PIL import Image
+
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _stored_values(path: Path, array: np.ndarray, *, header: bytes) -> np.ndarray:

@@ -2,17 +2,24 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffunet.data.image_io.bounds import require_room
 from diffunet.data.image_io.geometry import ImageGeometry
+from diffunet.data.image_io.pillow import without_pixel_limit
 from diffunet.errors import DatasetError
-from diffunet.jsonio import read_json, write_json
+from diffunet.jsonio import atomic_file, read_json, write_json
+
+if TYPE_CHECKING:
+    import tifffile
 
 FILE_ENDINGS = (".tif", ".tiff")
 
 _CHANNEL_AXES = "SC"  # tifffile's letters for samples of a pixel and for channels
-_PALETTE = 3  # TIFF's photometric interpretation
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _YCBCR = 0, 1, 2, 3, 4, 6
+_PHOTOMETRIC = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _YCBCR)
 _SUFFIX = re.compile(r"_([0-9]{4}|r[0-9]{2,})$")
 
 
@@ -46,7 +53,8 @@ def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
     """Write (y, x) or (z, y, x) with lossless compression; the spacing by `write_spacing`."""
     import tifffile
 
-    tifffile.imwrite(path, array, photometric="minisblack", compression="zlib")
+    with atomic_file(path) as file:
+        tifffile.imwrite(file, array, photometric="minisblack", compression="zlib")
 
 
 def write_spacing(path: Path, geometry: ImageGeometry) -> None:
@@ -59,11 +67,15 @@ def spacing_file(path: Path) -> Path | None:
     """Return the JSON file beside `path` that tells its spacing; None where there is none."""
     bare_name = _SUFFIX.sub("", path.stem)
     candidates = [path.with_name(f"{name}.json") for name in (path.stem, bare_name)]
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    return next((candidate for candidate in candidates if _is_there(candidate)), None)
 
 
 def _read_array(path: Path, *, is_label: bool) -> tuple[np.ndarray, str]:
-    """Return the array and one letter per axis: Y, X, S or C for channels, others for depth."""
+    """Return the array and one letter per axis: Y, X, S or C for channels, others for depth.
+
+    The photometric interpretation counts: where 0 is white the values are turned round, and a
+    palette's indices are the labels of a label map, its colours the channels of an image.
+    """
     import tifffile
 
     with tifffile.TiffFile(path) as file:
@@ -73,25 +85,60 @@ def _read_array(path: Path, *, is_label: bool) -> tuple[np.ndarray, str]:
                 "shape in one file; save each in its own"
             )
         series = file.series[0]
-        if series.keyframe.photometric == _PALETTE and not is_label:
+        page = series.keyframe
+        photometric = int(page.photometric)
+        require_room(path, shape=series.shape, num_bytes=series.size * series.dtype.itemsize)
+        if photometric not in _PHOTOMETRIC:
             raise DatasetError(
-                f"'{path}': expected a grey or RGB image, found a palette; save it as grey or RGB"
+                f"'{path}': expected a grey or RGB image, or a palette, found the photometric "
+                f"interpretation {photometric}; save it as grey or RGB"
             )
         axes = str(series.axes)
-        try:
-            return series.asarray(), axes
-        except ValueError as cause:
-            if "imagecodecs" not in str(cause):
-                raise
-    return _read_with_pillow(path)
+        array = None if photometric == _YCBCR else _decoded(series)
+        colours = page.colormap
+        bits = int(page.bitspersample)
+    if array is None:
+        array, axes = _read_with_pillow(path, bits=bits, photometric=photometric)
+    if photometric == _WHITE_IS_ZERO:
+        return _turned_round(path, array, bits=bits), axes
+    if photometric == _PALETTE and not is_label:
+        return (colours >> 8).astype(np.uint8)[:, array.astype(np.uint16)], f"S{axes}"
+    return array, axes
 
 
-def _read_with_pillow(path: Path) -> tuple[np.ndarray, str]:
-    """Read a compression that tifffile leaves to another package (LZW, JPEG)."""
+def _decoded(series: "tifffile.TiffPageSeries") -> np.ndarray | None:
+    """Return the stored values; None where tifffile leaves the compression to another package."""
+    try:
+        return series.asarray()
+    except ValueError as cause:
+        if "imagecodecs" not in str(cause):
+            raise
+    return None
+
+
+def _turned_round(path: Path, array: np.ndarray, *, bits: int) -> np.ndarray:
+    if array.dtype == bool:
+        return ~array
+    if not np.issubdtype(array.dtype, np.unsignedinteger):
+        raise DatasetError(
+            f"'{path}': expected unsigned integers where 0 is white (MinIsWhite), found "
+            f"{array.dtype}; save it with 0 as black (MinIsBlack)"
+        )
+    return np.asarray(2**bits - 1, array.dtype) - array
+
+
+def _read_with_pillow(path: Path, *, bits: int, photometric: int) -> tuple[np.ndarray, str]:
+    """Return the stored values of a compression that tifffile leaves to others (LZW, JPEG)."""
     from PIL import Image, ImageSequence
 
-    with Image.open(path) as image:
-        pages = np.stack([np.array(page) for page in ImageSequence.Iterator(image)])
+    with without_pixel_limit(), Image.open(path) as image:
+        frames = ImageSequence.Iterator(image)
+        colour = photometric == _YCBCR
+        pages = np.stack([np.array(page.convert("RGB") if colour else page) for page in frames])
+    if photometric == _WHITE_IS_ZERO and bits <= 8:
+        pages = ~pages  # Pillow turned them round
+    if bits in (2, 4) and photometric != _PALETTE:
+        pages = pages // (255 // (2**bits - 1))  # Pillow stretches them over 0 to 255
     axes = "ZYX" if pages.ndim == 3 else "ZYXS"
     return (pages, axes) if len(pages) > 1 else (pages[0], axes[1:])
 
@@ -108,6 +155,13 @@ def _read_spacing(path: Path) -> tuple[float, ...] | None:
             f"found {content!r}; correct the file"
         )
     return tuple(float(value) for value in spacing)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _is_positive(value: object) -> bool:
