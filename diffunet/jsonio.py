@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from diffunet.errors import DiffunetError, WriteError, explain
 
+_RESTORE = "correct it there, or restore it from a copy"
 _MAX_JSON_DEPTH = 64
 _MAX_INTEGER_DIGITS = 20  # as many as 64 bits have, with the sign
 _TOO_DEEP = f"it holds lists or objects within one another more than {_MAX_JSON_DEPTH} times"
@@ -167,8 +168,13 @@ def as_json(content: Any) -> Any:
     return json.loads(json.dumps(content, default=_to_json, allow_nan=False))
 
 
-def read_json(path: Path, error: type[DiffunetError] = DiffunetError) -> Any:
+def read_json(
+    path: Path, error: type[DiffunetError] = DiffunetError, *, remedy: str = _RESTORE
+) -> Any:
     """Return the content of a JSON file; a byte order mark before it is skipped.
+
+    Args:
+        remedy: how its user gets a good one: the command that writes it, if it is a file of ours.
 
     Raises:
         error: the file is missing, or is not JSON as `parse_json` takes it; the message names file,
@@ -179,9 +185,9 @@ def read_json(path: Path, error: type[DiffunetError] = DiffunetError) -> Any:
     except FileNotFoundError:
         raise error(f"'{path}' does not exist") from None
     except ValueError as cause:
-        raise error(f"'{path}' is not valid JSON: {cause}; mend or remove the file") from None
+        raise error(f"'{path}' is not valid JSON: {cause}; {remedy}") from None
     except OSError as cause:
-        raise error(f"'{path}' cannot be read: {cause}") from None
+        raise error(f"{explain(cause, path=path)}") from None
 
 
 def parse_json(text: str | bytes) -> Any:

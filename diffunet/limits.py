@@ -11,6 +11,7 @@ VARIABLE = "diffunet_max_image_gb"
 """The environment variable that raises the limit; the commands read it."""
 
 _GB = 2**30
+_MOST_GB = 2.0**30  # more than any machine has; infinity is refused
 _max_image_bytes = round(DEFAULT_MAX_IMAGE_GB * _GB)
 
 
@@ -31,7 +32,10 @@ def max_image_bytes_from(text: str | None) -> int:
     Raises:
         ValueError: `text` is no positive, finite number.
     """
-    gigabytes = DEFAULT_MAX_IMAGE_GB if text is None else float(text)
-    if not 0 < gigabytes < float("inf"):
+    try:
+        gigabytes = DEFAULT_MAX_IMAGE_GB if text is None else float(text)
+    except ValueError:
+        gigabytes = 0.0
+    if not 0 < gigabytes < _MOST_GB:
         raise ValueError(f"{VARIABLE}: expected a positive number of GB, found {text!r}")
     return round(gigabytes * _GB)

@@ -6,9 +6,11 @@ import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from diffunet.errors import DiffunetError, explain
+from diffunet.limits import max_image_bytes, set_max_image_bytes
 from diffunet.workers import Worker, WorkerLostError
 
 Item = TypeVar("Item")
@@ -59,7 +61,8 @@ def map_ordered(
                 yield function(item)
         return
     num_processes = min(num_processes, len(items))
-    with _called_by_threads(function, num_processes) as submit:
+    limited = partial(_under_limit, function, max_image_bytes())
+    with _called_by_threads(limited, num_processes) as submit:
         waiting: deque[tuple[Item, Future[Result]]] = deque()
         for item in items:
             waiting.append((item, submit(item)))
@@ -103,6 +106,12 @@ def default_num_processes() -> int:
     """Return how many processes this machine can keep busy: its usable cores, at most 8."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(8, usable or 1))
+
+
+def _under_limit(function: Callable[[Item], Result], limit: int, item: Item) -> Result:
+    """Call `function` in a worker, where images have the limit of the process that started it."""
+    set_max_image_bytes(limit)
+    return function(item)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import tifffile
 from PIL import Image
@@ -576,6 +577,18 @@ IN_FILES = [
         ("case 'a'", "channel 0", "NaN or infinite", "replace"),
     ),
     BrokenDataset(
+        "padding_of_the_lowest_number",
+        "3d",
+        _volume("imagesTr/a_0001.nii.gz", _with(image_3d(1), (0, 0, 0), np.finfo(np.float32).min)),
+        ("case 'a'", "a_0001.nii.gz", "channel 1", "up to 1e+18", "found -3.40282e+38", "replace"),
+    ),
+    BrokenDataset(
+        "beyond_32_bits",
+        "3d",
+        _volume("imagesTr/b_0000.nii.gz", _with(image_3d(2).astype(np.float64), (0, 0, 0), 1e300)),
+        ("case 'b'", "b_0000.nii.gz", "up to 1e+18", "found 1e+300", "replace it"),
+    ),
+    BrokenDataset(
         "complex_image",
         "tiff",
         lambda folder: tifffile.imwrite(
@@ -642,6 +655,12 @@ IN_FILES = [
         "3d",
         _volume("labelsTr/a.nii.gz", mask_3d() * np.float32(0.5)),
         ("case 'a'", "expected integers", "float32", "0.5", "nearest neighbour"),
+    ),
+    BrokenDataset(
+        "label_between_two",
+        "3d",
+        _volume("labelsTr/a.nii.gz", mask_3d() * np.float32(0.5)),
+        ("case 'a'", "expected integers", "such as 0.5", "nearest neighbour only"),
     ),
     BrokenDataset(
         "label_of_nan",
@@ -962,6 +981,15 @@ BROKEN_DATASETS = [*IN_DATASET_JSON, *IN_FILE_NAMES, *IN_FILES, *IN_TABLES, *IN_
 """Each has one fault, which `verify_dataset` reports in one message."""
 
 
+def _other_sform(name: str) -> Damage:
+    def damage(folder: Path) -> None:
+        image = nibabel.load(folder / name)
+        image.set_sform(image.affine + np.diag([0, 0, 1.0], 1), code=1)
+        nibabel.save(image, folder / name)
+
+    return damage
+
+
 def _shifted(**geometry: tuple[float, ...]) -> Damage:
     return _volume("labelsTr/a.nii.gz", mask_3d(), **geometry)
 
@@ -971,6 +999,27 @@ def _same_image(first: str, second: str) -> Damage:
 
 
 DOUBTFUL_DATASETS = [
+    BrokenDataset(
+        "several_orientations",
+        "3d",
+        _all(
+            *(
+                _volume(f"{name}.nii.gz", image, direction=(1, 0, 0, 0, -1, 0, 0, 0, 1))
+                for name, image in (
+                    ("imagesTr/a_0000", image_3d(0)),
+                    ("imagesTr/a_0001", image_3d(1)),
+                    ("labelsTr/a", mask_3d()),
+                )
+            )
+        ),
+        ("several orientations", "1 LAS, 1 LPS ('b')", "bring all to one"),
+    ),
+    BrokenDataset(
+        "sform_unlike_qform",
+        "3d",
+        _other_sform("imagesTr/b_0000.nii.gz"),
+        ("case 'b'", "'b_0000.nii.gz'", "sform and qform differ"),
+    ),
     BrokenDataset(
         "origin_differs",
         "3d",

@@ -13,7 +13,8 @@ from typing import TypeVar, get_type_hints
 
 from tqdm import tqdm
 
-from diffunet.errors import DiffunetError, explain
+from diffunet.errors import DiffunetError, UsageError, explain
+from diffunet.limits import VARIABLE, max_image_bytes_from, set_max_image_bytes
 from diffunet.parallel import default_num_processes
 from diffunet.ranges import Range, range_of
 from diffunet.workspace import Workspace
@@ -119,6 +120,13 @@ def _log_to_terminal() -> None:
     logging.captureWarnings(capture=True)
 
 
+def _max_image_bytes_of(text: str | None) -> int:
+    try:
+        return max_image_bytes_from(text)
+    except ValueError as cause:
+        raise UsageError(f"the environment variable {cause}") from None
+
+
 def progress_bar(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
     """Yield `items` with a progress bar and the time left; a line a minute without a terminal."""
     if not sys.stderr.isatty():
@@ -150,6 +158,7 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
     def wrapped(arguments: list[str] | None = None) -> int:
         _log_to_terminal()
         try:
+            set_max_image_bytes(_max_image_bytes_of(os.environ.get(VARIABLE)))
             main(arguments)
         except DiffunetError as mistake:
             print(f"error: {mistake}", file=sys.stderr)

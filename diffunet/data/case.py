@@ -6,6 +6,9 @@ import numpy as np
 
 from diffunet.geometry import Box
 
+LARGEST_INTENSITY = 1e18
+"""What is larger, such as a padding of -3.4e38, has a square that 32 bits cannot hold."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class IntensityNormalization:

@@ -61,7 +61,7 @@ class Manifest:
             WorkspaceError: it cannot be read, or another version of diffunet wrote it.
         """
         path = folder / MANIFEST
-        content = read_json(path, WorkspaceError)
+        content = read_json(path, WorkspaceError, remedy="preprocess again")
         return record_from_json(cls, content, where=str(path), error=WorkspaceError)
 
     def is_saved(self, folder: Path) -> bool:

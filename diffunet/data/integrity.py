@@ -9,16 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
+from diffunet.data.case import LARGEST_INTENSITY
 from diffunet.data.case_files import CaseFiles, Findings, listing
 from diffunet.data.dataset import RawDataset, scan_dataset
-from diffunet.data.image_io import ImageGeometry, read_image, read_label_map
+from diffunet.data.image_io import (
+    ImageGeometry,
+    grid_difference,
+    read_image,
+    read_label_map,
+)
 from diffunet.errors import DatasetError
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, map_ordered, without_progress
 
-_SPACING_TOLERANCE = 1e-3  # relative; headers hold 32 bit numbers, tools round to few digits
-_ORIGIN_TOLERANCE = 0.1  # in voxels: less moves no voxel to its neighbour
-_DIRECTION_TOLERANCE = 1e-3  # cosine; 1 voxel over 1000
 _VOXELS_AT_ONCE = 2**22
 
 
@@ -70,6 +73,7 @@ class _CaseReport:
     digest: bytes | None = None
     is_constant: bool = False
     has_spacing: bool = True
+    orientation: str | None = None
     label_values: frozenset[int] = frozenset()
 
 
@@ -136,6 +140,7 @@ class _Summary:
         self._by_digest: dict[bytes, list[str]] = defaultdict(list)
         self._constant: list[str] = []
         self._without_spacing: list[str] = []
+        self._by_orientation: dict[str, list[str]] = defaultdict(list)
         self._training_cases = {files.case for files in dataset.training_cases}
         self._label_values: set[int] = set()
 
@@ -150,6 +155,8 @@ class _Summary:
             self._constant.append(report.case)
         if report.num_dimensions == 3 and not report.has_spacing:
             self._without_spacing.append(report.case)
+        if report.orientation is not None:
+            self._by_orientation[report.orientation].append(report.case)
         if report.case in self._training_cases:
             self._label_values |= report.label_values
 
@@ -187,6 +194,14 @@ class _Summary:
                 f"{listing(self._without_spacing)}; write CASE.json with "
                 '{"spacing": [z, y, x]} in mm beside them'
             )
+        if len(self._by_orientation) > 1:
+            counted = sorted(self._by_orientation.items(), key=lambda item: (-len(item[1]), item))
+            most, *others = [f"{len(cases)} {name} ({listing(cases)})" for name, cases in counted]
+            yield (
+                "volumes lie in several orientations, where x, y and z of the file rise to other "
+                f"sides of the patient: {most.partition(' (')[0]}, {', '.join(others)}; axes are "
+                "taken as they are in the file: bring all to one orientation"
+            )
         if self._checks_labels and self._training_cases:
             scheme = self._dataset.labels
             for name, values in zip(scheme.names, scheme.values, strict=True):
@@ -203,6 +218,7 @@ def _check_case(files: CaseFiles, *, expected: _Expected) -> _CaseReport:
     image, geometry = None, None
     try:
         image, geometry = read_image(files.images, num_channels=expected.num_channels)
+        warnings += [where + text for text in geometry.doubts]
         problems += [where + text for text in _voxel_problems(image, files)]
     except DatasetError as error:
         problems += [where + text for text in error.problems]
@@ -213,6 +229,7 @@ def _check_case(files: CaseFiles, *, expected: _Expected) -> _CaseReport:
             problems += [where + text for text in error.problems]
             continue
         name = f"label of rater {rater}" if len(files.labels) > 1 else "label"
+        warnings += [where + text for text in of_label.doubts]
         found = _values_of(label_map)
         values |= found
         problems += [where + text for text in _value_problems(found, path, expected.labels)]
@@ -232,25 +249,31 @@ def _check_case(files: CaseFiles, *, expected: _Expected) -> _CaseReport:
         digest=None if is_constant else _digest(image),
         is_constant=is_constant,
         has_spacing=geometry.has_spacing,
+        orientation=geometry.orientation,
         label_values=frozenset(values),
     )
 
 
 def _voxel_problems(image: np.ndarray, files: CaseFiles) -> Iterator[str]:
-    if not (np.issubdtype(image.dtype, np.integer) or np.issubdtype(image.dtype, np.floating)):
-        yield (
-            f"expected integers or real numbers in '{files.images[0].name}', found {image.dtype}; "
-            "save the magnitude"
-        )
-    elif np.issubdtype(image.dtype, np.floating):
-        for channel, voxels in enumerate(image):
-            count = voxels.size - np.count_nonzero(np.isfinite(voxels))
-            if count:
-                path = files.images[min(channel, len(files.images) - 1)]
-                yield (
-                    f"expected finite numbers in '{path.name}', channel {channel}, found {count} "
-                    "NaN or infinite voxels; replace them, for example by the value of air"
-                )
+    if image.dtype.itemsize < 4:
+        return
+    for channel, voxels in enumerate(image):
+        path = files.images[min(channel, len(files.images) - 1)]
+        where = f"in '{path.name}', channel {channel}"
+        count = voxels.size - np.count_nonzero(np.isfinite(voxels))
+        if count:
+            yield (
+                f"expected finite numbers {where}, found {count} NaN or infinite voxels; replace "
+                "them, for example by the value of air"
+            )
+            continue
+        lowest, highest = float(voxels.min()), float(voxels.max())
+        if not -LARGEST_INTENSITY <= lowest <= highest <= LARGEST_INTENSITY:
+            extreme = lowest if -lowest > highest else highest
+            yield (
+                f"expected numbers up to {LARGEST_INTENSITY:g} {where}, found {extreme:g}; it "
+                "stands for 'no value': replace it, for example by the value of air"
+            )
 
 
 def _value_problems(found: set[int], path: Path, labels: LabelScheme) -> Iterator[str]:
@@ -270,36 +293,20 @@ def _grid_differences(
     name: str, label: ImageGeometry, image: ImageGeometry
 ) -> tuple[list[str], list[str]]:
     """Return the faults and doubts about a label map's grid against its image's."""
-    if label.shape != image.shape:
+    fault = grid_difference(label, image, attributes=("shape", "spacing"))
+    if fault is not None:
+        remedy = "remove it" if fault.what == "shape" else "correct its header"
         return [
-            f"{name} has the shape {label.shape}, expected the image's, {image.shape}; resample "
-            "the label map to the image's grid or remove it"
+            f"{name} has the {fault.what} {fault.found}, expected the image's, {fault.expected}; "
+            f"resample the label map to the image's grid or {remedy}"
         ], []
-    knows_both = label.has_spacing and image.has_spacing
-    if knows_both and not np.allclose(
-        label.spacing_mm, image.spacing_mm, rtol=_SPACING_TOLERANCE, atol=0
-    ):
-        return [
-            f"{name} has the spacing {_numbers(label.spacing_mm)} mm, expected the image's, "
-            f"{_numbers(image.spacing_mm)} mm; resample the label map or correct its header"
-        ], []
-    doubts = []
-    tolerance_mm = _ORIGIN_TOLERANCE * min(image.spacing_mm)
-    if label.origin and image.origin and _differ(label.origin, image.origin, tolerance_mm):
-        doubts.append(
-            f"{name} has the origin {_numbers(label.origin)} mm, the image "
-            f"{_numbers(image.origin)} mm; voxels are taken to match by index: overlay both"
-        )
-    if (
-        label.direction
-        and image.direction
-        and _differ(label.direction, image.direction, _DIRECTION_TOLERANCE)
-    ):
-        doubts.append(
-            f"{name} has the direction {_numbers(label.direction)}, the image "
-            f"{_numbers(image.direction)}; voxels are taken to match by index: overlay both"
-        )
-    return [], doubts
+    found = [grid_difference(label, image, attributes=(name,)) for name in ("origin", "direction")]
+    return [], [
+        f"{name} has the {doubt.what} {doubt.found}, the image {doubt.expected}; voxels are taken "
+        "to match by index: overlay both"
+        for doubt in found
+        if doubt is not None
+    ]
 
 
 def _slice_problems(dataset: RawDataset, report: _CaseReport) -> Iterator[str]:
@@ -340,15 +347,6 @@ def _digest(image: np.ndarray) -> bytes:
     return content.digest()
 
 
-def _differ(first: tuple[float, ...], second: tuple[float, ...], tolerance: float) -> bool:
-    return not np.allclose(first, second, rtol=0, atol=tolerance)
-
-
 def _joined(values: tuple[int, ...] | list[int]) -> str:
     shown = ", ".join(str(value) for value in values[:20])
     return shown if len(values) <= 20 else f"{shown} and {len(values) - 20} more"
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    """Return "(2, 1, 0.5)"; adding 0 makes -0 a 0."""
-    return f"({', '.join(f'{value + 0:g}' for value in values)})"

@@ -80,7 +80,7 @@ def read_record(folder: Path, case: str) -> VolumeRecord | None:
     path = _record_path(folder, case)
     if not path.exists():
         return None
-    content = read_json(path, WorkspaceError)
+    content = read_json(path, WorkspaceError, remedy="preprocess again")
     return record_from_json(VolumeRecord, content, where=str(path), error=WorkspaceError)
 
 

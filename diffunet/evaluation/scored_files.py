@@ -9,11 +9,13 @@ import numpy as np
 from jaxtyping import Integer
 
 from diffunet.data.case_files import Findings, labels_by_case, listing
-from diffunet.data.image_io import read_label_map
+from diffunet.data.image_io import ImageGeometry, grid_difference, read_label_map
 from diffunet.errors import DatasetError
 from diffunet.labels import LabelScheme
 
 SAMPLES_FOLDER = "samples"
+
+_COMPARED = ("shape", "spacing", "origin", "direction")
 
 _SAMPLE = re.compile(r"(?P<case>.+)_s(?P<number>[0-9]{2,})")
 _MAP = re.compile(r".+_(probability|uncertainty|saliency)(_.+)?")
@@ -108,12 +110,13 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
     """Read all label maps of a case.
 
     Raises:
-        DatasetError: all that is wrong with them: unreadable, of another shape than the first
-            reference, or with integers that `labels` does not know.
+        DatasetError: all that is wrong with them: unreadable, of another grid than the first
+            reference (shape, spacing, origin, direction), or with integers that `labels` does not
+            know.
     """
     maps: list[np.ndarray] = []
     problems: list[str] = []
-    spacing_mm: tuple[float, ...] = ()
+    first: ImageGeometry | None = None
     paths = [*files.references, files.prediction, *files.samples]
     for path in paths:
         try:
@@ -121,17 +124,17 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
         except DatasetError as error:
             problems += error.problems
             continue
-        if not maps:
-            spacing_mm = geometry.spacing_mm
-        elif label_map.shape != maps[0].shape:
+        if first is None:
+            first = geometry
+        elif difference := grid_difference(geometry, first, attributes=_COMPARED):
             problems.append(
-                f"case '{files.case}': expected the shape {maps[0].shape} of "
-                f"'{files.references[0].name}', found {label_map.shape} in '{path}'; predictions "
-                "are scored on the grid of the reference: export them in the original geometry"
+                f"case '{files.case}': expected the {difference.what} {difference.expected} of "
+                f"'{paths[0].name}', found {difference.found} in '{path}'; predictions are scored "
+                "on the grid of the reference: export them in the original geometry"
             )
         problems += _unknown_values(label_map, path, case=files.case, labels=labels)
         maps.append(label_map.astype(_smallest_dtype(labels), copy=False))
-    if problems:
+    if problems or first is None:
         raise DatasetError(problems)
     num_raters = len(files.references)
     first_sample = num_raters + 1 if files.samples else num_raters
@@ -139,7 +142,7 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
         references=np.stack(maps[:num_raters]),
         prediction=maps[num_raters],
         samples=np.stack(maps[first_sample:]),
-        spacing_mm=spacing_mm,
+        spacing_mm=first.spacing_mm,
     )
 
 

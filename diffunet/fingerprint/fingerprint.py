@@ -238,12 +238,12 @@ class Fingerprint:
             DatasetError: missing, not JSON, an unknown or missing key, or a wrong type; with the
                 full path of the field.
         """
-        content = read_json(path, DatasetError)
+        again = f"measure the dataset anew with diffunet_extract_fingerprint -d {path.parent.name}"
+        content = read_json(path, DatasetError, remedy=again)
         found = content.get("format_version") if isinstance(content, dict) else None
         if found != FORMAT_VERSION:
             raise DatasetError(
-                f"'{path}': format_version should be {FORMAT_VERSION}, got {found}; measure the "
-                f"dataset anew with diffunet_extract_fingerprint -d {path.parent.name}"
+                f"'{path}': format_version should be {FORMAT_VERSION}, got {found}; {again}"
             )
         return record_from_json(cls, content, where=str(path), error=DatasetError)
 

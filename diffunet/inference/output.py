@@ -30,6 +30,8 @@ PREDICTIONS_FILE = "predictions.json"
 RECORDS_FOLDER = "records"
 SAMPLES_FOLDER = "samples"
 
+_PREDICT_AGAIN = "predict the case again, without --continue_prediction"
+
 logger = logging.getLogger(__name__)
 
 
@@ -147,7 +149,7 @@ class OutputFolder:
         path = self._record_path(case)
         if not path.is_file():
             return None
-        record = read_json(path, UsageError)
+        record = read_json(path, UsageError, remedy=_PREDICT_AGAIN)
         if record["settings"] != self._settings:
             return None
         about = ("settings", "shape", "spacing_mm")
@@ -209,7 +211,11 @@ class OutputFolder:
 
     def _records(self) -> dict[str, dict[str, Any]]:
         paths = (self.folder / RECORDS_FOLDER).glob("*.json")
-        return {path.stem: read_json(path, UsageError) for path in paths if path.name[0] != "."}
+        return {
+            path.stem: read_json(path, UsageError, remedy=_PREDICT_AGAIN)
+            for path in paths
+            if path.name[0] != "."
+        }
 
 
 def setting_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -1,12 +1,15 @@
 """One case, from its files' arrays to the stored grid, and the way back for predictions."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from diffunet.data.case import CaseProperties
+from diffunet.data.image_io.geometry import in_words
 from diffunet.errors import DatasetError
+from diffunet.limits import VARIABLE, max_image_bytes
 from diffunet.plans import ConfigurationPlan, PreprocessingPlan
 from diffunet.preprocessing.crop import body_mask, crop_box
 from diffunet.preprocessing.normalize import case_normalization
@@ -16,6 +19,8 @@ from diffunet.preprocessing.resample import (
     resampled_shape,
     separate_axis,
 )
+
+_GB = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +101,7 @@ def preprocess_image(
     # A 2d configuration of volumes leaves the slices where they are.
     new_spacing_mm = old_spacing_mm[: dimensions - len(plan.spacing_mm)] + plan.spacing_mm
     shape = resampled_shape(box.shape, spacing_mm=old_spacing_mm, new_spacing_mm=new_spacing_mm)
+    _require_room(shape, new_spacing_mm, image=cropped, spacing_mm=old_spacing_mm, case=case)
     uses_mask = any(rule.uses_mask for rule in plan.normalization)
     properties = CaseProperties(
         case=case,
@@ -113,6 +119,26 @@ def preprocess_image(
         is_normalized=uses_mask or shape != box.shape,
     )
     return _normalized_and_resampled(cropped, properties, plan)
+
+
+def _require_room(
+    shape: Sequence[int],
+    new_spacing_mm: Sequence[float],
+    *,
+    image: np.ndarray,
+    spacing_mm: Sequence[float],
+    case: str,
+) -> None:
+    """Check that an image has room where it is resampled: a wrong spacing makes it huge."""
+    num_bytes = len(image) * math.prod(shape) * np.dtype(np.float32).itemsize
+    if num_bytes > max(max_image_bytes(), image.nbytes):
+        raise DatasetError(
+            f"case '{case}': expected at most {max_image_bytes() / _GB:.3g} GB, found "
+            f"{num_bytes / _GB:.3g} GB: {image.shape[1:]} voxels of {in_words(tuple(spacing_mm))} "
+            f"mm are {tuple(shape)} of {in_words(tuple(new_spacing_mm))} mm, the spacing of the "
+            "plans; correct the spacing in the file's header, or raise the limit: "
+            f"{VARIABLE}={math.ceil(num_bytes / _GB)}"
+        )
 
 
 def preprocess_labels(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffunet.data.case import IntensityNormalization
+from diffunet.data.case import LARGEST_INTENSITY, IntensityNormalization
 from diffunet.errors import DatasetError
 from diffunet.plans import NormalizationPlan
 
@@ -69,9 +69,10 @@ def _statistics(channel: np.ndarray, mask: np.ndarray | None) -> _Statistics:
     mean = sum(float(slab.sum(dtype=np.float64)) for slab in slabs) / count
     if not np.isfinite(mean):
         raise _not_finite()
-    squares = sum(float(np.square(slab - mean, dtype=np.float64).sum()) for slab in slabs)
     minimum = min(float(slab.min()) for slab in slabs)
     maximum = max(float(slab.max()) for slab in slabs)
+    _require_bounded(minimum, maximum)
+    squares = sum(float(np.square(slab - mean, dtype=np.float64).sum()) for slab in slabs)
     # Rounding of the mean leaves a trace of spread in a constant image.
     std = np.sqrt(squares / count) if maximum > minimum else 0.0
     return _Statistics(minimum, maximum, mean, float(std))
@@ -83,13 +84,18 @@ def _slabs(channel: np.ndarray) -> list[slice]:
 
 
 def _require_finite(channel: np.ndarray) -> None:
-    if channel.dtype.kind == "f":
-        with np.errstate(over="ignore", invalid="ignore"):
-            is_finite = all(
-                np.isfinite(channel[rows].sum(dtype=np.float64)) for rows in _slabs(channel)
-            )
-        if not is_finite:
-            raise _not_finite()
+    if channel.dtype.itemsize >= 4:
+        _require_bounded(float(channel.min()), float(channel.max()))
+
+
+def _require_bounded(lowest: float, highest: float) -> None:
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        raise _not_finite()
+    if max(-lowest, highest) > LARGEST_INTENSITY:
+        raise DatasetError(
+            f"expected intensities up to {LARGEST_INTENSITY:g}, found {lowest:g} to {highest:g}; "
+            "replace what stands for 'no value' in the raw file"
+        )
 
 
 def _not_finite() -> DatasetError:

@@ -1,8 +1,10 @@
 """Every reader and writer: axis order, values, geometry, and what a damaged file says."""
 
+import logging
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import nibabel
@@ -12,6 +14,7 @@ import SimpleITK
 import tifffile
 from PIL import Image
 
+from diffunet.data import image_io
 from diffunet.data.image_io import (
     ImageGeometry,
     file_ending_of,
@@ -366,6 +369,59 @@ def test_a_label_map_of_whole_floats_is_read_as_integers(tmp_path: Path) -> None
     label_map, _ = read_label_map(tmp_path / "a.nii.gz")
     assert label_map.dtype == np.uint8
     np.testing.assert_array_equal(label_map, mask_3d())
+
+
+def test_a_label_map_is_whole_to_a_thousandth(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.nii.gz", mask_3d() * 0.9995 + 0.0004)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.nii.gz")[0], mask_3d())
+    write_volume(tmp_path / "b.nii.gz", mask_3d() * 0.99)
+    with pytest.raises(DatasetError, match="such as 0.99; .*nearest neighbour"):
+        read_label_map(tmp_path / "b.nii.gz")
+
+
+def test_a_label_map_of_nan_was_not_resampled_wrongly(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.nii.gz", mask_3d() * np.nan)
+    with pytest.raises(DatasetError, match="such as nan; .*write the integer") as caught:
+        read_label_map(tmp_path / "a.nii.gz")
+    assert "resample" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ("a.nii", "a.tif"))
+def test_complex_voxels_are_an_error_that_names_the_file(name: str, tmp_path: Path) -> None:
+    if name == "a.nii":
+        nibabel.save(nibabel.Nifti1Image(np.zeros((2, 3, 4), np.complex64), None), tmp_path / name)
+    else:
+        tifffile.imwrite(tmp_path / name, np.zeros((4, 5), np.complex64), photometric="minisblack")
+    for read in (lambda path: read_image([path]), read_label_map):
+        with pytest.raises(DatasetError, match=rf"{name}'.*found complex64; save the magnitude"):
+            read(tmp_path / name)
+
+
+def test_what_a_library_warns_of_is_kept_with_the_file_and_not_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_png(tmp_path / "a.png", image_2d(0))
+    found = pillow.read
+
+    def warn(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
+        warnings.warn("odd\n  values", RuntimeWarning, stacklevel=1)
+        logging.getLogger("nibabel.global").warning("odd values")
+        logging.getLogger("tifffile").error("a tag is broken")
+        return found(path, is_label=is_label)
+
+    monkeypatch.setitem(image_io._FORMATS, ".png", image_io._Format(read=warn, write=pillow.write))
+    _, geometry = read_image([tmp_path / "a.png"])
+    assert geometry.doubts == ("'a.png': odd values", "'a.png': a tag is broken")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_itk_prints_no_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.nii").write_bytes(nibabel.Nifti1Image(image_3d(0).T, np.eye(4)).to_bytes())
+    read_image([tmp_path / "a.nii"])
+    write_volume(tmp_path / "a.mha", image_3d(0))
+    read_image([tmp_path / "a.mha"])
+    assert not SimpleITK.ProcessObject.GetGlobalWarningDisplay()
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("ending", (".nii.gz", ".nrrd", ".tif"))

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -297,3 +298,42 @@ def test_table_shows_undefined_scores_as_a_dash(folders):
     text = format_table(evaluate(folders))
     (row,) = [line for line in text.splitlines() if line.startswith("ged_unbiased")]
     assert row.split()[1] == "-"
+
+
+TURNED = (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"origin": (0.0, 0.0, 7.0)}, r"the origin \(0, 0, 0\) mm of .* found \(0, 0, 7\) mm in"),
+        ({"spacing_mm": (3.0, 1.0, 2.0)}, r"the spacing \(3, 1, 1\) mm of .* found \(3, 1, 2\) mm"),
+        ({"direction": TURNED}, r"the direction \(1, 0, .* found \(-1, 0, "),
+    ],
+)
+@pytest.mark.parametrize("place", ("prediction", "samples"))
+def test_a_mask_that_lies_elsewhere_is_not_scored(changed, said, place, tmp_path):
+    mask = random_map(0, VOLUME)
+    write(tmp_path / "reference", "a", mask, VOLUME)
+    write(tmp_path / "prediction", "a", mask, VOLUME)
+    write(tmp_path / "prediction" / "samples", "a_s00", mask, VOLUME)
+    folder, name = (
+        (tmp_path / "prediction", "a")
+        if place == "prediction"
+        else (tmp_path / "prediction" / "samples", "a_s00")
+    )
+    write(folder, name, mask, replace(VOLUME, **changed))
+    (found,) = problems_of(
+        (tmp_path / "reference", tmp_path / "prediction"), file_ending=".nii.gz", has_raters=False
+    )
+    assert re.search(rf"case 'a': expected {said}.*{name}\.nii\.gz'", found), found
+
+
+def test_what_moves_no_voxel_to_its_neighbour_is_scored(tmp_path):
+    mask = random_map(0, VOLUME)
+    moved = replace(VOLUME, origin=(0.05, 0.0, 0.0), spacing_mm=(3.0005, 1.0, 1.0))
+    write(tmp_path / "reference", "a", mask, VOLUME)
+    write(tmp_path / "prediction", "a", mask, moved)
+    folders = (tmp_path / "reference", tmp_path / "prediction")
+    summary = evaluate(folders, file_ending=".nii.gz", has_raters=False)
+    assert summary["foreground_mean"]["Dice"] == 1.0

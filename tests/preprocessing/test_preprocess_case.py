@@ -232,3 +232,22 @@ def test_a_case_knows_whether_it_is_on_its_original_grid():
     assert not replace(whole, transpose_forward=(0, 2, 1)).is_on_original_grid
     assert whole.transpose_backward == (0, 1, 2)
     assert replace(whole, transpose_forward=(2, 0, 1)).transpose_backward == (1, 2, 0)
+
+
+def test_a_spacing_that_makes_a_case_huge_is_an_error_that_names_it():
+    with pytest.raises(DatasetError, match=r"case 'x'.*\(5000, 1, 1\) mm.*correct the spacing"):
+        preprocess(volume((400, 600, 600)), spacing_mm=(5000, 1, 1))
+
+
+def test_an_image_as_large_as_the_limit_may_be_resampled_to_its_own_size(monkeypatch):
+    image = volume()
+    monkeypatch.setattr("diffunet.limits._max_image_bytes", 2 * image.nbytes)
+    preprocess(image, spacing_mm=(3, 1, 1.001))
+
+
+@pytest.mark.parametrize("padding", [-3.4e38, 1e300, np.inf, np.nan])
+def test_padding_that_32_bits_cannot_work_with_is_an_error_that_names_the_case(padding):
+    image = volume().astype(np.float64)
+    image[0, 2, 5, 5] = padding
+    with pytest.raises(DatasetError, match="case 'x', channel 0: expected"):
+        preprocess(image)

@@ -128,6 +128,7 @@ def read_image(
             channel, other = _read(path, is_label=False)
             _require_same_grid(path, other, paths[0], geometry)
             channels.append(channel)
+            geometry = replace(geometry, doubts=(*geometry.doubts, *other.doubts))
         for path, channel in zip(paths, channels, strict=True):
             if len(channel) != 1:
                 raise DatasetError(
@@ -270,7 +271,8 @@ def _read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
             f"'{path}': expected a positive spacing, found {in_words(geometry.spacing_mm)} mm; "
             "correct the header"
         )
-    return array, replace(geometry, doubts=(*geometry.doubts, *said))
+    doubts = tuple(f"'{path.name}': {doubt}" for doubt in (*geometry.doubts, *said))
+    return array, replace(geometry, doubts=doubts)
 
 
 def _reading_problem(path: Path, ending: str, cause: Exception) -> str:

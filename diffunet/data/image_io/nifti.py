@@ -225,9 +225,8 @@ def _affine_of(
         return None, "", None
     form = next(iter(forms))
     affine = forms[form]
-    lengths = np.linalg.norm(affine[:3, :num_axes], axis=0)
-    is_flat = np.linalg.matrix_rank(affine[:3, :num_axes]) < num_axes if lengths.all() else True
-    if not np.isfinite(affine).all() or is_flat:
+    is_finite = np.isfinite(affine).all()
+    if not is_finite or np.linalg.matrix_rank(affine[:3, :num_axes]) < num_axes:
         raise _no_geometry(path, f"its {form} is {affine[:3].round(6).tolist()}")
     return affine, form, forms.get("qform") if form == "sform" else None
 
