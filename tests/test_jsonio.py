@@ -79,7 +79,7 @@ def test_an_unreadable_file_is_an_error_that_names_it(tmp_path, content, fragmen
 
 
 def test_a_folder_in_place_of_a_file_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(DatasetError, match="cannot be read"):
+    with pytest.raises(DatasetError, match="a folder stands where a file should be"):
         read_json(tmp_path, DatasetError)
 
 
