@@ -1,16 +1,18 @@
 """Checkpoints: tensors and plain values in one file, which is whole or absent and safe to open."""
 
-import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from diffunet.errors import CheckpointError
 from diffunet.jsonio import atomic_file
+from diffunet.tensor_archive import read_tensor_archive
+
+Entry = TypeVar("Entry")
 
 FORMAT = "diffunet checkpoint"
 FORMAT_VERSION = 1
@@ -48,19 +50,59 @@ def load_checkpoint(path: Path, device: str | torch.device) -> dict[str, Any]:
     if not zipfile.is_zipfile(path):
         raise _damaged(path, "its end is missing, or it never was one")
     try:
-        marked = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, OSError) as cause:
+        marked = read_tensor_archive(path)
+    except (OSError, ValueError) as cause:
         raise _damaged(path, str(cause).partition("\n")[0]) from None
     if not isinstance(marked, dict) or marked.get("format") != FORMAT:
         raise CheckpointError(
             f"'{path}' was not written by diffunet; expected a diffunet checkpoint"
         )
-    if marked["format_version"] != FORMAT_VERSION:
+    if marked.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"'{path}' has format version {marked['format_version']}, expected {FORMAT_VERSION}; "
-            "use the version of diffunet that wrote it"
+            f"'{path}' has format version {marked.get('format_version')}, expected "
+            f"{FORMAT_VERSION}; use the version of diffunet that wrote it"
         )
-    return marked["content"]
+    content = entry_of(marked, "content", dict, where=path)
+    return _on_device(content, torch.device(device))
+
+
+def entry_of(content: Mapping[str, Any], name: str, kind: type[Entry], *, where: Path) -> Entry:
+    """Return `content[name]`, which must be there and of a type.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    found = content.get(name)
+    if isinstance(found, kind) and isinstance(found, bool) == (kind is bool):
+        return found
+    if kind is float and type(found) is int:
+        return kind(found)
+    raise CheckpointError(
+        f"'{where}': expected '{name}' as {kind.__name__}, found "
+        f"{type(found).__name__ if name in content else 'nothing'}; it was not written by "
+        "diffunet_train, or by another version: use another checkpoint of the fold"
+    )
+
+
+def weights_of(content: Mapping[str, Any], name: str, *, where: Path) -> dict[str, Tensor]:
+    """Return `content[name]`: finite tensors by their names.
+
+    Raises:
+        CheckpointError: it is missing, something else, or holds NaN or infinity.
+    """
+    weights = entry_of(content, name, dict, where=where)
+    for key, tensor in weights.items():
+        if not isinstance(key, str) or not isinstance(tensor, Tensor):
+            raise CheckpointError(
+                f"'{where}': expected '{name}' to be tensors by name, found {key!r:.40} with a "
+                f"{type(tensor).__name__}; use another checkpoint of the fold"
+            )
+        if not bool(tensor.isfinite().all()):
+            raise CheckpointError(
+                f"'{where}': '{name}' has NaN or infinity in '{key}': the training that wrote it "
+                "has diverged, or the file was changed; use another checkpoint, or train anew"
+            )
+    return weights
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
@@ -70,7 +112,8 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, where: str
         where: path of the checkpoint, for messages.
 
     Raises:
-        CheckpointError: names or shapes differ; names the first of each kind. Nothing was changed.
+        CheckpointError: names, shapes or types of numbers differ; names the first of each kind.
+            Nothing was changed.
     """
     expected = module.state_dict()
     problems: list[str] = []
@@ -80,19 +123,30 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, where: str
         problems.append(f"{len(missing)} weights are missing, the first is '{missing[0]}'")
     if unknown:
         problems.append(f"{len(unknown)} weights are unknown, the first is '{unknown[0]}'")
-    for name, tensor in expected.items():
-        if name in weights and weights[name].shape != tensor.shape:
+    shared = [name for name in expected if name in weights]
+    for aspect, of in (("shape", lambda each: tuple(each.shape)), ("type", lambda t: t.dtype)):
+        unlike = [name for name in shared if of(weights[name]) != of(expected[name])]
+        if unlike:
             problems.append(
-                f"'{name}' has the shape {tuple(weights[name].shape)}, "
-                f"expected {tuple(tensor.shape)}"
+                f"'{unlike[0]}' has the {aspect} {of(weights[unlike[0]])}, "
+                f"expected {of(expected[unlike[0]])}"
             )
-            break
     if problems:
         raise CheckpointError(
             f"'{where}' does not fit the network of these plans: {'; '.join(problems)}; "
             "use the plans.resolved.json of the run that wrote it"
         )
     module.load_state_dict(weights)
+
+
+def _on_device(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: _on_device(each, device) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_on_device(each, device) for each in value)
+    return value
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:

@@ -1,11 +1,14 @@
 import pickle
+import tracemalloc
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from diffunet.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from diffunet.checkpoint import load_checkpoint, load_weights, save_checkpoint, weights_of
 from diffunet.errors import CheckpointError, WriteError
 from tests.full_disk import full_disk
 
@@ -154,3 +157,132 @@ def test_all_that_does_not_fit_is_named_and_nothing_changes():
     assert "1 weights are unknown, the first is 'scale'" in message
     assert "'weight' has the shape (3, 5), expected (3, 2)" in message
     assert torch.equal(target.weight, before)
+
+
+def rewritten(path, change):
+    """Write the archive anew with other records; `change` gets and returns them."""
+    with zipfile.ZipFile(path) as archive:
+        records = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in change(records).items():
+            archive.writestr(name, content)
+
+
+def refused(path, match):
+    with pytest.raises(CheckpointError, match=match):
+        load_checkpoint(path, "cpu")
+
+
+def test_a_flipped_bit_in_a_weight_is_damage(tmp_path):
+    path = tmp_path / "checkpoint.pth"
+    save_checkpoint(path, {"weights": torch.arange(500.0)})
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.arange(500.0).numpy().tobytes()) + 1003] ^= 64
+    path.write_bytes(content)
+    refused(path, "no checkpoint, or is damaged.*CRC")
+
+
+def test_records_larger_than_the_file_are_refused_before_they_are_unpacked(tmp_path):
+    path = tmp_path / "checkpoint.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("checkpoint/data.pkl", bytes(2**24))
+    tracemalloc.start()
+    refused(path, "compressed")
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_a_tensor_is_what_its_record_holds(tmp_path):
+    path = tmp_path / "checkpoint.pth"
+    save_checkpoint(path, {"weights": torch.arange(500.0)})
+    rewritten(
+        path,
+        lambda records: {
+            name: content[:-4] if name.endswith("data/0") else content
+            for name, content in records.items()
+        },
+    )
+    refused(path, "record 'data/0' has 1996 bytes, expected 500 values of torch.float32")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.zeros(1).expand(10**9), torch.zeros(2, 3).to_sparse(), torch.empty(9, device="meta")],
+)
+def test_tensors_that_are_not_what_they_seem_are_refused(tmp_path, tensor):
+    path = tmp_path / "checkpoint.pth"
+    torch.save(
+        {"format": "diffunet checkpoint", "format_version": 1, "content": {"weights": tensor}}, path
+    )
+    refused(path, "no checkpoint, or is damaged")
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"]" + b"]" * 5000 + b"a" * 5000 + b".",
+        b"]" + b"(" + b"2" * 30 + b"l.",
+        b"cbuiltins\nbytearray\nI9999999999\n\x85R.",
+        b"]r\xff\xff\xff\x7f.",
+        b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",
+        pickle.dumps({"content": 2**70}, 2),
+        pickle.dumps({"content": {1, 2}}, 2),
+        b"",
+    ],
+)
+def test_a_pickle_that_makes_anything_else_is_refused(tmp_path, pickled):
+    path = tmp_path / "checkpoint.pth"
+    save_checkpoint(path, {"iteration": 1})
+    rewritten(
+        path,
+        lambda records: {
+            name: pickled if name.endswith("data.pkl") else content
+            for name, content in records.items()
+        },
+    )
+    refused(path, "no checkpoint, or is damaged|was not written by diffunet")
+
+
+@pytest.mark.parametrize("content", [None, [], 5])
+def test_a_checkpoint_without_content_is_refused(tmp_path, content):
+    path = tmp_path / "checkpoint.pth"
+    torch.save({"format": "diffunet checkpoint", "format_version": 1, "content": content}, path)
+    refused(path, "expected 'content' as dict, found")
+
+
+@pytest.mark.parametrize(
+    ("weights", "match"),
+    [
+        (None, "expected 'weights' as dict, found NoneType"),
+        ({"a": 1.0}, "expected 'weights' to be tensors by name, found 'a' with a float"),
+        ({3: torch.zeros(1)}, "expected 'weights' to be tensors by name, found 3"),
+        ({"a": torch.tensor([1, float("nan")])}, "'weights' has NaN or infinity in 'a'"),
+        ({"a": torch.tensor([-float("inf")])}, "'weights' has NaN or infinity in 'a'"),
+    ],
+)
+def test_weights_that_are_no_finite_tensors_are_refused(weights, match):
+    with pytest.raises(CheckpointError, match=f"'best.pth'.*{match}"):
+        weights_of({"weights": weights}, "weights", where=Path("best.pth"))
+
+
+def test_missing_weights_are_named():
+    with pytest.raises(CheckpointError, match="expected 'weights' as dict, found nothing"):
+        weights_of({}, "weights", where=Path("best.pth"))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64, torch.float16])
+def test_weights_of_another_type_of_numbers_do_not_fit(dtype):
+    target = nn.Linear(2, 3)
+    weights = {name: tensor.to(dtype) for name, tensor in target.state_dict().items()}
+    with pytest.raises(CheckpointError, match=f"has the type {dtype}, expected torch.float32"):
+        load_weights(target, weights, where="best.pth")
+
+
+def test_tensors_that_share_a_record_come_back_with_their_strides(tmp_path):
+    path = tmp_path / "checkpoint.pth"
+    base = torch.arange(24.0).reshape(2, 3, 4)
+    content = {"a": base.transpose(0, 2), "b": base[1:, :, 2], "c": torch.zeros(0, 3)}
+    save_checkpoint(path, content)
+    loaded = load_checkpoint(path, "cpu")
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in content.items())
+    assert loaded["a"].stride() == content["a"].stride()

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from diffunet.build import build_model
-from diffunet.checkpoint import load_checkpoint, load_weights
+from diffunet.checkpoint import load_checkpoint, load_weights, weights_of
 from diffunet.data.dataset_json import file_ending_problems
 from diffunet.errors import CheckpointError
 from diffunet.jsonio import read_json
@@ -247,8 +247,7 @@ def _digest(network: nn.Module) -> str:
 
 def _load_network(path: Path, plans: Plans, labels: LabelScheme, device: torch.device) -> nn.Module:
     content = load_checkpoint(path, "cpu")
-    if AVERAGED_WEIGHTS not in content:
-        raise CheckpointError(f"'{path}' holds no averaged weights ('{AVERAGED_WEIGHTS}')")
+    weights = weights_of(content, AVERAGED_WEIGHTS, where=path)
     configuration = plans.resolved
     network = build_model(
         configuration,
@@ -256,7 +255,7 @@ def _load_network(path: Path, plans: Plans, labels: LabelScheme, device: torch.d
         num_image_channels=len(configuration.preprocessing.normalization),
         labels=labels,
     )
-    load_weights(network, content[AVERAGED_WEIGHTS], where=str(path))
+    load_weights(network, weights, where=str(path))
     network.eval().requires_grad_(False)
     # 1.1 to 1.3 times faster on a CPU, in 2D and 3D
     formats = {2: torch.channels_last, 3: torch.channels_last_3d}

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from diffunet import __version__
-from diffunet.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from diffunet.checkpoint import (
+    entry_of,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    weights_of,
+)
 from diffunet.errors import CheckpointError, DiffunetError, PlansError
 from diffunet.inference.model import AVERAGED_WEIGHTS
 from diffunet.jsonio import as_json
@@ -129,23 +135,76 @@ class TrainingState:
         device = next(self.model.parameters()).device
         content = load_checkpoint(path, device)
         check_origin(content, origin, where=path)
-        training = content["training"]
-        if training is None:
+        if content.get("training") is None:
             raise CheckpointError(f"'{path}' holds weights only; continue from '{LATEST}'")
-        load_weights(self.model, training["network"], where=str(path))
-        load_weights(self.ema.model, content[AVERAGED_WEIGHTS], where=str(path))
-        self.optimizer.load_state_dict(training["optimizer"])
-        self.iteration = content["iteration"]
-        self.seconds = training["seconds"]
-        self.term_sums = {
-            name: torch.tensor(value, device=device)
-            for name, value in training["term_sums"].items()
+        training = entry_of(content, "training", dict, where=path)
+        numbers = {
+            name: entry_of(training, name, kind, where=path)
+            for name, kind in (
+                ("seconds", float),
+                ("num_summed", int),
+                ("last_validation", int),
+                ("validation_seconds", float),
+                ("num_validated", int),
+            )
         }
-        self.num_summed = training["num_summed"]
-        self.last_validation = training["last_validation"]
-        self.validation_seconds = training["validation_seconds"]
-        self.num_validated = training["num_validated"]
-        self.best_scores = list(training["best_scores"])
+        iteration = entry_of(content, "iteration", int, where=path)
+        term_sums = entry_of(training, "term_sums", dict, where=path)
+        best_scores = entry_of(training, "best_scores", list, where=path)
+        if any(type(value) not in (int, float) for value in (*term_sums.values(), *best_scores)):
+            raise CheckpointError(
+                f"'{path}': expected 'term_sums' and 'best_scores' to be numbers; use another "
+                "checkpoint of the fold"
+            )
+        optimizer = entry_of(training, "optimizer", dict, where=path)
+        network = weights_of(training, "network", where=path)
+        averaged = weights_of(content, AVERAGED_WEIGHTS, where=path)
+        self._check_optimizer(optimizer, where=path)
+        load_weights(self.model, network, where=str(path))
+        load_weights(self.ema.model, averaged, where=str(path))
+        self.optimizer.load_state_dict(optimizer)
+        self.iteration = iteration
+        for name, value in numbers.items():
+            setattr(self, name, value)
+        self.term_sums = {
+            name: torch.tensor(value, device=device) for name, value in term_sums.items()
+        }
+        self.best_scores = best_scores
+
+    def _check_optimizer(self, saved: Mapping[str, Any], *, where: Path) -> None:
+        """Check that the optimiser's state is one of these weights.
+
+        Raises:
+            CheckpointError: its parts have other names, shapes or types than the optimiser's own.
+        """
+        own = self.optimizer.state_dict()["param_groups"]
+        parameters = [each for group in self.optimizer.param_groups for each in group["params"]]
+        state, groups = saved.get("state"), saved.get("param_groups")
+        if not isinstance(state, dict) or not isinstance(groups, list):
+            state, groups = {}, []
+        is_sound = len(groups) == len(own) and all(
+            isinstance(group, dict)
+            and {**group, "lr": None} == {**ours, "lr": None}
+            and type(group.get("lr")) is float
+            for group, ours in zip(groups, own, strict=True)
+        )
+        is_sound = is_sound and set(state) in (set(), set(range(len(parameters))))
+        for number, parts in state.items() if is_sound else ():
+            shape = parameters[number].shape
+            shapes = {"step": torch.Size([]), "exp_avg": shape, "exp_avg_sq": shape}
+            is_sound = is_sound and isinstance(parts, dict) and set(parts) == set(shapes)
+            is_sound = is_sound and all(
+                isinstance(parts[name], Tensor)
+                and parts[name].dtype == torch.float32
+                and parts[name].shape == each
+                and bool(parts[name].isfinite().all())
+                for name, each in shapes.items()
+            )
+        if not is_sound:
+            raise CheckpointError(
+                f"'{where}': its optimiser's state does not belong to these weights; use another "
+                "checkpoint of the fold, or train anew"
+            )
 
     def _common(self, origin: Origin) -> dict[str, Any]:
         return {
@@ -173,12 +232,13 @@ def check_origin(content: Mapping[str, Any], origin: Origin, *, where: Path) -> 
         PlansError: another field of the plans does; all of them are named.
     """
     for name, now in (("fold", origin.fold), ("seed", origin.seed)):
-        if content[name] != now:
+        then = entry_of(content, name, type(now), where=where)
+        if then != now:
             raise CheckpointError(
-                f"'{where}' is of {name} {content[name]}, but {name} {now} was asked for; "
-                f"continue with {name} {content[name]}, or train anew in another folder"
+                f"'{where}' is of {name} {then}, but {name} {now} was asked for; "
+                f"continue with {name} {then}, or train anew in another folder"
             )
-    changes = differences(content["plans"], as_json(origin.plans))
+    changes = differences(entry_of(content, "plans", dict, where=where), as_json(origin.plans))
     allowed = {name: change for name, change in changes.items() if name.endswith(_MAY_CHANGE)}
     refused = {name: change for name, change in changes.items() if name not in allowed}
     if refused:
@@ -197,15 +257,16 @@ def load_pretrained(model: nn.Module, path: Path) -> None:
     Raises:
         CheckpointError: the file cannot be read, or nothing of it fits.
     """
-    weights = load_checkpoint(path, "cpu")[AVERAGED_WEIGHTS]
+    weights = weights_of(load_checkpoint(path, "cpu"), AVERAGED_WEIGHTS, where=path)
     own = model.state_dict()
     fitting = {
         name: tensor
         for name, tensor in weights.items()
-        if name in own and own[name].shape == tensor.shape
+        if name in own and (own[name].shape, own[name].dtype) == (tensor.shape, tensor.dtype)
     }
     misfits = [
-        f"'{name}': {tuple(tensor.shape)} there, {tuple(own[name].shape)} here"
+        f"'{name}': {tuple(tensor.shape)} of {tensor.dtype} there, {tuple(own[name].shape)} of "
+        f"{own[name].dtype} here"
         for name, tensor in weights.items()
         if name in own and name not in fitting
     ]
@@ -246,10 +307,10 @@ def trained_model(model: nn.Module, fold_folder: Path, *, device: torch.device) 
             raise CheckpointError(f"'{fold_folder}' holds no trained model; train it first")
         logger.warning("'%s' is not there yet: validating '%s'", FINAL, LATEST)
     content = load_checkpoint(path, "cpu")
-    load_weights(model, content[AVERAGED_WEIGHTS], where=str(path))
+    load_weights(model, weights_of(content, AVERAGED_WEIGHTS, where=path), where=str(path))
     return TrainedFold(
         model=model.eval().requires_grad_(False).to(device),
-        iteration=content["iteration"],
+        iteration=entry_of(content, "iteration", int, where=path),
     )
 
 

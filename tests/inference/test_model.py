@@ -124,7 +124,7 @@ def test_a_checkpoint_of_other_content_is_refused(folder):
     from diffunet.checkpoint import save_checkpoint
 
     save_checkpoint(folder / "fold_0" / "checkpoint_final.pth", {"other": 1})
-    with pytest.raises(CheckpointError, match="holds no averaged weights"):
+    with pytest.raises(CheckpointError, match="expected 'weights' as dict, found nothing"):
         load(folder)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from diffunet.checkpoint import load_checkpoint
+from diffunet.checkpoint import load_checkpoint, save_checkpoint
 from diffunet.errors import CheckpointError, DiffunetError, PlansError
 from diffunet.training.ema import ExponentialMovingAverage
 from diffunet.training.optim import build_optimizer
@@ -132,7 +132,7 @@ def test_pretrained_weights_that_fit_are_taken_and_the_others_are_named(tmp_path
         target.model.get_parameter("0.weight"), source.model.get_parameter("0.weight")
     )
     assert "2 of 4 tensors" in caplog.text
-    assert "'1.weight': (1, 3) there, (2, 3) here" in caplog.text
+    assert "'1.weight': (1, 3) of torch.float32 there, (2, 3) of torch.float32 here" in caplog.text
 
 
 def test_a_long_list_of_misfits_is_shortened(tmp_path, caplog):
@@ -153,3 +153,75 @@ def test_pretrained_weights_of_which_none_fits_are_an_error(tmp_path):
     state().save_weights(tmp_path / "final.pth", ORIGIN)
     with pytest.raises(CheckpointError, match="none of the 4 tensors"):
         load_pretrained(nn.Conv2d(1, 1, 1), tmp_path / "final.pth")
+
+
+def saved_with(path, change):
+    """Save a state, and change what the checkpoint holds."""
+    trained = state()
+    step(trained, 2.0)
+    trained.save(path, ORIGIN)
+    content = load_checkpoint(path, "cpu")
+    change(content)
+    save_checkpoint(path, content)
+    return path
+
+
+TRAINING_KEYS = (
+    "network",
+    "optimizer",
+    "seconds",
+    "term_sums",
+    "num_summed",
+    "last_validation",
+    "validation_seconds",
+    "num_validated",
+    "best_scores",
+)
+
+
+@pytest.mark.parametrize("key", TRAINING_KEYS)
+@pytest.mark.parametrize("value", [..., "text", None, {"a": [1]}, ["a"]])
+def test_a_part_of_the_training_that_is_missing_or_something_else_is_an_error(tmp_path, key, value):
+    def change(content):
+        if value is ...:
+            del content["training"][key]
+        else:
+            content["training"][key] = value
+
+    path = saved_with(tmp_path / "latest.pth", change)
+    with pytest.raises(CheckpointError, match=r"latest\.pth"):
+        state().restore(path, ORIGIN)
+
+
+@pytest.mark.parametrize("key", ["weights", "plans", "fold", "seed", "iteration", "training"])
+@pytest.mark.parametrize("value", [..., [1]])
+def test_a_part_of_a_checkpoint_that_is_missing_or_something_else_is_an_error(tmp_path, key, value):
+    def change(content):
+        if value is ...:
+            del content[key]
+        else:
+            content[key] = value
+
+    path = saved_with(tmp_path / "latest.pth", change)
+    with pytest.raises(CheckpointError, match=r"latest\.pth"):
+        state().restore(path, ORIGIN)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda saved: saved["state"][0].update(exp_avg=torch.zeros(1)),
+        lambda saved: saved["state"][0].update(exp_avg_sq=torch.full((3, 2), float("nan"))),
+        lambda saved: saved["state"][0].pop("step"),
+        lambda saved: saved["state"].pop(1),
+        lambda saved: saved["param_groups"].pop(),
+        lambda saved: saved["param_groups"][0].update(lr="fast"),
+        lambda saved: saved["param_groups"][0].update(params=[0]),
+    ],
+)
+def test_an_optimizers_state_that_is_not_of_these_weights_is_an_error(tmp_path, change):
+    path = saved_with(
+        tmp_path / "latest.pth", lambda content: change(content["training"]["optimizer"])
+    )
+    with pytest.raises(CheckpointError, match="optimiser's state does not belong"):
+        state().restore(path, ORIGIN)
