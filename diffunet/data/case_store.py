@@ -7,7 +7,7 @@ manifest `store.manifest` says where each case is; without it the store is unfin
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -43,11 +43,14 @@ class Manifest:
     Attributes:
         source: a hash of all that the store was made from.
         cases: for each case, in order, the name of its shard; "" where it has files of its own.
+        recipe: what was done to every case, as `recipe_of` of preprocessing says it; empty where it
+            is not known.
     """
 
     format_version: int = _FORMAT_VERSION
     source: str
     cases: dict[str, str]
+    recipe: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.format_version != _FORMAT_VERSION:
@@ -114,6 +117,11 @@ class CaseStore:
     def source(self) -> str:
         """A hash of all that the store was made from: raw files and plan."""
         return self._manifest.source
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What was done to every case; empty where it is not known."""
+        return self._manifest.recipe
 
     def content_of(self, case: str) -> str:
         """Return 16 hexadecimal digits that tell what is stored of `case` from anything else.

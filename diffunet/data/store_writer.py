@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from diffunet.data.case_store import (
     properties_from_json,
 )
 from diffunet.errors import DiffunetError, WorkspaceError, WriteError, explain
-from diffunet.jsonio import remove_unfinished
+from diffunet.jsonio import as_json, remove_unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +177,13 @@ def unseal(folder: Path) -> None:
     (folder / MANIFEST).unlink(missing_ok=True)
 
 
-def seal(folder: Path, sources: Mapping[str, str], places: Mapping[str, str]) -> None:
+def seal(
+    folder: Path,
+    sources: Mapping[str, str],
+    places: Mapping[str, str],
+    *,
+    recipe: Mapping[str, Any],
+) -> None:
     """Declare the store in `folder` complete, and remove all cases that are not part of it.
 
     Does nothing where this was done before.
@@ -184,9 +191,12 @@ def seal(folder: Path, sources: Mapping[str, str], places: Mapping[str, str]) ->
     Args:
         sources: for each case, in order, a hash of all that it was made from.
         places: for each case its shard, "" for files of its own.
+        recipe: what was done to every case, for `Manifest`.
     """
     cases = {case: places[case] for case in sources}
-    manifest = Manifest(source=hash_of(list(sources.items())), cases=cases)
+    manifest = Manifest(
+        source=hash_of(list(sources.items())), cases=cases, recipe=as_json(dict(recipe))
+    )
     if manifest.is_saved(folder):
         return
     unseal(folder)

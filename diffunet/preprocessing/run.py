@@ -9,6 +9,7 @@ import numpy as np
 
 from diffunet.data.case import CaseProperties
 from diffunet.data.dataset import RawDataset
+from diffunet.data.dataset_state import DatasetState
 from diffunet.data.image_io import read_image, read_label_map
 from diffunet.data.store_writer import (
     IMAGE,
@@ -33,6 +34,7 @@ from diffunet.preprocessing.jobs import (
     label_sources,
 )
 from diffunet.preprocessing.locations import foreground_locations
+from diffunet.preprocessing.recipe import recipe_of
 
 IMAGES, LABELS = "images", "labels"
 
@@ -71,9 +73,13 @@ def preprocess_dataset(
 
     Raises:
         DatasetError, DiffunetError: a faulty case, or a full disk; with the name of the case.
-        PlansError: there is no such configuration, or two of the same data identifier differ.
+        PlansError: there is no such configuration, two of the same data identifier differ, or the
+            dataset has other channels.
     """
-    for name in _distinct(plans, configurations):
+    names = _distinct(plans, configurations)
+    _check_channels(plans, names, dataset)
+    data = DatasetState.of(dataset).digest
+    for name in names:
         configuration = plans.configuration(name)
         num_slice_axes = len(plans.transpose_forward) - configuration.dimensions
         recipe = Recipe(
@@ -95,7 +101,20 @@ def preprocess_dataset(
             num_processes=num_processes,
             progress=progress,
             description=f"preprocessing {name}",
+            data=data,
         )
+
+
+def _check_channels(plans: Plans, configurations: Sequence[str], dataset: RawDataset) -> None:
+    for name in configurations:
+        num_planned = len(plans.configuration(name).preprocessing.normalization)
+        if num_planned != dataset.num_channels:
+            raise PlansError(
+                f"the plans '{plans.plans_name}' are for {num_planned} channels, found "
+                f"{dataset.num_channels} in '{dataset.folder / 'dataset.json'}' "
+                f"({', '.join(dataset.channel_names)}); run diffunet_plan_and_preprocess: it "
+                "measures and plans anew"
+            )
 
 
 def _distinct(plans: Plans, configurations: Sequence[str]) -> list[str]:
@@ -119,6 +138,7 @@ def _preprocess_jobs(
     num_processes: int,
     progress: Progress,
     description: str,
+    data: str,
 ) -> None:
     images, labels = recipe.folder / IMAGES, recipe.folder / LABELS
     stored_images, stored_labels = StoredCases.find(images), StoredCases.find(labels)
@@ -150,9 +170,12 @@ def _preprocess_jobs(
     for places in progress(_once_per_case(results), num_cases, description):
         image_places |= places.images
         label_places |= places.labels
-    seal(images, image_sources(jobs), image_places)
+    made = functools.partial(
+        recipe_of, recipe.plan, transpose_forward=recipe.transpose_forward, data=data
+    )
+    seal(images, image_sources(jobs), image_places, recipe=made(labels=None))
     if label_places:
-        seal(labels, label_sources(jobs), label_places)
+        seal(labels, label_sources(jobs), label_places, recipe=made(labels=recipe.labels))
 
 
 def _once_per_case(results: Iterable[_Places]) -> Iterator[_Places]:

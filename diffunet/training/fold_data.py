@@ -17,6 +17,7 @@ from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
 from diffunet.names import require_fold
 from diffunet.plans import Plans
+from diffunet.preprocessing.recipe import check_recipe, warn_of_other_data
 
 IMAGES, LABELS, SPLITS_FILE = "images", "labels", "splits_final.json"
 
@@ -61,7 +62,7 @@ def open_fold(
         opens_label_maps: whether the method learns from masks; otherwise from image-level labels.
 
     Raises:
-        WorkspaceError: something of it is missing.
+        WorkspaceError: something of it is missing, or was made otherwise than the plans say.
         DatasetError: `dataset.json` or the splits are not valid, or there is no such fold.
     """
     configuration = plans.resolved
@@ -71,10 +72,13 @@ def open_fold(
     labels = LabelScheme.from_dataset_json(content)
     folder = preprocessed_folder / configuration.data_identifier
     images = CaseStore(folder / IMAGES)
+    check_recipe(images, plans, labels=None)
+    warn_of_other_data(images, preprocessed_folder)
     properties = {case: images.properties(case) for case in images.cases}
     label_maps = None
     if opens_label_maps:
         label_maps = _label_maps(folder / LABELS, content, method=plans.method)
+        check_recipe(label_maps, plans, labels=labels)
     else:
         _check_tags(properties, plans)
     patients = {case: each.patient for case, each in properties.items()}

@@ -62,7 +62,7 @@ def make_large(case):
 def write_store(folder, sources, make=make, is_packed=True):
     stored = StoredCases.find(folder).of_group(sources)
     places = write_group(folder, sources, stored=stored, make=make, is_packed=is_packed)
-    seal(folder, sources, places)
+    seal(folder, sources, places, recipe={})
     return CaseStore(folder)
 
 

@@ -1,5 +1,6 @@
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,12 @@ import pytest
 
 from diffunet.data.case_store import CaseStore
 from diffunet.data.dataset import open_dataset
+from diffunet.data.dataset_state import DatasetState
 from diffunet.errors import DatasetError, PlansError, WorkspaceError
 from diffunet.preprocessing import jobs, run
+from diffunet.preprocessing.recipe import check_recipe
 from diffunet.preprocessing.run import preprocess_dataset
+from tests.data.tiny_datasets import edit_json
 from tests.preprocessing.raw_datasets import (
     configuration,
     no_progress,
@@ -212,6 +216,29 @@ def test_a_changed_patch_size_is_no_reason_to_preprocess_again(pictures, tmp_pat
     made.clear()
     preprocess(pictures, tmp_path, plans({"2d": configuration(patch_size=(4, 4))}))
     assert made == []
+
+
+def test_stores_say_what_they_were_made_with(pictures, tmp_path):
+    preprocess(pictures, tmp_path)
+    resolved = PICTURE_PLANS.resolve("2d")
+    scheme = open_dataset(pictures).labels
+    for store, labels in zip(stores(tmp_path), (None, scheme), strict=True):
+        assert store.recipe["data"] == DatasetState.of(open_dataset(pictures)).digest
+        check_recipe(store, resolved, labels=labels)
+        other = PICTURE_PLANS.resolve("2d", settings=["preprocessing.image_order=0"])
+        with pytest.raises(WorkspaceError, match="image_order: 3 -> 0"):
+            check_recipe(store, other, labels=labels)
+
+
+def test_channels_that_plans_do_not_know_are_told_before_work_starts(tmp_path, made):
+    raw = write_pictures(tmp_path / "raw", 2)
+    edit_json(raw / "dataset.json", channel_names={"0": "grey", "1": "infrared"})
+    for case in ("case000", "case001"):
+        image = raw / "imagesTr" / f"{case}_0000.png"
+        shutil.copy(image, raw / "imagesTr" / f"{case}_0001.png")
+    with pytest.raises(PlansError, match=r"for 1 channels, found 2.*diffunet_plan_and_preprocess"):
+        preprocess(raw, tmp_path / "preprocessed")
+    assert not made
 
 
 def test_configurations_of_one_identifier_are_preprocessed_once(pictures, tmp_path, made):

@@ -1,11 +1,16 @@
+import dataclasses
+import json
+
 import pytest
 import torch
 
+from diffunet.data.dataset_state import DatasetState
 from diffunet.errors import DatasetError, WorkspaceError
 from diffunet.inference.compute import Compute
 from diffunet.methods import METHODS
 from diffunet.plans import Plans
 from diffunet.training.fold_data import FoldData, open_fold
+from tests.data.tiny_datasets import edit_json
 from tests.training.folds import plans, write_preprocessed
 from tests.wsss.weak_folds import weak_plans, write_tagged
 
@@ -62,6 +67,62 @@ def test_the_only_patient_is_trained_on_with_all(tmp_path):
     (tmp_path / "splits_final.json").write_text("[]")
     with pytest.raises(DatasetError, match="dataset of one patient; train with the fold 'all'"):
         opened(tmp_path, plans())
+
+
+def with_recipe(folder, store: str, recipe: dict) -> None:
+    path = folder / "2d" / store / "store.manifest"
+    edit_json(path, recipe=json.loads(json.dumps(recipe)))
+
+
+def recipe(**changes) -> dict:
+    resolved = plans()
+    normal = {
+        "preprocessing": dataclasses.asdict(resolved.resolved.preprocessing),
+        "transpose_forward": resolved.transpose_forward,
+    }
+    return normal | changes
+
+
+@pytest.mark.parametrize(
+    ("setting", "field"),
+    [
+        ("preprocessing.spacing_mm=[0.5, 0.5]", r"spacing_mm: \[1.0, 1.0\] -> \[0.5, 0.5\]"),
+        ("preprocessing.image_order=1", "image_order: 3 -> 1"),
+    ],
+)
+def test_what_preprocessing_decided_is_not_set_for_a_training(tmp_path, setting, field):
+    write_preprocessed(tmp_path)
+    with_recipe(tmp_path, "images", recipe())
+    opened(tmp_path, plans())
+    opened(tmp_path, plans().resolve(settings=["preprocessing.image_order=3"]))
+    with pytest.raises(WorkspaceError, match=rf"{field}.*cannot be set for one run.*--set"):
+        opened(tmp_path, plans().resolve(settings=[setting]))
+
+
+def test_plans_that_were_edited_after_preprocessing_are_noticed(tmp_path):
+    write_preprocessed(tmp_path)
+    with_recipe(tmp_path, "images", recipe(transpose_forward=[1, 0]))
+    with pytest.raises(WorkspaceError, match=r"transpose_forward.*diffunet_preprocess -d"):
+        opened(tmp_path, plans())
+
+
+def test_labels_that_were_edited_after_preprocessing_are_noticed(tmp_path):
+    write_preprocessed(tmp_path)
+    with_recipe(tmp_path, "labels", recipe(labels={"disc": [2]}))
+    with pytest.raises(WorkspaceError, match=r"labels.disc: \[2\] -> \[1\]"):
+        opened(tmp_path, plans())
+
+
+def test_data_that_changed_between_planning_and_preprocessing_are_warned_of(tmp_path, caplog):
+    write_preprocessed(tmp_path)
+    planned = DatasetState(declared={}, cases={"case_00": "digest"})
+    planned.save(tmp_path / "dataset_state.json")
+    with_recipe(tmp_path, "images", recipe(data=planned.digest))
+    opened(tmp_path, plans())
+    assert not caplog.text
+    with_recipe(tmp_path, "images", recipe(data="another"))
+    opened(tmp_path, plans())
+    assert "from raw data that were other ones" in caplog.text
 
 
 @pytest.mark.parametrize("method", ["cdm", "classifier"])

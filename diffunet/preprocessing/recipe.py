@@ -1,0 +1,84 @@
+"""What a store was made with, so that plans edited later are noticed by those who read it."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from diffunet.data.case_store import CaseStore
+from diffunet.data.dataset import STATE_FILE
+from diffunet.data.dataset_state import DatasetState
+from diffunet.errors import WorkspaceError
+from diffunet.jsonio import as_json
+from diffunet.labels import LabelScheme
+from diffunet.plans import Plans, PreprocessingPlan
+from diffunet.plans.differences import differences
+
+logger = logging.getLogger(__name__)
+
+_DATA = "data"
+
+
+def recipe_of(
+    plan: PreprocessingPlan,
+    *,
+    transpose_forward: tuple[int, ...],
+    labels: LabelScheme | None,
+    data: str | None = None,
+) -> dict[str, Any]:
+    """Return, as JSON can hold it, what is done to every case of a store.
+
+    Args:
+        labels: of a store of label maps; None for one of images.
+        data: digest of the `DatasetState` that the store is made from; None where it is not asked.
+    """
+    recipe: dict[str, Any] = {"preprocessing": plan, "transpose_forward": transpose_forward}
+    if labels is not None:
+        recipe["labels"] = dict(zip(labels.names, labels.values, strict=True))
+    if data is not None:
+        recipe[_DATA] = data
+    return as_json(recipe)
+
+
+def check_recipe(store: CaseStore, plans: Plans, *, labels: LabelScheme | None) -> None:
+    """Check that a store was made as the plans of a training say, and from the data they are of.
+
+    Args:
+        plans: resolved.
+        labels: of the dataset, for a store of label maps; None for one of images.
+
+    Raises:
+        WorkspaceError: something that preprocessing decides differs.
+    """
+    found = {key: value for key, value in store.recipe.items() if key != _DATA}
+    if not found:
+        return
+    expected = recipe_of(
+        plans.resolved.preprocessing, transpose_forward=plans.transpose_forward, labels=labels
+    )
+    if changed := differences(found, expected):
+        listing = "; ".join(f"{path}: {old} -> {new}" for path, (old, new) in changed.items())
+        set_here = [path for path in plans.paths_set_by_user() if path.startswith("preprocessing")]
+        remedy = (
+            "what preprocessing decides cannot be set for one run; edit it in the plans file and "
+            "preprocess again, or leave it out of --set"
+            if set_here
+            else f"run diffunet_preprocess -d {plans.dataset_name} -p {plans.plans_name} "
+            f"-c {plans.recommended_configuration}, or put the plans back"
+        )
+        raise WorkspaceError(
+            f"'{store.folder}' was preprocessed otherwise than this training says ({listing}); "
+            f"{remedy}"
+        )
+
+
+def warn_of_other_data(store: CaseStore, preprocessed_folder: Path) -> None:
+    """Say so where raw data changed between planning and preprocessing."""
+    planned = DatasetState.load(preprocessed_folder / STATE_FILE)
+    made_from = store.recipe.get(_DATA)
+    if planned is not None and made_from is not None and planned.digest != made_from:
+        logger.warning(
+            "'%s' was preprocessed from raw data that were other ones when '%s' was planned; run "
+            "diffunet_plan_and_preprocess to have both of the same",
+            store.folder,
+            preprocessed_folder,
+        )
