@@ -21,7 +21,8 @@ _NOT_VALUES = ("kind", "iteration", "num_cases", "is_best", "seconds")
 
 _VALUE_LABELS = {
     "dice": "Dice of the consensus with the raters' majority (higher is better)",
-    "ged": "GED of samples and raters (lower is better)",
+    "ged": "GED of samples and raters (lower is better; falls with their number)",
+    "ged_fully_unbiased": "unbiased GED (lower is better; 0: samples as raters would draw them)",
     "classification_auc": "AUC of the image-level labels (higher is better)",
     "cross_entropy": "cross entropy of the image-level labels (lower is better)",
     "noised_cross_entropy": "the same of noised images (lower is better)",
@@ -227,7 +228,7 @@ def _plot_scores(axes: Any, scores: list[dict[str, Any]]) -> None:
         label = f"checkpoint_best ({best[-1]})"
         lines.append(axes.axvline(best[-1], color="grey", linestyle=":", label=label))
     axes.set_ylabel("score")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))  # an unbiased score may be negative
     num_images = max((record["num_cases"] for record in scores), default=0)
     axes.set_title(f"Sampled validation on up to {num_images} image(s), with the averaged weights")
     axes.grid(alpha=0.3)

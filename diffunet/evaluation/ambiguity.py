@@ -47,6 +47,21 @@ def ged_unbiased(
     return distance - mean_distance_of_different(sample_iou)
 
 
+def ged_fully_unbiased(
+    sample_rater_iou: Float[np.ndarray, "sample rater"],
+    sample_iou: Float[np.ndarray, "sample sample"],
+    rater_iou: Float[np.ndarray, "rater rater"],
+) -> float:
+    """Return 2 E d(s,y) - D_ss - D_yy, over pairs of different masks only.
+
+    A U-statistic over samples and raters. Its expectation is 0 for samples drawn as the raters
+    draw, whatever their numbers; it may be negative. One rater: `ged_unbiased`. One sample: NaN.
+    """
+    between_raters = mean_distance_of_different(rater_iou) if len(rater_iou) > 1 else 0.0
+    distance = 2 * (1 - float(sample_rater_iou.mean())) - between_raters
+    return distance - mean_distance_of_different(sample_iou)
+
+
 def mean_distance_of_different(iou: Float[np.ndarray, "mask mask"]) -> float:
     """Return the mean 1 - IoU of different masks: D_ss, or D_yy of raters; one mask: NaN."""
     count = len(iou)

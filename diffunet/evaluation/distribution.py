@@ -71,11 +71,11 @@ def _energy_distances(
         is_kept = ambiguity.is_kept_by_post_processing(pool.volumes[chosen])
         return np.where(is_kept, chosen, pool.empty)
 
+    pairs = pool.iou[np.ix_(samples, raters)], pool.iou[np.ix_(samples, samples)], rater_iou
     scores = {
         "ged": ged_of(samples),
-        "ged_unbiased": ambiguity.ged_unbiased(
-            pool.iou[np.ix_(samples, raters)], pool.iou[np.ix_(samples, samples)], rater_iou
-        ),
+        "ged_unbiased": ambiguity.ged_unbiased(*pairs),
+        "ged_fully_unbiased": ambiguity.ged_fully_unbiased(*pairs),
         "ged_post_processed": ged_of(post_processed(samples)),
     }
     for size in subset_sizes:

@@ -21,6 +21,7 @@ BETTER: dict[str, Direction] = {
     "surface_dice_over_raters": "higher",
     "ged": "lower",
     "ged_unbiased": "lower",
+    "ged_fully_unbiased": "lower",
     "ged_post_processed": "lower",
     "D_ss": "neither",
     "D_yy": "neither",

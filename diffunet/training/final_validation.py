@@ -147,10 +147,13 @@ def _score(
 
 def _sentence(summary: Mapping[str, Any]) -> str:
     block = summary["distribution"]["mean"]
-    ged = block["scores"]["ged"]["mean"]
-    majority = block["trivial_answers"]["oracle_majority"]["ged"]["mean"]
+    name, title = "ged_fully_unbiased", "unbiased GED"
+    if block["scores"][name]["mean"] is None:  # of one sample each there is none
+        name, title = "ged", "GED"
+    ged = block["scores"][name]["mean"]
+    majority = block["trivial_answers"]["oracle_majority"][name]["mean"]
     return (
         f"final validation on {summary['distribution']['num_cases']} cases: Dice "
-        f"{summary['foreground_mean']['Dice']:.4f}, GED {ged:.4f} (of the raters' majority "
+        f"{summary['foreground_mean']['Dice']:.4f}, {title} {ged:.4f} (of the raters' majority "
         f"alone: {majority:.4f})"
     )

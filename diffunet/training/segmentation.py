@@ -112,9 +112,15 @@ class LabelStore(Store, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnScores:
-    """Scores of the masks drawn for a case; Dice is of the consensus and the raters' majority."""
+    """Scores of the masks drawn for a case; Dice is of the consensus and the raters' majority.
+
+    Attributes:
+        ged: grows with the diversity of the samples, by D_ss over their number.
+        ged_fully_unbiased: does not; NaN of one sample.
+    """
 
     ged: float
+    ged_fully_unbiased: float
     dice: float
 
 
@@ -134,7 +140,7 @@ class DrawnMaskScorer:
     show: Callable[[str, np.ndarray, np.ndarray, np.ndarray], None]
 
     def score(self, model: nn.Module, case: str, *, is_shown: bool) -> DrawnScores:
-        """Return GED and Dice of a case."""
+        """Return GEDs and Dice of a case."""
         samples = self.drawer.on_stored_grid(model, case, num_samples=self.num_samples)
         label_maps = np.asarray(self.label_maps.array(case, "labels")[:])
         scheme = self.drawer.objective.labels
@@ -150,15 +156,26 @@ class DrawnMaskScorer:
         if is_shown:
             image = np.asarray(self.drawer.images.array(case, "image")[:])
             self.show(case, image, raters, samples)
-        return DrawnScores(ged=scores.distribution["ged"], dice=scores.consensus["Dice"])
+        return DrawnScores(
+            ged=scores.distribution["ged"],
+            ged_fully_unbiased=scores.distribution["ged_fully_unbiased"],
+            dice=scores.consensus["Dice"],
+        )
 
     def values(self, scores: Sequence[DrawnScores]) -> dict[str, float]:
-        """Return the means over cases."""
-        return {
+        """Return the means over cases; the unbiased GED where it decides."""
+        means = {
             "ged": float(np.mean([score.ged for score in scores])),
             "dice": float(np.nanmean([score.dice for score in scores])),
         }
+        if not self.has_raters:
+            return means
+        unbiased = float(np.mean([score.ged_fully_unbiased for score in scores]))
+        return {"ged_fully_unbiased": unbiased, **means}
 
     def criterion(self, score: DrawnScores) -> float:
-        """Return GED where raters can disagree, else 1 - Dice."""
-        return score.ged if self.has_raters else 1 - score.dice
+        """Return the unbiased GED where raters can disagree, else 1 - Dice.
+
+        The other GED would be kinder to weights whose samples differ less than raters do.
+        """
+        return score.ged_fully_unbiased if self.has_raters else 1 - score.dice

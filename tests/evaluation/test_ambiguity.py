@@ -142,7 +142,7 @@ def test_single_sample_and_single_rater_have_twice_their_distance():
     scores = scores_of(sample[None], rater[None])
     assert scores["ged"] == pytest.approx(2 * (1 - 1 / 3))
     assert scores["hm_iou"] == pytest.approx(1 / 3)
-    for name in ("ged_unbiased", "D_ss", "D_yy"):
+    for name in ("ged_unbiased", "ged_fully_unbiased", "D_ss", "D_yy"):
         assert math.isnan(scores[name])
 
 
@@ -167,6 +167,32 @@ def test_unbiased_ged_does_not_depend_on_the_number_of_samples():
         # three standard errors of these draws
         allowed = 3 * np.std([scores["ged_unbiased"] for scores in drawn]) / math.sqrt(600)
         assert means[number] == pytest.approx(limit, abs=allowed)
+
+
+def test_fully_unbiased_ged_of_samples_drawn_as_raters_draw_is_zero_for_any_numbers():
+    generator = np.random.default_rng(0)
+    iou = MaskPool.of(list(random_masks(3, 5))).iou
+    for number, num_raters in ((2, 2), (8, 3)):
+        found = []
+        for _ in range(2000):
+            samples, raters = (
+                generator.integers(5, size=number),
+                generator.integers(5, size=num_raters),
+            )
+            pairs = (samples, raters), (samples, samples), (raters, raters)
+            found.append(ambiguity.ged_fully_unbiased(*[iou[np.ix_(*pair)] for pair in pairs]))
+        assert np.mean(found) == pytest.approx(0, abs=3 * np.std(found) / math.sqrt(2000))
+
+
+def test_fully_unbiased_ged_leaves_the_raters_own_pairs_out():
+    scores = scores_of(random_masks(0, SAMPLES), random_masks(1, RATERS))
+    expected = scores["ged"] - scores["D_ss"] / SAMPLES - scores["D_yy"] / RATERS
+    assert scores["ged_fully_unbiased"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_with_one_rater_the_two_unbiased_geds_are_one():
+    scores = scores_of(random_masks(0, SAMPLES), random_masks(1, 1))
+    assert scores["ged_fully_unbiased"] == scores["ged_unbiased"]
 
 
 @pytest.mark.parametrize("num_samples, num_raters", [(16, 4), (6, 4), (5, 3), (1, 4), (4, 1)])

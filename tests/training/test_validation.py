@@ -1,3 +1,4 @@
+import dataclasses
 from collections import Counter
 from types import SimpleNamespace
 
@@ -81,8 +82,29 @@ def run(
 def test_scores_are_those_by_hand():
     """d(rater 1, rater 2) = 1/2; GED = 2 * 1/4 - 0 - 1/4 over all pairs, itself included."""
     scores = scores_of(runner())
-    assert scores.criterion == pytest.approx([0.25] * 5)
     assert scores.values["ged"] == pytest.approx(0.25)
+    assert scores.values["ged_fully_unbiased"] == pytest.approx(0)
+    assert scores.criterion == pytest.approx([0] * 5)
+
+
+class DiverseDrawer(Drawer):
+    """Draws what the two raters marked, one after the other."""
+
+    def on_stored_grid(self, model, case, *, num_samples):
+        raters = np.stack([self.images.array(case, "labels")[number] == 1 for number in range(2)])
+        return raters[np.arange(num_samples) % 2][:, None]
+
+
+def test_pairs_of_a_mask_with_itself_are_left_out_of_the_criterion():
+    """Samples are the raters' masks: 2 * 1/4 - 1/2 - 1/2, where the plain GED is 0."""
+    scorer = dataclasses.replace(runner().scorer, drawer=DiverseDrawer())
+    score = scorer.score(nn.Identity(), "c0", is_shown=False)
+    assert scorer.criterion(score) == pytest.approx(-0.5)
+    assert score.ged == pytest.approx(0)
+
+
+def test_with_one_rater_no_unbiased_ged_is_reported():
+    assert set(scores_of(runner(has_raters=False)).values) == {"ged", "dice"}
 
 
 def test_with_one_rater_the_criterion_is_dice():
