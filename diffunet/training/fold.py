@@ -150,7 +150,7 @@ def train_fold(
             device=device,
         )
         objective = method.objective(plans.resolved, labels=data.labels, seed=seed)
-        origin = Origin(plans=plans, fold=fold, seed=seed)
+        origin = Origin(plans=plans, fold=fold, seed=seed, data=data.content())
         state = _new_state(
             data, objective, seed=seed, device=device, pretrained_weights=pretrained_weights
         )

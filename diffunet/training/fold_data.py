@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from diffunet.data.case import CaseProperties
-from diffunet.data.case_store import MANIFEST, CaseStore
+from diffunet.data.case_store import MANIFEST, CaseStore, hash_of
 from diffunet.data.splits import Split, load_splits
 from diffunet.errors import DatasetError, WorkspaceError
 from diffunet.inference.compute import Compute
@@ -46,6 +46,19 @@ class FoldData:
     def num_channels(self) -> int:
         """Of an image."""
         return len(self.plans.resolved.preprocessing.normalization)
+
+    def content(self) -> dict[str, str]:
+        """Return for each case of the fold digits that tell what is trained or validated on.
+
+        They depend on the stored values and on what the case is for, not on when or from which
+        files it was made.
+        """
+        stores = [store for store in (self.images, self.label_maps) if store is not None]
+        return {
+            case: hash_of([part, *(store.content_of(case) for store in stores)])
+            for part, cases in (("train", self.split.train), ("val", self.split.val))
+            for case in cases
+        }
 
 
 def open_fold(

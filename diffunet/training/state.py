@@ -41,11 +41,13 @@ class Origin:
     Attributes:
         plans: resolved.
         fold: "0", "1", ... or "all".
+        data: for each case digits of what is trained or validated on, as `FoldData.content`.
     """
 
     plans: Plans
     fold: str
     seed: int
+    data: Mapping[str, str]
 
 
 @dataclass(kw_only=True)
@@ -212,6 +214,7 @@ class TrainingState:
             "plans": as_json(origin.plans),
             "fold": origin.fold,
             "seed": origin.seed,
+            "data": dict(origin.data),
             "iteration": self.iteration,
             "versions": {
                 "diffunet": __version__,
@@ -228,7 +231,7 @@ def check_origin(content: Mapping[str, Any], origin: Origin, *, where: Path) -> 
     plan from here on.
 
     Raises:
-        CheckpointError: fold or seed differ.
+        CheckpointError: fold, seed or data differ.
         PlansError: another field of the plans does; all of them are named.
     """
     for name, now in (("fold", origin.fold), ("seed", origin.seed)):
@@ -238,6 +241,7 @@ def check_origin(content: Mapping[str, Any], origin: Origin, *, where: Path) -> 
                 f"'{where}' is of {name} {then}, but {name} {now} was asked for; "
                 f"continue with {name} {then}, or train anew in another folder"
             )
+    _check_data(entry_of(content, "data", dict, where=where), origin.data, where=where)
     changes = differences(entry_of(content, "plans", dict, where=where), as_json(origin.plans))
     allowed = {name: change for name, change in changes.items() if name.endswith(_MAY_CHANGE)}
     refused = {name: change for name, change in changes.items() if name not in allowed}
@@ -249,6 +253,27 @@ def check_origin(content: Mapping[str, Any], origin: Origin, *, where: Path) -> 
         )
     for name, (old, new) in allowed.items():
         logger.warning("%s was %s when this training began and is now %s", name, old, new)
+
+
+def _check_data(old: Mapping[str, Any], new: Mapping[str, str], *, where: Path) -> None:
+    """Check that the cases of a fold are what they were when its training began.
+
+    Raises:
+        CheckpointError: some were added, removed or changed, or changed sides; names the first.
+    """
+    kinds = {
+        "changed": [case for case in old if case in new and old[case] != new[case]],
+        "removed": [case for case in old if case not in new],
+        "added": [case for case in new if case not in old],
+    }
+    listing = "; ".join(
+        f"{len(cases)} {kind}, the first is '{cases[0]}'" for kind, cases in kinds.items() if cases
+    )
+    if listing:
+        raise CheckpointError(
+            f"'{where}' was trained on other preprocessed data than there are now ({listing}); put "
+            "the data or the splits back and preprocess again, or train anew in another folder"
+        )
 
 
 def load_pretrained(model: nn.Module, path: Path) -> None:

@@ -30,16 +30,25 @@ RATERS = ("r00", "r01")
 
 
 def write_preprocessed(
-    folder: Path, *, num_cases: int = 10, num_held: int = 4, num_raters: int = 2
+    folder: Path,
+    *,
+    num_cases: int = 10,
+    num_held: int = 4,
+    num_raters: int = 2,
+    shifted_case: int | None = None,
 ) -> Path:
-    """Write discs, bright on noise; the second rater sees a smaller one, or none in every third."""
+    """Write discs, bright on noise; the second rater sees a smaller one, or none in every third.
+
+    Args:
+        shifted_case: number of a case whose masks lie one pixel beside the disc.
+    """
     raters = RATERS[:num_raters]
     packed: dict[str, dict[str, PackedCase]] = {"images": {}, "labels": {}}
     for number in range(num_cases):
         case = f"case_{number:02}"
         image, labels = _disc(number)
         properties = json_of(_properties(case, raters=raters, patient=f"p{number // 2}"))
-        labels = labels[:num_raters]
+        labels = np.roll(labels[:num_raters], int(number == shifted_case), axis=-1)
         rows = np.argwhere(labels.any(axis=0))
         locations = np.concatenate([np.zeros((len(rows), 1)), rows], axis=1).astype(np.int32)
         arrays = {

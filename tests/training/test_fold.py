@@ -248,6 +248,14 @@ def test_other_plans_cannot_be_continued(preprocessed, tmp_path):
     assert Plans.load(tmp_path / "fold_0" / "plans.resolved.json").resolved.training.batch_size == 4
 
 
+def test_a_training_on_other_labels_cannot_be_continued(preprocessed, tmp_path):
+    short = plans(training={"num_iterations": 1})
+    train(preprocessed, tmp_path / "results", short)
+    other = write_preprocessed(tmp_path / "other", shifted_case=3)
+    with pytest.raises(CheckpointError, match="other preprocessed data.*1 changed.*'case_03'"):
+        train(other, tmp_path / "results", short, continues=True)
+
+
 def test_pretrained_weights_are_where_a_training_starts(preprocessed, tmp_path):
     resolved = plans(training={"num_iterations": 1, "learning_rate": 1e-9})
     train(preprocessed, tmp_path / "one", resolved, seed=1)

@@ -1,5 +1,6 @@
 import dataclasses
 import logging
+import re
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from diffunet.training.state import (
 )
 from tests.training.folds import plans
 
-ORIGIN = Origin(plans=plans(), fold="0", seed=3)
+ORIGIN = Origin(plans=plans(), fold="0", seed=3, data={"a": "1", "b": "2"})
 
 
 def state(*, features: int = 3) -> TrainingState:
@@ -193,7 +194,9 @@ def test_a_part_of_the_training_that_is_missing_or_something_else_is_an_error(tm
         state().restore(path, ORIGIN)
 
 
-@pytest.mark.parametrize("key", ["weights", "plans", "fold", "seed", "iteration", "training"])
+@pytest.mark.parametrize(
+    "key", ["weights", "plans", "fold", "seed", "data", "iteration", "training"]
+)
 @pytest.mark.parametrize("value", [..., [1]])
 def test_a_part_of_a_checkpoint_that_is_missing_or_something_else_is_an_error(tmp_path, key, value):
     def change(content):
@@ -225,3 +228,12 @@ def test_an_optimizers_state_that_is_not_of_these_weights_is_an_error(tmp_path, 
     )
     with pytest.raises(CheckpointError, match="optimiser's state does not belong"):
         state().restore(path, ORIGIN)
+
+
+def test_other_data_cannot_be_continued_and_what_changed_is_named(tmp_path):
+    saved_with(tmp_path / "latest.pth", lambda content: None)
+    now = dataclasses.replace(ORIGIN, data={"a": "9", "c": "3"})
+    with pytest.raises(CheckpointError) as caught:
+        state().restore(tmp_path / "latest.pth", now)
+    for kind in ("1 changed, the first is 'a'", "1 removed.*'b'", "1 added.*'c'"):
+        assert re.search(kind, str(caught.value))
