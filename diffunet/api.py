@@ -253,7 +253,15 @@ def preprocess(
     folder = place.preprocessed / raw.name
     refuse_nnunet_folder(folder)
     plans = plans_of(folder, plans_name)
+    if plans.dataset_name != raw.name:
+        logger.warning(
+            "the plans '%s' were made for %s and are now obeyed for %s",
+            plans_name,
+            plans.dataset_name,
+            raw.name,
+        )
     _warn_of_changes(raw, folder)
+    _write_what_is_missing(raw, folder)
     has_masks = raw.image_labels is None or with_labels
     trainable = [
         name for name, each in plans.configurations.items() if has_masks or each.weak is not None
@@ -579,6 +587,17 @@ def _warn_of_changes(raw: RawDataset, folder: Path) -> None:
             "measures and plans anew, and takes new cases into the folds",
             "; ".join(changes),
         )
+
+
+def _write_what_is_missing(raw: RawDataset, folder: Path) -> None:
+    """Write what a training needs beside plans, where these came from another dataset."""
+    from diffunet.data.split_changes import settled_splits
+    from diffunet.data.splits import write_splits
+
+    if not (folder / SPLITS_FILE).is_file():
+        write_splits(folder / SPLITS_FILE, settled_splits(raw, folder / SPLITS_FILE, known=()))
+    if not (folder / DATASET_FILE).is_file():
+        write_json(folder / DATASET_FILE, raw.content)
 
 
 def _plans_in_words(plans: Plans, path: Path) -> str:

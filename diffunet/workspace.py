@@ -38,6 +38,9 @@ class Workspace:
             folder: holds the three folders; None where the user gave none.
             environment: the environment variables.
             current_folder: the default workspace is `diffunet_workspace` in it.
+
+        Raises:
+            WorkspaceError: a variable has quotation marks or spaces around its path.
         """
         if folder is not None:
             root, origin, chosen = folder.absolute(), "the flag --workspace", {}
@@ -45,6 +48,8 @@ class Workspace:
             root = current_folder / "diffunet_workspace"
             names = ("raw", "preprocessed", "results")
             chosen = {name: environment.get(f"diffunet_{name}") for name in names}
+            for name, path in chosen.items():
+                _require_bare_path(f"diffunet_{name}", path or "")
             chosen = {name: Path(path).absolute() for name, path in chosen.items() if path}
             variables = ", ".join(f"diffunet_{name}" for name in chosen)
             origin = f"environment: {variables}" if chosen else "the default"
@@ -82,9 +87,27 @@ class Workspace:
                 f"dataset '{text}' is ambiguous: it may be {', '.join(matches)}; give the full name"
             )
         listing = ", ".join(known) if known else "none"
+        others = self._other_raw_folders()
+        misnamed = (
+            f" (not taken for datasets, since a name is Dataset, three digits, _ and a name: "
+            f"{', '.join(others)})"
+            if others
+            else ""
+        )
         raise WorkspaceError(
-            f"there is no dataset '{text}' in {self}; found: {listing}. "
-            f"Put it into '{self.raw}' as DatasetXXX_NAME, or say where with --workspace"
+            f"there is no dataset '{text}' in {self}; found: {listing}{misnamed}. "
+            f"Put it into '{self.raw}'{'' if self.raw.is_dir() else ', which does not exist,'} as "
+            "DatasetXXX_NAME, or say where with --workspace"
+        )
+
+    def _other_raw_folders(self) -> list[str]:
+        """Return folders beside the raw datasets that hold a dataset under another name."""
+        if not self.raw.is_dir():
+            return []
+        return sorted(
+            path.name
+            for path in self.raw.iterdir()
+            if not _DATASET_FOLDER.fullmatch(path.name) and (path / "dataset.json").is_file()
         )
 
     def new_dataset_name(self, wanted: int | str, *, default: str) -> str:
@@ -171,6 +194,16 @@ def _folder_of(dataset: int | str | Path) -> Path | None:
     text = str(dataset)
     is_folder = os.path.isdir(text)  # noqa: PTH112 (a name too long for a path is none)
     return Path(text).resolve() if is_folder and not is_number(text) else None
+
+
+def _require_bare_path(variable: str, path: str) -> None:
+    bare = path.strip().strip("\"'").strip()
+    if bare != path and not Path(path).exists():
+        raise WorkspaceError(
+            f"the environment variable {variable} is [{path}], with quotation marks or spaces "
+            f"around the path; set it to [{bare}] (`set {variable}={bare}` in the Windows prompt "
+            "keeps quotation marks as part of the path)"
+        )
 
 
 def _means(text: str, name: str) -> bool:

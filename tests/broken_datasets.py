@@ -222,6 +222,18 @@ IN_DATASET_JSON = [
         ('"background" to 0', "found None", "correct dataset.json"),
     ),
     BrokenDataset(
+        "labels_of_nnunet_v1",
+        "2d",
+        _edit(labels={"0": "background", "1": "lesion"}),
+        ("'labels' should map names to integers", 'write {"background": 0, "lesion": 1}'),
+    ),
+    BrokenDataset(
+        "channels_of_nnunet_v1",
+        "2d",
+        _edit(without=("channel_names",), modality={"0": "CT"}),
+        ("'channel_names'", "found none, but 'modality'", "rename it to 'channel_names'"),
+    ),
+    BrokenDataset(
         "labels_not_consecutive",
         "2d",
         _edit(labels={"background": 0, "lesion": 1, "cyst": 3}),
@@ -324,7 +336,18 @@ IN_FILE_NAMES = [
         "channel_too_many",
         "2d",
         _png("imagesTr/a_0001.png", image_2d(9)),
-        ("case 'a'", "expected the channels _0000 in", "found _0000, _0001"),
+        (
+            "case 'a'",
+            "expected the channels _0000 in",
+            "found _0000, _0001",
+            "rename 'a_0001' to 'a0001_0000'",
+        ),
+    ),
+    BrokenDataset(
+        "labels_named_as_images",
+        "2d",
+        _all(*(_rename(f"labelsTr/{case}.png", f"labelsTr/{case}_0000.png") for case in "abc")),
+        ("labelsTr", "names with a channel for 'a', 'b', 'c'", "rename 'a_0000.png' to 'a.png'"),
     ),
     BrokenDataset(
         "label_missing",
@@ -939,6 +962,12 @@ IN_SPLITS = [
         ),
     ),
     BrokenDataset(
+        "splits_of_files",
+        "2d",
+        _splits((["a.png", "imagesTr/b_0000.png"], ["c"])),
+        ("fold 0", "found 2 others", "without folder, channel or file ending: 'a' for 'a.png'"),
+    ),
+    BrokenDataset(
         "splits_overlap",
         "2d",
         _splits((["a", "b"], ["b", "c"])),
@@ -999,6 +1028,20 @@ def _same_image(first: str, second: str) -> Damage:
 
 
 DOUBTFUL_DATASETS = [
+    BrokenDataset(
+        "training_list_names_other_labels",
+        "2d",
+        _edit(
+            training=[{"image": f"./imagesTr/{c}.png", "label": f"./two/{c}.png"} for c in "abc"]
+        ),
+        ("'training' names files outside", "'./two/a.png'", "changes nothing", "use 'dataset'"),
+    ),
+    BrokenDataset(
+        "training_list_names_fewer_cases",
+        "2d",
+        _edit(training=[{"image": "./imagesTr/a.png", "label": "./labelsTr/a.png"}]),
+        ("'training' names 1 cases where 3 were found", "changes nothing"),
+    ),
     BrokenDataset(
         "several_orientations",
         "3d",

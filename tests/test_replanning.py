@@ -223,6 +223,24 @@ def test_cases_that_changed_after_planning_are_said_when_preprocessing(workspace
     assert "plans and folds are of data that have changed since: 1 case added: 'f'" in caplog.text
 
 
+def test_planning_without_a_fingerprint_says_how_to_measure(workspace):
+    preprocessed(workspace, "dataset_fingerprint.json").unlink()
+    with pytest.raises(DatasetError, match="no fingerprint '.*diffunet_extract_fingerprint -d Dat"):
+        api.plan_experiment(1, workspace=workspace)
+
+
+def test_plans_of_another_dataset_are_obeyed_and_said(workspace, caplog):
+    other = "Dataset002_Other"
+    shutil.copytree(workspace / "raw" / NAME, workspace / "raw" / other)
+    folder = workspace / "preprocessed" / other
+    folder.mkdir()
+    shutil.copy(preprocessed(workspace, "diffunet_plans.json"), folder)
+    api.preprocess(other, workspace=workspace, num_processes=0)
+    assert f"were made for {NAME} and are now obeyed for {other}" in caplog.text
+    assert len(read_json(folder / "splits_final.json")) == 5
+    assert read_json(folder / "dataset.json")["labels"] == DESCRIBED["labels"]
+
+
 def test_a_patient_that_folds_divide_is_named_with_the_folder(workspace):
     rows = [("case", "patient"), *((case, "p" if case in "ab" else case) for case in "abcde")]
     write_csv(workspace / "raw" / NAME / "patients.csv", rows)

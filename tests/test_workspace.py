@@ -34,6 +34,27 @@ def test_without_anything_the_workspace_lies_in_the_current_folder(tmp_path):
     assert found.preprocessed == tmp_path / "diffunet_workspace" / "preprocessed"
 
 
+@pytest.mark.parametrize("around", ['"{}"', "'{}'", "{} ", ' "{}"'])
+def test_quotation_marks_around_a_variable_are_told(tmp_path, around):
+    environment = {"diffunet_raw": around.format(tmp_path)}
+    with pytest.raises(
+        WorkspaceError, match="diffunet_raw is .*with quotation marks or spaces"
+    ) as e:
+        Workspace.resolve(folder=None, environment=environment, current_folder=tmp_path)
+    assert f"set it to [{tmp_path}]" in str(e.value)
+
+
+def test_a_dataset_under_a_name_that_does_not_count_is_told(tmp_path):
+    place = Workspace.resolve(folder=tmp_path, environment={}, current_folder=tmp_path)
+    with pytest.raises(WorkspaceError, match="raw', which does not exist, as DatasetXXX_NAME"):
+        place.dataset_name(12)
+    for name in ("Dataset12_Heart", "Task013_Liver"):
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        (tmp_path / "raw" / name / "dataset.json").touch()
+    with pytest.raises(WorkspaceError, match="not taken for .*Dataset12_Heart, Task013_Liver"):
+        place.dataset_name(12)
+
+
 @pytest.mark.parametrize("text", [1, "1", "001", "Dataset001_Lung"])
 def test_a_dataset_is_found_by_number_or_full_name(workspace, text):
     assert workspace.dataset_name(text) == "Dataset001_Lung"

@@ -115,10 +115,17 @@ def images_by_case(
             complete[case] = tuple(channels[case][index] for index in sorted(channels[case]))
         else:
             findings.left_out.add(case)
+            remedy = (
+                "add the missing files, or remove the case"
+                if len(channels[case]) <= num_channels
+                else "the four digits are the channel of a case: name each channel there, or, "
+                f"where the files are cases of their own, rename '{case}_0001' to "
+                f"'{case}0001_0000', and the others likewise"
+            )
             findings.problems.append(
                 f"case '{case}': expected the channels {_numbers(range(num_channels))} in "
                 f"{folder.name}, as 'channel_names' of dataset.json says, found "
-                f"{_numbers(channels[case])}; add the missing files, or remove the case"
+                f"{_numbers(channels[case])}; {remedy}"
             )
     return complete
 
@@ -156,6 +163,12 @@ def is_rater(name: str) -> bool:
 def without_rater(stem: str) -> str | None:
     """Return CASE of `CASE_r00`, None for a name without a rater."""
     matched = _RATER.fullmatch(stem)
+    return matched["case"] if matched else None
+
+
+def without_channel(stem: str) -> str | None:
+    """Return CASE of `CASE_0000`, None for a name without a channel."""
+    matched = _CHANNEL.fullmatch(stem)
     return matched["case"] if matched else None
 
 

@@ -12,9 +12,14 @@ from diffunet.data.case_files import (
     images_by_case,
     labels_by_case,
     listing,
+    without_channel,
     without_rater,
 )
-from diffunet.data.dataset_json import DatasetJson, read_dataset_json
+from diffunet.data.dataset_json import (
+    DatasetJson,
+    read_dataset_json,
+    training_list_warnings,
+)
 from diffunet.data.file_table import cases_of_table
 from diffunet.data.image_labels import ImageLabels, read_image_labels
 from diffunet.data.splits import Split, load_splits, make_splits
@@ -107,6 +112,7 @@ def scan_dataset(folder: Path, *, findings: Findings) -> RawDataset | None:
         training = _cases_of_folders(folder, "Tr", described, findings=findings)
     test = _cases_of_folders(folder, "Ts", described, findings=findings)
     _check_cases(training, test, described, findings=findings)
+    findings.warnings.extend(training_list_warnings(described, len(training)))
     names = [files.case for files in training]
     others = [*(files.case for files in test), *sorted(findings.left_out.difference(names))]
     patients = _patients(folder, names, others, findings=findings)
@@ -179,6 +185,15 @@ def _check_matching(
         findings.problems.append(
             f"labels{part}: expected one label map CASE{described.file_ending} per case, found "
             f'those of several raters for {listing(of_raters)}; add "raters": true to dataset.json'
+        )
+        return
+    of_channels = {case for name in alone if (case := without_channel(name)) and case in images}
+    if of_channels and of_channels.isdisjoint(labels):
+        example, ending = min(of_channels), described.file_ending
+        findings.problems.append(
+            f"labels{part}: expected one label map CASE{ending} per case, found names with a "
+            f"channel for {listing(of_channels)}; rename '{example}_0000{ending}' to "
+            f"'{example}{ending}', and so on: only images have channels"
         )
         return
     if alone:

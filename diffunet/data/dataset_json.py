@@ -1,6 +1,7 @@
 """What a raw dataset says about itself in `dataset.json`, checked key by key."""
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from diffunet.data.image_io import LOSSY_FILE_ENDINGS, supported_file_endings
 from diffunet.errors import DatasetError
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
-from diffunet.names import name_problem
+from diffunet.names import is_number, name_problem
 
 _KEYS_READ = (
     "channel_names",
@@ -82,7 +83,7 @@ def read_dataset_json(path: Path, *, findings: Findings) -> DatasetJson | None:
         return None
     problems = [
         *_key_problems(content),
-        *_channel_problems(content.get("channel_names")),
+        *_channel_problems(content.get("channel_names"), content.get("modality")),
         *file_ending_problems(content.get("file_ending")),
         *_option_problems(content),
     ]
@@ -104,9 +105,42 @@ def read_dataset_json(path: Path, *, findings: Findings) -> DatasetJson | None:
     )
 
 
+def training_list_warnings(described: DatasetJson, num_cases: int) -> list[str]:
+    """Return what the list `training` of the Decathlon and nnU-Net v1 says and nobody reads.
+
+    Args:
+        num_cases: training cases that were found.
+    """
+    entries = described.content.get("training")
+    if not isinstance(entries, list) or not entries:
+        return []
+    listed = [entry for entry in entries if isinstance(entry, dict)]
+    places = {"image": "imagesTr", "label": "labelsTr"}
+    elsewhere = {
+        str(entry[key])
+        for entry in listed
+        for key, folder in places.items()
+        if isinstance(entry.get(key), str) and Path(entry[key]).parent.name != folder
+    }
+    found = []
+    if elsewhere:
+        found.append(f"names files outside of imagesTr and labelsTr ({listing(elsewhere)})")
+    if len(entries) != num_cases:
+        found.append(f"names {len(entries)} cases where {num_cases} were found")
+    if not found:
+        return []
+    return [
+        f"dataset.json: 'training' {' and '.join(found)}, but changes nothing: the folders "
+        "imagesTr and labelsTr say what is trained on; use 'dataset' to name files one by one"
+    ]
+
+
 def _read_labels(content: Mapping[str, Any], *, problems: list[str]) -> LabelScheme | None:
     if not _is_list_of_counts(content.get("regions_class_order", [])):
         return None  # a problem already, by its type
+    if problem := _turned_labels_problem(content.get("labels")):
+        problems.append(problem)
+        return None
     try:
         labels = LabelScheme.from_dataset_json(content)
     except DatasetError as error:
@@ -148,11 +182,29 @@ def _key_warnings(content: Mapping[str, Any]) -> list[str]:
     return warnings
 
 
-def _channel_problems(names: Any) -> list[str]:
+def _turned_labels_problem(labels: Any) -> str | None:
+    """Return what is wrong where labels are {"0": "background"}, as the Decathlon writes them."""
+    if not isinstance(labels, dict) or not labels:
+        return None
+    if not all(is_number(key) and isinstance(name, str) for key, name in labels.items()):
+        return None
+    turned = {name: int(key) for key, name in labels.items()}
+    return (
+        "dataset.json: 'labels' should map names to integers, found integers mapped to names, as "
+        f"the Decathlon and nnU-Net v1 have them; write {json.dumps(turned, ensure_ascii=False)}"
+    )
+
+
+def _channel_problems(names: Any, modality: Any) -> list[str]:
     expected = (
         "dataset.json: 'channel_names' should name each channel under its number, like "
         '{"0": "T1", "1": "FLAIR"}'
     )
+    if names is None and isinstance(modality, dict) and modality:
+        return [
+            f"{expected}; found none, but 'modality', its name in nnU-Net v1; rename it to "
+            "'channel_names'"
+        ]
     if not isinstance(names, dict) or not names:
         return [f"{expected}; found {names!r}; correct it"]
     if set(names) != {str(index) for index in range(len(names))}:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from diffunet.data.case_files import listing
+from diffunet.data.case_files import listing, without_channel
 from diffunet.errors import DatasetError
 from diffunet.jsonio import read_json, write_json
 
@@ -138,7 +138,7 @@ def check_splits(
             if unknown := set(members).difference(cases):
                 problems.append(
                     f"{place}: expected {whose} in '{side}', found {len(unknown)} others: "
-                    f"{listing(unknown)}; {remedy}"
+                    f"{listing(unknown)}; {_as_cases(unknown, cases) or remedy}"
                 )
         problems += _division_problems(place, split, set(cases), patients)
     if problems:
@@ -165,6 +165,22 @@ def _form_problem(place: str, found: Any) -> str:
     return (
         f'{place}: expected a list of {{"train": [CASE, ..], "val": [CASE, ..]}}, one per fold, '
         f"found {shown}; correct it, or remove the file to have folds made"
+    )
+
+
+def _as_cases(names: Collection[str], cases: Collection[str]) -> str | None:
+    """Return the remedy for names of files where those of cases should be; None for others."""
+    meant = {}
+    for name in names:
+        bare = name.rsplit("/", 1)[-1].split(".", 1)[0]
+        case = next((each for each in (bare, without_channel(bare)) if each in cases), None)
+        if case is None:
+            return None
+        meant[name] = case
+    example = min(meant)
+    return (
+        "write cases, without folder, channel or file ending: "
+        f"'{meant[example]}' for '{example}', and so on"
     )
 
 

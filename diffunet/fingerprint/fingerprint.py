@@ -238,7 +238,9 @@ class Fingerprint:
             DatasetError: missing, not JSON, an unknown or missing key, or a wrong type; with the
                 full path of the field.
         """
-        again = f"measure the dataset anew with diffunet_extract_fingerprint -d {path.parent.name}"
+        again = f"measure the dataset with diffunet_extract_fingerprint -d {path.parent.name}"
+        if not path.is_file():
+            raise DatasetError(f"there is no fingerprint '{path}'; {again}")
         content = read_json(path, DatasetError, remedy=again)
         found = content.get("format_version") if isinstance(content, dict) else None
         if found != FORMAT_VERSION:

@@ -120,7 +120,7 @@ def test_loading_is_strict(two_raters, tmp_path):
         Fingerprint.load(path)
     path.write_text(json.dumps(content | {"format_version": 99}))
     with pytest.raises(
-        DatasetError, match="measure the dataset anew with diffunet_extract_fingerprint -d"
+        DatasetError, match="measure the dataset with diffunet_extract_fingerprint -d"
     ):
         Fingerprint.load(path)
     path.write_text("[]")
