@@ -29,7 +29,7 @@ from diffunet.data.dataset import PATIENTS_FILE, SPLITS_FILE, STATE_FILE, RawDat
 from diffunet.data.nnunet_files import refuse_nnunet_folder
 from diffunet.errors import UsageError, WorkspaceError
 from diffunet.fingerprint.fingerprint import Fingerprint
-from diffunet.jsonio import write_json
+from diffunet.jsonio import require_writable, write_json
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
 from diffunet.names import require_fold
@@ -169,6 +169,7 @@ def extract_fingerprint(
         if kept is not None:
             logger.info("%s is there and kept; --clean measures anew", path)
             return kept
+    require_writable(path)
     fingerprint = extract(raw, num_processes=processes_of(num_processes), progress=progress)
     fingerprint.save(path)
     for warning in fingerprint.warnings:
@@ -548,6 +549,7 @@ def evaluate(
     Raises:
         DatasetError: all that is wrong with the two folders, at once.
         UsageError: there is no dataset.json.
+        WriteError: the summary cannot be written.
     """
     from diffunet.evaluation.folder import evaluate_folders
     from diffunet.evaluation.slice_folder import score_slice_folder
@@ -565,13 +567,16 @@ def evaluate(
         "num_processes": processes_of(num_processes),
         "progress": progress,
     }
+    summary_file = output or prediction / SUMMARY_FILE
+    if output is not None or prediction.is_dir():
+        require_writable(summary_file)
     summary = evaluate_folders(reference, prediction, **files)
     logger.info("%s", format_table(summary))
     if by_slice:
         slices = score_slice_folder(reference, prediction, **files)
         summary["slices"] = {name: summarise_slices(found) for name, found in slices.items()}
         logger.info("%s", format_slices(summary["slices"]))
-    write_json(output or prediction / SUMMARY_FILE, summary)
+    write_json(summary_file, summary)
     return summary
 
 

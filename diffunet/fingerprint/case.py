@@ -39,6 +39,7 @@ class CaseMeasurement:
 
     Attributes:
         slice_axis: across which the volume was sliced; None for images.
+        orientation: see `ImageGeometry.orientation`.
         content: share of voxels brighter than the image's mean, of each slice along the first axis;
             of an image a single number.
         marked: whether each rater marked anything at all; empty where no mask was read.
@@ -51,6 +52,7 @@ class CaseMeasurement:
     shape_after_crop: tuple[int, ...]
     slice_axis: int | None
     channels: tuple[ChannelMeasurement, ...]
+    orientation: str | None
     content: Float[np.ndarray, " slice"]
     marked: dict[str, bool]
     labels: tuple[LabelMeasurement, ...]
@@ -80,6 +82,7 @@ def measure_case(task: CaseTask) -> CaseMeasurement:
         spacing_mm=geometry.spacing_mm,
         shape_after_crop=crop_box(image).shape,
         slice_axis=slice_axis,
+        orientation=geometry.orientation,
         channels=tuple(
             measure_channel(channel, foreground, case=case, num_drawn=task.num_drawn)
             for channel in image

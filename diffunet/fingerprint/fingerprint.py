@@ -21,6 +21,7 @@ class GeometryFingerprint:
         spacing_mm: 1.0 for natural images.
         extent_after_crop_mm: shape after the crop times spacing.
         relative_size_after_crop: voxels left by the crop, as a share.
+        orientations: of volumes, such as "LPS": to where x, y and z of the file rise; sorted.
     """
 
     shape: tuple[Summary, ...]
@@ -28,6 +29,7 @@ class GeometryFingerprint:
     spacing_mm: tuple[Summary, ...]
     extent_after_crop_mm: tuple[Summary, ...]
     relative_size_after_crop: Summary
+    orientations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,9 @@ A case is whole when `records/CASE.json` exists. `predictions.json` holds all re
 """
 
 import logging
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -23,7 +24,7 @@ from diffunet.data.image_io import (
 from diffunet.errors import UsageError
 from diffunet.inference.fuse import Votes
 from diffunet.inference.model import DATASET_FILE, RESOLVED_PLANS_FILE, TrainedModel
-from diffunet.jsonio import read_json, remove_unfinished, write_json
+from diffunet.jsonio import read_json, remove_unfinished, require_writable, write_json
 from diffunet.names import file_parts
 
 PREDICTIONS_FILE = "predictions.json"
@@ -62,6 +63,24 @@ class OutputFolder:
         write_json(self.folder / DATASET_FILE, self._model.dataset_content)
         self._model.plans.save(self.folder / RESOLVED_PLANS_FILE)
 
+    def require_writable(self, cases: Collection[str]) -> None:
+        """Check, before anything is predicted, that the files of all cases can be written.
+
+        Raises:
+            WriteError: a folder takes no files, or a name is too long for it.
+        """
+        if not cases:
+            return
+        longest = max(cases, key=lambda case: len(os.fsencode(case)))
+        labels = range(len(self._model.labels.names))
+        maps = [*self._map_paths(longest), *(self.saliency_path(longest, i) for i in labels)]
+        for path in (
+            self._record_path(longest),
+            self._sample_path(longest, 0),
+            max(maps, key=lambda path: len(os.fsencode(path.name))),
+        ):
+            require_writable(path)
+
     def whole_cases(self) -> set[str]:
         """Return the cases that are whole.
 
@@ -98,7 +117,7 @@ class OutputFolder:
         self, case: str, sample: int, masks: np.ndarray, geometry: ImageGeometry
     ) -> None:
         """Write one sample's boolean masks (label, *spatial) as a label map."""
-        path = self.folder / SAMPLES_FOLDER / f"{case}_s{sample:02d}{self._model.file_ending}"
+        path = self._sample_path(case, sample)
         write_label_map(path, self._model.labels.label_map(masks), geometry)
 
     def write_maps(
@@ -205,6 +224,10 @@ class OutputFolder:
 
     def _map_path(self, case: str, name: str) -> Path:
         return self.folder / f"{case}_{name}{map_file_ending(self._model.file_ending)}"
+
+    def _sample_path(self, case: str, sample: int) -> Path:
+        name = f"{case}_s{sample:02d}{self._model.file_ending}"
+        return self.folder / SAMPLES_FOLDER / name
 
     def _record_path(self, case: str) -> Path:
         return self.folder / RECORDS_FOLDER / f"{case}.json"

@@ -14,12 +14,14 @@ import torch
 
 from diffunet import __version__
 from diffunet.data.dataset import CaseFiles
-from diffunet.data.image_io import read_image, write_label_map
+from diffunet.data.image_io import write_label_map
 from diffunet.errors import DatasetError, UsageError
+from diffunet.inference.case_image import kept_problems, read_case
 from diffunet.inference.compute import Compute
 from diffunet.inference.model import TrainedModel
 from diffunet.inference.output import OutputFolder
 from diffunet.inference.predictor import OnStep, Prediction, Predictor
+from diffunet.jsonio import require_writable
 from diffunet.plans import SamplingPlan
 
 __all__ = ["OutputOptions", "Prediction", "Predictor", "predict_cases", "predict_file"]
@@ -81,7 +83,7 @@ def predict_cases(
     problems: list[str] = []
     with _ticking(progress, predictor.num_steps_of(sampling) * len(part)) as on_step:
         for files in part:
-            try:
+            with kept_problems(problems, case=files.case):
                 _predict_case(
                     predictor,
                     files,
@@ -91,8 +93,6 @@ def predict_cases(
                     options=options,
                     on_step=on_step,
                 )
-            except DatasetError as error:
-                problems.extend(error.problems)
     path = output.gather()
     if problems:
         raise DatasetError(problems)
@@ -113,9 +113,11 @@ def predict_file(
     Raises:
         UsageError: `output_file` is one of the input files.
         DatasetError: the case cannot be read or does not fit the model.
+        WriteError: `output_file` cannot be written.
     """
     check_output_file(files, output_file)
-    image, geometry = read_image(files.images, num_channels=predictor.model.num_channels)
+    require_writable(output_file)
+    image, geometry = read_case(files, model=predictor.model)
     with _ticking(progress, predictor.num_steps_of(sampling)) as on_step:
         result = predictor.predict_case(
             image,
@@ -140,7 +142,7 @@ def _predict_case(
     options: OutputOptions,
     on_step: OnStep | None,
 ) -> None:
-    image, geometry = read_image(files.images, num_channels=predictor.model.num_channels)
+    image, geometry = read_case(files, model=predictor.model)
 
     def write_sample(sample: int, masks: np.ndarray) -> None:
         output.write_sample(files.case, sample, masks, geometry)
@@ -212,6 +214,7 @@ def begin_part(
     part = sorted(cases, key=lambda files: files.case)[part_id::num_parts]
     part = [files for files in part if files.case not in whole]
     output.begin(is_alone=num_parts == 1)
+    output.require_writable([files.case for files in part])
     for files in part:
         output.clear(files.case)
     return part

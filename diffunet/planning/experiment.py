@@ -63,6 +63,12 @@ def plan_experiment(
     recommended = choose_recommended_configuration(grid, has_image_labels=has_image_labels)
     method = choose_method(has_image_labels=has_image_labels)
     warnings = [method.warning] if method.warning else []
+    if len(fingerprint.geometry.orientations) > 1:
+        warnings.append(
+            "training volumes lie in several orientations "
+            f"({', '.join(fingerprint.geometry.orientations)}); axes are taken as they are in the "
+            "file: bring all to one orientation, diffunet_verify_dataset names the cases"
+        )
     for configuration in planned.values():
         warnings.extend(configuration.warnings)
     for warning in warnings:
@@ -73,6 +79,7 @@ def plan_experiment(
         method=method.value,
         recommended_configuration=recommended.value,
         transpose_forward=grid.axis_order.value,
+        orientations=fingerprint.geometry.orientations,
         configurations={name: each.plan for name, each in planned.items()},
         reasons={
             "method": method.reason,

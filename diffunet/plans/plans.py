@@ -105,6 +105,8 @@ class Plans:
         recommended_configuration: what `diffunet_train` trains unless `-c` says otherwise.
         configurations: by name ("2d", "3d_fullres", or a user's own).
         transpose_forward: order of a volume's axes in training, as indices of file axes.
+        orientations: of the training volumes, such as "LPS" (to where x, y and z of the file rise);
+            others are predicted with a warning. Empty where the files tell none.
         reasons: the same keys as the rest of the file, with a sentence for each chosen value.
     """
 
@@ -114,6 +116,7 @@ class Plans:
     method: Method
     recommended_configuration: str
     transpose_forward: Annotated[tuple[Annotated[int, Range(0, 2)], ...], Length(2, 3)]
+    orientations: tuple[str, ...] = ()
     configurations: dict[str, ConfigurationPlan]
     reasons: dict[str, Any] = field(default_factory=dict)
 

@@ -18,8 +18,10 @@ from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import read_image, write_label_map
 from diffunet.data.image_labels import ImageLabels, read_given_labels
 from diffunet.errors import DatasetError, UsageError
+from diffunet.inference.case_image import kept_problems, read_case
 from diffunet.inference.output import OutputFolder
 from diffunet.inference.predict import begin_part, check_output_file, settings_of_run
+from diffunet.jsonio import require_writable
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import SaliencyMethod
 from diffunet.wsss.case_records import from_plain, plain, read_maps, record_of, with_masks
@@ -71,12 +73,10 @@ def predict_weak_cases(
     )
     problems: list[str] = []
     for files in progress(part, len(part), "predicting"):
-        try:
+        with kept_problems(problems, case=files.case):
             _predict_case(
                 predictor, files, output=output, saliency=saliency, given=given, seed=seed
             )
-        except DatasetError as error:
-            problems.extend(error.problems)
     contents = {files.case: output.content_of_record(files.case) for files in cases}
     records = {case: content for case, content in sorted(contents.items()) if content is not None}
     is_last = num_parts == 1 or len(records) == len(cases)
@@ -116,8 +116,9 @@ def predict_weak_file(
         DatasetError: the case cannot be read or does not fit the model, or the table is not valid.
     """
     check_output_file(files, output_file)
+    require_writable(output_file)
     given = read_given_table(predictor, [files], image_labels)
-    image, geometry = read_image(files.images, num_channels=predictor.model.num_channels)
+    image, geometry = read_case(files, model=predictor.model)
     found = predictor.predict_case(
         image,
         geometry.spacing_mm,
@@ -211,7 +212,7 @@ def _predict_case(
     given: ImageLabels | None,
     seed: int,
 ) -> None:
-    image, geometry = read_image(files.images, num_channels=predictor.model.num_channels)
+    image, geometry = read_case(files, model=predictor.model)
     found = predictor.predict_case(
         image,
         geometry.spacing_mm,

@@ -46,6 +46,7 @@ _FORMS = (
 )
 _HEADER_BYTES = {1: 348, 2: 540}
 _GZIP_LEVEL = 6
+_GZIP_LEVEL_OF_MAPS = 3  # real numbers hardly become smaller with more work
 
 
 def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
@@ -79,7 +80,8 @@ def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
     header = _new_header(array, geometry)
     with atomic_file(path) as file:
         if path.name.lower().endswith(".gz"):
-            packing = {"compresslevel": _GZIP_LEVEL, "mtime": 0}  # same voxels, same bytes
+            level = _GZIP_LEVEL_OF_MAPS if array.dtype.kind == "f" else _GZIP_LEVEL
+            packing = {"compresslevel": level, "mtime": 0}  # same voxels, same bytes
             with gzip.GzipFile("", "wb", fileobj=file, **packing) as packed:
                 _write_content(cast(BinaryIO, packed), header, array)
         else:

@@ -1,0 +1,135 @@
+"""One odd image keeps no other from being predicted, and is said by name; so is a full disk."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from diffunet.data.dataset import find_input_cases
+from diffunet.errors import DatasetError, WriteError
+from diffunet.inference import predict
+from diffunet.inference.predict import OutputOptions, Predictor, predict_cases, predict_file
+from tests.full_disk import full_disk
+from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
+
+VOXELS = np.random.default_rng(0).normal(size=(11, 12, 7)).astype(np.float32)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    configuration = small_configuration(3, spacing_mm=(2.0, 1.0, 1.0), patch=8)
+    plans = replace(
+        small_plans(configuration, transpose_forward=(0, 1, 2)), orientations=("LPS", "RAS")
+    )
+    content = dataset_content(file_ending=".nii.gz")
+    return write_model(tmp_path / "model", plans, content=content)
+
+
+def write(folder: Path, case: str, *, voxels: np.ndarray = VOXELS, diagonal=(1, 1, 2)) -> None:
+    folder.mkdir(exist_ok=True)
+    affine = np.diag([*diagonal, 1.0])
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), folder / f"{case}_0000.nii.gz")
+
+
+def run(model: Path, images: Path, output: Path) -> Path:
+    predictor = Predictor.from_folder(model)
+    return predict_cases(
+        predictor,
+        find_input_cases(images, ".nii.gz", 1),
+        output_folder=output,
+        sampling=predictor.sampling(num_samples=1, num_steps=1),
+        seed=0,
+        options=OutputOptions(),
+    )
+
+
+def test_odd_images_are_named_at_the_end_and_the_others_are_predicted(model, tmp_path):
+    write(tmp_path / "in", "a_complex", voxels=VOXELS.astype(np.complex64))
+    write(tmp_path / "in", "b_thick", diagonal=(1, 1, 50_000_000))
+    write(tmp_path / "in", "c_padded", voxels=np.where(VOXELS > 2, np.float32(-3.4e38), VOXELS))
+    write(tmp_path / "in", "d_good")
+    with pytest.raises(DatasetError) as caught:
+        run(model, tmp_path / "in", tmp_path / "out")
+    said = ("a_complex_0000.nii.gz", "case 'b_thick'", "case 'c_padded'")
+    assert len(caught.value.problems) == len(said)
+    for text, problem in zip(said, caught.value.problems, strict=True):
+        assert text in problem
+    assert (tmp_path / "out" / "d_good.nii.gz").is_file()
+
+
+def test_a_case_for_which_memory_does_not_suffice_is_named_at_the_end(model, tmp_path, monkeypatch):
+    write(tmp_path / "in", "a")
+    write(tmp_path / "in", "b")
+    found = predict._predict_case
+
+    def fail(predictor, files, **others):
+        if files.case == "a":
+            raise MemoryError
+        found(predictor, files, **others)
+
+    monkeypatch.setattr(predict, "_predict_case", fail)
+    with pytest.raises(DatasetError, match="^case 'a': there is not enough memory"):
+        run(model, tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out" / "b.nii.gz").is_file()
+
+
+def test_an_orientation_that_training_never_saw_is_warned_of(model, tmp_path, caplog):
+    for case, diagonal in (("seen", (-1, -1, 2)), ("unseen", (-1, 1, -2))):
+        write(tmp_path / "in", case, diagonal=diagonal)
+    run(model, tmp_path / "in", tmp_path / "out")
+    warnings = [text for text in caplog.messages if "orientation" in text]
+    assert len(warnings) == 1
+    assert "case 'unseen' lies in the orientation LAI" in warnings[0]
+    assert "LPS, RAS" in warnings[0]
+
+
+def test_a_header_that_contradicts_itself_is_warned_of_by_the_cases_name(model, tmp_path, caplog):
+    write(tmp_path / "in", "a")
+    image = nibabel.load(tmp_path / "in" / "a_0000.nii.gz")
+    image.header.set_qform(np.diag([1, 1, 3.0, 1]), code=1)
+    nibabel.save(image, tmp_path / "in" / "a_0000.nii.gz")
+    run(model, tmp_path / "in", tmp_path / "out")
+    assert "case 'a': 'a_0000.nii.gz': the header's sform and qform differ" in caplog.text
+
+
+def test_a_disk_that_is_full_ends_a_prediction_with_the_path(model, tmp_path):
+    write(tmp_path / "in", "a")
+    with pytest.raises(WriteError, match=r"a\.nii\.gz': the limit on the size"), full_disk(90):
+        predict_one(model, tmp_path)
+
+
+def predict_one(model: Path, tmp_path: Path) -> None:
+    """Predict a single file to a single file."""
+    predictor = Predictor.from_folder(model)
+    (files,) = find_input_cases(tmp_path / "in" / "a_0000.nii.gz", ".nii.gz", 1)
+    predict_file(
+        predictor,
+        files,
+        output_file=tmp_path / "a.nii.gz",
+        sampling=predictor.sampling(num_samples=1, num_steps=1),
+        seed=0,
+    )
+
+
+def test_an_output_that_cannot_be_written_is_found_before_anything_is_read(
+    model, tmp_path, monkeypatch
+):
+    def read(*_, **__):
+        raise AssertionError("the image was read")
+
+    monkeypatch.setattr(predict, "read_case", read)
+    write(tmp_path / "in", "a")
+    (tmp_path / "a.nii.gz").mkdir()
+    with pytest.raises(WriteError, match="a folder stands where a file should be"):
+        predict_one(model, tmp_path)
+
+
+def test_a_case_whose_maps_would_have_too_long_a_name_is_found_before_anything_is_read(
+    model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(predict, "read_case", lambda *_, **__: pytest.fail("the image was read"))
+    write(tmp_path / "in", "n" * 242)
+    with pytest.raises(WriteError, match="the name is too long"):
+        run(model, tmp_path / "in", tmp_path / "out")
