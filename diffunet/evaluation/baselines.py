@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from diffunet.randomness import numpy_generator
 
@@ -26,27 +26,32 @@ def majority(masks: Bool[np.ndarray, "mask *spatial"]) -> Bool[np.ndarray, "*spa
 
 
 def centre_blob(
-    shape: Sequence[int], *, spacing_mm: Sequence[float], volume: float
+    shape: Sequence[int], *, spacing_mm: Sequence[float], volume: float, rows: slice | None = None
 ) -> Bool[np.ndarray, "*spatial"]:
     """Return a disc (2D) or ball (3D) around the centre of an image.
 
     Args:
         shape: voxels per axis.
         volume: in mm^3, or mm^2 in 2D.
+        rows: the part of the first axis to return; None: all of it.
     """
     dimensions = len(shape)
     unit_ball = math.pi ** (dimensions / 2) / math.gamma(dimensions / 2 + 1)
     radius = (volume / unit_ball) ** (1 / dimensions)
-    starts, squares = [], []
-    for size, spacing in zip(shape, spacing_mm, strict=True):
+    first = rows or slice(0, shape[0])
+    parts = [first, *(slice(0, size) for size in shape[1:])]
+    boxes: list[slice] = []
+    squares: list[Float[np.ndarray, " index"]] = []
+    for size, spacing, part in zip(shape, spacing_mm, parts, strict=True):
         centre = (size - 1) / 2
         reach = radius / spacing
-        start, stop = max(0, math.ceil(centre - reach)), min(size, math.floor(centre + reach) + 1)
-        starts.append(slice(start, max(start, stop)))
-        squares.append(((np.arange(start, max(start, stop)) - centre) * spacing) ** 2)
-    mask = np.zeros(tuple(shape), bool)
+        start = max(part.start, math.ceil(centre - reach))
+        stop = max(start, min(part.stop, math.floor(centre + reach) + 1))
+        boxes.append(slice(start - part.start, stop - part.start))
+        squares.append(((np.arange(start, stop) - centre) * spacing) ** 2)
+    mask = np.zeros((first.stop - first.start, *shape[1:]), bool)
     distance = sum(np.ix_(*squares), start=np.zeros((1,) * dimensions))
-    mask[tuple(starts)] = distance <= radius**2
+    mask[tuple(boxes)] = distance <= radius**2
     return mask
 
 

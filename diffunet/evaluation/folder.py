@@ -1,6 +1,6 @@
 """Score a folder of predictions against a folder of references."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -13,8 +13,21 @@ from jaxtyping import Bool, Integer
 from diffunet.data.image_io import read_label_map
 from diffunet.errors import DatasetError
 from diffunet.evaluation.blocks import summary_blocks
-from diffunet.evaluation.scored_files import LabelMaps, ScoredFiles, pair_files, read_maps
-from diffunet.evaluation.scores import DEFAULT_OPTIONS, CaseScores, ScoreOptions, score_label
+from diffunet.evaluation.budget import processes_within_memory
+from diffunet.evaluation.scored_files import (
+    LabelMaps,
+    MapBlock,
+    ScoredFiles,
+    pair_files,
+    read_maps,
+)
+from diffunet.evaluation.scores import (
+    DEFAULT_OPTIONS,
+    CaseScores,
+    MaskBlock,
+    ScoreOptions,
+    score_label,
+)
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, map_ordered, without_progress
@@ -51,7 +64,8 @@ def evaluate_folders(
         reference_folder: `CASE.ext`, or `CASE_r00.ext`, ... with `has_raters`.
         prediction_folder: `CASE.ext`, the consensus, and optionally `samples/CASE_s00.ext`, ...;
             without samples the mask of a case counts as its only sample (a folder of nnU-Net's).
-        num_processes: 0 means "in this process".
+        num_processes: 0 means "in this process"; fewer work where cases are so large that they
+            would take more than `budget.MEMORY_BYTES` together.
         patients: of cases; a case that it lacks, or all without it, is a patient of its own.
         cases: score these only; None: all references, and every other prediction is an error.
         blob_volumes: of the centre blob per label, mm^3 (mm^2 in 2D), as the fingerprint of the
@@ -76,6 +90,7 @@ def evaluate_folders(
         cases=cases,
         problems=problems,
     )
+    num_processes = processes_within_memory(paired, num_processes)
     run = partial(_for_each_case, paired, num_processes=num_processes, progress=progress)
     if problems:
         checked = run(partial(_check_files, labels=labels), description="checking")
@@ -147,7 +162,7 @@ def _marked_volumes(files: ScoredFiles, *, labels: LabelScheme) -> list[list[flo
             continue
         voxel_volume = float(np.prod(geometry.spacing_mm))
         for index in range(len(labels.names)):
-            count = int(np.count_nonzero(_masks_of(labels, index, label_map)))
+            count = int(np.count_nonzero(masks_of(labels, index, label_map)))
             if count:
                 volumes[index].append(count * voxel_volume)
     return volumes
@@ -183,18 +198,14 @@ def score_maps(
     blob_volumes: Sequence[float] | None,
     options: ScoreOptions,
 ) -> CaseScores:
-    """Score a case given as label maps; masks are made one label at a time to save memory.
+    """Score a case given as label maps; masks are made by label and by block to save memory.
 
     Voxels that any rater left out (the ignore label) are left out for all.
     """
-    ignored = np.any(labels.ignored(maps.references), axis=0) if labels.has_ignore_label else None
     scores = [
         score_label(
-            _masks_of(labels, index, maps.samples),
-            _masks_of(labels, index, maps.references),
+            _MasksOfLabel(maps=maps, labels=labels, index=index),
             spacing_mm=maps.spacing_mm,
-            ignored=ignored,
-            consensus=_masks_of(labels, index, maps.prediction),
             case=case,
             blob_volume=None if blob_volumes is None else blob_volumes[index],
             options=options,
@@ -202,11 +213,54 @@ def score_maps(
         for index in range(len(labels.names))
     ]
     return CaseScores(
-        labels=tuple(scores), num_samples=len(maps.samples), num_raters=len(maps.references)
+        labels=tuple(scores), num_samples=maps.num_samples, num_raters=maps.num_references
     )
 
 
-def _masks_of(
+@dataclass(frozen=True, kw_only=True)
+class _MasksOfLabel:
+    """One label's `LabelMasks`, made from compressed label maps when they are needed."""
+
+    maps: LabelMaps
+    labels: LabelScheme
+    index: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.maps.packed.shape
+
+    @property
+    def num_samples(self) -> int:
+        return self.maps.num_samples
+
+    @property
+    def num_raters(self) -> int:
+        return self.maps.num_references
+
+    def blocks(self) -> Iterator[MaskBlock]:
+        for block in self.maps.blocks():
+            yield MaskBlock(
+                rows=block.rows,
+                samples=masks_of(self.labels, self.index, block.samples),
+                raters=masks_of(self.labels, self.index, block.references),
+                consensus=masks_of(self.labels, self.index, block.prediction),
+                ignored=ignored_of(self.labels, block),
+            )
+
+    def rater(self, number: int) -> Bool[np.ndarray, "*spatial"]:
+        return np.concatenate(
+            [masks_of(self.labels, self.index, part) for part in self.maps.reference_blocks(number)]
+        )
+
+
+def ignored_of(labels: LabelScheme, block: MapBlock) -> Bool[np.ndarray, "*block"] | None:
+    """Return the voxels that some rater left out; None without an ignore label."""
+    if not labels.has_ignore_label:
+        return None
+    return np.any(labels.ignored(block.references), axis=0)
+
+
+def masks_of(
     labels: LabelScheme, index: int, label_maps: Integer[np.ndarray, "*shape"]
 ) -> Bool[np.ndarray, "*shape"]:
     """Return where label maps hold label number `index`."""

@@ -9,12 +9,12 @@ by their number alone, so that the work is proportional to what is marked, not t
 # pyright: reportUnknownArgumentType=false
 # (strict mode: jaxtyping hides the dtype of arrays)
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from diffunet.evaluation.overlap import (
     Confusion,
@@ -52,11 +52,13 @@ class MaskPool:
     """Masks by number, without the voxels that none of them marks; the last one is empty.
 
     Attributes:
-        masks: (mask, active voxel); the last row is an empty mask.
+        parts: of the active voxels, eight masks in each byte: (byte, active voxel) each.
+        num_masks: the empty one counted.
         num_voxels: of the image, ignored voxels not counted.
     """
 
-    masks: Bool[np.ndarray, "mask voxel"]
+    parts: tuple[UInt8[np.ndarray, "byte voxel"], ...]
+    num_masks: int
     num_voxels: int
 
     @classmethod
@@ -67,28 +69,54 @@ class MaskPool:
         ignored: Bool[np.ndarray, "*spatial"] | None = None,
     ) -> "MaskPool":
         """Pool `masks`, all of one shape, in their order; voxels of `ignored` are left out."""
-        rows = [mask.reshape(-1) for mask in masks]
-        is_active = rows[0].copy()
-        for row in rows[1:]:
-            np.logical_or(is_active, row, out=is_active)
-        num_voxels = is_active.size
-        if ignored is not None:
-            is_active &= ~ignored.reshape(-1)
-            num_voxels -= int(np.count_nonzero(ignored))
-        active = np.flatnonzero(is_active)
-        pooled = np.zeros((len(rows) + 1, active.size), bool)
-        for index, row in enumerate(rows):
-            np.take(row, active, out=pooled[index], mode="clip")
-        return cls(masks=pooled, num_voxels=num_voxels)
+        return cls.of_blocks([(masks, ignored)])
+
+    @classmethod
+    def of_blocks(
+        cls,
+        blocks: Iterable[
+            tuple[Sequence[Bool[np.ndarray, "*block"]], Bool[np.ndarray, "*block"] | None]
+        ],
+    ) -> "MaskPool":
+        """Pool masks that come block by block: the same masks in each, and what is ignored."""
+        parts: list[UInt8[np.ndarray, "byte voxel"]] = []
+        num_masks, num_voxels = 0, 0
+        for masks, ignored in blocks:
+            rows = [mask.reshape(-1) for mask in masks]
+            is_ignored = None if ignored is None else ignored.reshape(-1)
+            num_masks = len(rows)
+            num_voxels += rows[0].size
+            if is_ignored is not None:
+                num_voxels -= int(np.count_nonzero(is_ignored))
+            for start in range(0, rows[0].size, _VOXELS_PACKED_AT_ONCE):
+                chosen = slice(start, start + _VOXELS_PACKED_AT_ONCE)
+                left_out = None if is_ignored is None else is_ignored[chosen]
+                parts.append(_pack([row[chosen] for row in rows], left_out))
+        return cls(parts=tuple(parts), num_masks=num_masks + 1, num_voxels=num_voxels)
+
+    @property
+    def num_active(self) -> int:
+        """Voxels that some mask marks."""
+        return sum(part.shape[1] for part in self.parts)
+
+    def blocks(self) -> Iterator[Bool[np.ndarray, "mask voxel"]]:
+        """Yield all masks at some of the active voxels at a time."""
+        for part in self.parts:
+            for start in range(0, part.shape[1], _VOXELS_UNPACKED_AT_ONCE):
+                chosen = part[:, start : start + _VOXELS_UNPACKED_AT_ONCE]
+                yield np.unpackbits(chosen, axis=0, count=self.num_masks).view(bool)
 
     @property
     def empty(self) -> int:
         """The number of the empty mask."""
-        return len(self.masks) - 1
+        return self.num_masks - 1
 
     @cached_property
     def intersections(self) -> Float[np.ndarray, "mask mask"]:
-        return pairwise_intersections(self.masks)
+        counts = np.zeros((self.num_masks, self.num_masks))
+        for masks in self.blocks():
+            counts += pairwise_intersections(masks)
+        return counts
 
     @cached_property
     def volumes(self) -> Float[np.ndarray, " mask"]:
@@ -123,21 +151,40 @@ class MaskPool:
             samples: numbers of masks; a mask may stand in for several samples.
             raters: numbers of masks.
         """
-        sample_counts = _count_marks(self.masks, samples)
-        rater_counts = _count_marks(self.masks, raters)
         shape = (len(samples) + 1, len(raters) + 1)
-        joint = np.bincount(
-            sample_counts * shape[1] + rater_counts, minlength=shape[0] * shape[1]
-        ).reshape(shape)
-        joint[0, 0] += self.num_voxels - self.masks.shape[1]
-        rater_marks = [
-            np.bincount(sample_counts[self.masks[rater]], minlength=shape[0]) for rater in raters
-        ]
+        joint = np.zeros(shape, np.int64)
+        rater_marks = np.zeros((shape[0], len(raters)), np.int64)
+        for masks in self.blocks():
+            sample_counts = _count_marks(masks, samples)
+            rater_counts = _count_marks(masks, raters)
+            joint += np.bincount(
+                sample_counts * shape[1] + rater_counts, minlength=shape[0] * shape[1]
+            ).reshape(shape)
+            for column, rater in enumerate(raters):
+                marked = sample_counts[masks[rater]]
+                rater_marks[:, column] += np.bincount(marked, minlength=shape[0])
+        joint[0, 0] += self.num_voxels - self.num_active
         return Levels(
             num_voxels=joint.sum(axis=1).astype(np.float64),
-            rater_marks=np.stack(rater_marks, axis=1).astype(np.float64),
+            rater_marks=rater_marks.astype(np.float64),
             joint=joint.astype(np.float64),
         )
+
+
+def _pack(
+    rows: Sequence[Bool[np.ndarray, " voxel"]], ignored: Bool[np.ndarray, " voxel"] | None
+) -> UInt8[np.ndarray, "byte active"]:
+    """Return the masks at the voxels that some of them marks, an empty one after the last."""
+    is_active = rows[0].copy()
+    for row in rows[1:]:
+        np.logical_or(is_active, row, out=is_active)
+    if ignored is not None:
+        is_active &= ~ignored
+    active = np.flatnonzero(is_active)
+    masks = np.zeros((len(rows) + 1, active.size), bool)
+    for index, row in enumerate(rows):
+        np.take(row, active, out=masks[index], mode="clip")
+    return np.packbits(masks, axis=0)
 
 
 def _count_marks(
@@ -149,3 +196,8 @@ def _count_marks(
     for number, repeat in zip(distinct, repeats, strict=True):
         counts += masks[number] * np.int64(repeat)
     return counts
+
+
+# What is unpacked to bytes at a time: some tens of masks then take some MiB.
+_VOXELS_PACKED_AT_ONCE = 2**20
+_VOXELS_UNPACKED_AT_ONCE = 2**18

@@ -66,13 +66,13 @@ def count_confusion(
 
 
 def volume_error(confusion: Confusion, *, voxel_volume: float) -> float:
-    """Return |V - V_reference| in mm^3 (mm^2 in 2D); `voxel_volume` is in the same unit."""
-    return abs(confusion.predicted_voxels - confusion.reference_voxels) * voxel_volume
+    """Return V - V_reference in mm^3 (mm^2 in 2D); `voxel_volume` is in the same unit."""
+    return (confusion.predicted_voxels - confusion.reference_voxels) * voxel_volume
 
 
 def relative_volume_error(confusion: Confusion) -> float:
-    """Return |V - V_reference| / V_reference; both empty 0, only the reference empty NaN."""
-    difference = abs(confusion.predicted_voxels - confusion.reference_voxels)
+    """Return (V - V_reference) / V_reference; both empty 0, only the reference empty NaN."""
+    difference = confusion.predicted_voxels - confusion.reference_voxels
     if confusion.reference_voxels:
         return difference / confusion.reference_voxels
     return 0.0 if difference == 0 else float("nan")

@@ -1,7 +1,7 @@
 """Which files are scored against which, and their label maps."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from jaxtyping import Integer
 from diffunet.data.case_files import Findings, labels_by_case, listing
 from diffunet.data.image_io import ImageGeometry, grid_difference, read_label_map
 from diffunet.errors import DatasetError
+from diffunet.evaluation.packed_maps import PackedMaps
 from diffunet.labels import LabelScheme
 
 SAMPLES_FOLDER = "samples"
@@ -42,17 +43,50 @@ class ScoredFiles:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MapBlock:
+    """A part of all label maps of a case; `rows` is the part of the first axis."""
+
+    rows: slice
+    references: Integer[np.ndarray, "rater *block"]
+    prediction: Integer[np.ndarray, "*block"]
+    samples: Integer[np.ndarray, "sample *block"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelMaps:
-    """The label maps of one case, all of one shape.
+    """The label maps of one case, all of one shape, compressed.
 
     Attributes:
+        packed: references, then the prediction, then the samples, if there are any.
+        num_references: raters.
         spacing_mm: of the reference, in array order.
     """
 
-    references: Integer[np.ndarray, "rater *spatial"]
-    prediction: Integer[np.ndarray, "*spatial"]
-    samples: Integer[np.ndarray, "sample *spatial"]
+    packed: PackedMaps
+    num_references: int
     spacing_mm: tuple[float, ...]
+
+    @property
+    def num_samples(self) -> int:
+        """At least 1: without samples the prediction stands for one."""
+        return max(1, len(self.packed) - self.num_references - 1)
+
+    def blocks(self) -> Iterator[MapBlock]:
+        """Yield all maps, from the first rows to the last."""
+        numbers = range(len(self.packed))
+        for index, rows in enumerate(self.packed.blocks()):
+            maps = self.packed.block(numbers, index)
+            yield MapBlock(
+                rows=rows,
+                references=maps[: self.num_references],
+                prediction=maps[self.num_references],
+                samples=maps[-self.num_samples :],
+            )
+
+    def reference_blocks(self, number: int) -> Iterator[Integer[np.ndarray, "*block"]]:
+        """Yield the label map of one rater in parts of the first axis."""
+        for index in range(len(self.packed.blocks())):
+            yield self.packed.block([number], index)[0]
 
 
 def pair_files(
@@ -114,7 +148,7 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
             reference (shape, spacing, origin, direction), or with integers that `labels` does not
             know.
     """
-    maps: list[np.ndarray] = []
+    packed: PackedMaps | None = None
     problems: list[str] = []
     first: ImageGeometry | None = None
     paths = [*files.references, files.prediction, *files.samples]
@@ -124,8 +158,9 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
         except DatasetError as error:
             problems += error.problems
             continue
-        if first is None:
+        if first is None or packed is None:
             first = geometry
+            packed = PackedMaps(label_map.shape, np.dtype(_smallest_dtype(labels)))
         elif difference := grid_difference(geometry, first, attributes=_COMPARED):
             problems.append(
                 f"case '{files.case}': expected the {difference.what} {difference.expected} of "
@@ -133,16 +168,12 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
                 "on the grid of the reference: export them in the original geometry"
             )
         problems += _unknown_values(label_map, path, case=files.case, labels=labels)
-        maps.append(label_map.astype(_smallest_dtype(labels), copy=False))
-    if problems or first is None:
+        if not problems:
+            packed.add(label_map)
+    if problems or first is None or packed is None:
         raise DatasetError(problems)
-    num_raters = len(files.references)
-    first_sample = num_raters + 1 if files.samples else num_raters
     return LabelMaps(
-        references=np.stack(maps[:num_raters]),
-        prediction=maps[num_raters],
-        samples=np.stack(maps[first_sample:]),
-        spacing_mm=first.spacing_mm,
+        packed=packed, num_references=len(files.references), spacing_mm=first.spacing_mm
     )
 
 
@@ -221,13 +252,16 @@ def _report_uneven_samples(paired: list[ScoredFiles], *, problems: list[str]) ->
 def _unknown_values(
     label_map: np.ndarray, path: Path, *, case: str, labels: LabelScheme
 ) -> list[str]:
-    is_known = np.isin(label_map, labels.all_values)
-    if is_known.all():
+    unknown: set[int] = set()
+    for rows in label_map:  # numpy looks up in eight bytes for each voxel
+        is_known = np.isin(rows, labels.all_values)
+        if not is_known.all():
+            unknown.update(np.unique(rows[~is_known]).tolist())
+    if not unknown:
         return []
-    unknown = np.unique(label_map[~is_known]).tolist()
     return [
         f"case '{case}': expected the integers {list(labels.all_values)} of dataset.json, found "
-        f"{unknown} in '{path}'; correct the file or 'labels'"
+        f"{sorted(unknown)} in '{path}'; correct the file or 'labels'"
     ]
 
 

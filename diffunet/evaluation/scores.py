@@ -1,8 +1,10 @@
 """The scores of one case: its consensus mask, its samples, and the trivial answers beside them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -119,11 +121,13 @@ def score_case(
     _check_shapes(samples, raters, consensus=consensus, ignored=ignored, spacing_mm=spacing_mm)
     labels = [
         score_label(
-            samples[:, label],
-            raters[:, label],
+            _MasksInMemory(
+                samples=samples[:, label],
+                raters=raters[:, label],
+                ignored=ignored,
+                consensus=None if consensus is None else consensus[label],
+            ),
             spacing_mm=spacing_mm,
-            ignored=ignored,
-            consensus=None if consensus is None else consensus[label],
             case=case,
             blob_volume=None if blob_volumes is None else blob_volumes[label],
             options=options,
@@ -133,26 +137,91 @@ def score_case(
     return CaseScores(labels=tuple(labels), num_samples=len(samples), num_raters=len(raters))
 
 
+@dataclass(frozen=True, kw_only=True)
+class MaskBlock:
+    """All masks of one label in a part of an image.
+
+    Attributes:
+        rows: the part of the first axis.
+        consensus: None: the majority of the samples.
+        ignored: voxels that count nowhere; None: there are none.
+    """
+
+    rows: slice
+    samples: Bool[np.ndarray, "sample *block"]
+    raters: Bool[np.ndarray, "rater *block"]
+    consensus: Bool[np.ndarray, "*block"] | None
+    ignored: Bool[np.ndarray, "*block"] | None
+
+
+class LabelMasks(Protocol):
+    """All masks of one label of a case, wherever they are kept."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def num_samples(self) -> int: ...
+
+    @property
+    def num_raters(self) -> int: ...
+
+    def blocks(self) -> Iterator[MaskBlock]:
+        """Yield the masks, from the first row to the last."""
+        ...
+
+    def rater(self, number: int) -> Bool[np.ndarray, "*spatial"]:
+        """Return the whole mask of one rater, ignored voxels and all."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MasksInMemory:
+    samples: Bool[np.ndarray, "sample *spatial"]
+    raters: Bool[np.ndarray, "rater *spatial"]
+    consensus: Bool[np.ndarray, "*spatial"] | None
+    ignored: Bool[np.ndarray, "*spatial"] | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.samples.shape[1:]
+
+    @property
+    def num_samples(self) -> int:
+        return len(self.samples)
+
+    @property
+    def num_raters(self) -> int:
+        return len(self.raters)
+
+    def blocks(self) -> Iterator[MaskBlock]:
+        yield MaskBlock(
+            rows=slice(0, self.shape[0]),
+            samples=self.samples,
+            raters=self.raters,
+            consensus=self.consensus,
+            ignored=self.ignored,
+        )
+
+    def rater(self, number: int) -> Bool[np.ndarray, "*spatial"]:
+        return self.raters[number]
+
+
 def score_label(
-    samples: Bool[np.ndarray, "sample *spatial"],
-    raters: Bool[np.ndarray, "rater *spatial"],
+    masks: LabelMasks,
     *,
     spacing_mm: Sequence[float],
-    ignored: Bool[np.ndarray, "*spatial"] | None,
-    consensus: Bool[np.ndarray, "*spatial"] | None,
     case: str,
     blob_volume: float | None,
     options: ScoreOptions,
 ) -> LabelScores:
     """Score one label of a case; arguments as of `score_case`."""
-    if consensus is None:
-        consensus = majority(samples)
-    rater_majority = majority(raters)
-    masks = [*samples, *raters, consensus, rater_majority]
-    if blob_volume is not None:
-        masks.append(centre_blob(samples.shape[1:], spacing_mm=spacing_mm, volume=blob_volume))
-    pool = MaskPool.of(masks, ignored=ignored)
-    num_samples, num_masks = len(samples), len(samples) + len(raters)
+    num_samples, num_raters = masks.num_samples, masks.num_raters
+    num_masks = num_samples + num_raters
+    whole = _WholeMasks(masks.shape) if options.has_surface_scores else None
+    pool = MaskPool.of_blocks(
+        _pooled_blocks(masks, whole, spacing_mm=spacing_mm, blob_volume=blob_volume)
+    )
     sample_numbers = np.arange(num_samples)
     rater_numbers = np.arange(num_samples, num_masks)
     consensus_scores = _score_overlap(
@@ -161,14 +230,17 @@ def score_label(
         [*range(num_samples, num_masks), num_masks + 1],
         voxel_volume=math.prod(spacing_mm),
     )
-    if options.has_surface_scores:
-        references = [*raters, rater_majority]
+    if whole is not None:
         consensus_scores |= _score_surfaces(
-            consensus, references, ignored=ignored, spacing_mm=spacing_mm, options=options
+            whole.consensus,
+            whole.references(masks),
+            num_raters=num_raters,
+            spacing_mm=spacing_mm,
+            options=options,
         )
     answers: dict[str, Int[np.ndarray, " sample"]] = {}
     if options.has_trivial_answers:
-        redrawn = redraw_raters(len(raters), num_samples=num_samples, seed=options.seed, case=case)
+        redrawn = redraw_raters(num_raters, num_samples=num_samples, seed=options.seed, case=case)
         answers["always_empty"] = np.full(num_samples, pool.empty)
         answers["oracle_majority"] = np.full(num_samples, num_masks + 1)
         if blob_volume is not None:
@@ -199,8 +271,9 @@ def score_consensus(
 
     Returns:
         per label nnU-Net's `Dice`, `IoU`, `TP`, `FP`, `FN`, `TN`, `n_pred`, `n_ref`, then `HD95`
-        (mm), `surface_dice`, `volume_error` (mm^3, mm^2 in 2D) and `relative_volume_error`, all
-        against the voxels that more than half of the raters marked; and `Dice_over_raters`,
+        (mm), `surface_dice`, `volume_error` (signed, mm^3, mm^2 in 2D), `relative_volume_error` and
+        the absolute values of both, all against the voxels that more than half of the raters
+        marked; and `Dice_over_raters`,
         `IoU_over_raters`, `HD95_over_raters`, `surface_dice_over_raters`.
 
     Raises:
@@ -214,8 +287,13 @@ def score_consensus(
         numbers = list(range(1, len(references) + 1))
         scores = _score_overlap(pool, 0, numbers, voxel_volume=math.prod(spacing_mm))
         if options.has_surface_scores:
+            left = True if ignored is None else ~ignored
             scores |= _score_surfaces(
-                mask[label], references, ignored=ignored, spacing_mm=spacing_mm, options=options
+                mask[label] & left,
+                (reference & left for reference in references),
+                num_raters=len(raters),
+                spacing_mm=spacing_mm,
+                options=options,
             )
         results.append(scores)
     return tuple(results)
@@ -226,12 +304,16 @@ def _score_overlap(
 ) -> dict[str, int | float]:
     """Score mask number `mask`; the last of `references` is the majority of the others."""
     *raters, against_majority = [pool.confusion(mask, reference) for reference in references]
+    error = volume_error(against_majority, voxel_volume=voxel_volume)
+    relative_error = relative_volume_error(against_majority)
     return {
         "Dice": against_majority.dice,
         "IoU": against_majority.iou,
         **_counts(against_majority),
-        "volume_error": volume_error(against_majority, voxel_volume=voxel_volume),
-        "relative_volume_error": relative_volume_error(against_majority),
+        "volume_error": error,
+        "relative_volume_error": relative_error,
+        "absolute_volume_error": abs(error),
+        "absolute_relative_volume_error": abs(relative_error),
         "Dice_over_raters": float(np.mean([confusion.dice for confusion in raters])),
         "IoU_over_raters": float(np.mean([confusion.iou for confusion in raters])),
     }
@@ -250,28 +332,86 @@ def _counts(confusion: Confusion) -> dict[str, int]:
 
 def _score_surfaces(
     mask: Bool[np.ndarray, "*spatial"],
-    references: Sequence[Bool[np.ndarray, "*spatial"]],
+    references: Iterable[Bool[np.ndarray, "*spatial"]],
     *,
-    ignored: Bool[np.ndarray, "*spatial"] | None,
+    num_raters: int,
     spacing_mm: Sequence[float],
     options: ScoreOptions,
 ) -> dict[str, float]:
-    """As `_score_overlap`, for surfaces; ignored voxels are background in both masks."""
-    if ignored is not None:
-        mask, references = mask & ~ignored, [reference & ~ignored for reference in references]
-    if len(references) == 2:  # one rater, who is the majority
-        references = references[:1]
-    distances = [surface_distances(mask, other, spacing_mm=spacing_mm) for other in references]
-    hd95 = [each.hd95 for each in distances]
-    tolerance_mm = options.surface_tolerance_mm
-    surface_dice = [each.surface_dice(tolerance_mm=tolerance_mm) for each in distances]
-    num_raters = max(1, len(references) - 1)
+    """As `_score_overlap`, for surfaces; ignored voxels are background in all masks.
+
+    Args:
+        references: the raters and their majority, made one at a time.
+    """
+    hd95: list[float] = []
+    surface_dice: list[float] = []
+    for reference in islice(references, num_raters + (num_raters > 1)):
+        distances = surface_distances(mask, reference, spacing_mm=spacing_mm)
+        hd95.append(distances.hd95)
+        surface_dice.append(distances.surface_dice(tolerance_mm=options.surface_tolerance_mm))
     return {
         "HD95": hd95[-1],
         "surface_dice": surface_dice[-1],
         "HD95_over_raters": float(np.mean(hd95[:num_raters])),
         "surface_dice_over_raters": float(np.mean(surface_dice[:num_raters])),
     }
+
+
+class _WholeMasks:
+    """The masks whose surfaces are measured, put together from their blocks.
+
+    Attributes:
+        consensus: without ignored voxels.
+    """
+
+    def __init__(self, shape: Sequence[int]):
+        self.consensus: Bool[np.ndarray, "*spatial"] = np.zeros(shape, bool)
+        self._majority: Bool[np.ndarray, "*spatial"] = np.zeros(shape, bool)
+        self._ignored: Bool[np.ndarray, "*spatial"] | None = None
+
+    def take(
+        self,
+        block: MaskBlock,
+        consensus: Bool[np.ndarray, "*block"],
+        rater_majority: Bool[np.ndarray, "*block"],
+    ) -> None:
+        """Put the masks of one block into their places."""
+        self.consensus[block.rows] = consensus
+        self._majority[block.rows] = rater_majority
+        if block.ignored is not None:
+            if self._ignored is None:
+                self._ignored = np.zeros(self.consensus.shape, bool)
+            self._ignored[block.rows] = block.ignored
+            self.consensus[block.rows] &= ~block.ignored
+            self._majority[block.rows] &= ~block.ignored
+
+    def references(self, masks: LabelMasks) -> Iterator[Bool[np.ndarray, "*spatial"]]:
+        """Yield the masks of the raters, then their majority, without ignored voxels."""
+        for number in range(masks.num_raters):
+            mask = masks.rater(number)
+            yield mask if self._ignored is None else np.greater(mask, self._ignored)
+        yield self._majority
+
+
+def _pooled_blocks(
+    masks: LabelMasks,
+    whole: _WholeMasks | None,
+    *,
+    spacing_mm: Sequence[float],
+    blob_volume: float | None,
+) -> Iterator[tuple[list[Bool[np.ndarray, "*block"]], Bool[np.ndarray, "*block"] | None]]:
+    """Yield samples, raters, consensus, majority and blob of each block, and what is ignored."""
+    for block in masks.blocks():
+        consensus = majority(block.samples) if block.consensus is None else block.consensus
+        rater_majority = majority(block.raters)
+        pooled = [*block.samples, *block.raters, consensus, rater_majority]
+        if blob_volume is not None:
+            pooled.append(
+                centre_blob(masks.shape, spacing_mm=spacing_mm, volume=blob_volume, rows=block.rows)
+            )
+        if whole is not None:
+            whole.take(block, consensus, rater_majority)
+        yield pooled, block.ignored
 
 
 def _check_shapes(

@@ -6,10 +6,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool
 
 from diffunet.errors import DatasetError
 from diffunet.evaluation.baselines import majority
-from diffunet.evaluation.scored_files import ScoredFiles, pair_files, read_maps
+from diffunet.evaluation.budget import processes_within_memory
+from diffunet.evaluation.folder import ignored_of, masks_of
+from diffunet.evaluation.scored_files import LabelMaps, ScoredFiles, pair_files, read_maps
 from diffunet.evaluation.slice_scores import SliceScores, score_slices
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, map_ordered, without_progress
@@ -62,7 +65,7 @@ def score_slice_folder(
     results = map_ordered(
         partial(_score_files, labels=labels, patients=dict(patients or {})),
         paired,
-        num_processes=num_processes,
+        num_processes=processes_within_memory(paired, num_processes),
         describe=lambda files: files.case,
     )
     scored: dict[str, list[SliceScores]] = {name: [] for name in labels.names}
@@ -82,18 +85,32 @@ def _score_files(
         maps = read_maps(files, labels=labels)
     except DatasetError as error:
         return _ScoredSlices(slices={}, problems=error.problems)
-    ignored = np.any(labels.ignored(maps.references), axis=0) if labels.has_ignore_label else None
-    references = np.stack([labels.masks(each) for each in maps.references])
-    predictions = labels.masks(maps.prediction)
-    slices = {
-        name: score_slices(
-            predictions[index],
-            majority(references[:, index]),
+    slices: dict[str, list[SliceScores]] = {}
+    for index, name in enumerate(labels.names):
+        prediction, reference, ignored = _whole_masks(maps, labels=labels, index=index)
+        slices[name] = score_slices(
+            prediction,
+            reference,
             spacing_mm=maps.spacing_mm,
             case=files.case,
             patient=patients.get(files.case, files.case),
             ignored=ignored,
         )
-        for index, name in enumerate(labels.names)
-    }
     return _ScoredSlices(slices=slices, problems=())
+
+
+def _whole_masks(
+    maps: LabelMaps, *, labels: LabelScheme, index: int
+) -> tuple[
+    Bool[np.ndarray, "*spatial"],
+    Bool[np.ndarray, "*spatial"],
+    Bool[np.ndarray, "*spatial"] | None,
+]:
+    """Return prediction, raters' majority and what is ignored for label number `index`."""
+    prediction, reference, ignored = (np.zeros(maps.packed.shape, bool) for _ in range(3))
+    for block in maps.blocks():
+        prediction[block.rows] = masks_of(labels, index, block.prediction)
+        reference[block.rows] = majority(masks_of(labels, index, block.references))
+        if labels.has_ignore_label:
+            ignored[block.rows] = ignored_of(labels, block)
+    return prediction, reference, ignored if labels.has_ignore_label else None

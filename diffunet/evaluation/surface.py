@@ -79,7 +79,7 @@ def surface_distances(
     """
     extent = np.multiply(prediction.shape, spacing_mm)
     diagonal = float(np.sqrt((extent**2).sum()))
-    box = Box.of_mask(prediction | reference)
+    box = _box_around(prediction, reference)
     if box is None:
         return SurfaceDistances(
             from_prediction=np.zeros(0), from_reference=np.zeros(0), diagonal_mm=diagonal
@@ -92,6 +92,17 @@ def surface_distances(
     )
 
 
+def _box_around(*masks: Bool[np.ndarray, "*spatial"]) -> Box | None:
+    """Return the smallest box around all of them; None where all are empty."""
+    boxes = [box for box in map(Box.of_mask, masks) if box is not None]
+    if not boxes:
+        return None
+    return Box(
+        start=tuple(map(min, zip(*(box.start for box in boxes), strict=True))),
+        stop=tuple(map(max, zip(*(box.stop for box in boxes), strict=True))),
+    )
+
+
 def surface(mask: Bool[np.ndarray, "*spatial"]) -> Bool[np.ndarray, "*spatial"]:
     """Return the voxels of `mask` with a face on background or on the border of the array."""
     interior = mask.copy()
@@ -101,7 +112,7 @@ def surface(mask: Bool[np.ndarray, "*spatial"]) -> Bool[np.ndarray, "*spatial"]:
         inner[1:] &= along[:-1]
         inner[:-1] &= along[1:]
         inner[[0, -1]] = False
-    return mask & ~interior
+    return np.greater(mask, interior, out=interior)
 
 
 def _distances(
@@ -112,10 +123,10 @@ def _distances(
 ) -> Float[np.ndarray, " point"]:
     """Return the distance of each voxel of `source` to the nearest of `target`, in no order."""
     distances = np.zeros(np.count_nonzero(source))
-    apart = np.argwhere(source & ~target) * np.asarray(spacing_mm)
     points = np.argwhere(target) * np.asarray(spacing_mm)
     if len(points) == 0:
         return np.full_like(distances, np.inf)
+    apart = np.argwhere(np.greater(source, target)) * np.asarray(spacing_mm)
     if len(apart):
         tree = KDTree(points, **_TREE)
         distances[: len(apart)] = tree.query(apart)[0]

@@ -6,15 +6,17 @@ from typing import Any, Literal
 from diffunet.evaluation.baselines import TRIVIAL_ANSWERS
 from diffunet.evaluation.slice_scores import HEALTHY_SCORES, POSITIVE_SCORES
 
-Direction = Literal["lower", "higher", "neither"]
+Direction = Literal["lower", "higher", "zero", "neither"]
 
 BETTER: dict[str, Direction] = {
     "Dice": "higher",
     "IoU": "higher",
     "HD95": "lower",
     "surface_dice": "higher",
-    "volume_error": "lower",
-    "relative_volume_error": "lower",
+    "volume_error": "zero",
+    "relative_volume_error": "zero",
+    "absolute_volume_error": "lower",
+    "absolute_relative_volume_error": "lower",
     "Dice_over_raters": "higher",
     "IoU_over_raters": "higher",
     "HD95_over_raters": "lower",
@@ -41,7 +43,12 @@ BETTER: dict[str, Direction] = {
 }
 """Which value of a score is better; counts (TP, n_ref, ...) are not in it."""
 
-_SHORT = {"lower": "(lower is better)", "higher": "(higher is better)", "neither": ""}
+_SHORT = {
+    "lower": "(lower is better)",
+    "higher": "(higher is better)",
+    "zero": "(0 is best; the mean is the bias)",
+    "neither": "",
+}
 
 
 def format_table(summary: Mapping[str, Any]) -> str:

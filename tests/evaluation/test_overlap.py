@@ -54,10 +54,15 @@ def test_volume_errors_of_a_mask_half_too_large():
     assert relative_volume_error(counts) == 0.5
 
 
+def test_volume_errors_of_an_empty_mask_are_negative():
+    counts = count_confusion(EMPTY, SQUARE)
+    assert volume_error(counts, voxel_volume=2.5) == -2.5 * np.count_nonzero(SQUARE)
+    assert relative_volume_error(counts) == -1.0
+
+
 def test_relative_volume_error_is_undefined_where_only_the_reference_is_empty():
     assert math.isnan(relative_volume_error(count_confusion(SQUARE, EMPTY)))
     assert relative_volume_error(count_confusion(EMPTY, EMPTY)) == 0.0
-    assert relative_volume_error(count_confusion(EMPTY, SQUARE)) == 1.0
 
 
 def test_pairwise_matrices_equal_counts_pair_by_pair(monkeypatch):
