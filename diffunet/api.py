@@ -310,7 +310,7 @@ def train(
 
     Raises:
         PlansError, UsageError, WorkspaceError, CheckpointError: before any work is done.
-        KeyboardInterrupt: it was asked to stop (SIGINT or SIGTERM), and has saved.
+        KeyboardInterrupt: it was asked to stop (SIGINT, SIGTERM, SIGHUP), and has saved.
     """
     import torch
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any, final
 
@@ -30,6 +30,11 @@ STOP_SIGNALS = tuple(
 """What asks a command to stop: a person's Ctrl-C, a scheduler, a terminal that was closed."""
 
 _PIPE_BYTES = 2**20
+_RUN = (
+    "import runpy, sys; sys.path[:] = sys.argv.pop(1).split('\\n'); import diffunet.workers; "
+    "diffunet.workers.end_with_standard_input(); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
 _SERVE = "import sys; sys.path[:] = sys.argv[1:]; from diffunet.workers import serve; serve()"
 _LIBRARIES_WITH_THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "BLOSC")
 
@@ -123,6 +128,46 @@ class Worker:
             with suppress(OSError):  # what could not be written any more
                 if pipe is not None:
                     pipe.close()
+
+
+@final
+class Program:
+    """`python -m module` that ends with this process; it hears signals as any program does.
+
+    Attributes:
+        process: its standard input is not for use.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+    ):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _RUN, "\n".join(sys.path), module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
+            env=environment,
+            text=True,
+        )
+        # taken away from `communicate`, which would close it: it stays open as long as this
+        self._lifeline, self.process.stdin = self.process.stdin, None
+
+
+def end_with_standard_input() -> None:
+    """End this process, whatever it is doing, once nobody can write to its standard input."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def serve() -> None:

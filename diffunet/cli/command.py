@@ -17,6 +17,7 @@ from diffunet.errors import DiffunetError, UsageError, explain
 from diffunet.limits import VARIABLE, max_image_bytes_from, set_max_image_bytes
 from diffunet.parallel import default_num_processes
 from diffunet.ranges import Range, range_of
+from diffunet.stopping import interrupted_by_signals
 from diffunet.workspace import Workspace
 
 Item = TypeVar("Item")
@@ -151,7 +152,7 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
     """Wrap a command: set up logging, turn mistakes into one message and an exit code.
 
     Exit codes: 0, 2 after a user's mistake or a refusal of the operating system, such as a full
-    disk (one message, no traceback), 130 when interrupted.
+    disk (one message, no traceback), 130 when interrupted (see `diffunet.stopping`).
     """
 
     @functools.wraps(main)
@@ -159,7 +160,8 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
         _log_to_terminal()
         try:
             set_max_image_bytes(_max_image_bytes_of(os.environ.get(VARIABLE)))
-            main(arguments)
+            with interrupted_by_signals():
+                main(arguments)
         except DiffunetError as mistake:
             print(f"error: {mistake}", file=sys.stderr)
             return EXIT_USER_MISTAKE

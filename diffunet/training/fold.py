@@ -19,6 +19,7 @@ from diffunet.networks.unet import Encoder, ResidualUNet, UNet
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import Plans
 from diffunet.randomness import derive_seed
+from diffunet.stopping import StopRequest
 from diffunet.training.distributed import joined_ranks
 from diffunet.training.ema import ExponentialMovingAverage
 from diffunet.training.fold_data import FoldData, open_fold
@@ -44,7 +45,6 @@ from diffunet.training.state import (
     load_pretrained,
     trained_model,
 )
-from diffunet.training.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def train_fold(
         validation_time_share: largest share of the time that sampled validation takes.
 
     Returns:
-        How it ended. After SIGINT or SIGTERM it has saved, and returns unfinished.
+        How it ended. After SIGINT, SIGTERM or SIGHUP it has saved, and returns unfinished.
 
     Raises:
         UsageError: there is a training already, or options contradict each other.
@@ -160,7 +160,7 @@ def train_fold(
             _prepare_folder(fold_folder, preprocessed_folder, origin, iteration=state.iteration)
         if compiles:
             compile_networks(state.model)
-        pictures = Pictures(fold_folder)
+        pictures = stack.enter_context(Pictures(fold_folder))
         if not data.split.val:
             logger.info("fold 'all' has no validation cases: '%s' will not be written", BEST)
         loop = TrainingLoop(

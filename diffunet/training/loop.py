@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from diffunet.data.loader import Batch
 from diffunet.inference.compute import Precision, computes_in
 from diffunet.plans import TrainingPlan
 from diffunet.randomness import derive_seed
+from diffunet.stopping import StopRequest
 from diffunet.training.distributed import Ranks
 from diffunet.training.metrics import append_record
 from diffunet.training.objective import LossTerm, Objective, TensorBatch, loss_of
@@ -33,8 +34,9 @@ METRICS = "metrics.jsonl"
 _MEMORY_FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
 """In which convolutions are fastest, on CPU and GPU, by number of dimensions."""
 
-_ITERATIONS_BETWEEN_STOPS = 20
-"""Iterations after which ranks tell each other whether to stop."""
+_SECONDS_BETWEEN_AGREEMENTS = 1.0
+_LONGEST_GAP = 20
+"""Seconds, and most iterations, after which ranks tell each other whether to stop."""
 
 _NUM_RECORDS = 200
 """Records of the loss that a training leaves at least, if it is that long."""
@@ -82,14 +84,15 @@ class TrainingLoop:
     pictures: Pictures
 
     def run(
-        self, state: TrainingState, batches: Iterable[Batch], *, should_stop: Callable[[], bool]
+        self, state: TrainingState, batches: Iterable[Batch], *, should_stop: StopRequest
     ) -> bool:
         """Train until all planned iterations are done.
 
         Args:
             state: continued from, and changed.
             batches: of the iterations from `state.iteration` on.
-            should_stop: asked after each iteration, and after each case of a validation.
+            should_stop: asked after each iteration, and between ranks now and then; a batch that
+                is waited for and a validation are given up.
 
         Returns:
             Whether all iterations are done; otherwise it was asked to stop, and has saved.
@@ -104,15 +107,33 @@ class TrainingLoop:
             self._record_if_due(state, clock)
             self._validate_if_due(state, should_stop)
             is_last = state.iteration >= self.plan.num_iterations
-            is_stopped = self._is_stopped(state, should_stop)
+            is_stopped = self._is_stopped(state, should_stop, clock)
             self._save_if_due(state, clock, is_forced=is_last or is_stopped)
             if is_last or is_stopped:
                 break
             begin = time.monotonic()
-            self._train(state, step, next(pending))
+            batch = self._next(pending, should_stop)
+            if batch is not None:
+                self._train(state, step, batch)
             state.seconds += time.monotonic() - begin
-        self.pictures.finish()
+        if is_last:
+            self.pictures.finish()
         return is_last
+
+    def _next(self, batches: Iterator[Batch], should_stop: StopRequest) -> Batch | None:
+        """Wait for a batch; None where it was asked to stop."""
+        with self._interruptible(should_stop):
+            return next(batches)
+        return None
+
+    @contextlib.contextmanager
+    def _interruptible(self, should_stop: StopRequest) -> Iterator[None]:
+        """Give up what is done within when it is asked to stop; several ranks stop together."""
+        if self.ranks.is_distributed:
+            yield
+            return
+        with contextlib.suppress(KeyboardInterrupt), should_stop.interrupting():
+            yield
 
     def _wrapped(self, step: TrainingStep) -> nn.Module:
         step.train()
@@ -181,7 +202,7 @@ class TrainingLoop:
             ),
         )
 
-    def _validate_if_due(self, state: TrainingState, should_stop: Callable[[], bool]) -> None:
+    def _validate_if_due(self, state: TrainingState, should_stop: StopRequest) -> None:
         interval = math.ceil(self.plan.num_iterations / max(1, self.plan.num_validations))
         is_due = state.iteration % interval == 0 or state.iteration >= self.plan.num_iterations
         is_done = state.last_validation == state.iteration
@@ -197,19 +218,21 @@ class TrainingLoop:
             self.pictures.update()
 
     def _sampled_scores(
-        self, state: TrainingState, should_stop: Callable[[], bool]
+        self, state: TrainingState, should_stop: StopRequest
     ) -> SampledScores | None:
         if self.validation is None or not self.plan.num_validations:
             return None
-        scores = self.validation.run(
-            state.ema.model,
-            budget_s=self.validation_time_share * state.seconds - state.validation_seconds,
-            seconds_per_round=(
-                state.validation_seconds / state.num_validated if state.num_validated else None
-            ),
-            ranks=self.ranks,
-            should_stop=should_stop,
-        )
+        scores = None
+        with self._interruptible(should_stop):
+            scores = self.validation.run(
+                state.ema.model,
+                budget_s=self.validation_time_share * state.seconds - state.validation_seconds,
+                seconds_per_round=(
+                    state.validation_seconds / state.num_validated if state.num_validated else None
+                ),
+                ranks=self.ranks,
+                should_stop=should_stop,
+            )
         if scores is not None:
             state.validation_seconds += scores.seconds
             state.num_validated += math.ceil(len(scores.criterion) / self.ranks.num_ranks)
@@ -242,13 +265,16 @@ class TrainingLoop:
             sentence=f"{values} on {len(scores.criterion)} validation image(s){best}",
         )
 
-    def _is_stopped(self, state: TrainingState, should_stop: Callable[[], bool]) -> bool:
-        """Whether any rank was asked to stop; ranks find out together, every few iterations."""
+    def _is_stopped(self, state: TrainingState, should_stop: StopRequest, clock: "_Clock") -> bool:
+        """Whether any rank was asked to stop; ranks find out together, about once a second."""
         if not self.ranks.is_distributed:
             return should_stop()
-        return state.iteration % _ITERATIONS_BETWEEN_STOPS == 0 and any(
-            self.ranks.gather(should_stop())
-        )
+        if state.iteration < clock.next_agreement:
+            return False
+        gap = _SECONDS_BETWEEN_AGREEMENTS * state.iteration / max(state.seconds, 1e-9)
+        asked, gaps = zip(*self.ranks.gather((should_stop(), gap)), strict=True)
+        clock.next_agreement = state.iteration + max(1, min(*map(int, gaps), _LONGEST_GAP))
+        return any(asked)
 
     def _save_if_due(self, state: TrainingState, clock: "_Clock", *, is_forced: bool) -> None:
         is_due = time.monotonic() - clock.saved >= self.checkpoint_interval_s
@@ -269,6 +295,7 @@ class _Clock:
 
     saved: float
     recorded: float
+    next_agreement: int = 0
 
     def iterations_per_second(self, state: TrainingState, num_iterations: int) -> float:
         """Return the speed since the last record."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from diffunet.errors import WriteError
 from diffunet.jsonio import atomic_file
+from diffunet.workers import Program
 
 logger = logging.getLogger(__name__)
 
@@ -60,17 +61,27 @@ def log_file(path: Path) -> Iterator[None]:
 
 @final
 class Pictures:
-    """`progress.png` and `samples.png` of a fold's folder.
+    """`progress.png` and `samples.png` of a fold's folder; a context manager.
 
     Matplotlib is never imported here; where it is missing, or the disk is full, a warning is all
-    that happens.
+    that happens. What is still being drawn when this is left is given up.
     """
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._running: dict[str, subprocess.Popen[str]] = {}
+        self._running: dict[str, Program] = {}
+        self._outdated: dict[str, Path] = {}
         self._has_failed = False
         self._cases: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def __enter__(self) -> "Pictures":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for program in self._running.values():
+            program.process.kill()
+            program.process.communicate()
+        self._running.clear()
 
     def add_case(
         self, case: str, image: np.ndarray, raters: np.ndarray, samples: np.ndarray
@@ -82,7 +93,7 @@ class Pictures:
         self._cases.append((case, image, raters, samples))
 
     def update(self) -> None:
-        """Draw both anew, beside the training; a picture that is still being drawn is left out."""
+        """Draw both anew, beside the training; one that is still being drawn waits for `finish`."""
         try:
             if self._cases:
                 self._write_cases(self._folder / "samples.npz")
@@ -93,9 +104,11 @@ class Pictures:
             self._give_up(str(cause))
 
     def finish(self) -> None:
-        """Wait for what is being drawn."""
-        for name in list(self._running):
-            self._collect(name, timeout_s=_DRAWING_TIMEOUT_S)
+        """Wait for what is being drawn, and draw again what has changed since that began."""
+        self._collect_all()
+        for kind, source in list(self._outdated.items()):
+            self._draw(kind, source)
+        self._collect_all()
 
     def _write_cases(self, path: Path) -> None:
         arrays: dict[str, np.ndarray] = {}
@@ -111,22 +124,28 @@ class Pictures:
 
     def _draw(self, kind: str, source: Path) -> None:
         target = self._folder / {"training": "progress.png", "samples": "samples.png"}[kind]
-        if kind in self._running and self._running[kind].poll() is None:
+        if kind in self._running and self._running[kind].process.poll() is None:
+            self._outdated[kind] = source
             return
         self._collect(kind, timeout_s=0)
+        self._outdated.pop(kind, None)
         if not self._has_failed:
-            self._running[kind] = subprocess.Popen(
-                [sys.executable, "-m", "diffunet.figures", kind, str(source), str(target)],
-                stdin=subprocess.DEVNULL,
+            self._running[kind] = Program(
+                "diffunet.figures",
+                [kind, str(source), str(target)],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                text=True,
             )
 
+    def _collect_all(self) -> None:
+        for kind in list(self._running):
+            self._collect(kind, timeout_s=_DRAWING_TIMEOUT_S)
+
     def _collect(self, kind: str, *, timeout_s: float) -> None:
-        process = self._running.pop(kind, None)
-        if process is None:
+        program = self._running.pop(kind, None)
+        if program is None:
             return
+        process = program.process
         try:
             _, message = process.communicate(timeout=timeout_s or None)
         except subprocess.TimeoutExpired:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from diffunet.checkpoint import load_checkpoint
+from tests.processes import assert_nothing_runs, start_group
 from tests.training.folds import write_preprocessed
 
 NUM_ITERATIONS = 12
@@ -32,19 +33,19 @@ def run_whole(root: Path, name: str, *, num_processes: int = 0, continues: bool 
 
 
 def run_until(root: Path, name: str, *, iteration: int, number: int, num_processes: int) -> int:
-    """Send signal `number` when `iteration` is about to be trained; returns the exit code."""
-    process = subprocess.Popen(
-        command(root, name, num_processes=num_processes, continues=False),
-        stdout=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    )
-    assert process.stdout is not None
-    for _ in range(iteration):
-        process.stdout.readline()
-    process.send_signal(number)
-    process.stdout.close()
-    return process.wait()
+    """Send signal `number` when `iteration` is about to be trained; returns the exit code.
+
+    All but SIGKILL go to the whole process group, as schedulers send them.
+    """
+    arguments = command(root, name, num_processes=num_processes, continues=False)[1:]
+    with start_group(*arguments, env=ENVIRONMENT) as process:
+        assert process.stdout is not None
+        for _ in range(iteration):
+            process.stdout.readline()
+        (os.kill if number == signal.SIGKILL else os.killpg)(process.pid, number)
+        process.communicate(timeout=30)  # one, on a machine that has nothing else to do
+    assert_nothing_runs(process.pid)
+    return process.returncode
 
 
 def records(root: Path, name: str) -> list[dict]:
@@ -91,10 +92,14 @@ def test_a_killed_training_continues_to_the_same_weights_and_records(unbroken, n
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_saves_ends_well_and_continues_to_the_same_weights(unbroken):
-    code = run_until(unbroken, "terminated", iteration=5, number=signal.SIGTERM, num_processes=1)
+@pytest.mark.parametrize(("number", "num_processes"), [(signal.SIGTERM, 2), (signal.SIGHUP, 0)])
+def test_an_interrupted_training_saves_ends_soon_and_continues_to_the_same_weights(
+    unbroken, number, num_processes
+):
+    name = number.name
+    code = run_until(unbroken, name, iteration=5, number=number, num_processes=num_processes)
     assert code == 0
-    stopped = unbroken / "terminated" / "fold_0" / "checkpoint_latest.pth"
+    stopped = unbroken / name / "fold_0" / "checkpoint_latest.pth"
     assert 4 <= load_checkpoint(stopped, "cpu")["iteration"] <= 6
-    run_whole(unbroken, "terminated", continues=True)
-    assert_same(unbroken, "terminated")
+    run_whole(unbroken, name, continues=True)
+    assert_same(unbroken, name)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -335,16 +336,17 @@ def test_the_best_weights_are_those_of_the_smallest_criterion(preprocessed, tmp_
 def test_asked_to_stop_it_saves_and_continues_where_it_was(
     preprocessed, tmp_path, monkeypatch, is_validating
 ):
-    """The signal comes while a batch is made, or while a case of the validation is scored."""
+    """The signal comes while a batch is waited for, or while a case is drawn, both for long."""
 
     def interrupted(self, model, case, *, num_samples):
         os.kill(os.getpid(), signal.SIGTERM)
-        return np.zeros((num_samples, 1, SIZE, SIZE), bool)
+        time.sleep(60)
 
     def stopping(items, total, description):
         for number, item in enumerate(items):
             if number == 4 and not is_validating:
                 os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(60)
             yield item
 
     with monkeypatch.context() as patch:
@@ -352,7 +354,7 @@ def test_asked_to_stop_it_saves_and_continues_where_it_was(
             patch.setattr(CaseDrawer, "on_stored_grid", interrupted)
         stopped = train(preprocessed, tmp_path, plans(), progress=stopping)
     assert not stopped.is_finished
-    assert stopped.iteration == (6 if is_validating else 5)
+    assert stopped.iteration == (6 if is_validating else 4)
     assert train(preprocessed, tmp_path, plans(), continues=True).is_finished
     iterations = [record["iteration"] for record in records(tmp_path, "training")]
     assert iterations == list(range(1, 13))

@@ -1,9 +1,6 @@
 import logging
-import os
 import signal
 import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +8,7 @@ import pytest
 
 from diffunet.training import reporting
 from diffunet.training.reporting import Pictures, log_file
-from diffunet.training.stopping import StopRequest
+from diffunet.workers import Program
 from tests.full_disk import full_disk
 
 
@@ -52,13 +49,44 @@ def test_a_picture_that_fails_is_one_warning_and_no_error(tmp_path, caplog):
     assert "metrics.jsonl" in caplog.text
 
 
+def waiting_program(folder, monkeypatch) -> Program:
+    (folder / "waiting.py").write_text("import time; time.sleep(60)")
+    monkeypatch.syspath_prepend(folder)
+    return Program("waiting", [], stderr=subprocess.PIPE)
+
+
+def test_what_changed_while_a_picture_was_drawn_is_drawn_last(tmp_path, monkeypatch):
+    begun = []
+
+    def begin(module, arguments, **_):
+        begun.append((tmp_path / "metrics.jsonl").read_text())
+        return original("diffunet.errors", [], stderr=subprocess.PIPE)  # ends at once
+
+    original = reporting.Program
+    monkeypatch.setattr(reporting, "Program", begin)
+    pictures = Pictures(tmp_path)
+    for text in ("first", "second", "third"):
+        (tmp_path / "metrics.jsonl").write_text(text)
+        monkeypatch.setattr(subprocess.Popen, "poll", lambda self: None)  # still being drawn
+        pictures.update()
+    monkeypatch.undo()
+    monkeypatch.setattr(reporting, "Program", begin)
+    pictures.finish()
+    assert begun == ["first", "third"]
+
+
+def test_leaving_gives_up_what_is_being_drawn(tmp_path, monkeypatch, caplog):
+    program = waiting_program(tmp_path, monkeypatch)
+    with Pictures(tmp_path) as pictures:
+        pictures._running["training"] = program
+    assert program.process.returncode == -signal.SIGKILL
+    assert not caplog.messages
+
+
 def test_a_picture_that_never_ends_is_given_up(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(reporting, "_DRAWING_TIMEOUT_S", 0.1)
     pictures = Pictures(tmp_path)
-    pictures._running["training"] = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(60)"], stderr=subprocess.PIPE, text=True
-    )
-    pictures.update()
+    pictures._running["training"] = waiting_program(tmp_path, monkeypatch)
     with caplog.at_level(logging.WARNING):
         pictures.finish()
     assert "took more than 0.1 s" in caplog.text
@@ -71,31 +99,6 @@ def test_the_log_file_takes_what_diffunet_says_and_no_more(tmp_path):
     logger.info("after")
     assert "INFO within" in (tmp_path / "log.txt").read_text()
     assert "after" not in (tmp_path / "log.txt").read_text()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_noted_and_the_next_one_acts_as_ever(number):
-    before = signal.getsignal(number)
-    with StopRequest() as should_stop:
-        assert not should_stop()
-        os.kill(os.getpid(), number)
-        assert should_stop()
-        assert signal.getsignal(number) == before
-    assert signal.getsignal(number) == before
-
-
-def test_outside_of_the_main_thread_signals_are_left_alone():
-    before = signal.getsignal(signal.SIGINT)
-    found = []
-
-    def enter() -> None:
-        with StopRequest() as should_stop:
-            found.append((should_stop(), signal.getsignal(signal.SIGINT)))
-
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    assert found == [(False, before)]
 
 
 def test_pictures_on_a_full_disk_are_one_warning_and_no_error(tmp_path, caplog):

@@ -194,7 +194,7 @@ def test_asked_to_stop_it_continues_to_the_same_weights(trained, preprocessed, t
     unbroken, _ = trained
     plans = weak_plans(method=method_of(trained))
     stopped = train(preprocessed, tmp_path, plans, progress=stopping)
-    assert (stopped.is_finished, stopped.iteration) == (False, 5)
+    assert (stopped.is_finished, stopped.iteration) == (False, 4)
     assert train(preprocessed, tmp_path, plans, continues=True).is_finished
     for checkpoint in ("final", "best", "latest"):
         assert_same(weights(tmp_path, checkpoint), weights(unbroken, checkpoint))
