@@ -144,9 +144,8 @@ def _read_lines(path: Path, label_names: Sequence[str]) -> _Lines:
     for number, row in read_rows(path, columns=columns):
         if unknown_columns := set(row) - {*columns, _SLICE}:
             raise DatasetError(
-                f"{path.name}: expected the columns case[, slice], {', '.join(label_names)}, found "
-                f"also {', '.join(sorted(unknown_columns))}; name it in 'labels' of dataset.json, "
-                "or remove the column"
+                f"{path.name}, line 1: expected the columns case[, slice], "
+                f"{', '.join(label_names)}, found also {_unknown_columns(unknown_columns)}"
             )
         place = f"{path.name}, line {number}"
         lines.cases.add(row[_CASE])
@@ -155,7 +154,7 @@ def _read_lines(path: Path, label_names: Sequence[str]) -> _Lines:
         if index and not is_number(index):
             bad_slices.append(
                 f"case '{row[_CASE]}': expected a slice, counted from 0, in {place}, found "
-                f"'{index}'; correct it"
+                f"'{index}'; {_remedy(index)}"
             )
             continue
         key = (row[_CASE], int(index) if index else None)
@@ -165,6 +164,24 @@ def _read_lines(path: Path, label_names: Sequence[str]) -> _Lines:
     for faults in (bad_slices, bad_values, repeated):
         lines.problems.extend(_first_of(faults, path.name))
     return lines
+
+
+def _unknown_columns(names: Collection[str]) -> str:
+    """Return columns that are no labels, and what to do about them."""
+    if "" in names or any(name.startswith("Unnamed:") for name in names):
+        return (
+            "a column without a name, as pandas writes its index; save the table with "
+            "to_csv(..., index=False), or remove the column"
+        )
+    return f"{', '.join(sorted(names))}; name it in 'labels' of dataset.json, or remove the column"
+
+
+def _remedy(found: str) -> str:
+    """Return what to do about a cell that is no whole number."""
+    number, _, decimals = found.replace(",", ".").partition(".")
+    if number.isdecimal() and decimals and not decimals.strip("0"):
+        return f"write {number}, without decimals (in pandas: astype('Int64'))"
+    return "correct it"
 
 
 def _first_of(faults: Sequence[str], table_name: str) -> list[str]:
@@ -191,7 +208,7 @@ def _slice_problems(
 def _value_problems(row: dict[str, str], label_names: Sequence[str], place: str) -> list[str]:
     return [
         f"case '{row[_CASE]}': expected 0 or 1 for '{name}' in {place}, found '{row[name]}'; "
-        "correct it, or remove the line where it is not known"
+        f"{_remedy(row[name])}, or remove the line where it is not known"
         for name in label_names
         if row[name] not in ("0", "1")
     ]

@@ -1,8 +1,10 @@
 """The CSV files of a raw dataset: which patient a case is of, and what else is known by case."""
 
 import csv
+import io
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from diffunet.data.case_files import listing
@@ -28,26 +30,75 @@ def read_rows(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict
             f"{path.name}: expected a table in UTF-8, found one that cannot be read ({cause}); "
             "save it again as CSV, UTF-8"
         ) from None
-    reader = csv.reader(text.splitlines())
-    header = [name.strip() for name in next(reader, [])]
-    missing = [column for column in columns if column not in header]
-    if missing or len(set(header)) != len(header):
-        is_separated_otherwise = any(mark in name for name in header for mark in ";\t")
-        hint = "separate columns by commas; " if is_separated_otherwise else ""
-        lacking = f" without {', '.join(missing)}" if missing and header and not hint else ""
-        raise DatasetError(
-            f"{path.name}: expected the columns {', '.join(columns)}, each once, found "
-            f"{', '.join(header) or 'none'}{lacking}; {hint}correct the first line"
-        )
-    for row in reader:
-        if not row:
+    records = _records(text, path.name)
+    header = [name.strip() for name in next(records, (0, []))[1]]
+    _check_header(header, columns, path.name)
+    for number, row in records:
+        if not any(map(str.strip, row)):
             continue
         if len(row) != len(header):
             raise DatasetError(
-                f"{path.name}, line {reader.line_num}: expected {len(header)} values, found "
-                f"{len(row)}; correct the line"
+                f"{path.name}, line {number}: expected {len(header)} values, found {len(row)}; "
+                f"{_hint(row) or 'correct the line'}"
             )
-        yield reader.line_num, dict(zip(header, map(str.strip, row), strict=True))
+        yield number, dict(zip(header, map(str.strip, row), strict=True))
+
+
+def _records(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, cells) of each line of a CSV file.
+
+    Raises:
+        DatasetError: a cell goes on in the next line: its quote is not closed where it should be.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    first = 1
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as cause:
+            raise DatasetError(
+                f'{name}, line {first}: expected each quote (") closed in its line, found one that '
+                f"is not ({cause}); close or remove it"
+            ) from None
+        if row is None:
+            return
+        if reader.line_num > first:
+            raise DatasetError(
+                f'{name}, line {first}: expected each quote (") closed in its line, found one that '
+                f"is closed in line {reader.line_num}; close or remove it"
+            )
+        yield first, row
+        first = reader.line_num + 1
+
+
+def _check_header(header: Sequence[str], columns: Sequence[str], name: str) -> None:
+    missing = [column for column in columns if column not in header]
+    if not missing and len(set(header)) == len(header):
+        return
+    hint = _hint(header)
+    lacking = f" without {', '.join(missing)}" if missing and header and not hint else ""
+    raise DatasetError(
+        f"{name}, line 1: expected the columns {', '.join(columns)}, each once, found "
+        f"{', '.join(header) or 'none'}{lacking}; {hint or 'correct the first line'}"
+    )
+
+
+def _hint(cells: Sequence[str]) -> str | None:
+    """Return what to do about cells that another program separated otherwise."""
+    if cells and cells[0].lower().startswith("sep="):
+        return "remove this line, which only Excel reads, and separate columns by commas"
+    if any(mark in cell for cell in cells for mark in ";\t"):
+        return "separate columns by commas, not by semicolons or tabs"
+    if any(_is_digits(one) and _is_digits(other) for one, other in pairwise(cells)):
+        return (
+            "if its numbers have decimal commas, write whole numbers, or points; otherwise correct "
+            "the line"
+        )
+    return None
+
+
+def _is_digits(cell: str) -> bool:
+    return cell.strip().isdecimal()
 
 
 def read_patients(

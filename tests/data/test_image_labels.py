@@ -84,9 +84,9 @@ def test_faults_of_every_kind_are_told_at_once(tmp_path: Path) -> None:
 def test_slices_that_are_no_numbers_are_no_second_fault(tmp_path: Path) -> None:
     rows = [("a", "0.0", 1), ("a", "1.0", 0), ("b", 0, 1)]
     faults = faults_of(tmp_path, ("case", "slice", "x"), *rows, names=("x",))
-    assert [fault.split("found ")[1] for fault in faults] == [
-        "'0.0'; correct it",
-        "'1.0'; correct it",
+    assert [fault.split(", without")[0].split("found ")[1] for fault in faults] == [
+        "'0.0'; write 0",
+        "'1.0'; write 1",
     ]
 
 
