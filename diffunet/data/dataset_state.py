@@ -4,6 +4,7 @@ A file is known by its name, size, time and first and last bytes: those hold the
 compressed formats the checksum of all the content.
 """
 
+import functools
 import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -129,17 +130,24 @@ def _file_state(path: Path, *, case: str) -> tuple[str, int, int, str]:
     """Return name, size in bytes, time of change in ns, and a digest of both ends of a file."""
     try:
         status = path.stat()
-        with path.open("rb") as file:
-            ends = file.read(_NUM_END_BYTES)
-            file.seek(max(0, status.st_size - _NUM_END_BYTES))
-            ends += file.read(_NUM_END_BYTES)
+        ends = _digest_of_ends(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     except OSError as cause:
         raise DatasetError(
             f"case '{case}': '{path}' cannot be read: {cause.strerror}; make it readable, or "
             "remove the case"
         ) from None
-    digest = hashlib.blake2b(ends, digest_size=8).hexdigest()
-    return path.name, status.st_size, status.st_mtime_ns, digest
+    return path.name, status.st_size, status.st_mtime_ns, ends
+
+
+@functools.lru_cache(maxsize=2**17)
+def _digest_of_ends(path: Path, num_bytes: int, *times_ns: int) -> str:
+    """Return a digest of a file's ends; read once, since each step asks for all files again."""
+    del times_ns  # part of the key alone: the second is set by the system whenever a file changes
+    with path.open("rb") as file:
+        ends = file.read(_NUM_END_BYTES)
+        file.seek(max(0, num_bytes - _NUM_END_BYTES))
+        ends += file.read(_NUM_END_BYTES)
+    return hashlib.blake2b(ends, digest_size=8).hexdigest()
 
 
 def _counted(cases: Collection[str], what: str) -> list[str]:
