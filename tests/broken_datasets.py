@@ -1130,6 +1130,12 @@ DOUBTFUL_DATASETS = [
         ("several orientations", "1 LAS, 1 LPS ('b')", "bring all to one"),
     ),
     BrokenDataset(
+        "channel_lies_elsewhere",
+        "3d",
+        _volume("imagesTr/a_0001.nii.gz", image_3d(1), origin=(0.0, 0.0, 7.0)),
+        ("case 'a'", "'a_0001.nii.gz' has the origin (0, 0, 7) mm", "(0, 0, 0) mm", "overlay both"),
+    ),
+    BrokenDataset(
         "sform_unlike_qform",
         "3d",
         _other_sform("imagesTr/b_0000.nii.gz"),

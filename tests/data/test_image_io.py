@@ -132,11 +132,11 @@ def test_nan_in_a_nifti_is_read_as_nan(tmp_path: Path) -> None:
     np.testing.assert_array_equal(array[0], image)
 
 
-@pytest.mark.parametrize("ending", (*MEDICAL, ".png", ".bmp", ".tif"))
+@pytest.mark.parametrize("ending", (*MEDICAL, ".gipl", ".png", ".bmp", ".tif"))
 def test_a_truncated_file_is_an_error_that_names_it(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"a_0000{ending}"
     array = np.random.default_rng(0).integers(0, 255, (40, 50), np.uint8)
-    if ending in MEDICAL:
+    if ending in (*MEDICAL, ".gipl"):
         write_volume(path, np.stack([array] * 20))
     elif ending == ".tif":
         tifffile.imwrite(path, array)

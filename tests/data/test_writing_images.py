@@ -12,7 +12,7 @@ from diffunet.data.image_io import (
     write_label_map,
     write_map,
 )
-from diffunet.errors import WriteError
+from diffunet.errors import DatasetError, WriteError
 from tests.full_disk import full_disk
 
 GOOD = np.ones((8, 40, 40), np.uint8)
@@ -63,9 +63,28 @@ def test_what_itk_wrote_wrongly_without_a_word_is_an_error(
     monkeypatch.setattr(
         SimpleITK.ImageFileWriter, "Execute", lambda self, _: Path(self.GetFileName()).touch()
     )
-    with pytest.raises(RuntimeError):
+    with pytest.raises((RuntimeError, DatasetError)):
         write_label_map(path, NOISE, geometry_of(NOISE))
     assert np.array_equal(read_label_map(path)[0], GOOD)
+
+
+@pytest.mark.parametrize("ending", (".nrrd", ".mha", ".gipl"))
+def test_what_itk_cut_short_without_a_word_is_an_error_whatever_memory_holds(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import SimpleITK
+
+    execute = SimpleITK.ImageFileWriter.Execute
+
+    def cut_short(self: SimpleITK.ImageFileWriter, image: SimpleITK.Image) -> None:
+        execute(self, image)
+        path = Path(self.GetFileName())
+        path.write_bytes(path.read_bytes()[:-5])
+
+    monkeypatch.setattr(SimpleITK.ImageFileWriter, "Execute", cut_short)
+    with pytest.raises((RuntimeError, DatasetError)):
+        write_label_map(tmp_path / f"mask{ending}", GOOD, geometry_of(GOOD))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("ending", supported_file_endings())

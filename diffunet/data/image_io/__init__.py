@@ -128,7 +128,8 @@ def read_image(
             channel, other = _read(path, is_label=False)
             _require_same_grid(path, other, paths[0], geometry)
             channels.append(channel)
-            geometry = replace(geometry, doubts=(*geometry.doubts, *other.doubts))
+            moved = _moved(path, other, paths[0], geometry)
+            geometry = replace(geometry, doubts=(*geometry.doubts, *other.doubts, *moved))
         for path, channel in zip(paths, channels, strict=True):
             if len(channel) != 1:
                 raise DatasetError(
@@ -329,6 +330,21 @@ def _require_same_grid(
             f"'{path}': expected the {found.what} {found.expected} of '{first_path.name}', found "
             f"{found.found}; resample the channels to one grid or correct the header"
         )
+
+
+def _moved(
+    path: Path, geometry: ImageGeometry, first_path: Path, first: ImageGeometry
+) -> list[str]:
+    """Return the doubts about a channel that lies elsewhere than the first one."""
+    differences = (
+        grid_difference(geometry, first, attributes=(name,)) for name in ("origin", "direction")
+    )
+    return [
+        f"'{path.name}' has the {doubt.what} {doubt.found}, '{first_path.name}' {doubt.expected}; "
+        "voxels are taken to match by index: overlay both"
+        for doubt in differences
+        if doubt is not None
+    ]
 
 
 def _channel_remedy(found: int, expected: int) -> str:

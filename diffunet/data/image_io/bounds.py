@@ -11,33 +11,39 @@ _MOST_UNPACKED = 1032  # bytes that deflate, which .gz, .png and .tif use, can m
 _GB = 2**30
 
 
-def require_room(
-    path: Path, *, shape: Sequence[int], num_bytes: int, is_whole: bool = False
-) -> None:
-    """Check that the voxels of a file can be read.
+def require_room(path: Path, *, shape: Sequence[int], num_bytes: int) -> None:
+    """Check that the voxels of a file fit into the memory that an image may take.
 
     Args:
         shape: for the message.
         num_bytes: of the voxels, as the header declares them.
-        is_whole: the file holds all of them uncompressed.
 
     Raises:
-        DatasetError: they need more memory than the limit allows, or the file is too small for
-            them.
+        DatasetError: they do not; with what raises the limit.
     """
-    declared = " x ".join(str(size) for size in shape)
     if num_bytes > max_image_bytes():
         raise DatasetError(
             f"'{path}': expected at most {max_image_bytes() / _GB:.3g} GB of voxels, found a "
-            f"header that declares {declared}, {num_bytes / _GB:.3g} GB; correct the header, or "
-            f"where the image is that large raise the limit: {VARIABLE}="
+            f"header that declares {_product(shape)}, {num_bytes / _GB:.3g} GB; correct the "
+            f"header, or where the image is that large raise the limit: {VARIABLE}="
             f"{math.ceil(num_bytes / _GB)}"
         )
+
+
+def require_whole(path: Path, *, shape: Sequence[int], num_bytes: int, is_compressed: bool) -> None:
+    """Check that a file is large enough for the voxels that its header declares.
+
+    Raises:
+        DatasetError: it is not, however well they are compressed.
+    """
     size = path.stat().st_size
-    most = size if is_whole else size * _MOST_UNPACKED
-    if num_bytes > most:
+    if num_bytes > (size * _MOST_UNPACKED if is_compressed else size):
         raise DatasetError(
-            f"'{path}': expected {declared} voxels, as the header says, {num_bytes} bytes; found a "
-            f"file of {size} bytes, too small for them; it may be truncated: copy or export it "
-            "again"
+            f"'{path}': expected {_product(shape)} voxels, as the header says, {num_bytes} bytes; "
+            f"found a file of {size} bytes, too small for them; it may be truncated: copy or "
+            "export it again"
         )
+
+
+def _product(shape: Sequence[int]) -> str:
+    return " x ".join(str(size) for size in shape)

@@ -5,12 +5,13 @@ is read again before it counts.
 """
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffunet.data.image_io.bounds import require_room
+from diffunet.data.image_io.bounds import require_room, require_whole
 from diffunet.data.image_io.geometry import ImageGeometry
 from diffunet.errors import DatasetError
 from diffunet.jsonio import atomic_path
@@ -28,6 +29,8 @@ _IMAGE_IO = {
 }
 
 
+_UNCOMPRESSED = ".gipl"
+_GIPL_HEADER_BYTES = 256
 _ITEM_BYTES = {"8-bit": 1, "16-bit": 2, "32-bit": 4, "64-bit": 8}
 
 
@@ -37,8 +40,9 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
 
     reader = _reader(path)
     reader.ReadImageInformation()
-    _require_room(path, reader)
-    image = reader.Execute()
+    size = _size_of(reader)
+    require_room(path, shape=size.shape, num_bytes=size.num_bytes)
+    image = _execute(path, reader)
     array = SimpleITK.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.moveaxis(array, -1, 0)
@@ -84,10 +88,12 @@ def _write_checked(path: Path, image: "SimpleITK.Image", array: np.ndarray) -> N
     writer.SetUseCompression(True)
     try:
         writer.Execute(image)
-        written = _reader(path).Execute()
+        reader = _reader(path)
+        reader.ReadImageInformation()
+        written = _execute(path, reader)
         if not np.array_equal(SimpleITK.GetArrayViewFromImage(written), array):
             raise RuntimeError(f"'{path}' does not hold what was written to it")
-    except RuntimeError:
+    except (RuntimeError, DatasetError):
         with path.open("wb") as file:
             file.write(array.data)
         raise
@@ -103,15 +109,32 @@ def _reader(path: Path) -> "SimpleITK.ImageFileReader":
     return reader
 
 
-def _require_room(path: Path, reader: "SimpleITK.ImageFileReader") -> None:
+def _execute(path: Path, reader: "SimpleITK.ImageFileReader") -> "SimpleITK.Image":
+    """Read the voxels; of GIPL, ITK leaves what is cut off as the memory was."""
+    if path.name.lower().endswith(_UNCOMPRESSED):
+        size = _size_of(reader)
+        voxels = size.num_bytes + _GIPL_HEADER_BYTES
+        require_whole(path, shape=size.shape, num_bytes=voxels, is_compressed=False)
+    return reader.Execute()
+
+
+@dataclass(frozen=True)
+class _Size:
+    """What a header declares."""
+
+    shape: tuple[int, ...]
+    num_bytes: int
+
+
+def _size_of(reader: "SimpleITK.ImageFileReader") -> _Size:
     import SimpleITK
 
     name = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
     item_bytes = next((size for bits, size in _ITEM_BYTES.items() if bits in name), 8)
     if "complex" in name:
         item_bytes *= 2
-    shape = [*reader.GetSize(), reader.GetNumberOfComponents()]
-    require_room(path, shape=shape[:-1], num_bytes=item_bytes * math.prod(shape))
+    shape = tuple(reader.GetSize())
+    return _Size(shape, item_bytes * reader.GetNumberOfComponents() * math.prod(shape))
 
 
 def _image_io(path: Path) -> str:

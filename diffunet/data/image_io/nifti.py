@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
-from diffunet.data.image_io.bounds import require_room
+from diffunet.data.image_io.bounds import require_room, require_whole
 from diffunet.data.image_io.geometry import (
     SPACING_TOLERANCE,
     ImageGeometry,
@@ -166,8 +166,9 @@ def _require_room(path: Path, header: "Nifti1Header") -> None:
     num_bytes = dtype.itemsize
     for size in sizes:
         num_bytes *= max(size, 0)
-    is_packed = path.name.lower().endswith(".gz")
-    require_room(path, shape=sizes, num_bytes=num_bytes, is_whole=not is_packed)
+    require_room(path, shape=sizes, num_bytes=num_bytes)
+    is_compressed = path.name.lower().endswith(".gz")
+    require_whole(path, shape=sizes, num_bytes=num_bytes, is_compressed=is_compressed)
     if header["scl_slope"] not in (0, 1) and np.isfinite(header["scl_slope"]):
         # the numbers that the slope makes of them have 64 bits
         require_room(path, shape=sizes, num_bytes=num_bytes // dtype.itemsize * 8)
