@@ -13,6 +13,7 @@ from typing import TypeVar, get_type_hints
 
 from tqdm import tqdm
 
+from diffunet.cli.console import lasting_console
 from diffunet.errors import DiffunetError, UsageError, explain
 from diffunet.limits import VARIABLE, max_image_bytes_from, set_max_image_bytes
 from diffunet.parallel import default_num_processes
@@ -157,6 +158,10 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
 
     @functools.wraps(main)
     def wrapped(arguments: list[str] | None = None) -> int:
+        with lasting_console():
+            return run(arguments)
+
+    def run(arguments: list[str] | None) -> int:
         _log_to_terminal()
         try:
             set_max_image_bytes(_max_image_bytes_of(os.environ.get(VARIABLE)))
@@ -172,9 +177,6 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
                 file=sys.stderr,
             )
             return EXIT_INTERRUPTED
-        except BrokenPipeError:
-            sys.stderr.close()
-            return 0
         except OSError as failure:
             print(f"error: {explain(failure)}", file=sys.stderr)
             logger.debug("where it happened", exc_info=True)
