@@ -56,7 +56,7 @@ def write_volume(
 
 def write_sheared_nifti(path: Path, array: np.ndarray) -> np.ndarray:
     """Write a NIfTI file whose axes are not perpendicular; return its affine."""
-    affine = np.array([[0.5, 0.2, 0, 3], [0, 1, 0, -4], [0, 0, 2, 5], [0, 0, 0, 1]])
+    affine = np.array([[-0.5, 0.2, 0, 3], [0, -1, 0, -4], [0, 0, 2, 5], [0, 0, 0, 1]])
     path.parent.mkdir(parents=True, exist_ok=True)
     image = nibabel.Nifti1Image(array.T, affine)
     nibabel.save(image, path)
