@@ -18,6 +18,7 @@ from diffunet.arguments import (
     dataset_content_of,
     model_folder_of,
     new_plans_path,
+    new_summary_path,
     patients_of,
     plans_of,
     processes_of,
@@ -548,7 +549,7 @@ def evaluate(
 
     Raises:
         DatasetError: all that is wrong with the two folders, at once.
-        UsageError: there is no dataset.json.
+        UsageError: there is no dataset.json, or the summary would replace another file.
         WriteError: the summary cannot be written.
     """
     from diffunet.evaluation.folder import evaluate_folders
@@ -557,6 +558,7 @@ def evaluate(
     from diffunet.evaluation.table import format_slices, format_table
 
     reference, prediction = Path(reference), Path(prediction)
+    summary_file = new_summary_path(output or prediction / SUMMARY_FILE)
     content = dataset_content_of(dataset_json, prediction, reference)
     patients = patients_csv or reference.parent / PATIENTS_FILE
     files: dict[str, Any] = {

@@ -113,6 +113,26 @@ def new_plans_path(folder: Path, plans_name: str) -> Path:
     return path
 
 
+def new_summary_path(path: Path) -> Path:
+    """Return where a summary of scores is to be written; an earlier one is replaced.
+
+    Raises:
+        UsageError: there is something else, such as a summary of another program.
+    """
+    if not path.exists():
+        return path
+    try:
+        content = read_json(path)
+    except DiffunetError:
+        content = None
+    if not isinstance(content, dict) or "distribution" not in content:
+        raise UsageError(
+            f"'{path}' is there already, and no summary of diffunet_evaluate; give another file "
+            "for the summary (-o)"
+        )
+    return path
+
+
 def _holds_plans(path: Path) -> bool:
     try:
         content = read_json(path)

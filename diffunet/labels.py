@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from diffunet.errors import DatasetError
+from diffunet.names import canonical
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,12 @@ class LabelScheme:
                 f'{{"background": 0, "tumour": 1}}, found {labels!r}'
             )
         problems = _label_problems(labels)
+        labels = {canonical(name): value for name, value in labels.items()}
+        if len(labels) < len(content["labels"]):
+            problems.append(
+                "dataset.json: 'labels' should name each label once, found the same text in two "
+                "Unicode forms; rename one"
+            )
         if problems:
             raise DatasetError(problems)
         foreground = {

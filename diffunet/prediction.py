@@ -33,10 +33,6 @@ def refuse_options(options: Mapping[str, Any], trained: "TrainedModel") -> None:
     )
 
 
-def _is_one_file(input: Path, output: Path, trained: "TrainedModel") -> bool:
-    return input.is_file() and output.name.endswith(trained.file_ending)
-
-
 def predict_by_samples(
     trained: "TrainedModel",
     compute: "Compute",
@@ -49,13 +45,15 @@ def predict_by_samples(
 ) -> None:
     """Predict with a model that draws samples, or with a supervised one."""
     from diffunet.data.dataset import find_input_cases
+    from diffunet.inference.place import is_output_file
     from diffunet.inference.predict import predict_cases, predict_file
     from diffunet.inference.predictor import Predictor
 
+    is_file = is_output_file(input, output, file_ending=trained.file_ending)
     predictor = Predictor(trained, compute=compute)
     cases = find_input_cases(input, trained.file_ending, trained.num_channels)
     plan = predictor.sampling(**sampling)
-    if not _is_one_file(input, output, trained):
+    if not is_file:
         predict_cases(predictor, cases, output_folder=output, sampling=plan, options=options, **run)
         return
     if options.has_samples or options.has_probabilities:
@@ -85,14 +83,16 @@ def predict_by_saliency(
 ) -> None:
     """Predict with a model that was trained from image-level labels."""
     from diffunet.data.dataset import find_input_cases
+    from diffunet.inference.place import is_output_file
     from diffunet.wsss.predict import predict_weak_cases, predict_weak_file
     from diffunet.wsss.predictor import WeakPredictor
 
+    is_file = is_output_file(input, output, file_ending=trained.file_ending)
     predictor = WeakPredictor(trained, compute=compute)
     chosen = predictor.saliency_method(saliency)
     cases = find_input_cases(input, trained.file_ending, trained.num_channels)
     what = {"saliency": chosen, "image_labels": image_labels}
-    if _is_one_file(input, output, trained):
+    if is_file:
         predict_weak_file(predictor, cases[0], output_file=output, seed=run["seed"], **what)
     else:
         predict_weak_cases(predictor, cases, output_folder=output, **what, **run)

@@ -1,7 +1,7 @@
 import pytest
 
 from diffunet import api
-from diffunet.arguments import dataset_content_of, new_plans_path, plans_of
+from diffunet.arguments import dataset_content_of, new_plans_path, new_summary_path, plans_of
 from diffunet.errors import DatasetError, UsageError, WorkspaceError
 from diffunet.jsonio import write_json
 from diffunet.workspace import Workspace
@@ -48,6 +48,23 @@ def test_plans_are_read_from_their_folder_only(tmp_path, name):
     (tmp_path / "here").mkdir()
     with pytest.raises(WorkspaceError, match="-p: expected a name that a file can have"):
         plans_of(tmp_path / "here", name)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"mean": {}, "metric_per_case": []}', None])
+def test_a_summary_takes_the_place_of_summaries_only(tmp_path, content):
+    path = tmp_path / "summary.json"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_text(content)
+    with pytest.raises(UsageError, match="is there already, and no summary of diffunet_evaluate"):
+        api.evaluate(tmp_path, tmp_path)
+    assert new_summary_path(tmp_path / "new.json") == tmp_path / "new.json"
+
+
+def test_a_summary_is_replaced_by_a_later_one(tmp_path):
+    write_json(tmp_path / "summary.json", {"distribution": {}})
+    assert new_summary_path(tmp_path / "summary.json").is_file()
 
 
 def test_predictions_are_not_looked_for_outside_of_their_folder(tmp_path):

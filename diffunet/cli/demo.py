@@ -14,12 +14,14 @@ from diffunet.cli.command import (
     number_of,
     progress_bar,
 )
+from diffunet.errors import UsageError
 from diffunet.plans import TrainingPlan
 from diffunet.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 DATASET = "Dataset900_Synthetic"
+WORKSPACE = "diffunet_workspace"
 SIZE = (48, 48)
 NUM_TRAINING, NUM_TEST, NUM_SAMPLES = 240, 60, 16
 DEFAULT_ITERATIONS = 1500
@@ -78,8 +80,9 @@ def run_demo(output: Path, *, num_iterations: int, seed: int, num_processes: int
     from diffunet.data.synthetic import write_ambiguous_dataset
 
     start = time.monotonic()
+    check_output(output)
     workspace = Workspace.resolve(
-        folder=output / "diffunet_workspace", environment={}, current_folder=Path.cwd()
+        folder=output / WORKSPACE, environment={}, current_folder=Path.cwd()
     )
     raw = workspace.raw / DATASET
     predictions = output / "predictions"
@@ -123,6 +126,25 @@ def run_demo(output: Path, *, num_iterations: int, seed: int, num_processes: int
     minutes = (time.monotonic() - start) / 60
     print(f"\ndone in {minutes:.1f} minutes; look at '{sheet}', and at '{predictions}'")
     return summary
+
+
+def check_output(output: Path) -> None:
+    """Check that a folder can take the demo: it is absent, empty, or an earlier demo's.
+
+    Raises:
+        UsageError: it holds something else.
+    """
+    from diffunet.data.case_files import listing
+
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"--output '{output}': expected a folder, found a file")
+    names = [path.name for path in output.iterdir()] if output.is_dir() else []
+    names = [name for name in names if not name.startswith(".")]
+    if names and not (output / WORKSPACE / "raw" / DATASET).is_dir():
+        raise UsageError(
+            f"--output '{output}' holds what the demo did not write there: {listing(names)}; "
+            "choose an empty folder, or a new one"
+        )
 
 
 def true_ged(references: Path, *, num_samples: int, seed: int) -> float:

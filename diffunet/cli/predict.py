@@ -37,7 +37,11 @@ def parser() -> argparse.ArgumentParser:
         help="folder with CASE_0000.ext files, or one image file",
     )
     made.add_argument(
-        "-o", dest="output", type=Path, required=True, help="folder; a file if -i is a file"
+        "-o",
+        dest="output",
+        type=Path,
+        required=True,
+        help="folder, new, empty or of predictions; a file, not there yet, if -i is a file",
     )
     _add_model(made)
     _add_sampling(made)
@@ -174,7 +178,9 @@ def _add_outputs(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument("--save_samples", action="store_true", help="samples/CASE_s00.ext, ...")
     made.add_argument(
-        "--continue_prediction", action="store_true", help="keep the cases that are whole"
+        "--continue_prediction",
+        action="store_true",
+        help="keep the cases that are whole, of images that have not changed",
     )
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from diffunet.data.image_io import (
     LOSSY_FILE_ENDINGS,
     file_ending_of,
+    read_image,
     supported_file_endings,
 )
 from diffunet.errors import DatasetError
+from diffunet.names import canonical, name_problem
 
 ONLY_RATER = "r00"
 """Name of the rater of a dataset without `"raters": true`, whose files have no such suffix."""
@@ -19,6 +21,10 @@ ONLY_RATER = "r00"
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>[0-9]{4})")
 _RATER = re.compile(r"(?P<case>.+)_(?P<rater>r[0-9]{2,})")
 _OTHER_IMAGE_ENDINGS = (*LOSSY_FILE_ENDINGS, ".dcm", ".npy", ".npz", ".mat", ".mhd", ".hdr", ".img")
+_ENDINGS_OF_FILES = (
+    *(".gz", ".zip", ".tar", ".json", ".csv", ".txt", ".md", ".xml", ".pdf", ".html"),
+    *(".h5", ".hdf5", ".pt", ".pth", ".pkl", ".vtk", ".stl", ".ply", ".svg", ".heic", ".dicom"),
+)
 _MOST_LISTED = 20
 
 
@@ -56,11 +62,22 @@ def listing(names: Collection[str]) -> str:
     return shown if len(names) <= _MOST_LISTED else f"{shown} and {len(names) - _MOST_LISTED} more"
 
 
+def ending_of_a_file(path: Path) -> str | None:
+    """Return the ending by which the name of `path` is that of a file, whether there is one or not.
+
+    None for other names: those of folders may have dots too.
+    """
+    known = (*supported_file_endings(), *_OTHER_IMAGE_ENDINGS, *_ENDINGS_OF_FILES)
+    name = path.name.lower()
+    return next((ending for ending in known if name.endswith(ending)), None)
+
+
 def find_input_cases(path: Path, file_ending: str, num_channels: int) -> tuple[CaseFiles, ...]:
     """Return the cases to predict, sorted: those of a folder, or the one that a file belongs to.
 
-    A single file may lack the `_0000` of its name, and have any supported ending; the files of its
-    other channels are looked for beside it.
+    A single file may have any supported ending, and any name. It is always among the files that are
+    read: where it holds all channels, or the model has but one, alone; otherwise `CASE_0001` and
+    its like name a channel, and the others are looked for beside it.
 
     Args:
         path: a folder with `CASE_0000.ext` files, or such a file.
@@ -179,21 +196,36 @@ def _case_of_file(path: Path, num_channels: int) -> CaseFiles:
             f"'{path}': expected one of {', '.join(supported_file_endings())}; convert the file"
         )
     stem, ending = path.name[: -len(ending)], path.name[-len(ending) :]
+    if problem := name_problem(canonical(stem)):
+        raise DatasetError(f"'{path}': expected a name for files to be written: {problem}")
     matched = _CHANNEL.fullmatch(stem)
-    if matched is None:
-        return CaseFiles(case=stem, images=(path,))
+    number = int(matched["channel"]) if matched else num_channels
+    if matched is None or number >= num_channels:
+        return CaseFiles(case=canonical(stem), images=(path,))
+    if num_channels == 1 or _num_channels(path) > 1:
+        case = matched["case"] if number == 0 else stem
+        return CaseFiles(case=canonical(case), images=(path,))
     names = [f"{matched['case']}_{channel:04d}{ending}" for channel in range(num_channels)]
     siblings = tuple(path.with_name(name) for name in names)
     found = [sibling for sibling in siblings if sibling.is_file()]
     if len(found) == 1 and path == siblings[0]:
-        return CaseFiles(case=matched["case"], images=(path,))
+        return CaseFiles(case=canonical(matched["case"]), images=(path,))
     if len(found) < num_channels:
         missing = [sibling.name for sibling in siblings if sibling not in found]
         raise DatasetError(
             f"case '{matched['case']}': expected {num_channels} channels beside '{path}', missing "
             f"are {listing(missing)}; add these files"
         )
-    return CaseFiles(case=matched["case"], images=siblings)
+    return CaseFiles(case=canonical(matched["case"]), images=siblings)
+
+
+def _num_channels(path: Path) -> int:
+    """Return how many channels a file holds; 1 where it cannot be read, which is said later."""
+    try:
+        image, _ = read_image([path])
+    except DatasetError:
+        return 1
+    return len(image)
 
 
 def _files_by_stem(folder: Path, file_ending: str, *, findings: Findings) -> dict[str, Path]:
@@ -207,11 +239,20 @@ def _files_by_stem(folder: Path, file_ending: str, *, findings: Findings) -> dic
         if not name.lower().endswith(file_ending.lower()):
             others[_ending_of(path)].append(name)
             continue
-        stem = name[: -len(file_ending)]
-        if stem in files:
+        stem = canonical(name[: -len(file_ending)])
+        if problem := name_problem(stem):
             findings.problems.append(
-                f"case '{stem}': expected one file, found both '{files[stem].name}' and '{name}' "
-                f"in {folder.name}; remove one"
+                f"{folder.name}: expected names that other files can take over, found {name!r}: "
+                f"{problem}; rename it"
+            )
+            continue
+        if stem in files:
+            same = files[stem].name
+            is_form = canonical(same) == canonical(name)
+            findings.problems.append(
+                f"case '{stem}': expected one file, found both '{same}' and '{name}' "
+                f"{'(the same text in two Unicode forms) ' if is_form else ''}in {folder.name}; "
+                "remove one"
             )
         files[stem] = path
     _report_other_files(folder, others, file_ending, findings=findings)
@@ -230,7 +271,7 @@ def _report_other_files(
             )
             continue
         for name in names:
-            stem = name[: len(name) - len(ending)]
+            stem = canonical(name[: len(name) - len(ending)])
             matched = _CHANNEL.fullmatch(stem) or _RATER.fullmatch(stem)
             findings.left_out.add(matched["case"] if matched else stem)
         remedy = (

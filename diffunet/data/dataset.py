@@ -26,6 +26,7 @@ from diffunet.data.splits import Split, load_splits, make_splits
 from diffunet.data.tables import read_patients
 from diffunet.errors import DatasetError
 from diffunet.labels import LabelScheme
+from diffunet.names import shared_names
 
 __all__ = ["CaseFiles", "RawDataset", "find_input_cases", "open_dataset", "scan_dataset"]
 
@@ -224,6 +225,12 @@ def _check_cases(
             f"imagesTs: expected cases that are not in imagesTr, found {len(both)} in both: "
             f"{listing(both)}; remove them from one, or no score on them is worth anything"
         )
+    names = [files.case for files in (*training, *test)]
+    findings.warnings.extend(
+        f"the cases {listing(group)} differ in upper and lower case only: where the disk does not "
+        "tell these apart (Windows, macOS), they have one file; rename them"
+        for group in shared_names(names)
+    )
     if findings.problems:
         return
     if not training:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from diffunet.data.case_files import listing
 from diffunet.errors import DatasetError
+from diffunet.names import canonical
 
 
 def read_rows(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -30,7 +31,7 @@ def read_rows(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict
             f"{path.name}: expected a table in UTF-8, found one that cannot be read ({cause}); "
             "save it again as CSV, UTF-8"
         ) from None
-    records = _records(text, path.name)
+    records = _records(canonical(text), path.name)
     header = [name.strip() for name in next(records, (0, []))[1]]
     _check_header(header, columns, path.name)
     for number, row in records:

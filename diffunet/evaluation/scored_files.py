@@ -1,20 +1,27 @@
 """Which files are scored against which, and their label maps."""
 
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Integer
 
 from diffunet.data.case_files import Findings, labels_by_case, listing
+from diffunet.data.file_state import FileState
 from diffunet.data.image_io import ImageGeometry, grid_difference, read_label_map
+from diffunet.data.prediction_records import (
+    RECORDS_FOLDER,
+    SAMPLES_FOLDER,
+    PredictionRecord,
+    read_records,
+    setting_differences,
+)
 from diffunet.errors import DatasetError
 from diffunet.evaluation.packed_maps import PackedMaps
 from diffunet.labels import LabelScheme
-
-SAMPLES_FOLDER = "samples"
+from diffunet.names import canonical
 
 _COMPARED = ("shape", "spacing", "origin", "direction")
 
@@ -30,12 +37,14 @@ class ScoredFiles:
         references: label maps, one per rater, sorted by rater.
         prediction: the consensus; or the only mask.
         samples: drawn label maps in their order; empty where there is but the prediction.
+        written: what each sample was when it was drawn, as far as that is recorded.
     """
 
     case: str
     references: tuple[Path, ...]
     prediction: Path
     samples: tuple[Path, ...]
+    written: dict[Path, FileState] = field(default_factory=dict[Path, FileState])
 
     @property
     def num_samples(self) -> int:
@@ -137,6 +146,8 @@ def pair_files(
         for case in complete
     ]
     _report_uneven_samples(paired, problems=problems)
+    if (prediction_folder / RECORDS_FOLDER).is_dir():
+        return _with_records(paired, prediction_folder, problems=problems)
     return paired
 
 
@@ -158,6 +169,12 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
         except DatasetError as error:
             problems += error.problems
             continue
+        if path in files.written and not files.written[path].is_of(path):
+            problems.append(
+                f"case '{files.case}': '{path}' is not the sample that was drawn, so that samples "
+                "of two predictions may be mixed; predict the case again, or remove "
+                f"'{RECORDS_FOLDER}/{files.case}.json' and its like if you changed them yourself"
+            )
         if first is None or packed is None:
             first = geometry
             packed = PackedMaps(label_map.shape, np.dtype(_smallest_dtype(labels)))
@@ -179,7 +196,7 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
 
 def _by_stem(folder: Path, file_ending: str) -> dict[str, Path]:
     return {
-        path.name[: -len(file_ending)]: path
+        canonical(path.name[: -len(file_ending)]): path
         for path in sorted(folder.iterdir())
         if path.is_file()
         and path.name.lower().endswith(file_ending.lower())
@@ -246,6 +263,58 @@ def _report_uneven_samples(paired: list[ScoredFiles], *, problems: list[str]) ->
         problems.append(
             f"expected {most} samples of each case, found fewer of {len(fewer)}: {listing(fewer)}; "
             "predict them again (--continue_prediction completes a folder)"
+        )
+
+
+def _with_records(
+    paired: list[ScoredFiles], folder: Path, *, problems: list[str]
+) -> list[ScoredFiles]:
+    """Return the cases with what is recorded of their samples, and report what does not agree.
+
+    Scores of a folder are those of one model with one choice of settings, and the samples of a case
+    are those of one run.
+    """
+    records = read_records(folder)
+    known = {files.case: records[files.case] for files in paired if files.case in records}
+    if unfinished := [files.case for files in paired if files.case not in known]:
+        problems.append(
+            f"'{folder}': expected the record '{RECORDS_FOLDER}/CASE.json' of each case, found "
+            f"none of {len(unfinished)}: {listing(unfinished)}; these were not predicted to the "
+            "end, or come from elsewhere: predict them again, or remove them"
+        )
+    _report_mixed_settings(known, problems=problems)
+    found: list[ScoredFiles] = []
+    for files in paired:
+        record = known.get(files.case)
+        if record is None or record.files is None:
+            found.append(files)
+            continue
+        written = {
+            folder / name: state
+            for name, state in record.files.items()
+            if name.startswith(f"{SAMPLES_FOLDER}/")
+        }
+        if set(written) != set(files.samples):
+            problems.append(
+                f"case '{files.case}': expected the {len(written)} samples that were drawn, found "
+                f"{len(files.samples)} in '{folder / SAMPLES_FOLDER}'; predict the case again"
+            )
+        found.append(replace(files, written=written))
+    return found
+
+
+def _report_mixed_settings(records: Mapping[str, PredictionRecord], *, problems: list[str]) -> None:
+    first = next(iter(records.values()), None)
+    if first is None:
+        return
+    others = [case for case, each in records.items() if each.settings != first.settings]
+    if others:
+        names = setting_differences(first.settings, records[others[0]].settings)
+        shown = "; ".join(name.replace(", now ", " and ") for name in names)
+        problems.append(
+            f"expected predictions of one choice of settings, found {len(records) - len(others)} "
+            f"and {len(others)} that differ ({shown}): {listing(others)}; predict these again, or "
+            "remove them"
         )
 
 

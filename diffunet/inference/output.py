@@ -6,32 +6,47 @@ A case is whole when `records/CASE.json` exists. `predictions.json` holds all re
 import logging
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
+from diffunet.data.case_files import CaseFiles, listing
+from diffunet.data.file_state import FileState
 from diffunet.data.image_io import (
     ImageGeometry,
     MapScale,
+    file_ending_of,
+    files_of_image,
     map_file_ending,
     read_map,
     write_label_map,
     write_map,
     write_signed_map,
 )
-from diffunet.errors import UsageError
+from diffunet.data.prediction_records import (
+    RECORDS_FOLDER,
+    SAMPLES_FOLDER,
+    PredictionRecord,
+    read_record,
+    read_records,
+    record_path,
+    setting_differences,
+)
+from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.fuse import Votes
 from diffunet.inference.model import DATASET_FILE, RESOLVED_PLANS_FILE, TrainedModel
-from diffunet.jsonio import read_json, remove_unfinished, require_writable, write_json
-from diffunet.names import file_parts
+from diffunet.inference.place import check_run, sign_run
+from diffunet.jsonio import remove_unfinished, require_writable, write_json
+from diffunet.names import file_parts, require_distinct
 
 PREDICTIONS_FILE = "predictions.json"
-RECORDS_FOLDER = "records"
-SAMPLES_FOLDER = "samples"
 
-_PREDICT_AGAIN = "predict the case again, without --continue_prediction"
+_OWN_FILES = (DATASET_FILE, RESOLVED_PLANS_FILE, PREDICTIONS_FILE, "summary.json")
+_GRID = ("shape", "spacing_mm")
+"""What a record says about the grid of a case."""
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +65,30 @@ class OutputFolder:
         self.folder = folder
         self._model = model
         self._settings = dict(settings)
+        self._inputs: dict[str, tuple[FileState, ...]] = {}
+        self._written: dict[str, dict[str, FileState]] = defaultdict(dict)
+
+    def check_names(self, cases: Collection[str]) -> None:
+        """Check that no two cases, of `cases` and of those that are there, share a file.
+
+        Raises:
+            UsageError: two do.
+        """
+        owners: dict[str, str] = dict.fromkeys(_OWN_FILES, "")
+        problems = []
+        for case in sorted({*cases, *read_records(self.folder)}):
+            for path in self._paths_of(case):
+                other = owners.setdefault(path.name, case)
+                if other != case:
+                    whose = f"the case '{other}'" if other else "the folder itself"
+                    problems.append(f"'{path.name}' of the case '{case}' and of {whose}")
+        if problems:
+            raise UsageError(
+                f"'{self.folder}': files of different cases would have one name: "
+                f"{'; '.join(problems[:10])}; rename these images, or predict them into different "
+                "folders"
+            )
+        require_distinct(owners, self.folder, what="files", error=UsageError)
 
     def begin(self, *, is_alone: bool) -> None:
         """Write what describes the run.
@@ -60,8 +99,9 @@ class OutputFolder:
         if is_alone:
             for folder in (".", RECORDS_FOLDER, SAMPLES_FOLDER):
                 remove_unfinished(self.folder / folder)
+        self._model.plans.save(self.folder / RESOLVED_PLANS_FILE)  # first: see `place`
+        sign_run(self.folder, self._settings)
         write_json(self.folder / DATASET_FILE, self._model.dataset_content)
-        self._model.plans.save(self.folder / RESOLVED_PLANS_FILE)
 
     def require_writable(self, cases: Collection[str]) -> None:
         """Check, before anything is predicted, that the files of all cases can be written.
@@ -72,46 +112,71 @@ class OutputFolder:
         if not cases:
             return
         longest = max(cases, key=lambda case: len(os.fsencode(case)))
-        labels = range(len(self._model.labels.names))
-        maps = [*self._map_paths(longest), *(self.saliency_path(longest, i) for i in labels)]
-        for path in (
-            self._record_path(longest),
-            self._sample_path(longest, 0),
-            max(maps, key=lambda path: len(os.fsencode(path.name))),
-        ):
-            require_writable(path)
+        require_writable(record_path(self.folder, longest))
+        require_writable(max(self._paths_of(longest), key=lambda path: len(os.fsencode(path.name))))
+        sample = self._sample_path(longest, 0)
+        if sample.parent.exists():  # it is made with the first sample, in a folder that was tried
+            require_writable(sample)
 
-    def whole_cases(self) -> set[str]:
-        """Return the cases that are whole.
+    def whole_cases(self, cases: Sequence[CaseFiles]) -> set[str]:
+        """Return which of `cases` are whole: made from the images as they are, with all files.
 
         Raises:
-            UsageError: some were made with other settings.
+            UsageError: some that are there were made with other settings.
         """
-        records = self._records()
+        records = read_records(self.folder)
         for case, record in records.items():
-            names = setting_differences(record["settings"], self._settings)
+            names = setting_differences(record.settings, self._settings)
             if names:
                 raise UsageError(
                     f"'{self.folder}': case '{case}' was predicted with other settings "
                     f"({'; '.join(names)}); predict into another folder, or anew without "
                     "--continue_prediction"
                 )
-        return set(records)
+        there = [files for files in cases if files.case in records]
+        whole = {
+            files.case
+            for files in there
+            if _is_made_from(files, records[files.case])
+            and self._has_all_files(records[files.case])
+        }
+        if len(whole) < len(there):
+            anew = [files.case for files in there if files.case not in whole]
+            logger.info(
+                "'%s': predicted anew, since their images changed or files of theirs are missing "
+                "or damaged: %s",
+                self.folder,
+                listing(anew),
+            )
+        return whole
 
-    def clear(self, case: str) -> None:
-        """Delete what an earlier run wrote for a case, its record first."""
-        self._record_path(case).unlink(missing_ok=True)
-        ending = self._model.file_ending
-        samples = self.folder / SAMPLES_FOLDER
-        name = re.compile(rf"{re.escape(case)}_s[0-9]+{re.escape(ending)}")
-        if samples.is_dir():
-            for path in samples.iterdir():
-                if name.fullmatch(path.name):
-                    path.unlink()
-        labels = range(len(self._model.labels.names))
-        maps = (*self._map_paths(case), *(self.saliency_path(case, label) for label in labels))
-        for path in (self.mask_path(case), *maps):
-            path.unlink(missing_ok=True)
+    def clear(self, cases: Collection[str]) -> None:
+        """Delete what earlier runs wrote for some cases, their records first."""
+        for case in cases:
+            record_path(self.folder, case).unlink(missing_ok=True)
+        names = re.compile(rf"(?P<case>.+)_s[0-9]+{re.escape(self._model.file_ending)}")
+        samples, wanted = self.folder / SAMPLES_FOLDER, set(cases)
+        for path in list(samples.iterdir()) if samples.is_dir() else []:
+            matched = names.fullmatch(path.name)
+            if matched and matched["case"] in wanted:
+                path.unlink()
+        for case in cases:
+            for path in self._paths_of(case):
+                path.unlink(missing_ok=True)
+
+    def begin_case(self, files: CaseFiles) -> None:
+        """Note what a case is made from; before its images are read.
+
+        Raises:
+            UsageError: a run of other settings has begun in this folder.
+        """
+        check_run(self.folder, self._settings)
+        try:
+            self._inputs[files.case] = tuple(
+                FileState.of(path, has_time=True) for path in _files_read(files)
+            )
+        except OSError:  # said, with a remedy, by the reader
+            self._inputs.pop(files.case, None)
 
     def write_sample(
         self, case: str, sample: int, masks: np.ndarray, geometry: ImageGeometry
@@ -119,6 +184,7 @@ class OutputFolder:
         """Write one sample's boolean masks (label, *spatial) as a label map."""
         path = self._sample_path(case, sample)
         write_label_map(path, self._model.labels.label_map(masks), geometry)
+        self._note(case, path)
 
     def write_maps(
         self, case: str, votes: Votes, geometry: ImageGeometry, *, has_probabilities: bool
@@ -126,22 +192,29 @@ class OutputFolder:
         """Write consensus and uncertainty, and where asked for the probability of each label."""
         consensus = self._model.labels.label_map(votes.consensus())
         write_label_map(self.mask_path(case), consensus, geometry)
+        self._note(case, self.mask_path(case))
         del consensus
         uncertainty, *probabilities = self._map_paths(case)
         write_map(uncertainty, votes.uncertainty(), geometry)
+        self._note(case, uncertainty)
         if has_probabilities:
             for label, path in enumerate(probabilities):
                 write_map(path, votes.probability(label), geometry)
+                self._note(case, path)
 
     def write_mask(self, case: str, masks: np.ndarray, geometry: ImageGeometry) -> None:
         """Write the boolean masks (label, *spatial) of a model that gives one answer."""
         write_label_map(self.mask_path(case), self._model.labels.label_map(masks), geometry)
+        self._note(case, self.mask_path(case))
 
     def write_saliency(
         self, case: str, label: int, saliency: np.ndarray, geometry: ImageGeometry
     ) -> MapScale:
         """Write a label's signed map (*spatial), and return how its numbers stand in the file."""
-        return write_signed_map(self.saliency_path(case, label), saliency, geometry)
+        path = self.saliency_path(case, label)
+        scale = write_signed_map(path, saliency, geometry)
+        self._note(case, path)
+        return scale
 
     def read_saliency(
         self, case: str, label: int, scale: MapScale
@@ -151,28 +224,34 @@ class OutputFolder:
         return scale.restore(stored), geometry
 
     def write_record(self, case: str, content: Mapping[str, Any], geometry: ImageGeometry) -> None:
-        """Declare a case whole.
+        """Declare a case whole, or say more about one that is.
 
         Args:
-            content: what is said about it besides settings, shape and spacing.
+            content: what is said about it besides settings, grid, input and files.
+
+        Raises:
+            UsageError: a run of other settings has begun in this folder.
         """
-        about = {
-            "settings": self._settings,
-            "shape": geometry.shape,
-            "spacing_mm": geometry.spacing_mm,
-        }
-        write_json(self._record_path(case), about | dict(content))
+        check_run(self.folder, self._settings)
+        former = read_record(self.folder, case)
+        grid = dict(zip(_GRID, (geometry.shape, geometry.spacing_mm), strict=True))
+        record = PredictionRecord(
+            settings=self._settings,
+            input=self._inputs.pop(case, former.input if former else None),
+            files={
+                **((former.files or {}) if former else {}),
+                **self._written.pop(case, {}),
+            },
+            content={**grid, **content},
+        )
+        write_json(record_path(self.folder, case), record.as_json())
 
     def content_of_record(self, case: str) -> dict[str, Any] | None:
         """Return the `content` of a whole case of these settings; None where there is none."""
-        path = self._record_path(case)
-        if not path.is_file():
+        record = read_record(self.folder, case)
+        if record is None or record.settings != self._settings:
             return None
-        record = read_json(path, UsageError, remedy=_PREDICT_AGAIN)
-        if record["settings"] != self._settings:
-            return None
-        about = ("settings", "shape", "spacing_mm")
-        return {name: value for name, value in record.items() if name not in about}
+        return {name: value for name, value in record.content.items() if name not in _GRID}
 
     def gather(self) -> Path:
         """Write `predictions.json` from the records with these settings, and return its path.
@@ -183,14 +262,14 @@ class OutputFolder:
         path = self.folder / PREDICTIONS_FILE
         gathered: set[str] | None = None
         while True:
-            records = self._records()
+            records = read_records(self.folder)
             if set(records) == gathered:
                 return path
             gathered = set(records)
             cases = {
-                case: {key: value for key, value in record.items() if key != "settings"}
-                for case, record in sorted(records.items())
-                if record["settings"] == self._settings
+                case: record.content
+                for case, record in records.items()
+                if record.settings == self._settings
             }
             others = sorted(gathered.difference(cases))
             if others:
@@ -229,23 +308,42 @@ class OutputFolder:
         name = f"{case}_s{sample:02d}{self._model.file_ending}"
         return self.folder / SAMPLES_FOLDER / name
 
-    def _record_path(self, case: str) -> Path:
-        return self.folder / RECORDS_FOLDER / f"{case}.json"
+    def _paths_of(self, case: str) -> Iterator[Path]:
+        """Yield every file that any run writes for a case, but for samples and record."""
+        labels = range(len(self._model.labels.names))
+        yield self.mask_path(case)
+        yield from self._map_paths(case)
+        yield from (self.saliency_path(case, label) for label in labels)
+        if file_ending_of(self.mask_path(case)) in (".tif", ".tiff"):
+            yield self.mask_path(case).with_suffix(".json")  # the spacing of a volume
 
-    def _records(self) -> dict[str, dict[str, Any]]:
-        paths = (self.folder / RECORDS_FOLDER).glob("*.json")
-        return {
-            path.stem: read_json(path, UsageError, remedy=_PREDICT_AGAIN)
-            for path in paths
-            if path.name[0] != "."
-        }
+    def _note(self, case: str, path: Path) -> None:
+        """Remember, for the record, that a file was written."""
+        name = path.relative_to(self.folder).as_posix()
+        self._written[case][name] = FileState.of(path, has_time=False)
+
+    def _has_all_files(self, record: PredictionRecord) -> bool:
+        """Whether what was written is there: as long as it was, or changed by a user but whole."""
+        return record.files is not None and all(
+            state.has_size_of(self.folder / name) or _is_readable(self.folder / name)
+            for name, state in record.files.items()
+        )
 
 
-def setting_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return in words each setting that is not what it was."""
-    names = sorted({*old, *new})
-    return [
-        f"{name}: {old.get(name)!r}, now {new.get(name)!r}"
-        for name in names
-        if old.get(name) != new.get(name)
-    ]
+def _files_read(files: CaseFiles) -> list[Path]:
+    return [each for path in files.images for each in files_of_image(path)]
+
+
+def _is_made_from(files: CaseFiles, record: PredictionRecord) -> bool:
+    paths = _files_read(files)
+    if record.input is None or len(record.input) != len(paths):
+        return False
+    return all(state.is_of(path) for state, path in zip(record.input, paths, strict=True))
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        read_map(path)
+    except DatasetError:
+        return False
+    return True

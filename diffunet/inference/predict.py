@@ -20,6 +20,7 @@ from diffunet.inference.case_image import kept_problems, read_case
 from diffunet.inference.compute import Compute
 from diffunet.inference.model import TrainedModel
 from diffunet.inference.output import OutputFolder
+from diffunet.inference.place import check_output_file, check_output_folder
 from diffunet.inference.predictor import OnStep, Prediction, Predictor
 from diffunet.jsonio import require_writable
 from diffunet.plans import SamplingPlan
@@ -111,7 +112,7 @@ def predict_file(
     """Predict one case, and write its consensus alone.
 
     Raises:
-        UsageError: `output_file` is one of the input files.
+        UsageError: `output_file` is one of the input files, or there already.
         DatasetError: the case cannot be read or does not fit the model.
         WriteError: `output_file` cannot be written.
     """
@@ -142,6 +143,7 @@ def _predict_case(
     options: OutputOptions,
     on_step: OnStep | None,
 ) -> None:
+    output.begin_case(files)
     image, geometry = read_case(files, model=predictor.model)
 
     def write_sample(sample: int, masks: np.ndarray) -> None:
@@ -204,30 +206,21 @@ def begin_part(
     """Make the output folder ready, and return the cases that this part is to predict, sorted.
 
     Raises:
-        UsageError: there is no such part, the output lies in the input, or whole cases that are to
-            be kept were made with other settings.
+        UsageError: there is no such part, the output lies in the input or holds something else,
+            files of two cases would have one name, or whole cases that are to be kept were made
+            with other settings.
     """
-    _check_folders(cases, output.folder)
     if not 0 <= part_id < num_parts:
         raise UsageError(f"part_id should be from 0 to {num_parts - 1}, got {part_id}")
-    whole = output.whole_cases() if is_continued else set()
+    check_output_folder(cases, output.folder)
+    output.check_names([files.case for files in cases])
     part = sorted(cases, key=lambda files: files.case)[part_id::num_parts]
+    whole = output.whole_cases(part) if is_continued else set()
     part = [files for files in part if files.case not in whole]
     output.begin(is_alone=num_parts == 1)
     output.require_writable([files.case for files in part])
-    for files in part:
-        output.clear(files.case)
+    output.clear([files.case for files in part])
     return part
-
-
-def check_output_file(files: CaseFiles, output_file: Path) -> None:
-    """Check that a single prediction does not overwrite what it is made from.
-
-    Raises:
-        UsageError: it would.
-    """
-    if output_file.resolve() in [path.resolve() for path in files.images]:
-        raise UsageError(f"the output '{output_file}' is the input; give another name")
 
 
 @contextlib.contextmanager
@@ -245,13 +238,3 @@ def _ticking(progress: Progress | None, total: int) -> Iterator[OnStep | None]:
     yield move
     for _ in ticks:  # a bar closes when it is asked for more than there is
         pass
-
-
-def _check_folders(cases: Sequence[CaseFiles], output_folder: Path) -> None:
-    output = output_folder.resolve()
-    for folder in {path.resolve().parent for files in cases for path in files.images}:
-        if folder == output or folder in output.parents:
-            raise UsageError(
-                f"the output folder '{output_folder}' lies in the input folder '{folder}'; "
-                "choose one outside of it"
-            )

@@ -20,7 +20,8 @@ from diffunet.data.store_writer import (
     unseal,
     write_group,
 )
-from diffunet.errors import PlansError
+from diffunet.errors import PlansError, WorkspaceError
+from diffunet.names import require_distinct
 from diffunet.parallel import Progress, map_ordered
 from diffunet.plans import Plans
 from diffunet.preprocessing.case import preprocess_image, preprocess_labels
@@ -75,7 +76,10 @@ def preprocess_dataset(
         DatasetError, DiffunetError: a faulty case, or a full disk; with the name of the case.
         PlansError: there is no such configuration, two of the same data identifier differ, or the
             dataset has other channels.
+        WorkspaceError: the disk does not tell the names of two cases apart.
     """
+    cases = [files.case for files in dataset.training_cases]
+    require_distinct(cases, folder, what="cases", error=WorkspaceError)
     names = _distinct(plans, configurations)
     _check_channels(plans, names, dataset)
     data = DatasetState.of(dataset).digest

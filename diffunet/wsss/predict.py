@@ -20,7 +20,8 @@ from diffunet.data.image_labels import ImageLabels, read_given_labels
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.case_image import kept_problems, read_case
 from diffunet.inference.output import OutputFolder
-from diffunet.inference.predict import begin_part, check_output_file, settings_of_run
+from diffunet.inference.place import check_output_file
+from diffunet.inference.predict import begin_part, settings_of_run
 from diffunet.jsonio import require_writable
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import SaliencyMethod
@@ -112,7 +113,7 @@ def predict_weak_file(
     """Predict one case, and write its mask alone.
 
     Raises:
-        UsageError: `output_file` is one of the input files.
+        UsageError: `output_file` is one of the input files, or there already.
         DatasetError: the case cannot be read or does not fit the model, or the table is not valid.
     """
     check_output_file(files, output_file)
@@ -212,6 +213,7 @@ def _predict_case(
     given: ImageLabels | None,
     seed: int,
 ) -> None:
+    output.begin_case(files)
     image, geometry = read_case(files, model=predictor.model)
     found = predictor.predict_case(
         image,

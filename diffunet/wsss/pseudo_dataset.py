@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from diffunet.data.dataset import PATIENTS_FILE, SPLITS_FILE, RawDataset
+from diffunet.data.prediction_records import setting_differences
 from diffunet.data.splits import Split, write_splits
 from diffunet.errors import UsageError
-from diffunet.inference.output import setting_differences
 from diffunet.jsonio import is_temporary, read_json, remove_unfinished, write_json, write_text
 
 DATASET_FILE = "dataset.json"

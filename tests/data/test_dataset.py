@@ -2,12 +2,13 @@
 
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 
 import pytest
 
-from diffunet.data.case_files import CaseFiles
-from diffunet.data.dataset import find_input_cases, open_dataset
+from diffunet.data.case_files import CaseFiles, Findings
+from diffunet.data.dataset import find_input_cases, open_dataset, scan_dataset
 from diffunet.data.splits import Split
 from diffunet.errors import DatasetError
 from tests.data.tiny_datasets import (
@@ -228,7 +229,81 @@ def test_input_that_cannot_be_predicted_is_an_error(
 def test_a_single_later_channel_is_not_taken_for_the_whole_case(tmp_path: Path) -> None:
     write_png(tmp_path / "a_0001.png", image_2d(0))
     with pytest.raises(DatasetError, match=r"missing are 'a_0000\.png'"):
-        find_input_cases(tmp_path / "a_0001.png", ".png", 1)
+        find_input_cases(tmp_path / "a_0001.png", ".png", 2)
+
+
+@pytest.mark.parametrize(
+    "name, num_channels, channels, case",
+    [
+        ("SCAN_0002.png", 1, (), "SCAN_0002"),
+        ("SCAN_0000.png", 1, (), "SCAN"),
+        ("SCAN_0001.png", 3, (3,), "SCAN_0001"),
+        ("SCAN_0000.png", 3, (3,), "SCAN"),
+        ("SCAN_0007.png", 3, (3,), "SCAN_0007"),
+    ],
+)
+def test_the_file_that_was_named_is_the_one_that_is_read(
+    name: str, num_channels: int, channels: tuple[int, ...], case: str, tmp_path: Path
+) -> None:
+    for number in (0, 1, 2, 7):
+        write_png(tmp_path / f"SCAN_{number:04d}.png", image_2d(number, *channels))
+    (files,) = find_input_cases(tmp_path / name, ".png", num_channels)
+    assert files == CaseFiles(case=case, images=(tmp_path / name,))
+
+
+def test_a_link_is_read_under_its_own_name_with_what_lies_beside_it(tmp_path: Path) -> None:
+    build_3d(tmp_path)
+    (tmp_path / "links").mkdir()
+    for channel in range(2):
+        link = tmp_path / "links" / f"mine_{channel:04d}.nii.gz"
+        link.symlink_to(tmp_path / "imagesTr" / f"b_{channel:04d}.nii.gz")
+    (files,) = find_input_cases(tmp_path / "links" / "mine_0001.nii.gz", ".nii.gz", 2)
+    assert files.case == "mine"
+    assert {path.parent for path in files.images} == {tmp_path / "links"}
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_the_same_text_in_two_unicode_forms_is_the_same_case(tmp_path: Path, forms) -> None:
+    build_2d(tmp_path)
+    images, labels = forms
+    (tmp_path / "imagesTr/a_0000.png").rename(
+        tmp_path / "imagesTr" / unicodedata.normalize(images, "Zoë_0000.png")
+    )
+    (tmp_path / "labelsTr/a.png").rename(
+        tmp_path / "labelsTr" / unicodedata.normalize(labels, "Zoë.png")
+    )
+    rows = [(unicodedata.normalize(labels, case), "p") for case in ("Zoë", "b", "c", "t")]
+    write_csv(tmp_path / "patients.csv", [("case", "patient"), *rows])
+    dataset = open_dataset(tmp_path)
+    assert [files.case for files in dataset.training_cases] == ["Zoë", "b", "c"]
+    assert dataset.patients["Zoë"] == "p"
+
+
+def test_two_files_of_one_text_are_one_too_many(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    for form in ("NFC", "NFD"):
+        name = unicodedata.normalize(form, "Zoë_0000.png")
+        write_png(tmp_path / "imagesTr" / name, image_2d(5))
+    with pytest.raises(DatasetError, match="the same text in two Unicode forms"):
+        open_dataset(tmp_path)
+
+
+def test_cases_that_some_disks_do_not_tell_apart_are_warned_of(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    write_png(tmp_path / "imagesTs" / "B_0000.png", image_2d(5))
+    findings = Findings()
+    scan_dataset(tmp_path, findings=findings)
+    assert any("'B', 'b' differ in upper and lower case only" in w for w in findings.warnings)
+
+
+def test_an_image_whose_name_no_mask_could_take_over_is_refused(tmp_path: Path) -> None:
+    write_png(tmp_path / f"{'x' * 230}.png", image_2d(0))
+    with pytest.raises(DatasetError, match="more than 200 bytes"):
+        find_input_cases(tmp_path / f"{'x' * 230}.png", ".png", 1)
+    build_2d(tmp_path / "raw")
+    write_png(tmp_path / "raw" / "imagesTr" / f"{'x' * 230}_0000.png", image_2d(0))
+    with pytest.raises(DatasetError, match="more than 200 bytes"):
+        open_dataset(tmp_path / "raw")
 
 
 def test_all_real_datasets_open(real_data: Path) -> None:

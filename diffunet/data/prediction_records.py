@@ -1,0 +1,85 @@
+"""The records of a folder of predictions: `records/CASE.json`, written when a case is whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffunet.data.file_state import FileState
+from diffunet.errors import DiffunetError
+from diffunet.jsonio import read_json
+from diffunet.records import value_from_json
+
+RECORDS_FOLDER = "records"
+SAMPLES_FOLDER = "samples"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionRecord:
+    """What is known about a whole case.
+
+    Attributes:
+        settings: all that decided what was written.
+        input: the images that it was made from, in the order of the channels; None in records
+            that do not tell.
+        files: what was written, by its path in the folder; None in records that do not tell.
+        content: all else that it says.
+    """
+
+    settings: dict[str, Any]
+    input: tuple[FileState, ...] | None
+    files: dict[str, FileState] | None
+    content: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what stands in the file."""
+        return {
+            "settings": self.settings,
+            **self.content,
+            "input": self.input,
+            "files": self.files,
+        }
+
+
+def record_path(folder: Path, case: str) -> Path:
+    """Return where the record of a case lies in a folder of predictions."""
+    return folder / RECORDS_FOLDER / f"{case}.json"
+
+
+def read_record(folder: Path, case: str) -> PredictionRecord | None:
+    """Return the record of a case; None where there is none, or it is damaged: it is not whole."""
+    path = record_path(folder, case)
+    try:
+        content = read_json(path)
+        if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
+            return None
+        states = {
+            name: value_from_json(hint, content.pop(name, None), where=name, error=DiffunetError)
+            for name, hint in _STATES.items()
+        }
+    except DiffunetError:
+        return None
+    return PredictionRecord(settings=content.pop("settings"), content=content, **states)
+
+
+def read_records(folder: Path) -> dict[str, PredictionRecord]:
+    """Return the records of all whole cases in a folder, sorted; none where there is no folder."""
+    paths = sorted((folder / RECORDS_FOLDER).glob("*.json"))
+    found = {path.stem: read_record(folder, path.stem) for path in paths if path.name[0] != "."}
+    return {case: record for case, record in found.items() if record is not None}
+
+
+def setting_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return in words each setting that is not what it was."""
+    names = sorted({*old, *new})
+    return [
+        f"{name}: {old.get(name)!r}, now {new.get(name)!r}"
+        for name in names
+        if old.get(name) != new.get(name)
+    ]
+
+
+_STATES: dict[str, Any] = {
+    "input": tuple[FileState, ...] | None,
+    "files": dict[str, FileState] | None,
+}

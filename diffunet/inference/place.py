@@ -1,0 +1,110 @@
+"""Where a prediction may be written: nothing that it did not write itself is ever replaced."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diffunet.data.case_files import CaseFiles, ending_of_a_file, listing
+from diffunet.data.prediction_records import RECORDS_FOLDER, setting_differences
+from diffunet.errors import DiffunetError, UsageError
+from diffunet.inference.model import RESOLVED_PLANS_FILE
+from diffunet.jsonio import read_json, write_json
+
+_RUN_FILE = Path(RECORDS_FOLDER) / ".run.json"  # its dot: no case has this name
+
+
+def is_output_file(input: Path, output: Path, *, file_ending: str) -> bool:
+    """Return whether `output` means a file for one mask; otherwise it means a folder.
+
+    What is a folder already stays one. A name that ends as files do is a file's.
+
+    Args:
+        file_ending: of the model's dataset, in which masks are written.
+
+    Raises:
+        UsageError: it means a file, but there is none to write, or not of this kind.
+    """
+    ending = ending_of_a_file(output)
+    if output.is_dir() or ending is None:
+        return False
+    if not input.is_file():
+        raise UsageError(
+            f"-o '{output}' is the name of a file ({ending}), but -i '{input}' is a folder, whose "
+            "masks need a folder; give one (a folder with this name would have to be made first)"
+        )
+    if not output.name.lower().endswith(file_ending.lower()):
+        raise UsageError(
+            f"-o '{output}' ends in '{ending}', but the model writes '{file_ending}', as its "
+            f"dataset does; give a name that ends in '{file_ending}', or a folder"
+        )
+    return True
+
+
+def check_output_file(files: CaseFiles, output_file: Path) -> None:
+    """Check that a single prediction replaces nothing.
+
+    Raises:
+        UsageError: it would.
+    """
+    inputs = {each for path in files.images for each in (path.absolute(), path.resolve())}
+    if inputs.intersection((output_file.absolute(), output_file.resolve())):
+        raise UsageError(f"the output '{output_file}' is the input; give another name")
+    if output_file.exists() or output_file.is_symlink():
+        raise UsageError(
+            f"the output '{output_file}' is there already; move or remove it, or give another name"
+        )
+
+
+def check_output_folder(cases: Sequence[CaseFiles], folder: Path) -> None:
+    """Check that a folder can take predictions: it is empty, absent, or has predictions only.
+
+    Raises:
+        UsageError: it is no folder, is or lies in that of the images, or holds something else.
+    """
+    _check_apart(cases, folder)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"the output '{folder}' is a file; give the name of a folder")
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    names = [name for name in names if not name.startswith(".")]
+    is_ours = RESOLVED_PLANS_FILE in names  # the first that is written
+    is_fold = any(name.startswith("checkpoint_") for name in names)
+    if names and (is_fold or not is_ours):
+        raise UsageError(
+            f"the output folder '{folder}' holds what diffunet_predict did not write there: "
+            f"{listing(names)}; choose an empty folder, or a new one"
+        )
+
+
+def sign_run(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Say that a run of these settings writes to `folder` from now on."""
+    write_json(folder / _RUN_FILE, settings)
+
+
+def check_run(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Check that no run of other settings has begun in `folder` since this one.
+
+    Raises:
+        UsageError: one has; the two would mix their samples.
+    """
+    try:
+        found = read_json(folder / _RUN_FILE)
+    except DiffunetError:
+        return
+    if isinstance(found, dict) and (names := setting_differences(settings, found)):
+        raise UsageError(
+            f"'{folder}': another prediction has begun to write there, with other settings "
+            f"({'; '.join(names)}); this one has stopped. Predict into a folder of its own"
+        )
+
+
+def _check_apart(cases: Sequence[CaseFiles], folder: Path) -> None:
+    """Check that the output is not among the images; a single one may have a folder beside it."""
+    output = folder.resolve()
+    images = [path for files in cases for path in files.images]
+    inputs = {each for path in images for each in (path.parent.resolve(), path.resolve().parent)}
+    for each in inputs:
+        if each == output or (len(cases) > 1 and each in output.parents):
+            raise UsageError(
+                f"the output folder '{folder}' lies in the input folder '{each}'; choose one "
+                "outside of it"
+            )
