@@ -157,7 +157,7 @@ def train_fold(
         if continues and (fold_folder / LATEST).exists():
             state.restore(fold_folder / LATEST, origin)
         if ranks.is_first:
-            _prepare_folder(fold_folder, preprocessed_folder, origin, iteration=state.iteration)
+            _prepare_folder(fold_folder, preprocessed_folder, origin, state)
         if compiles:
             compile_networks(state.model)
         pictures = stack.enter_context(Pictures(fold_folder))
@@ -295,13 +295,15 @@ def _new_state(
 
 
 def _prepare_folder(
-    fold_folder: Path, preprocessed_folder: Path, origin: Origin, *, iteration: int
+    fold_folder: Path, preprocessed_folder: Path, origin: Origin, state: TrainingState
 ) -> None:
     """Write what a model folder needs beside the weights, and drop what will be written again."""
     remove_unfinished(fold_folder)
     (fold_folder / VALIDATION_SUMMARY).unlink(missing_ok=True)
     origin.plans.save(fold_folder / RESOLVED_PLANS_FILE)
-    keep_records_until(fold_folder / METRICS, iteration)
+    keep_records_until(
+        fold_folder / METRICS, state.iteration, last_validation=state.last_validation
+    )
     # beside the folds, so that the model's folder is sufficient in itself
     for name in (DATASET_FILE, _FINGERPRINT_FILE, f"{origin.plans.plans_name}.json"):
         if (preprocessed_folder / name).exists():

@@ -1,6 +1,7 @@
 """The one training loop: optimiser steps, and what falls due between them."""
 
 import contextlib
+import dataclasses
 import logging
 import math
 import time
@@ -105,10 +106,13 @@ class TrainingLoop:
         clock = _Clock(saved=time.monotonic(), recorded=state.seconds)
         while True:
             self._record_if_due(state, clock)
-            self._validate_if_due(state, should_stop)
-            is_last = state.iteration >= self.plan.num_iterations
-            is_stopped = self._is_stopped(state, should_stop, clock)
-            self._save_if_due(state, clock, is_forced=is_last or is_stopped)
+            is_validated = self._validate_if_due(state, should_stop)
+            # a last validation that was cut short is made up for when the training is continued
+            is_last = state.iteration >= self.plan.num_iterations and is_validated
+            is_stopped = not is_validated or self._is_stopped(state, should_stop, clock)
+            is_new = state.last_validation == state.iteration
+            self._save_if_due(state, clock, is_forced=is_last or is_stopped or is_new)
+            self._keep_if_best(state)
             if is_last or is_stopped:
                 break
             begin = time.monotonic()
@@ -202,55 +206,68 @@ class TrainingLoop:
             ),
         )
 
-    def _validate_if_due(self, state: TrainingState, should_stop: StopRequest) -> None:
+    def _validate_if_due(self, state: TrainingState, should_stop: StopRequest) -> bool:
+        """Validate where it is time to; returns False where that was cut short by a stop."""
         interval = math.ceil(self.plan.num_iterations / max(1, self.plan.num_validations))
+        interval *= state.validation_stride
         is_due = state.iteration % interval == 0 or state.iteration >= self.plan.num_iterations
         is_done = state.last_validation == state.iteration
         if not state.iteration or not is_due or is_done:
-            return
+            return True
         scores = self._sampled_scores(state, should_stop)
         if any(self.ranks.gather(should_stop())):
-            return
+            return False
         state.last_validation = state.iteration
         if scores is not None:
             self._note_scores(state, scores)
         if self.ranks.is_first:
             self.pictures.update()
+        return True
 
     def _sampled_scores(
         self, state: TrainingState, should_stop: StopRequest
     ) -> SampledScores | None:
+        """Score as many cases as the first validation had time for, so that all are compared alike.
+
+        That number is the one thing that is timed; it is remembered, and no restart changes it.
+        """
         if self.validation is None or not self.plan.num_validations:
             return None
+        validation, budget_s = self.validation, math.inf
+        if state.num_validated:
+            cases = validation.cases[: state.num_validated]
+            validation = dataclasses.replace(validation, cases=cases)
+        else:
+            budget_s = self.validation_time_share * state.seconds
         scores = None
         with self._interruptible(should_stop):
-            scores = self.validation.run(
+            scores = validation.run(
                 state.ema.model,
-                budget_s=self.validation_time_share * state.seconds - state.validation_seconds,
-                seconds_per_round=(
-                    state.validation_seconds / state.num_validated if state.num_validated else None
-                ),
+                budget_s=budget_s,
+                seconds_per_round=None,
                 ranks=self.ranks,
                 should_stop=should_stop,
             )
         if scores is not None:
             state.validation_seconds += scores.seconds
-            state.num_validated += math.ceil(len(scores.criterion) / self.ranks.num_ranks)
+            if not state.num_validated:
+                state.num_validated = len(scores.criterion)
+                state.validation_stride = self._stride(scores.seconds, budget_s)
         return scores
 
-    def _note_scores(self, state: TrainingState, scores: SampledScores) -> None:
-        """Record a validation, and keep the weights if they are the best so far.
+    def _stride(self, seconds: float, budget_s: float) -> int:
+        """Return of how many planned validations one is made, if each takes `seconds`."""
+        strides = range(1, max(1, self.plan.num_validations))
+        longest = max(1, self.plan.num_validations)
+        # by rank 0's clock, and not for a first case that took a little longer than expected
+        stride = next((each for each in strides if seconds < 1.5 * each * budget_s), longest)
+        return self.ranks.of_first(stride)
 
-        Two validations are compared on the cases that both had time for.
-        """
-        shared = min(len(scores.criterion), len(state.best_scores))
-        is_best = not shared or (
-            np.mean(scores.criterion[:shared]) < np.mean(state.best_scores[:shared])
-        )
+    def _note_scores(self, state: TrainingState, scores: SampledScores) -> None:
+        """Record a validation, and note whether it is the best so far."""
+        is_best = not state.best_scores or (np.mean(scores.criterion) < np.mean(state.best_scores))
         if is_best:
-            state.best_scores = scores.criterion
-            if self.ranks.is_first:
-                state.save_weights(self.folder / BEST, self.origin)
+            state.best_scores, state.best_iteration = scores.criterion, state.iteration
         values = ", ".join(f"{name} {value:.4f}" for name, value in scores.values.items())
         best = ", the best so far" if is_best else ""
         self._append(
@@ -275,6 +292,16 @@ class TrainingLoop:
         asked, gaps = zip(*self.ranks.gather((should_stop(), gap)), strict=True)
         clock.next_agreement = state.iteration + max(1, min(*map(int, gaps), _LONGEST_GAP))
         return any(asked)
+
+    def _keep_if_best(self, state: TrainingState) -> None:
+        """Write `checkpoint_best` where the last validation was the best.
+
+        It comes after `checkpoint_latest`, which knows of that validation: whatever ends the
+        training between the two, it is written when the training is continued, and never is it
+        newer than what the training goes on from.
+        """
+        if self.ranks.is_first and state.best_iteration == state.iteration:
+            state.save_weights(self.folder / BEST, self.origin)
 
     def _save_if_due(self, state: TrainingState, clock: "_Clock", *, is_forced: bool) -> None:
         is_due = time.monotonic() - clock.saved >= self.checkpoint_interval_s

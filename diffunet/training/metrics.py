@@ -29,9 +29,18 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def keep_records_until(path: Path, iteration: int) -> None:
-    """Drop what was written after the checkpoint of `iteration`: it will be written again."""
+def keep_records_until(path: Path, iteration: int, *, last_validation: int) -> None:
+    """Drop what was written after the checkpoint of `iteration`: it will be written again.
+
+    Args:
+        last_validation: iteration of the last validation that the checkpoint knows of.
+    """
     from diffunet.jsonio import write_text
 
-    kept = [record for record in read_records(path) if record["iteration"] <= iteration]
+    kept = [
+        record
+        for record in read_records(path)
+        if record["iteration"]
+        <= (last_validation if record.get("kind") == "validation" else iteration)
+    ]
     write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

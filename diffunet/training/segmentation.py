@@ -23,7 +23,10 @@ from diffunet.training.reporting import Pictures
 from diffunet.training.validation import SampledValidation, spread_over_patients
 
 NUM_SAMPLES = 8
-"""Segmentations per case of a sampled validation; more cases tell more than more samples."""
+"""Segmentations per case of a sampled validation; more cases tell more than more samples.
+
+At least two are drawn, of which the unbiased GED needs pairs.
+"""
 
 _QUICK = ScoreOptions(has_surface_scores=False, has_trivial_answers=False, subset_sizes=())
 
@@ -67,7 +70,7 @@ class SegmentationMethod:
         scorer = DrawnMaskScorer(
             drawer=drawer,
             label_maps=data.label_maps,
-            num_samples=min(NUM_SAMPLES, configuration.sampling.num_samples),
+            num_samples=max(2, min(NUM_SAMPLES, configuration.sampling.num_samples)),
             has_raters=num_raters > 1 and not drawer.is_supervised,
             show=pictures.add_case,
         )

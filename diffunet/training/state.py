@@ -61,8 +61,11 @@ class TrainingState:
         num_summed: iterations in `term_sums`.
         last_validation: iteration of the last sampled validation; -1 before the first.
         validation_seconds: spent on sampled validation, over all restarts.
-        num_validated: cases that this rank drew in that time.
+        num_validated: cases of every sampled validation, as many as the first had time for; 0
+            before it.
+        validation_stride: of the planned validations each so many-th is made, and the last.
         best_scores: of the validation cases, in order, at the best validation; smaller is better.
+        best_iteration: of the best validation; -1 before the first.
     """
 
     model: nn.Module
@@ -75,7 +78,9 @@ class TrainingState:
     last_validation: int = -1
     validation_seconds: float = 0.0
     num_validated: int = 0
+    validation_stride: int = 1
     best_scores: list[float] = field(default_factory=list)
+    best_iteration: int = -1
 
     def add_terms(self, values: Mapping[str, Tensor]) -> None:
         """Add one iteration's loss terms to the sums."""
@@ -119,7 +124,9 @@ class TrainingState:
             "last_validation": self.last_validation,
             "validation_seconds": self.validation_seconds,
             "num_validated": self.num_validated,
+            "validation_stride": self.validation_stride,
             "best_scores": list(self.best_scores),
+            "best_iteration": self.best_iteration,
         }
         save_checkpoint(path, {**self._common(origin), "training": training})
 
@@ -148,6 +155,8 @@ class TrainingState:
                 ("last_validation", int),
                 ("validation_seconds", float),
                 ("num_validated", int),
+                ("validation_stride", int),
+                ("best_iteration", int),
             )
         }
         iteration = entry_of(content, "iteration", int, where=path)

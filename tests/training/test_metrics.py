@@ -12,10 +12,10 @@ def test_a_torn_last_line_is_passed_over_and_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"iteration": 1}\n{"iteration": 2}\n{"iteration": 3}\n{"iterat')
     assert len(read_records(path)) == 3
-    keep_records_until(path, 2)
+    keep_records_until(path, 2, last_validation=-1)
     assert path.read_text() == '{"iteration": 1}\n{"iteration": 2}\n'
 
 
 def test_without_a_file_there_are_no_records(tmp_path):
-    keep_records_until(tmp_path / "metrics.jsonl", 5)
+    keep_records_until(tmp_path / "metrics.jsonl", 5, last_validation=5)
     assert read_records(tmp_path / "metrics.jsonl") == []

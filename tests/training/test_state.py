@@ -176,6 +176,8 @@ TRAINING_KEYS = (
     "last_validation",
     "validation_seconds",
     "num_validated",
+    "validation_stride",
+    "best_iteration",
     "best_scores",
 )
 
