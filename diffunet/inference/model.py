@@ -18,6 +18,7 @@ from diffunet.data.dataset_json import file_ending_problems
 from diffunet.errors import CheckpointError
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
+from diffunet.needs import require_memory_for_weights
 from diffunet.plans import ConfigurationPlan, Method, Plans
 
 DATASET_FILE = "dataset.json"
@@ -246,6 +247,7 @@ def _digest(network: nn.Module) -> str:
 
 
 def _load_network(path: Path, plans: Plans, labels: LabelScheme, device: torch.device) -> nn.Module:
+    require_memory_for_weights(plans.resolved, method=plans.method)
     content = load_checkpoint(path, "cpu")
     weights = weights_of(content, AVERAGED_WEIGHTS, where=path)
     configuration = plans.resolved

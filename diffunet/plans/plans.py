@@ -22,6 +22,9 @@ FORMAT_VERSION = 1
 GPU_MEMORY_GB = Range(0.1, 10_000)
 """What the planner may be given, for a training step."""
 
+MOST_ATTENTION_POSITIONS = 2**16
+"""Of a feature map with attention; its work grows with the square, to minutes for one patch."""
+
 Method = Literal["diffusion", "supervised", "cdm", "classifier"]
 
 
@@ -84,6 +87,15 @@ class ConfigurationPlan:
                 f"{name}.strides and {name}.kernel_sizes should have {self.dimensions} values per "
                 f"stage, one per axis, got {network.dimensions}"
             )
+        positions = math.prod(self.patch_size)
+        for stage, stride in enumerate(network.strides):
+            positions //= math.prod(stride)
+            if network.has_attention[stage] and positions > MOST_ATTENTION_POSITIONS:
+                raise ValueError(
+                    f"{name}.has_attention[{stage}] would compare {positions} positions with each "
+                    f"other, at most {MOST_ATTENTION_POSITIONS} are possible; switch it off, or "
+                    "make patch_size smaller"
+                )
         for axis in range(self.dimensions):
             total = math.prod(stride[axis] for stride in network.strides)
             if self.patch_size[axis] % total:

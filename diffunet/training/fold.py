@@ -15,6 +15,7 @@ from diffunet.data.patches import PatchSampler
 from diffunet.errors import UsageError
 from diffunet.inference.model import DATASET_FILE, RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
 from diffunet.jsonio import copy_file, remove_unfinished
+from diffunet.needs import require_memory_to_train
 from diffunet.networks.unet import Encoder, ResidualUNet, UNet
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import Plans
@@ -120,7 +121,8 @@ def train_fold(
         UsageError: there is a training already, or options contradict each other.
         WorkspaceError: the data are not preprocessed, or folds that are there had another dataset.
         DatasetError: the fold does not exist.
-        PlansError: plans changed since the training that is to be continued.
+        PlansError: plans changed since the training that is to be continued, or need more memory
+            than there is.
         CheckpointError: a checkpoint is damaged or does not fit.
         DiffunetError: the training diverged, or a loading process was killed.
     """
@@ -139,6 +141,9 @@ def train_fold(
     check_same_dataset(fold_folder.parent, preprocessed_folder)
     with contextlib.ExitStack() as stack:
         ranks, device = stack.enter_context(joined_ranks(device))
+        require_memory_to_train(
+            plans.resolved, method=plans.method, device=device, num_ranks=ranks.num_ranks
+        )
         stack.enter_context(own_random_state(device))
         if ranks.is_first:
             stack.enter_context(log_file(fold_folder / "log.txt"))

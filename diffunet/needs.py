@@ -1,0 +1,132 @@
+"""What a network needs at least, said before it is taken.
+
+The bounds are low: what is refused cannot work on this machine, what passes may still be too large.
+The planner measures instead (`diffunet.planning.memory`).
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffunet.errors import PlansError
+from diffunet.plans import ConfigurationPlan, Method, NetworkPlan
+
+if TYPE_CHECKING:
+    import torch
+
+_FLOAT32, _HALF = 4, 2  # bytes
+_NUM_STATES = 5  # weight, gradient, AdamW's two moments, the averaged weight
+_GIB = 2**30
+_LIMITS_OF_CONTAINERS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Half:
+    """Encoder and decoder of one network, as far as their size goes."""
+
+    plan: NetworkPlan
+    channels: tuple[int, ...]
+    num_blocks: tuple[int, ...]
+
+    @property
+    def num_weights(self) -> int:
+        """Of the second convolution of each block, which has as many inputs as outputs."""
+        per_stage = zip(self.channels, self.num_blocks, self.plan.kernel_sizes, strict=True)
+        return sum(count * width**2 * math.prod(kernel) for width, count, kernel in per_stage)
+
+    def num_values(self, patch_size: tuple[int, ...]) -> int:
+        """What two convolutions in each block keep for the backward pass, for one patch."""
+        voxels = math.prod(patch_size)
+        total = 0
+        per_stage = zip(self.channels, self.num_blocks, self.plan.strides, strict=True)
+        for width, count, stride in per_stage:
+            voxels //= math.prod(stride)
+            total += 2 * count * width * voxels
+        return total
+
+
+def require_memory_to_train(
+    configuration: ConfigurationPlan, *, method: Method, device: "torch.device", num_ranks: int = 1
+) -> None:
+    """Check that a training can fit into the memory of the device.
+
+    Raises:
+        PlansError: it cannot; the message says what it needs, and what there is.
+    """
+    halves = _halves(configuration, method)
+    patches = math.ceil(configuration.training.batch_size / num_ranks)
+    item_bytes = _HALF if device.type == "cuda" else _FLOAT32
+    weights = _NUM_STATES * _FLOAT32 * sum(half.num_weights for half in halves)
+    values = sum(half.num_values(configuration.patch_size) for half in halves)
+    _require(
+        {
+            "the weights and their optimiser": weights,
+            f"{patches} patches of {list(configuration.patch_size)}": item_bytes * patches * values,
+        },
+        device,
+        remedy="make patch_size, training.batch_size or the network smaller",
+    )
+
+
+def require_memory_for_weights(configuration: ConfigurationPlan, *, method: Method) -> None:
+    """Check that the weights of a model can fit into the memory of this machine.
+
+    Raises:
+        PlansError: they cannot.
+    """
+    weights = _FLOAT32 * sum(half.num_weights for half in _halves(configuration, method))
+    _require({"the weights": weights}, None, remedy="make the network smaller")
+
+
+def _require(needs: dict[str, int], device: "torch.device | None", *, remedy: str) -> None:
+    available = _memory_of(device)
+    needed = sum(needs.values())
+    if needed > available:
+        parts = ", ".join(f"{name} {num / _GIB:.3g} GB" for name, num in needs.items())
+        raise PlansError(
+            f"these plans need at least {needed / _GIB:.3g} GB of memory ({parts}), there are "
+            f"{available / _GIB:.3g} GB; {remedy}"
+        )
+
+
+def _halves(configuration: ConfigurationPlan, method: Method) -> list[_Half]:
+    if method in ("cdm", "classifier"):
+        if configuration.weak is None:
+            return []
+        plan = configuration.weak.network
+        encoder = _Half(plan=plan, channels=plan.channels, num_blocks=plan.num_blocks)
+        return [encoder] if method == "classifier" else [encoder, _whole(plan)]
+    plan = configuration.network
+    image = _Half(plan=plan, channels=plan.image_channels, num_blocks=plan.num_image_blocks)
+    if method == "supervised":
+        return [image if plan.image_channels else _whole(plan)]
+    return [_whole(plan), *([image] if plan.image_channels else [])]
+
+
+def _whole(plan: NetworkPlan) -> _Half:
+    blocks = zip(plan.num_blocks, plan.num_decoder_blocks, strict=True)
+    return _Half(plan=plan, channels=plan.channels, num_blocks=tuple(map(sum, blocks)))
+
+
+def _memory_of(device: "torch.device | None") -> float:
+    """Return the bytes of a GPU, or of this machine or container."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return torch.cuda.mem_get_info(device)[1]
+    known = [_number_in(path) for path in _LIMITS_OF_CONTAINERS]
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        known.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(known)
+
+
+def _number_in(path: Path) -> float:
+    try:
+        return float(path.read_text())
+    except (OSError, ValueError):  # there is none, or "max"
+        return math.inf
