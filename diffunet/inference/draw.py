@@ -12,6 +12,7 @@ from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.encoding import Encoding
 from diffunet.inference.compute import Compute
 from diffunet.inference.noise import draw_noise
+from diffunet.inference.slice_noise import PILOT, doubt_of, draw_slice_noise
 from diffunet.inference.sliding_window import Tiling, crop_to, mirrorings, pad_to
 from diffunet.inference.tiles import TiledDenoiser
 from diffunet.plans import SamplingPlan
@@ -86,7 +87,9 @@ def draw_x_0(
     shape = (num_channels, *tiling.shape)
     for fold, denoiser in enumerate(denoisers):
         samples = range(fold, sampling.num_samples, len(denoisers))
-        group_size = min(compute.group_size(shape), max(1, len(samples)))
+        if not samples:
+            break
+        group_size = min(compute.group_size(shape), len(samples))
         predict_x_0 = TiledDenoiser(
             denoiser,
             image,
@@ -97,9 +100,12 @@ def draw_x_0(
         )
         sampler = build_sampler(sampling, schedule=denoiser.schedule)
         state_device = compute.state_device((group_size, *shape))
+        draw = _noise_of(
+            predict_x_0, shape, tiling=tiling, seed=seed, case=case, device=state_device
+        )
         for first in range(0, len(samples), group_size):
             group = samples[first : first + group_size]
-            noise = partial(_noise, shape, seed=seed, case=case, samples=group, device=state_device)
+            noise = partial(draw, samples=group)
             x_0 = _sample(predict_x_0, noise, sampler, on_step=on_step).cpu()
             yield from (
                 (sample, crop_to(field, tiling.image_shape))
@@ -126,13 +132,24 @@ def _sample(
     return sampler(predict, noise(step=0), noise_source=lambda step: noise(step=step + 1))
 
 
-def _noise(
+def _noise_of(
+    predict_x_0: TiledDenoiser,
     shape: Sequence[int],
     *,
+    tiling: Tiling,
     seed: int,
     case: str,
-    samples: Sequence[int],
-    step: int,
     device: torch.device,
-) -> Float[Tensor, "sample channel *spatial"]:
-    return draw_noise(shape, seed=seed, case=case, samples=samples, step=step).to(device)
+) -> Callable[..., Tensor]:
+    """Return what draws the noise of `samples` at a `step`, on `device`."""
+    names = {"seed": seed, "case": case}
+
+    def draw(of_shape: Sequence[int], samples: Sequence[int], step: int) -> Tensor:
+        return draw_noise(of_shape, samples=samples, step=step, **names).to(device)
+
+    if not tiling.is_sliced:
+        return partial(draw, shape)
+    plane = draw((shape[0], *shape[2:]), [PILOT], 0)
+    with torch.no_grad():
+        mean = predict_x_0(plane.unsqueeze(2).expand(-1, *shape), 1.0)[0]
+    return partial(draw_slice_noise, doubt_of(mean), **names)

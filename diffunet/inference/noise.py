@@ -37,3 +37,12 @@ def draw_noise(
             bits = np.random.SFC64(derive_seed("noise", seed, case, sample, step, start))
             slab[...] = np.random.Generator(bits).standard_normal(slab.shape, dtype=np.float32)
     return torch.from_numpy(noise)
+
+
+def draw_numbers(
+    num_channels: int, *, seed: int, case: str, sample: int, step: int
+) -> Float[Tensor, " channel"]:
+    """Return standard normal numbers of a sample, independent of its field of noise; float32."""
+    bits = np.random.SFC64(derive_seed("numbers", seed, case, sample, step))
+    numbers = np.random.Generator(bits).standard_normal(num_channels, dtype=np.float32)
+    return torch.from_numpy(numbers)

@@ -43,6 +43,11 @@ class Tiling:
         """Voxels per axis of the image; (1, *patch_size) cuts a volume into slices."""
         return (1,) * (len(self.image_shape) - len(self.patch_size)) + self.patch_size
 
+    @property
+    def is_sliced(self) -> bool:
+        """Whether a volume is cut into slices along its first axis."""
+        return len(self.image_shape) > len(self.patch_size)
+
     @cached_property
     def shape(self) -> tuple[int, ...]:
         """Of the padded image: `image_shape`, but at least a tile."""

@@ -131,6 +131,14 @@ def test_more_folds_than_samples_leave_the_last_folds_idle():
     assert idle.batch_sizes == []
 
 
+def test_a_fold_without_a_sample_is_not_asked_about_doubt():
+    idle = PointwiseNetwork()
+    folds = [denoiser_of(PointwiseNetwork()), denoiser_of(idle)]
+    sampling = SamplingPlan(num_steps=2, num_samples=1)
+    draw(folds, random_image(1, 3, 8, 8), patch_size=(8, 8), sampling=sampling)
+    assert idle.batch_sizes == []
+
+
 def test_within_one_patch_the_image_is_encoded_once_for_all_steps_and_groups():
     network = PointwiseNetwork()
     draw(
@@ -177,12 +185,21 @@ def test_an_image_smaller_than_the_patch_is_padded_and_cropped_back():
     assert network.batch_sizes == [3] * 4
 
 
-def test_a_volume_is_cut_into_slices_by_a_2d_patch():
+def test_a_slice_of_a_volume_is_drawn_as_if_it_were_alone():
     image = random_image(1, 3, 12, 10)
     denoiser = denoiser_of(PointwiseNetwork())
-    by_slices = draw([denoiser], image, patch_size=(8, 8))
-    by_blocks = draw([denoiser], image, patch_size=(3, 12, 10))
-    assert torch.allclose(by_slices, by_blocks, atol=1e-4)
+    together = draw([denoiser], image, patch_size=(8, 8))
+    alone = [draw([denoiser], part, patch_size=(8, 8)) for part in image.split(1, dim=1)]
+    assert torch.allclose(together, torch.cat(alone, dim=2), atol=1e-4)
+
+
+def test_groups_and_batches_do_not_change_a_sample_of_slices():
+    image = random_image(1, 3, 12, 10)
+    denoiser = denoiser_of(SmoothingNetwork())
+    reference = draw([denoiser], image, patch_size=(8, 8))
+    cut = Compute(device=CPU, state_gib=0.0, batch_voxels=2 * 64, feature_gib=0.0)
+    other = draw([denoiser], image, patch_size=(8, 8), compute=cut)
+    assert torch.allclose(reference, other, atol=1e-4)
 
 
 def test_mirrors_average_x_0_within_each_step():
