@@ -195,7 +195,7 @@ def parse_json(text: str | bytes) -> Any:
 
     More is refused than by `json.loads`, so that what comes back can be compared, converted and
     shown without a second thought: numbers that are not finite or have more than 64 bits, text
-    that has no UTF-8, and lists within lists without end.
+    that has no UTF-8, a key that an object has twice, and lists within lists without end.
 
     Raises:
         ValueError: it is not such JSON.
@@ -204,11 +204,24 @@ def parse_json(text: str | bytes) -> Any:
         text = text.decode("utf-8-sig")
     try:
         content = json.loads(
-            text, parse_int=_integer, parse_float=_real, parse_constant=_not_a_number
+            text,
+            parse_int=_integer,
+            parse_float=_real,
+            parse_constant=_not_a_number,
+            object_pairs_hook=_object,
         )
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     _check_parsed(content)
+    return content
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object that has the key '{twice}' twice; keep one")
     return content
 
 

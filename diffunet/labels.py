@@ -36,6 +36,8 @@ class LabelScheme:
         Raises:
             DatasetError: all that is wrong with them, as nnU-Net defines them.
         """
+        if not isinstance(content, Mapping):
+            raise DatasetError(f"dataset.json: expected an object, found {content!r:.80}")
         labels = content.get("labels")
         if not isinstance(labels, Mapping):
             raise DatasetError(
@@ -57,12 +59,7 @@ class LabelScheme:
             if name not in ("background", "ignore")
         }
         is_regions = any(len(values) > 1 for values in foreground.values())
-        class_order = tuple(content.get("regions_class_order") or ()) if is_regions else ()
-        if is_regions and len(class_order) != len(foreground):
-            raise DatasetError(
-                f"dataset.json: 'regions_class_order' should hold one integer for each of the "
-                f"{len(foreground)} labels, since there are regions; found {list(class_order)}"
-            )
+        class_order = _class_order(content, len(foreground)) if is_regions else ()
         return cls(
             names=tuple(foreground),
             values=tuple(foreground.values()),
@@ -128,6 +125,7 @@ def _label_problems(labels: Mapping[str, Any]) -> list[str]:
             )
         else:
             integers.update(values)
+    problems = problems or _repetitions(labels)
     if not problems and integers != set(range(len(integers))):
         problems.append(
             f"dataset.json: the integers of 'labels' should be consecutive from 0, "
@@ -139,6 +137,46 @@ def _label_problems(labels: Mapping[str, Any]) -> list[str]:
             f"found {labels['ignore']!r}"
         )
     return problems
+
+
+def _repetitions(labels: Mapping[str, Any]) -> list[str]:
+    """Return where an integer means two things; `labels` hold integers, or lists of them."""
+    problems: list[str] = []
+    names: dict[tuple[int, ...], str] = {}
+    for name, value in labels.items():
+        values = tuple(sorted(value)) if isinstance(value, list) else (value,)
+        if len(set(values)) < len(values):
+            problems.append(
+                f"dataset.json: label '{name}' should hold each integer once; found {value}"
+            )
+        elif values in names:
+            problems.append(
+                f"dataset.json: the labels '{names[values]}' and '{name}' should have different "
+                f"integers; found {value} twice"
+            )
+        elif name != "background" and 0 in values:
+            problems.append(
+                f"dataset.json: label '{name}' should not hold 0, the background's integer; found "
+                f"{value}"
+            )
+        elif name != "ignore" and labels.get("ignore") in values:
+            problems.append(
+                f"dataset.json: label '{name}' should not hold {labels['ignore']}, the integer of "
+                f'"ignore"; found {value}'
+            )
+        names.setdefault(values, name)
+    return problems
+
+
+def _class_order(content: Mapping[str, Any], num_labels: int) -> tuple[int, ...]:
+    order = content.get("regions_class_order") or []
+    is_valid = isinstance(order, list) and all(map(_is_label_value, order))
+    if not is_valid or len(order) != num_labels or len(set(order)) < num_labels:
+        raise DatasetError(
+            f"dataset.json: 'regions_class_order' should hold one integer for each of the "
+            f"{num_labels} labels, each another, since there are regions; found {order!r:.80}"
+        )
+    return tuple(order)
 
 
 def _is_label_value(value: Any) -> bool:

@@ -69,3 +69,16 @@ def test_all_faults_are_reported_at_once():
     with pytest.raises(DatasetError) as caught:
         scheme({"background": 1, "a": "x"})
     assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize("content", [[], None, 3, "labels", {"labels": []}, {"labels": {}}])
+def test_content_that_holds_no_labels_is_a_dataset_error(content):
+    with pytest.raises(DatasetError, match=r"dataset\.json: "):
+        LabelScheme.from_dataset_json(content)
+
+
+@pytest.mark.parametrize("order", [5, "12", [1, None], [1, 1], [1]])
+def test_an_order_of_regions_that_is_no_list_of_integers_is_a_dataset_error(order):
+    labels = {"background": 0, "whole": [1, 2], "core": 2}
+    with pytest.raises(DatasetError, match="'regions_class_order' should hold one integer for"):
+        LabelScheme.from_dataset_json({"labels": labels, "regions_class_order": order})

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffunet.errors import PlansError
+from diffunet.jsonio import parse_json
 
 _SET_BY_USER = "set by the user to"
 
@@ -64,6 +65,6 @@ def _parse(setting: str) -> tuple[str, Any]:
             f"--set {setting}: expected path.to.field=value, e.g. diffusion.input_scale=0.3"
         )
     try:
-        return path.strip(), json.loads(text)
-    except (ValueError, RecursionError):  # a bare word, or what no field takes
+        return path.strip(), parse_json(text)
+    except ValueError:  # a bare word, or what no field takes
         return path.strip(), text.strip()

@@ -50,7 +50,13 @@ def begin_dataset(folder: Path, settings: dict[str, Any], *, is_continued: bool)
             f"the dataset '{folder}' {state}; go on with --continue, or choose another name"
         )
     found = read_json(path, UsageError)
-    changes = setting_differences(_flat(found["settings"] if is_whole else found), _flat(settings))
+    made_with = found.get("settings") if is_whole and isinstance(found, dict) else found
+    if not isinstance(made_with, dict):
+        raise UsageError(
+            f"'{path}': expected the settings that a dataset was made with, found "
+            f"{made_with!r:.80}; choose another name, or remove '{folder}'"
+        )
+    changes = setting_differences(_flat(made_with), _flat(settings))
     if changes:
         raise UsageError(
             f"'{folder}' was made with other settings ({'; '.join(changes)}); choose another name, "
