@@ -127,9 +127,11 @@ def _label_problems(labels: Mapping[str, Any]) -> list[str]:
             integers.update(values)
     problems = problems or _repetitions(labels)
     if not problems and integers != set(range(len(integers))):
+        wanted = {old: new for new, old in enumerate(sorted({0, *integers})) if old != new}
+        changes = ", ".join(f"{old} to {new}" for old, new in wanted.items())
         problems.append(
             f"dataset.json: the integers of 'labels' should be consecutive from 0, "
-            f"found {sorted(integers)}"
+            f"found {sorted(integers)}; change {changes}, in the label maps and here"
         )
     if not problems and "ignore" in labels and labels["ignore"] != max(integers):
         problems.append(

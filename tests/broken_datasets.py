@@ -237,7 +237,7 @@ IN_DATASET_JSON = [
         "labels_not_consecutive",
         "2d",
         _edit(labels={"background": 0, "lesion": 1, "cyst": 3}),
-        ("consecutive from 0", "found [0, 1, 3]", "correct dataset.json"),
+        ("consecutive from 0", "found [0, 1, 3]", "change 3 to 2, in the label maps and here"),
     ),
     BrokenDataset(
         "label_no_integer",
