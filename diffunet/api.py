@@ -4,10 +4,11 @@ A dataset is named by its number, its name or its path. Where no workspace is gi
 `./diffunet_workspace`. Progress is shown by whatever `progress` does; by default nothing.
 """
 
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from diffunet.arguments import (
     DATASET_FILE,
@@ -32,6 +33,7 @@ from diffunet.errors import UsageError, WorkspaceError
 from diffunet.fingerprint.fingerprint import Fingerprint
 from diffunet.jsonio import require_writable, write_json
 from diffunet.labels import LabelScheme
+from diffunet.locks import in_use
 from diffunet.methods import METHODS
 from diffunet.names import require_fold
 from diffunet.parallel import Progress, without_progress
@@ -43,7 +45,27 @@ logger = logging.getLogger(__name__)
 
 SUMMARY_FILE = "summary.json"
 
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
+
+def _alone_in_preprocessed(
+    function: Callable[Parameters, Result],
+) -> Callable[Parameters, Result]:
+    """Let nothing else plan or preprocess the dataset, which is the first argument, meanwhile."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        dataset: Any = args[0] if args else kwargs["dataset"]
+        workspace: Any = kwargs.get("workspace")
+        place = workspace_of(workspace)
+        with in_use(place.preprocessed / place.raw_folder(dataset).name):
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+@_alone_in_preprocessed
 def plan_and_preprocess(
     dataset: Dataset,
     *,
@@ -69,6 +91,7 @@ def plan_and_preprocess(
         num_processes: None for as many as the machine can keep busy; 0: in this process.
 
     Raises:
+        InUseError: another command plans or preprocesses the dataset.
         DatasetError: all faults of the dataset at once.
         WorkspaceError: there is no such dataset.
         UsageError: the name of the plans is that of another file.
@@ -135,6 +158,7 @@ def verify_dataset(
     logger.info("%s: %d cases checked, %s their masks", folder.name, report.num_cases, masks)
 
 
+@_alone_in_preprocessed
 def extract_fingerprint(
     dataset: Dataset,
     *,
@@ -149,6 +173,7 @@ def extract_fingerprint(
     A fingerprint that is there and of the very same data is kept, unless `extracts_anew`.
 
     Raises:
+        InUseError: another command plans or preprocesses the dataset.
         DatasetError: all faults of the dataset at once.
         WorkspaceError: there is no such dataset, or its preprocessed folder is nnU-Net's.
     """
@@ -178,6 +203,7 @@ def extract_fingerprint(
     return fingerprint
 
 
+@_alone_in_preprocessed
 def plan_experiment(
     dataset: Dataset,
     *,
@@ -191,6 +217,7 @@ def plan_experiment(
     What was there is replaced once all of the new is known: planning that fails leaves the former.
 
     Raises:
+        InUseError: another command plans or preprocesses the dataset.
         DatasetError: the fingerprint is missing, or of other data; the splits are not valid.
         WorkspaceError: the preprocessed folder is nnU-Net's.
         UsageError: an argument is out of range.
@@ -228,6 +255,7 @@ def plan_experiment(
     return plans
 
 
+@_alone_in_preprocessed
 def preprocess(
     dataset: Dataset,
     *,
@@ -245,6 +273,7 @@ def preprocess(
             left out where image-level labels are declared and masks not asked for.
 
     Raises:
+        InUseError: another command plans or preprocesses the dataset.
         DatasetError, PlansError: with the name of the case or the field.
         WorkspaceError: there are no plans, or the preprocessed folder is nnU-Net's.
     """
@@ -504,25 +533,27 @@ def pseudo_label(
     raw = open_dataset(place.raw_folder(dataset))
     require_tags(raw)
     name = place.new_dataset_name(new_dataset, default=f"{bare_name(raw.name)}Pseudo")
-    if name in place.known_datasets() and not continues:
-        raise WorkspaceError(
-            f"there is a dataset '{name}' already in {place}; go on with it (--continue), or "
-            "choose another number or name"
-        )
+    is_known = name in place.known_datasets()
     if method is None and saliency is not None:
         method = method_of_saliency(saliency)
-    return make_pseudo_dataset(
-        raw,
-        place.raw / name,
-        model_folder=model_folder_of(place, dataset, method, plans_name, configuration),
-        folds=folds,
-        splits=splits_of(place, raw),
-        saliency=saliency,
-        seed=seed,
-        compute=Compute(device=torch.device(resolve_device(device))),
-        is_continued=continues,
-        progress=progress,
-    )
+    with in_use(place.raw / name):
+        if is_known and not continues:
+            raise WorkspaceError(
+                f"there is a dataset '{name}' already in {place}; go on with it (--continue), or "
+                "choose another number or name"
+            )
+        return make_pseudo_dataset(
+            raw,
+            place.raw / name,
+            model_folder=model_folder_of(place, dataset, method, plans_name, configuration),
+            folds=folds,
+            splits=splits_of(place, raw),
+            saliency=saliency,
+            seed=seed,
+            compute=Compute(device=torch.device(resolve_device(device))),
+            is_continued=continues,
+            progress=progress,
+        )
 
 
 def evaluate(

@@ -39,6 +39,10 @@ class UsageError(DiffunetError):
     """An option of a command or an argument of the Python API is not valid."""
 
 
+class InUseError(DiffunetError):
+    """Another command works in the folder that this one was to write to."""
+
+
 class WriteError(DiffunetError):
     """A file or folder cannot be written, or was not written whole; what stood there stays."""
 

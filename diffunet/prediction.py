@@ -1,13 +1,16 @@
 """Prediction of files with a trained model, of whichever kind it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffunet.errors import UsageError
+from diffunet.locks import in_use
 from diffunet.plans import SaliencyMethod
 
 if TYPE_CHECKING:
+    from diffunet.data.case_files import CaseFiles
     from diffunet.inference.compute import Compute
     from diffunet.inference.model import TrainedModel
     from diffunet.inference.predict import OutputOptions
@@ -33,6 +36,24 @@ def refuse_options(options: Mapping[str, Any], trained: "TrainedModel") -> None:
     )
 
 
+def _alone_in(
+    output: Path, cases: "Sequence[CaseFiles]", run: Mapping[str, Any]
+) -> AbstractContextManager[None]:
+    """Let nothing else predict into a folder meanwhile but the other parts of the same division."""
+    from diffunet.inference.place import check_output_folder
+
+    check_output_folder(cases, output)  # before a lock lies in it
+    num_parts = run["num_parts"]
+    if num_parts == 1:
+        return in_use(output)
+    of_division = f"_of_{num_parts}"
+    return in_use(
+        output,
+        part=f"part_{run['part_id']}{of_division}",
+        goes_with=lambda part: part.endswith(of_division),
+    )
+
+
 def predict_by_samples(
     trained: "TrainedModel",
     compute: "Compute",
@@ -54,7 +75,10 @@ def predict_by_samples(
     cases = find_input_cases(input, trained.file_ending, trained.num_channels)
     plan = predictor.sampling(**sampling)
     if not is_file:
-        predict_cases(predictor, cases, output_folder=output, sampling=plan, options=options, **run)
+        with _alone_in(output, cases, run):
+            predict_cases(
+                predictor, cases, output_folder=output, sampling=plan, options=options, **run
+            )
         return
     if options.has_samples or options.has_probabilities:
         raise UsageError(
@@ -95,4 +119,5 @@ def predict_by_saliency(
     if is_file:
         predict_weak_file(predictor, cases[0], output_file=output, seed=run["seed"], **what)
     else:
-        predict_weak_cases(predictor, cases, output_folder=output, **what, **run)
+        with _alone_in(output, cases, run):
+            predict_weak_cases(predictor, cases, output_folder=output, **what, **run)

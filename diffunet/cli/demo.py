@@ -15,6 +15,7 @@ from diffunet.cli.command import (
     progress_bar,
 )
 from diffunet.errors import UsageError
+from diffunet.locks import in_use
 from diffunet.plans import TrainingPlan
 from diffunet.workspace import Workspace
 
@@ -66,12 +67,14 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> None:
     """Run `diffunet_demo`."""
     given = parser().parse_args(arguments)
-    run_demo(
-        given.output,
-        num_iterations=given.iterations,
-        seed=given.seed,
-        num_processes=given.num_processes,
-    )
+    check_output(given.output)  # before a lock lies in it
+    with in_use(given.output):
+        run_demo(
+            given.output,
+            num_iterations=given.iterations,
+            seed=given.seed,
+            num_processes=given.num_processes,
+        )
 
 
 def run_demo(output: Path, *, num_iterations: int, seed: int, num_processes: int) -> dict[str, Any]:

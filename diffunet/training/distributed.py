@@ -2,12 +2,15 @@
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from diffunet.errors import DiffunetError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,20 @@ class Ranks:
         if self.is_distributed:
             dist.broadcast_object_list(values, src=0)
         return values[0]
+
+    @contextlib.contextmanager
+    def entered_by_first(self, context: AbstractContextManager[Any]) -> Iterator[None]:
+        """Have rank 0 enter `context`; what it refuses is raised on every rank."""
+        refusal = None
+        with contextlib.ExitStack() as stack:
+            try:
+                if self.is_first:
+                    stack.enter_context(context)
+            except DiffunetError as error:
+                refusal = error
+            if (refusal := self.of_first(refusal)) is not None:
+                raise refusal
+            yield
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from diffunet.data.patches import PatchSampler
 from diffunet.errors import UsageError
 from diffunet.inference.model import DATASET_FILE, RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
 from diffunet.jsonio import copy_file, remove_unfinished
+from diffunet.locks import in_use
 from diffunet.needs import require_memory_to_train
 from diffunet.networks.unet import Encoder, ResidualUNet, UNet
 from diffunet.parallel import Progress, without_progress
@@ -118,6 +119,7 @@ def train_fold(
         How it ended. After SIGINT, SIGTERM or SIGHUP it has saved, and returns unfinished.
 
     Raises:
+        InUseError: another command trains or validates the fold.
         UsageError: there is a training already, or options contradict each other.
         WorkspaceError: the data are not preprocessed, or folds that are there had another dataset.
         DatasetError: the fold does not exist.
@@ -137,10 +139,11 @@ def train_fold(
             validates_all_cases=validates_all_cases,
             progress=progress,
         )
-    _check_start(fold_folder, continues=continues, pretrained_weights=pretrained_weights)
-    check_same_dataset(fold_folder.parent, preprocessed_folder)
     with contextlib.ExitStack() as stack:
         ranks, device = stack.enter_context(joined_ranks(device))
+        stack.enter_context(ranks.entered_by_first(in_use(fold_folder)))
+        _check_start(fold_folder, continues=continues, pretrained_weights=pretrained_weights)
+        check_same_dataset(fold_folder.parent, preprocessed_folder)
         require_memory_to_train(
             plans.resolved, method=plans.method, device=device, num_ranks=ranks.num_ranks
         )
@@ -211,6 +214,7 @@ def _validate_fold(
     """Do no more than the final validation of a fold; see `train_fold`."""
     with contextlib.ExitStack() as stack:
         ranks, device = stack.enter_context(joined_ranks(device))
+        stack.enter_context(ranks.entered_by_first(in_use(fold_folder)))
         if ranks.is_first:
             stack.enter_context(log_file(fold_folder / "log.txt"))
         data = open_fold(

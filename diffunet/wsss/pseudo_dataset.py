@@ -13,6 +13,7 @@ from diffunet.data.prediction_records import setting_differences
 from diffunet.data.splits import Split, write_splits
 from diffunet.errors import UsageError
 from diffunet.jsonio import is_temporary, read_json, remove_unfinished, write_json, write_text
+from diffunet.locks import is_lock
 
 DATASET_FILE = "dataset.json"
 LABELS_FOLDER = "labelsTr"
@@ -36,7 +37,8 @@ def begin_dataset(folder: Path, settings: dict[str, Any], *, is_continued: bool)
         UsageError: it is there and not to be continued, is not one of ours, or has other settings.
     """
     begun, made = folder / WORK_FOLDER / _SETTINGS_FILE, folder / RECORD_FILE
-    files = (path for path in folder.rglob("*") if path.is_file() and not is_temporary(path))
+    files = (path for path in folder.rglob("*") if path.is_file())
+    files = (path for path in files if not is_temporary(path) and not is_lock(path))
     if not folder.is_dir() or not any(files):
         write_json(begun, settings)
         return False

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from diffunet.checkpoint import load_checkpoint
+from diffunet.errors import InUseError
 from diffunet.training.distributed import Ranks, joined_ranks
 from tests.training.folds import write_preprocessed
 
@@ -120,3 +122,27 @@ def test_without_torchrun_there_is_one_rank():
     assert ranks.gather("x") == ["x"]
     assert ranks.of_first(3) == 3
     assert ranks.sum(torch.tensor(2.0)) == 2
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_the_first_rank_refuses_is_raised_on_every_rank(rank, monkeypatch):
+    refusal = InUseError("'fold_0' is in use")
+    sent = []
+
+    def broadcast(values, src):
+        sent.append(values[0])
+        values[0] = refusal
+
+    monkeypatch.setattr(dist, "broadcast_object_list", broadcast)
+
+    @contextlib.contextmanager
+    def refused():
+        raise refusal
+        yield
+
+    with (
+        pytest.raises(InUseError),
+        Ranks(rank=rank, num_ranks=2).entered_by_first(refused()),
+    ):
+        pytest.fail("it was refused")
+    assert sent == [refusal if rank == 0 else None]
