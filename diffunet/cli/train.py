@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import get_args
@@ -18,7 +17,7 @@ from diffunet.cli.command import (
     progress_bar,
     resolve_workspace,
 )
-from diffunet.errors import DiffunetError
+from diffunet.cli.ranks import require_devices, train_in_processes
 from diffunet.plans import Method, TrainingPlan
 from diffunet.ranges import Range
 
@@ -56,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         type=number_in(Range(1, 1024)),
         default=1,
         metavar="N",
-        help="GPUs of this machine",
+        help="GPUs of this machine to train on together; with -device cpu: processes",
     )
     made.add_argument(
         "--compile", action="store_true", help="torch.compile: about a minute, then faster"
@@ -72,9 +71,14 @@ def main(arguments: list[str] | None = None) -> None:
     from diffunet import api
 
     given = parser().parse_args(arguments)
-    if given.num_gpus > 1 and "LOCAL_RANK" not in os.environ:
-        train_on_several_gpus(given.num_gpus, sys.argv[1:] if arguments is None else arguments)
-        return
+    is_rank = "LOCAL_RANK" in os.environ
+    num_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if is_rank else given.num_gpus
+    if num_ranks > 1:
+        require_devices(num_ranks, given.device)
+        if not is_rank:
+            given_words = sys.argv[1:] if arguments is None else arguments
+            train_in_processes(num_ranks, "diffunet.cli.train", given_words)
+            return
     api.train(
         given.dataset,
         given.fold,
@@ -104,18 +108,6 @@ def settings_of(given: argparse.Namespace) -> list[str]:
     }
     short = [f"{path}={value}" for path, value in flags.items() if value is not None]
     return [*given.settings, *short]
-
-
-def train_on_several_gpus(num_gpus: int, arguments: list[str]) -> None:
-    """Run this command again under torchrun, one process per GPU.
-
-    Raises:
-        DiffunetError: it failed; what failed has been printed.
-    """
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launched = [*launcher, f"--nproc_per_node={num_gpus}", "-m", "diffunet.cli.train", *arguments]
-    if subprocess.run(launched, check=False).returncode:
-        raise DiffunetError(f"training on {num_gpus} GPUs failed; the messages above say why")
 
 
 def _add_optimisation(made: argparse.ArgumentParser) -> None:

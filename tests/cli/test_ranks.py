@@ -1,0 +1,94 @@
+import signal
+import sys
+
+import pytest
+import torch
+
+from diffunet.cli import train
+from diffunet.cli.ranks import require_devices, train_in_processes
+from diffunet.errors import DiffunetError, UsageError
+from tests.processes import assert_nothing_runs, looks_into_proc, start_group
+
+RANK = """
+import os, sys, time
+from diffunet.cli.command import command
+rank = os.environ["RANK"]
+
+@command
+def main(arguments):
+    print("rank", rank, "of", os.environ["WORLD_SIZE"], *sys.argv[1:], flush=True)
+    if sys.argv[1] == "fail" and rank == "1":
+        sys.exit(3)
+    if sys.argv[1] != "end":
+        time.sleep(60)
+
+sys.exit(main())
+"""
+
+LAUNCHER = """
+import sys
+from diffunet.cli.command import command
+from diffunet.cli.ranks import train_in_processes
+@command
+def main(arguments):
+    train_in_processes(2, "rank", sys.argv[1:])
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def rank(tmp_path, monkeypatch):
+    """Make `rank` a module that says who it is, and waits."""
+    (tmp_path / "rank.py").write_text(RANK)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
+
+
+def test_more_gpus_than_there_are_are_refused_and_named(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert train.main(["1", "0", "-num_gpus", "2"]) == 2
+    said = capsys.readouterr().err
+    assert "-device auto: expected as many CUDA GPUs, none of them named, found 1" in said
+    assert "-device cpu" in said
+
+
+def test_processes_on_the_cpu_must_be_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for device in ("auto", "cuda", "cpu"):
+        require_devices(2, device)
+    for device in ("cuda:0", "mps"):
+        with pytest.raises(UsageError, match=f"-device {device}"):
+            require_devices(2, device)
+
+
+def test_processes_of_torchrun_need_devices_too(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert train.main(["1", "0"]) == 2
+    assert "found 0" in capsys.readouterr().err
+
+
+def test_ranks_get_the_words_of_the_command(rank, capfd):
+    train_in_processes(2, "rank", ["end", "--lr", "1"])
+    said = capfd.readouterr().out.splitlines()
+    assert sorted(said) == ["rank 0 of 2 end --lr 1", "rank 1 of 2 end --lr 1"]
+
+
+def test_one_rank_that_fails_ends_all(rank, monkeypatch):
+    monkeypatch.setattr("diffunet.cli.ranks._SECONDS_AFTER_A_FAILURE", 0.1)
+    with pytest.raises(DiffunetError, match="2 processes failed"):
+        train_in_processes(2, "rank", ["fail"])
+
+
+@looks_into_proc
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_ranks_end_with_their_command(rank, number):
+    with start_group("-c", LAUNCHER, "wait") as launcher:
+        assert launcher.stdout is not None
+        assert sorted(launcher.stdout.readline() for _ in range(2))[1] == "rank 1 of 2 wait\n"
+        launcher.send_signal(number)
+        said = launcher.communicate(timeout=10)[1]
+    assert launcher.returncode == (130 if number == signal.SIGTERM else -signal.SIGKILL)
+    assert number == signal.SIGKILL or said.count("interrupted;") == 3
+    assert_nothing_runs(launcher.pid)
