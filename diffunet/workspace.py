@@ -70,14 +70,17 @@ class Workspace:
         """Return the folder name that an id (1, "1", "001"), a name or a path means.
 
         A name may come with or without its `DatasetXXX_`; the dataset may lie in any of the three
-        folders.
+        folders. A dataset that was planned by its path has the name of that folder, whatever it is.
 
         Raises:
-            WorkspaceError: none, or several, match; the message lists what is there.
+            WorkspaceError: none, or several, match; the message lists what is there. Or a path ends
+                in what can be no name.
         """
         text = str(dataset).rstrip("/")
         if folder := _folder_of(dataset):
             return folder.name
+        if self._was_planned(text):
+            return text
         known = self.known_datasets()
         matches = [name for name in known if _means(text, name)]
         if len(matches) == 1:
@@ -99,6 +102,12 @@ class Workspace:
             f"Put it into '{self.raw}'{'' if self.raw.is_dir() else ', which does not exist,'} as "
             "DatasetXXX_NAME, or say where with --workspace"
         )
+
+    def _was_planned(self, name: str) -> bool:
+        """Whether there is a preprocessed or trained dataset with exactly this name."""
+        if is_number(name) or name_problem(name):
+            return False
+        return any((folder / name).is_dir() for folder in (self.preprocessed, self.results))
 
     def _other_raw_folders(self) -> list[str]:
         """Return folders beside the raw datasets that hold a dataset under another name."""
@@ -190,10 +199,23 @@ def bare_name(name: str) -> str:
 
 
 def _folder_of(dataset: int | str | Path) -> Path | None:
-    """Return the folder that a path to a dataset means; None for a number or a name."""
+    """Return the folder that a path to a dataset means; None for a number or a name.
+
+    Raises:
+        WorkspaceError: its name cannot be that of what is made from the dataset.
+    """
     text = str(dataset)
-    is_folder = os.path.isdir(text)  # noqa: PTH112 (a name too long for a path is none)
-    return Path(text).resolve() if is_folder and not is_number(text) else None
+    if is_number(text) or not os.path.isdir(text):  # noqa: PTH112 (too long for a path: none)
+        return None
+    folder = Path(text).resolve()
+    problem = "it is a number" if is_number(folder.name) else name_problem(folder.name)
+    if problem:
+        raise WorkspaceError(
+            f"'{folder}': expected a dataset folder whose name can be given to what is made from "
+            f"it, found '{folder.name}': {problem}; rename the folder, for example to "
+            "Dataset001_NAME"
+        )
+    return folder
 
 
 def _require_bare_path(variable: str, path: str) -> None:

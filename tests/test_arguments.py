@@ -1,7 +1,13 @@
 import pytest
 
 from diffunet import api
-from diffunet.arguments import dataset_content_of, new_plans_path, new_summary_path, plans_of
+from diffunet.arguments import (
+    dataset_content_of,
+    model_folder_of,
+    new_plans_path,
+    new_summary_path,
+    plans_of,
+)
 from diffunet.errors import DatasetError, UsageError, WorkspaceError
 from diffunet.jsonio import write_json
 from diffunet.workspace import Workspace
@@ -71,6 +77,19 @@ def test_predictions_are_not_looked_for_outside_of_their_folder(tmp_path):
     write_json(tmp_path / "dataset.json", {"labels": {}, "file_ending": "/../../x.png"})
     with pytest.raises(DatasetError, match="'file_ending' should be one of"):
         dataset_content_of(None, tmp_path, tmp_path)
+
+
+def test_a_dataset_given_by_its_path_is_trained_and_found_by_that_path(tmp_path):
+    raw = tmp_path / "data" / "my discs"
+    raw.mkdir(parents=True)
+    place = Workspace.resolve(folder=tmp_path / "w", environment={}, current_folder=tmp_path)
+    folder = write_preprocessed(place.preprocessed / "my discs")
+    plan = plans(training={"num_iterations": 1, "num_validations": 0})
+    write_json(folder / "diffunet_plans.json", plan)
+    options = {"workspace": place, "device": "cpu", "num_processes": 0}
+    fold = api.train(raw, "all", **options)
+    assert fold.parent == model_folder_of(place, raw, None, "diffunet_plans", None)
+    assert fold.parent.parent == place.results / "my discs"
 
 
 @pytest.mark.parametrize("fold", ["00", "０", "-1", "../0", "x"])

@@ -83,6 +83,25 @@ def test_no_name_leads_out_of_the_results(workspace, what, name):
         workspace.model_folder(1, **names)
 
 
+def test_a_dataset_planned_by_its_path_keeps_the_name_of_its_folder(workspace, tmp_path):
+    path = tmp_path / "elsewhere" / "my data"
+    path.mkdir(parents=True)
+    (workspace.preprocessed / workspace.raw_folder(path).name).mkdir()
+    name = workspace.dataset_name(path)
+    assert name == workspace.dataset_name(name) == "my data"
+    folder = workspace.model_folder(name, method="diffusion", plans="p", configuration="2d")
+    assert folder == workspace.results / "my data" / "diffusion__p__2d"
+
+
+@pytest.mark.parametrize("path", ["/", "7", ".hidden"])
+def test_a_path_that_names_no_dataset_is_refused_before_planning(workspace, tmp_path, path):
+    folder = tmp_path / "elsewhere" / path
+    folder.mkdir(parents=True, exist_ok=True)
+    for ask in (workspace.raw_folder, workspace.dataset_name):
+        with pytest.raises(WorkspaceError, match="rename the folder, for example to Dataset001_"):
+            ask(folder)
+
+
 def test_an_ambiguous_name_lists_the_candidates(workspace):
     with pytest.raises(WorkspaceError, match="Dataset001_Lung, Dataset010_Lung"):
         workspace.dataset_name("Lung")

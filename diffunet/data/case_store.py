@@ -15,6 +15,7 @@ from diffunet.data import shards, volumes
 from diffunet.data.case import CaseProperties
 from diffunet.errors import WorkspaceError
 from diffunet.jsonio import read_json, write_json
+from diffunet.names import require_name
 from diffunet.records import record_from_json
 
 MANIFEST = "store.manifest"  # no case can have this name: theirs end in .json
@@ -55,6 +56,10 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.format_version != _FORMAT_VERSION:
             raise ValueError(f"format_version should be {_FORMAT_VERSION}; preprocess again")
+        for case, shard in self.cases.items():
+            require_name(case, where="cases", error=ValueError)
+            if shard:
+                require_name(shard, where=f"cases.{case}", error=ValueError)
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":

@@ -12,6 +12,7 @@ import numpy as np
 from diffunet.data.case_files import listing, without_channel
 from diffunet.errors import DatasetError
 from diffunet.jsonio import read_json, write_json
+from diffunet.names import canonical
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,10 @@ def read_splits(path: Path) -> tuple[Split, ...]:
     if problems:
         raise DatasetError(problems)
     return tuple(
-        Split(train=tuple(sorted(entry["train"])), val=tuple(sorted(entry["val"])))
+        Split(
+            train=tuple(sorted(map(canonical, entry["train"]))),
+            val=tuple(sorted(map(canonical, entry["val"]))),
+        )
         for entry in content
     )
 

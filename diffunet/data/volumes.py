@@ -15,6 +15,7 @@ import numpy as np
 from diffunet.data.blocked_array import BLOCK_BYTES, BlockedArray, write_blocked
 from diffunet.errors import WorkspaceError
 from diffunet.jsonio import read_json, write_json
+from diffunet.names import require_name
 from diffunet.records import record_from_json
 
 _ARRAY_SUFFIX = ".blocks"
@@ -33,6 +34,10 @@ class VolumeRecord:
     source: str
     arrays: tuple[str, ...]
     properties: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        for name in self.arrays:
+            require_name(name, where="arrays", error=ValueError)
 
 
 def write_volume(

@@ -1,3 +1,4 @@
+import json
 import pickle
 import sys
 from dataclasses import asdict
@@ -252,6 +253,21 @@ def test_unknown_cases_and_arrays_are_errors_that_say_what_is_there(tmp_path):
         store.properties("z")
     with pytest.raises(WorkspaceError, match="no array 'labels'.*image, locations"):
         store.array("a", "labels")
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/elsewhere", "a/b", ".."])
+def test_no_name_in_a_store_leads_out_of_it(tmp_path, name):
+    for cases in ({name: ""}, {"a": name}):
+        Manifest(source="s", cases={}).save(tmp_path)
+        text = (tmp_path / "store.manifest").read_text().replace("{}", json.dumps(cases))
+        (tmp_path / "store.manifest").write_text(text)
+        with pytest.raises(WorkspaceError, match="expected a name that a file can have"):
+            CaseStore(tmp_path)
+    (tmp_path / "a.json").write_text(
+        json.dumps({"source": "s", "arrays": [name], "properties": {}})
+    )
+    with pytest.raises(WorkspaceError, match="arrays: expected a name that a file can have"):
+        volumes.read_record(tmp_path, "a")
 
 
 def test_a_manifest_of_another_version_is_refused(tmp_path):
