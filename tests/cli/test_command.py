@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from diffunet import limits
 from diffunet.cli.command import command, number_in, number_of, progress_bar
 from diffunet.cli.commands import PARSERS
 from diffunet.errors import DatasetError
@@ -127,3 +128,22 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = diffunet.nonsense
+
+
+def test_the_limit_on_images_is_what_the_environment_says(monkeypatch, capsys):
+    seen = []
+
+    @command
+    def main(arguments):
+        seen.append(limits.max_image_bytes())
+
+    before = limits.max_image_bytes()
+    try:
+        monkeypatch.setenv(limits.VARIABLE, "0.5")
+        assert main() == 0
+        assert seen == [2**29]
+        monkeypatch.setenv(limits.VARIABLE, "much")
+        assert main() == 2
+        assert f"the environment variable {limits.VARIABLE}" in capsys.readouterr().err
+    finally:
+        limits.set_max_image_bytes(before)

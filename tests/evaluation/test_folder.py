@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffunet import api
 from diffunet.data.image_io import ImageGeometry, write_label_map
-from diffunet.errors import DatasetError
+from diffunet.errors import DatasetError, WriteError
 from diffunet.evaluation.folder import evaluate_folders
 from diffunet.evaluation.scores import ScoreOptions, score_case
 from diffunet.evaluation.table import format_table
@@ -337,3 +338,21 @@ def test_what_moves_no_voxel_to_its_neighbour_is_scored(tmp_path):
     folders = (tmp_path / "reference", tmp_path / "prediction")
     summary = evaluate(folders, file_ending=".nii.gz", has_raters=False)
     assert summary["foreground_mean"]["Dice"] == 1.0
+
+
+def test_a_summary_that_cannot_be_written_is_found_before_anything_is_scored(
+    folders, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        "diffunet.evaluation.folder.evaluate_folders", lambda *_, **__: pytest.fail("scored")
+    )
+    content = {"labels": {"background": 0, "core": 1}, "file_ending": ".png"}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WriteError, match="a file stands where a folder should be"):
+        api.evaluate(
+            *folders,
+            dataset_json=tmp_path / "dataset.json",
+            output=tmp_path / "file" / "summary.json",
+            num_processes=0,
+        )
