@@ -185,3 +185,19 @@ def test_inconsistent_plans_are_refused(plans, tmp_path, change, message):
 def test_the_ct_normalisation_needs_its_numbers():
     with pytest.raises(ValueError, match="'ct' needs lower"):
         NormalizationPlan(scheme="ct", lower=0.0)
+
+
+@pytest.mark.parametrize("noted", ["text", None, {"2d": "text"}, [1]])
+def test_reasons_of_another_form_are_refused(plans, tmp_path, noted):
+    plans.save(tmp_path / "p.json")
+    content = read_json(tmp_path / "p.json")
+    write_json(tmp_path / "p.json", content | {"reasons": {"configurations": noted}})
+    with pytest.raises(PlansError, match=r"p\.json: reasons\.configurations should be an object"):
+        Plans.load(tmp_path / "p.json")
+
+
+def test_a_setting_is_noted_where_a_reason_stands_for_a_whole_group(plans):
+    name = plans.recommended_configuration
+    changed = dataclasses.replace(plans, reasons={"configurations": {name: {"training": "short"}}})
+    resolved = changed.resolve(settings=["training.num_iterations=5"])
+    assert resolved.paths_set_by_user() == {"training.num_iterations"}

@@ -1,5 +1,6 @@
 """What is known about a preprocessed case: how it came from its files, and the way back."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +78,30 @@ class CaseProperties:
     is_normalized: bool
     image_labels: tuple[int, ...] | None = None
     slice_image_labels: tuple[tuple[int, ...] | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        axes = self.transpose_forward
+        per_axis = (
+            self.original_shape,
+            self.original_spacing_mm,
+            self.crop_box.start,
+            self.crop_box.stop,
+            self.shape,
+            self.spacing_mm,
+        )
+        if sorted(axes) != list(range(len(axes))) or len(axes) not in (2, 3):
+            raise ValueError(f"transpose_forward should name 2 or 3 axes, each once, got {axes}")
+        if any(len(values) != len(axes) for values in per_axis):
+            raise ValueError(f"shapes, spacings and crop_box should have {len(axes)} values each")
+        sizes = (*self.original_shape, *self.cropped_shape, *self.shape)
+        if any(size < 1 for size in (*sizes, 1 + min(self.crop_box.start))):
+            raise ValueError("shapes should be positive, and crop_box lie inside of the image")
+        if not all(0 < mm < math.inf for mm in (*self.original_spacing_mm, *self.spacing_mm)):
+            raise ValueError("spacings should be positive")
+        if self.nearest_axis is not None and not 0 <= self.nearest_axis < len(axes):
+            raise ValueError(f"nearest_axis should be below {len(axes)}, got {self.nearest_axis}")
+        if len(self.slice_image_labels) > self.shape[0]:
+            raise ValueError(f"slice_image_labels should be of {self.shape[0]} slices at most")
 
     @property
     def cropped_shape(self) -> tuple[int, ...]:

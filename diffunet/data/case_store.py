@@ -21,8 +21,12 @@ from diffunet.records import record_from_json
 MANIFEST = "store.manifest"  # no case can have this name: theirs end in .json
 SHARD_SUFFIX = ".shard"
 _FORMAT_VERSION = 2
-_SHAPES = {"image": "shape", "labels": "shape", "reference": "original_shape"}
-"""For each array the property that says the shape behind its first axis."""
+_SHAPES = {
+    "image": ("normalization", "shape"),
+    "labels": ("raters", "shape"),
+    "reference": ("raters", "original_shape"),
+}
+"""For each array the properties that say the length of its first axis, and the others."""
 
 
 class StoredArray(Protocol):
@@ -183,12 +187,15 @@ class CaseStore:
         self, case: str, name: str, array: StoredArray, properties: Mapping[str, Any]
     ) -> None:
         """Check that an array has the shape that the properties of its case say."""
-        field = _SHAPES.get(name)
-        expected = properties.get(field) if field else None
-        if field and (not isinstance(expected, list) or list(array.shape[1:]) != expected):
+        if name not in _SHAPES:
+            return
+        along_first, others = (properties.get(field) for field in _SHAPES[name])
+        is_known = isinstance(along_first, list) and isinstance(others, list)
+        if not is_known or list(array.shape) != [len(along_first), *others]:
             raise WorkspaceError(
                 f"case '{case}' in '{self.folder}': '{name}' has the shape {array.shape}, but "
-                f"'{field}' is {expected}; remove the folder and run diffunet_preprocess again"
+                f"{' and '.join(_SHAPES[name])} are others; remove the folder and run "
+                "diffunet_preprocess again"
             )
 
     def _entry(self, case: str) -> shards.CaseEntry | volumes.VolumeRecord:

@@ -112,6 +112,8 @@ def load_model(
         raise CheckpointError(f"'{folder / DATASET_FILE}': the key 'file_ending' is missing")
     if problems := file_ending_problems(content["file_ending"]):
         raise CheckpointError(f"'{folder}': {problems[0]}")
+    if not isinstance(content.get("channel_names", {}), dict):
+        raise CheckpointError(f"'{folder / DATASET_FILE}': 'channel_names' should be an object")
     plans = _common_plans(folder, names)
     _warn_of_unfinished(folder, names, plans)
     return TrainedModel(

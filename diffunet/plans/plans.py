@@ -147,6 +147,9 @@ class Plans:
                 f"recommended_configuration '{self.recommended_configuration}' is not one of "
                 f"{sorted(self.configurations)}"
             )
+        noted = self.reasons.get("configurations", {})
+        if not isinstance(noted, dict) or not all(isinstance(v, dict) for v in noted.values()):
+            raise ValueError("reasons.configurations should be an object of objects, by name")
         if sorted(self.transpose_forward) != list(range(len(self.transpose_forward))):
             raise ValueError(
                 f"transpose_forward should be a permutation, got {self.transpose_forward}"

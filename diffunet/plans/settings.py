@@ -42,7 +42,9 @@ def with_settings_noted(reasons: Mapping[str, Any], values: Mapping[str, Any]) -
         *parents, last = path.split(".")
         block = noted
         for parent in parents:
-            block = block.setdefault(parent, {})
+            if not isinstance(block.get(parent), dict):
+                block[parent] = {}
+            block = block[parent]
         block[last] = f"{_SET_BY_USER} {value}"
     return noted
 

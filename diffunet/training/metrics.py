@@ -2,8 +2,11 @@
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from diffunet.jsonio import parse_json, write_text
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
@@ -17,15 +20,15 @@ def append_record(path: Path, record: dict[str, Any]) -> None:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return all whole lines; none where there is no file."""
+    """Return what the whole lines hold; none where there is no file."""
     if not path.exists():
         return []
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    for line in path.read_bytes().splitlines():
+        with suppress(ValueError):
+            record = parse_json(line)
+            if isinstance(record, dict) and type(record.get("iteration")) is int:
+                records.append(record)
     return records
 
 
@@ -35,8 +38,6 @@ def keep_records_until(path: Path, iteration: int, *, last_validation: int) -> N
     Args:
         last_validation: iteration of the last validation that the checkpoint knows of.
     """
-    from diffunet.jsonio import write_text
-
     kept = [
         record
         for record in read_records(path)

@@ -43,16 +43,22 @@ def read_weak_case(output: OutputFolder, case: str) -> WrittenCase:
     content = output.content_of_record(case)
     if content is None:
         raise UsageError(f"'{output.folder}': case '{case}' is not there; predict it again")
-    labels = list(content["labels"].values())
-    saliency, geometry = read_maps(output, case, content)
-    return WrittenCase(
-        saliency=saliency,
-        thresholds=np.stack([from_plain(label["threshold"]) for label in labels], axis=1),
-        is_present=np.array([label["is_present"] for label in labels], bool).T,
-        is_decided_by_slice=content["is_decided_by_slice"],
-        geometry=geometry,
-        content=content,
-    )
+    try:
+        labels = list(content["labels"].values())
+        saliency, geometry = read_maps(output, case, content)
+        return WrittenCase(
+            saliency=saliency,
+            thresholds=np.stack([from_plain(label["threshold"]) for label in labels], axis=1),
+            is_present=np.array([label["is_present"] for label in labels], bool).T,
+            is_decided_by_slice=content["is_decided_by_slice"],
+            geometry=geometry,
+            content=content,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as cause:
+        raise UsageError(
+            f"'{output.folder}': the record of case '{case}' is damaged ({cause!r:.80}); "
+            "predict it again"
+        ) from None
 
 
 def record_of(

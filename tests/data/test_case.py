@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from diffunet.data.case import CaseProperties, IntensityNormalization
@@ -48,3 +50,23 @@ def test_the_labelled_images_of_a_case_and_their_labels(shape, dimensions, label
     case = properties(shape, **labels)
     found = {index: case.tags_of(index) for index in case.tagged_images(dimensions)}
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"transpose_forward": (0, 0)}, "each once"),
+        ({"transpose_forward": (0,)}, "2 or 3 axes"),
+        ({"shape": (4, 4, 4)}, "2 values each"),
+        ({"shape": (0, 4)}, "positive"),
+        ({"crop_box": Box((-1, 0), (4, 4))}, "inside"),
+        ({"crop_box": Box((3, 0), (3, 4))}, "positive"),
+        ({"spacing_mm": (0.0, 1.0)}, "spacings should be positive"),
+        ({"original_spacing_mm": (float("nan"), 1.0)}, "spacings should be positive"),
+        ({"nearest_axis": 2}, "nearest_axis should be below 2"),
+        ({"slice_image_labels": ((1,),) * 5}, "4 slices at most"),
+    ],
+)
+def test_properties_that_contradict_each_other_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(properties((4, 4)), **change)

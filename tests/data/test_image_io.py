@@ -538,3 +538,10 @@ def test_no_reading_library_is_imported_before_a_file_of_its_kind_is_read() -> N
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_whole_numbers_beyond_any_label_are_refused(tmp_path):
+    image = SimpleITK.GetImageFromArray(np.array([[[0.0, 1e30]]]))
+    SimpleITK.WriteImage(image, str(tmp_path / "a.nii"))
+    with pytest.raises(DatasetError, match=r"a\.nii': expected integers, found float64.*1e\+30"):
+        read_label_map(tmp_path / "a.nii")

@@ -309,19 +309,20 @@ def test_a_faulty_case_is_named_and_the_others_are_kept(tmp_path, made, small_gr
 CHILD = """
 import os, signal, sys
 from pathlib import Path
+from diffunet import jsonio
 from diffunet.preprocessing import jobs
 from tests.preprocessing import test_preprocess_dataset as here
 raw, folder, kind, writes_left = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 jobs._CASES_PER_GROUP = 3
-original = Path.write_bytes
-def write_bytes(self, content):
+original = jsonio._File.write
+def write(self, content):
     global writes_left
     writes_left -= 1
     if writes_left == 0:
         original(self, content[: len(content) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
     return original(self, content)
-Path.write_bytes = write_bytes
+jsonio._File.write = write
 print("ready", flush=True)
 here.preprocess(raw, folder, getattr(here, kind))
 """

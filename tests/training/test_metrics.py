@@ -19,3 +19,9 @@ def test_a_torn_last_line_is_passed_over_and_dropped(tmp_path):
 def test_without_a_file_there_are_no_records(tmp_path):
     keep_records_until(tmp_path / "metrics.jsonl", 5, last_validation=5)
     assert read_records(tmp_path / "metrics.jsonl") == []
+
+
+def test_lines_that_are_no_records_are_passed_over(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"iteration": 1}\n[1]\n{"iteration": "2"}\n\xff\n{"loss": NaN}\n9\n{"iter')
+    assert read_records(path) == [{"iteration": 1}]

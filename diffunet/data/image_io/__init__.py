@@ -42,6 +42,7 @@ __all__ = [
 LOSSY_FILE_ENDINGS = (".jpg", ".jpeg", ".webp", ".gif")
 
 _WHOLE_TOLERANCE = 1e-3  # of a label: slopes and 32 bit numbers miss whole ones by less
+_LARGEST_LABEL = 2.0**53  # beyond it floating point numbers skip integers
 _MAP_TOLERANCE = 1e-4
 _PNG_MAP_MAXIMUM = 65535
 
@@ -163,7 +164,7 @@ def read_label_map(path: Path) -> tuple[np.ndarray, ImageGeometry]:
     if np.issubdtype(label_map.dtype, np.integer):
         return label_map, geometry
     whole = np.rint(label_map)
-    is_wrong = ~(np.abs(whole - label_map) <= _WHOLE_TOLERANCE)
+    is_wrong = ~(np.abs(whole - label_map) <= _WHOLE_TOLERANCE) | (np.abs(whole) > _LARGEST_LABEL)
     if is_wrong.any():
         value = float(label_map[is_wrong].flat[0])
         remedy = "resample label maps by nearest neighbour only"
