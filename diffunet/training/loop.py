@@ -241,6 +241,9 @@ class TrainingLoop:
             budget_s = self.validation_time_share * state.seconds
         scores = None
         with self._interruptible(should_stop):
+            if self.device.type == "cuda" and not state.num_validated:
+                # once without being timed: the first case on a GPU also finds and loads kernels
+                validation.scorer.score(state.ema.model, validation.cases[0], is_shown=False)
             scores = validation.run(
                 state.ema.model,
                 budget_s=budget_s,

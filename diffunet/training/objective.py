@@ -162,7 +162,8 @@ class DiffusionObjective:
 class SupervisedObjective:
     """Soft Dice and cross entropy of one rater's mask, drawn anew for each sample.
 
-    Over many draws the network learns each voxel's share of raters, and its mask their majority.
+    Cross entropy alone would learn each voxel's share of raters; the Dice of single masks moves it
+    to 0 or 1, so that what is learned is about their majority.
     The seed is not used: nothing is random.
     """
 

@@ -68,6 +68,7 @@ def test_batches_are_the_same_for_any_number_of_processes():
         assert (one.cases, one.raters) == (other.cases, other.raters)
         np.testing.assert_array_equal(one.images, other.images)
         np.testing.assert_array_equal(one.label_maps, other.label_maps)
+        np.testing.assert_array_equal(one.weights, other.weights)
 
 
 def test_starting_later_gives_the_batches_that_would_have_come():
