@@ -59,6 +59,12 @@ def test_a_new_patient_joins_no_fold_that_is_not_a_cross_validation() -> None:
     assert extended_splits(only_one, cases="x", patients=own) == tuple(only_one)
 
 
+def test_folds_that_train_on_a_part_alone_are_no_cross_validation() -> None:
+    own = {case: case for case in "abcdx"}
+    by_hand = (Split(train=("a",), val=("b", "c")), Split(train=("b",), val=("a", "d")))
+    assert extended_splits(by_hand, cases="x", patients=own) == by_hand
+
+
 def test_a_new_case_of_a_held_patient_is_held_in_any_split() -> None:
     patients = {"a": "p", "b": "q", "c": "q"}
     after = extended_splits([Split(train=("a",), val=("b",))], cases="c", patients=patients)
