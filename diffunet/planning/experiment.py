@@ -1,6 +1,7 @@
 """From fingerprint to plans."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from diffunet.plans import Method, Plans
 logger = logging.getLogger(__name__)
 
 DEFAULT_GPU_MEMORY_GB = 8.0
+
+MOST_VOXELS = 2**31
+"""Of a case at a spacing that the user chose: eight times a CT scan of 512 x 512 x 1024."""
 
 
 def plan_experiment(
@@ -48,6 +52,8 @@ def plan_experiment(
         )
     except ValueError as cause:
         raise PlansError(f"-overwrite_target_spacing: {cause}") from None
+    if overwrite_target_spacing is not None:
+        _require_possible_cases(grid.largest_shape)
     is_volume = len(grid.median_shape) == 3 and grid.median_shape[0] > 1
     planned = {
         name: plan_configuration(
@@ -88,6 +94,18 @@ def plan_experiment(
             "configurations": {name: each.reasons for name, each in planned.items()},
         },
     )
+
+
+def _require_possible_cases(largest_shape: Sequence[int]) -> None:
+    """Refuse a spacing of a user's at which no memory holds the cases."""
+    num_voxels = math.prod(largest_shape)
+    if num_voxels > MOST_VOXELS:
+        raise PlansError(
+            f"-overwrite_target_spacing: cases would have up to "
+            f"{' x '.join(map(str, largest_shape))} voxels, {4 * num_voxels / 2**30:.3g} GB for "
+            f"each channel; at most {4 * MOST_VOXELS / 2**30:.3g} GB are possible: take a larger "
+            "spacing"
+        )
 
 
 def choose_method(*, has_image_labels: bool) -> Choice[Method]:

@@ -235,3 +235,14 @@ def test_less_memory_means_less_patch_or_batch():
 def test_labels_that_are_not_valid_are_an_error():
     with pytest.raises(DatasetError, match="labels"):
         plan_experiment(a_fingerprint(), {"labels": {}})
+
+
+def test_a_spacing_at_which_no_memory_holds_a_case_is_refused_with_what_it_would_need():
+    message = r"-overwrite_target_spacing: cases would have up to 46000 x 58000 x 43000 voxels, "
+    with pytest.raises(PlansError, match=message + r"4\.27e\+05 GB for each channel; at most 8 GB"):
+        plan_experiment(a_volume_fingerprint(), CONTENT, overwrite_target_spacing=(0.001,) * 3)
+
+
+def test_the_coarsest_spacing_gives_plans_all_the_same():
+    plans = plan_experiment(a_volume_fingerprint(), CONTENT, overwrite_target_spacing=(1e5,) * 3)
+    assert plans.configurations["2d"].median_shape == (1, 1)
