@@ -2,10 +2,10 @@
 
 One setting after the other is varied around the plans' values. What is compared is the *erasure
 gain* of the masks that come out, on validation images that show the label: by how much the logit of
-the label falls further when the mask is erased than when its mirror image is (`erasure`), over the
-root of the mask's area (`Gains.overlap`). Of the rules from map to mask the best is taken; of all
-other settings the first that is as good as the best within one standard error of their paired
-difference. What the user set is not varied.
+the label falls further when the mask is erased than when copies of it elsewhere are (`erasure`),
+over the root of the mask's area (`Gains.overlap`). Of the rules from map to mask the best is taken;
+of all other settings the first that is as good as the best within one standard error of their
+paired difference. What the user set is not varied.
 """
 
 import dataclasses
@@ -43,7 +43,8 @@ from diffunet.wsss.candidates import (
     mask_rules,
     provisional_mask,
 )
-from diffunet.wsss.erasure import with_control
+from diffunet.wsss.controls import body_of
+from diffunet.wsss.erasure import erasure_gain, with_controls
 from diffunet.wsss.gains import Gains
 from diffunet.wsss.pseudo_masks import mask_of, oriented_map, smoothed_map, threshold_of
 from diffunet.wsss.saliency import mirror_axes_of, presence_logits, saliency_map, slice_images
@@ -230,8 +231,9 @@ class SaliencyChooser:
             if not is_explaining and self.ranks.is_first:
                 logger.warning(
                     "%s: erasing its masks does not clearly cost the classifier more than erasing "
-                    "their mirror images (erasure gain %.2f, standard error %.2f): the maps may "
-                    "show nothing of the label; look at them, and train longer or with more cases",
+                    "copies of them elsewhere (erasure gain %.2f, standard error %.2f): the maps "
+                    "may show nothing of the label; look at them, and train longer or with more "
+                    "cases",
                     method,
                     gain,
                     found[method].summary()["standard_error"],
@@ -242,8 +244,8 @@ class SaliencyChooser:
                 f"{area:.1%}); no mask was opened."
                 if is_explaining
                 else f"On {len(gains.gain)} validation images none of {len(rules)} rules makes "
-                "masks whose erasure clearly costs the classifier more than that of their mirror "
-                "images (by two standard errors): the plans' rule is kept."
+                "masks whose erasure clearly costs the classifier more than that of copies of them "
+                "elsewhere (by two standard errors): the plans' rule is kept."
             )
             if kept:
                 reason = f"{reason} Set by the user: {', '.join(sorted(kept))}."
@@ -313,8 +315,6 @@ class SaliencyChooser:
             compute=self.data.compute,
             mirror_axes=mirror_axes_of(self.data.plans.resolved),
         ).numpy()
-        found = []
-        changed = []
         smooth = functools.cache(
             lambda *smoothing: smoothed_map(
                 prepared,
@@ -322,16 +322,19 @@ class SaliencyChooser:
                 image=pixels.numpy(),
             )
         )
+        made = []
         for mask_plan in masks:
             smoothing = [(name, getattr(mask_plan, name)) for name in SMOOTHING_FIELDS]
             oriented = oriented_map(smooth(*smoothing), plan=mask_plan)
-            mask = mask_of(oriented, threshold_of(oriented, plan=mask_plan), plan=mask_plan)
-            found.append(float(mask.mean()))
-            changed.extend(with_control(pixels.numpy(), mask))
+            made.append(mask_of(oriented, threshold_of(oriented, plan=mask_plan), plan=mask_plan))
+        distinct = {mask.tobytes(): mask for mask in made}  # many rules make the same mask
+        body = body_of(pixels.numpy())
+        changed = [with_controls(pixels.numpy(), mask, body) for mask in distinct.values()]
         padded = torch.cat(
             [
                 slice_images(torch.from_numpy(each), plan=plan, patch_size=patch_size)
-                for each in changed
+                for of_mask in changed
+                for each in of_mask
             ]
         )
         logits = torch.cat(
@@ -340,8 +343,9 @@ class SaliencyChooser:
                 for chunk in padded.split(self.data.compute.batch_size(patch_size))
             ]
         )
-        without, control = logits[:, label].reshape(-1, 2).T.numpy()
-        return np.stack([control - without, found], axis=1)
+        by_mask = logits[:, label].split([len(of_mask) for of_mask in changed])
+        gains = dict(zip(distinct, (erasure_gain(each.numpy()) for each in by_mask), strict=True))
+        return np.array([(gains[mask.tobytes()], mask.mean()) for mask in made])
 
 
 def choose_saliency(

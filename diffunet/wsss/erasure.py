@@ -1,14 +1,18 @@
 """How much a mask explains of a label, asked of the classifier alone: erase it, and ask again.
 
-A mask that holds what shows the label takes the classifier's certainty away; the same mask,
-mirrored to where the label is not, takes little. The difference needs no reference mask, and does
-not grow with the mask's size alone (Fong and Vedaldi 2017, arXiv:1704.03296, search for the
-smallest region that does it; the mirrored control is ours).
+A mask that holds what shows the label takes the classifier's certainty away; copies of it where the
+label is not (`controls`) take little. The difference needs no reference mask, and does not grow
+with the mask's size alone (Fong and Vedaldi 2017, arXiv:1704.03296, search for the smallest region
+that does it; the controls are ours).
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
+
+from diffunet.wsss.controls import control_masks
 
 SMOOTHING_VOXELS = (1.0, 3.0, 9.0, 27.0)
 """Sigmas of the Gaussians that fill a mask from its surroundings, each where the ones before do not
@@ -44,14 +48,29 @@ def erased(
     return filled
 
 
-def with_control(
-    image: Float[np.ndarray, "channel y x"], mask: Bool[np.ndarray, "y x"]
-) -> Float[np.ndarray, "2 channel y x"]:
-    """Return the image without the mask, and without the mask mirrored along the last axis.
+def with_controls(
+    image: Float[np.ndarray, "channel y x"],
+    mask: Bool[np.ndarray, "y x"],
+    body: Bool[np.ndarray, "y x"],
+) -> Float[np.ndarray, "mask channel y x"]:
+    """Return the image without the mask, then without each of its controls.
 
-    A mask that covers both sides alike is its own control: it explains nothing, however large.
+    Args:
+        body: where controls may lie (`body_of`).
     """
-    return np.stack([erased(image, mask), erased(image, mask[:, ::-1])])
+    return np.stack([erased(image, each) for each in (mask, *control_masks(mask, body))])
+
+
+def erasure_gain(logits: Sequence[float] | Float[np.ndarray, " mask"]) -> float:
+    """Return how much further the logit falls without the mask than without its controls.
+
+    The median of the controls counts: one may have hit another object of the same kind.
+
+    Args:
+        logits: of the images of `with_controls`.
+    """
+    without, *controls = logits
+    return float(np.median(controls) - without)
 
 
 def _blurred(values: Float[np.ndarray, "y x"], sigma: float) -> Float[np.ndarray, "y x"]:

@@ -41,7 +41,7 @@ class Gains:
         return int(np.flatnonzero(shortfall.mean(axis=0) <= errors)[0])
 
     def is_above_zero(self, setting: int) -> bool:
-        """Return whether masks explain more than their mirror images, by two standard errors."""
+        """Return whether masks explain more than copies elsewhere, by two standard errors."""
         gain = self.gain[:, setting]
         return bool(gain.mean() > 2 * self._error(gain))
 
@@ -53,8 +53,8 @@ class Gains:
         )
         return (
             f"{names[chosen]}: the first that is as good as the best within one standard error, by "
-            "how much further the classifier's logit falls where the mask is erased than where its "
-            "mirror image is, over the root of the mask's share of the image, on "
+            "how much further the classifier's logit falls where the mask is erased than where "
+            "copies of it elsewhere are, over the root of the mask's share of the image, on "
             f"{len(self.gain)} validation images ({means}); no mask was opened."
         )
 

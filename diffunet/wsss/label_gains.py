@@ -43,9 +43,9 @@ def warn_of_labels(method: SaliencyMethod, gains: Gains, by_label: dict[str, Gai
             found = each.summary()
             logger.warning(
                 "%s: erasing its masks of '%s' does not clearly cost the classifier more than "
-                "erasing their mirror images (erasure gain %.2f, standard error %.2f, %d images), "
-                "though erasing those of %s does: settings are chosen for all labels together, and "
-                "may not suit this one; look at its maps",
+                "erasing copies of them elsewhere (erasure gain %.2f, standard error %.2f, %d "
+                "images), though erasing those of %s does: settings are chosen for all labels "
+                "together, and may not suit this one; look at its maps",
                 method,
                 name,
                 found["gain"],

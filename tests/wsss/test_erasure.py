@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from diffunet.wsss.erasure import SMOOTHING_VOXELS, erased, with_control
+from diffunet.wsss.controls import control_masks
+from diffunet.wsss.erasure import SMOOTHING_VOXELS, erased, with_controls
 
 
 def square(shape=(24, 24), corner=(4, 4), edge=5) -> np.ndarray:
@@ -55,15 +56,15 @@ def test_an_empty_mask_erases_nothing():
     np.testing.assert_array_equal(erased(image, np.zeros((8, 8), bool)), image)
 
 
-def test_the_control_is_the_mirrored_mask():
+def test_the_mask_and_each_of_its_controls_are_erased():
     image = np.zeros((1, 24, 24), np.float32)
     image[0][square()] = 9.0
-    without, control = with_control(image, square())
+    body = np.ones((24, 24), bool)
+    without, *others = with_controls(image, square(), body)
     assert without.max() < 1e-5
-    np.testing.assert_allclose(control, image, atol=0.05)
-    swapped_without, swapped_control = with_control(image, square()[:, ::-1])
-    np.testing.assert_array_equal(swapped_without, control)
-    np.testing.assert_array_equal(swapped_control, without)
+    for other, control in zip(others, control_masks(square(), body), strict=True):
+        np.testing.assert_array_equal(other, erased(image, control))
+        np.testing.assert_allclose(other, image, atol=0.05)
 
 
 def erased_as_defined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -117,11 +118,3 @@ def test_each_channel_is_filled_from_itself():
     image[:, square()] = 50.0
     filled = erased(image, square())
     np.testing.assert_allclose(filled, [[[1.0]], [[-7.0]]] * np.ones((2, 24, 24)), rtol=1e-5)
-
-
-def test_a_mask_that_is_its_own_mirror_image_is_its_own_control():
-    image = np.random.default_rng(0).random((1, 16, 16)).astype(np.float32)
-    mask = np.zeros((16, 16), bool)
-    mask[4:9, 5:11] = True
-    without, control = with_control(image, mask)
-    np.testing.assert_array_equal(without, control)
