@@ -184,8 +184,9 @@ def test_a_fold_that_does_not_exist_is_an_error(preprocessed, tmp_path):
 
 def test_a_fold_that_is_refused_leaves_no_folder(preprocessed, tmp_path):
     for fold in ("7", "00", "０"):
-        with pytest.raises(DatasetError, match="no fold"):
-            train(preprocessed, tmp_path / "model", plans(), fold=fold)
+        for continues in (False, True):
+            with pytest.raises(DatasetError, match="no fold"):
+                train(preprocessed, tmp_path / "model", plans(), fold=fold, continues=continues)
     assert not (tmp_path / "model").exists()
 
 
