@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ from diffunet.training.validation import SampledScores, SampledValidation
 logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
+
+Made = TypeVar("Made")
 
 _MEMORY_FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
 """In which convolutions are fastest, on CPU and GPU, by number of dimensions."""
@@ -116,7 +119,7 @@ class TrainingLoop:
             if is_last or is_stopped:
                 break
             begin = time.monotonic()
-            batch = self._next(pending, should_stop)
+            batch = self._unless_stopped(functools.partial(next, pending), should_stop)
             if batch is not None:
                 self._train(state, step, batch)
             state.seconds += time.monotonic() - begin
@@ -124,20 +127,18 @@ class TrainingLoop:
             self.pictures.finish()
         return is_last
 
-    def _next(self, batches: Iterator[Batch], should_stop: StopRequest) -> Batch | None:
-        """Wait for a batch; None where it was asked to stop."""
-        with self._interruptible(should_stop):
-            return next(batches)
-        return None
+    def _unless_stopped(self, work: Callable[[], Made], should_stop: StopRequest) -> Made | None:
+        """Return what `work` returns; None where it was given up, since it was asked to stop.
 
-    @contextlib.contextmanager
-    def _interruptible(self, should_stop: StopRequest) -> Iterator[None]:
-        """Give up what is done within when it is asked to stop; several ranks stop together."""
+        Several ranks stop together instead, and never in the midst of something.
+        """
         if self.ranks.is_distributed:
-            yield
-            return
-        with contextlib.suppress(KeyboardInterrupt), should_stop.interrupting():
-            yield
+            return work()
+        try:
+            with should_stop.interrupting():
+                return work()
+        except KeyboardInterrupt:
+            return None
 
     def _wrapped(self, step: TrainingStep) -> nn.Module:
         step.train()
@@ -239,18 +240,20 @@ class TrainingLoop:
             validation = dataclasses.replace(validation, cases=cases)
         else:
             budget_s = self.validation_time_share * state.seconds
-        scores = None
-        with self._interruptible(should_stop):
+
+        def score() -> SampledScores | None:
             if self.device.type == "cuda" and not state.num_validated:
                 # once without being timed: the first case on a GPU also finds and loads kernels
                 validation.scorer.score(state.ema.model, validation.cases[0], is_shown=False)
-            scores = validation.run(
+            return validation.run(
                 state.ema.model,
                 budget_s=budget_s,
                 seconds_per_round=None,
                 ranks=self.ranks,
                 should_stop=should_stop,
             )
+
+        scores = self._unless_stopped(score, should_stop)
         if scores is not None:
             state.validation_seconds += scores.seconds
             if not state.num_validated:

@@ -28,7 +28,7 @@ from diffunet.networks.unet import ResidualUNet
 from diffunet.plans import Plans
 from diffunet.training.drawing import CaseDrawer
 from diffunet.training.fold import FoldResult, compile_networks, train_fold
-from diffunet.training.loop import training_precision
+from diffunet.training.loop import to_device, training_precision
 from diffunet.training.objective import DiffusionObjective
 from diffunet.training.reporting import Pictures
 from tests.training.folds import SIZE, plans, write_preprocessed
@@ -333,11 +333,16 @@ def test_the_best_weights_are_those_of_the_smallest_criterion(preprocessed, tmp_
     assert [record["is_best"] for record in scores].count(True) >= 1
 
 
-@pytest.mark.parametrize("is_validating", [False, True])
+@pytest.mark.parametrize("moment", ["waiting", "iterating", "validating"])
 def test_asked_to_stop_it_saves_and_continues_where_it_was(
-    preprocessed, tmp_path, monkeypatch, is_validating
+    preprocessed, tmp_path, monkeypatch, moment
 ):
-    """The signal comes while a batch is waited for, or while a case is drawn, both for long."""
+    """While it waits for a batch or draws a case, both for long, or just before a validation."""
+
+    def iterating(batch, device, **settings):
+        if batch.iteration == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return to_device(batch, device, **settings)
 
     def interrupted(self, model, case, *, num_samples):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -345,17 +350,19 @@ def test_asked_to_stop_it_saves_and_continues_where_it_was(
 
     def stopping(items, total, description):
         for number, item in enumerate(items):
-            if number == 4 and not is_validating:
+            if number == 4 and moment == "waiting":
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(60)
             yield item
 
     with monkeypatch.context() as patch:
-        if is_validating:
+        if moment == "validating":
             patch.setattr(CaseDrawer, "on_stored_grid", interrupted)
+        if moment == "iterating":
+            patch.setattr("diffunet.training.loop.to_device", iterating)
         stopped = train(preprocessed, tmp_path, plans(), progress=stopping)
     assert not stopped.is_finished
-    assert stopped.iteration == (6 if is_validating else 4)
+    assert stopped.iteration == (4 if moment == "waiting" else 6)
     assert train(preprocessed, tmp_path, plans(), continues=True).is_finished
     iterations = [record["iteration"] for record in records(tmp_path, "training")]
     assert iterations == list(range(1, 13))
