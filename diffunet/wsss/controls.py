@@ -62,7 +62,8 @@ def body_of(image: Float[np.ndarray, "channel y x"]) -> Bool[np.ndarray, "y x"]:
         is_near &= np.abs(channel - np.median(channel[border])) <= tolerance
     if is_near[border].mean() <= 0.5:
         return np.ones(image.shape[1:], bool)
-    parts, _ = ndimage.label(is_near)
+    parts = np.zeros(is_near.shape, np.int32)
+    ndimage.label(is_near, output=parts)
     background = is_near & np.isin(parts, np.unique(parts[border & is_near]))
     return np.ones_like(border) if background.all() else ~background
 
