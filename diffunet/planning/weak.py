@@ -12,7 +12,13 @@ from typing import Any, get_args
 from diffunet.fingerprint.fingerprint import ImageLabelFingerprint
 from diffunet.fingerprint.traps import is_predicted_by_position
 from diffunet.planning.topology import Topology
-from diffunet.plans import MaskPlan, NormalizationPlan, SaliencyMethod, WeakPlan
+from diffunet.plans import (
+    MaskPlan,
+    NormalizationPlan,
+    SaliencyMethod,
+    WeakPlan,
+    cam_plan_of,
+)
 
 _CHOSEN_LATER = "Training chooses anew, from image-level labels."
 _SAME_AS_CDM = "As cdm.{name}."
@@ -128,7 +134,12 @@ def plan_weak(
     """
     masks = {method: _mask_plan(method) for method in get_args(SaliencyMethod)}
     has_slice_labels = any(label.num_slices for label in image_labels.values())
-    plan = WeakPlan(network=topology.network, masks=masks, has_slice_labels=has_slice_labels)
+    plan = WeakPlan(
+        network=topology.network,
+        cam=cam_plan_of(topology.network),
+        masks=masks,
+        has_slice_labels=has_slice_labels,
+    )
     cg_cdm = {name: _SAME_AS_CDM.format(name=name) for name in _CDM_REASONS} | {
         "guidance_scale": (
             "P2 took 10 for BraTS and 1 for CHAOS; the smaller, since the classifier's gradient "

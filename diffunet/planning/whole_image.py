@@ -27,7 +27,7 @@ from diffunet.planning.topology import (
     plan_network,
     plan_pooling,
 )
-from diffunet.plans import WeakPlan
+from diffunet.plans import WeakPlan, cam_plan_of
 
 # Voxels are enlarged in steps of this factor's excess over 1 until whole images fit.
 _STEP = 0.25
@@ -161,7 +161,7 @@ def _measure(
         num_label_channels=num_label_channels,
     )
     of_images = measure_image_model_memory(
-        WeakPlan(network=image_model.network),
+        WeakPlan(network=image_model.network, cam=cam_plan_of(image_model.network)),
         num_image_channels=num_image_channels,
         num_classes=num_classes,
     )

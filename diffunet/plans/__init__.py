@@ -29,6 +29,7 @@ from diffunet.plans.weak import (
     SaliencyMethod,
     TrajectoryPlan,
     WeakPlan,
+    cam_plan_of,
 )
 
 __all__ = [
@@ -55,4 +56,5 @@ __all__ = [
     "TrainingPlan",
     "TrajectoryPlan",
     "WeakPlan",
+    "cam_plan_of",
 ]

@@ -119,6 +119,11 @@ class CamPlan:
         check_ranges(self)
 
 
+def cam_plan_of(network: NetworkPlan) -> CamPlan:
+    """Return the default plan of class activation maps, as far as `network` has its stage."""
+    return CamPlan(stage=max(CamPlan.stage, -len(network.channels)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class MaskPlan:
     """How a map of saliency becomes a mask.
