@@ -189,9 +189,9 @@ class CaseStore:
         """Check that an array has the shape that the properties of its case say."""
         if name not in _SHAPES:
             return
-        along_first, others = (properties.get(field) for field in _SHAPES[name])
-        is_known = isinstance(along_first, list) and isinstance(others, list)
-        if not is_known or list(array.shape) != [len(along_first), *others]:
+        first, others = (properties.get(field) for field in _SHAPES[name])
+        is_known = isinstance(first, list) and isinstance(others, list)
+        if not is_known or list(array.shape) != [len(first or ()), *(others or ())]:
             raise WorkspaceError(
                 f"case '{case}' in '{self.folder}': '{name}' has the shape {array.shape}, but "
                 f"{' and '.join(_SHAPES[name])} are others; remove the folder and run "
