@@ -108,7 +108,8 @@ class ArrayEntry:
         check_size(self.shape, dtype, limit=LARGEST_PACKED_CASE)
         if self.is_differenced and (dtype.kind not in "iu" or len(self.shape) < 2):
             raise ValueError(f"an array of {dtype} and {len(self.shape)} axes has no differences")
-        if self.offset < 0 or self.num_bytes < 0:
+        is_place = 0 <= self.offset < 2**48 and 0 <= self.num_bytes <= 2 * LARGEST_PACKED_CASE
+        if not is_place:
             raise ValueError(f"expected a place in the file, found {self.offset}, {self.num_bytes}")
 
 

@@ -131,6 +131,9 @@ def test_a_shard_that_understates_a_shape_is_an_error(tmp_path):
         ("shape", (2**40,)),
         ("shape", (-1, 5)),
         ("shape", (1,) * 9),
+        ("num_bytes", 2**63),
+        ("num_bytes", -1),
+        ("offset", 2**63),
     ],
 )
 def test_a_shard_declares_plain_numbers_of_bounded_size(tmp_path, field, value):
