@@ -138,6 +138,18 @@ def test_steps_see_the_clipped_x_0(name):
     assert torch.equal(wild, run(name, lambda x, t: x.sign(), x_T))
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("wild_until", [0.9, 0.5])
+def test_an_early_x_0_beyond_1_leads_no_further_than_1(name, wild_until):
+    """The last answer shows how far the steps before it went: it is made of x_t."""
+
+    def run_from(first):
+        return run(name, lambda x, t: 0.1 * x if t < wild_until else first * x.sign(), x_T)
+
+    x_T = noise(1, 1, 4, 4)
+    assert torch.equal(run_from(100), run_from(1))
+
+
 def test_ancestral_sampling_asks_for_each_noise_once_and_in_order():
     asked = []
 

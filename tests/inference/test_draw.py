@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.encoding import SignedEncoding
+from diffunet.inference import draw as inference_draw
 from diffunet.inference.compute import Compute
 from diffunet.inference.draw import draw_samples, draw_x_0
 from diffunet.plans import SamplingPlan
@@ -191,6 +192,21 @@ def test_a_slice_of_a_volume_is_drawn_as_if_it_were_alone():
     together = draw([denoiser], image, patch_size=(8, 8))
     alone = [draw([denoiser], part, patch_size=(8, 8)) for part in image.split(1, dim=1)]
     assert torch.allclose(together, torch.cat(alone, dim=2), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (3, 16, 16)], ids=["whole", "sliced"])
+def test_the_noise_of_every_ancestral_step_is_new(monkeypatch, shape):
+    """It is neither x_T, which would stay in every sample, nor the noise of another step."""
+    drawn: list[Tensor] = []
+
+    def sampler(predict_x_0, x_T, *, noise_source):
+        drawn.extend([x_T, *(noise_source(step) for step in range(3))])
+        return x_T.clamp(-1, 1)
+
+    monkeypatch.setattr(inference_draw, "build_sampler", lambda *_, **__: sampler)
+    draw([denoiser_of(PointwiseNetwork())], random_image(1, *shape), patch_size=(16, 16))
+    correlations = torch.corrcoef(torch.stack(drawn).flatten(1))
+    assert (correlations - torch.eye(4)).abs().max() < 0.3
 
 
 def test_groups_and_batches_do_not_change_a_sample_of_slices():
