@@ -62,7 +62,5 @@ def draw_slice_noise(
         numbers = draw_numbers(len(field), sample=sample, **names).to(doubt.device)
         for target, direction, shared, number in zip(of_sample, doubt, field, numbers, strict=True):
             along = direction.flatten(1) @ shared.flatten()
-            has_doubt = direction.flatten(1).any(dim=1)
-            change = torch.where(has_doubt, number - along, 0.0)
-            torch.mul(direction, change[:, None, None], out=target).add_(shared)
+            torch.mul(direction, (number - along)[:, None, None], out=target).add_(shared)
     return noise

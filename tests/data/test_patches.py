@@ -10,7 +10,7 @@ from diffunet.data.patches import PatchSampler, is_foreground_turn, marked_voxel
 from diffunet.errors import DatasetError, PlansError
 from diffunet.plans import AugmentationPlan, CropPlan
 from diffunet.randomness import numpy_generator
-from tests.data.stores import MemoryStore, case_arrays, configuration
+from tests.data.stores import NO_AUGMENTATION, MemoryStore, case_arrays, configuration
 from tests.wsss.weak_folds import weak_plans
 
 FOREGROUND = CropPlan(policy="foreground", foreground_share=1.0)
@@ -175,6 +175,19 @@ def test_rotated_patches_show_image_and_no_padding_where_the_image_reaches():
     ]
     assert len(inside) > 10
     assert all(drawn.sample(iteration, 0).label_map.all() for iteration in inside)
+
+
+def test_a_rotated_and_zoomed_patch_keeps_its_middle():
+    """Where it lies is what its weight is for, and what 'foreground' promises to show."""
+    augmentation = dataclasses.replace(
+        NO_AUGMENTATION, rotation_probability=1.0, scaling_probability=1.0
+    )
+    drawn = sampler(one_case((40, 40)), configuration((9, 9), augmentation=augmentation))
+    for iteration in range(10):
+        row, column = (first + 4 for first in drawn.choose(iteration, 0).start)
+        if 10 <= row < 30 and 10 <= column < 30:
+            middle = drawn.sample(iteration, 0).image[0, 4, 4]
+            assert middle == pytest.approx(row * 40 + column + 1, abs=0.5)
 
 
 def test_no_cases_is_an_error():

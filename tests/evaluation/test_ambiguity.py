@@ -63,6 +63,12 @@ def naive_ncc(samples: np.ndarray, raters: np.ndarray) -> list[float]:
     return results
 
 
+def test_cross_correlation_of_samples_that_all_agree_is_0():
+    samples, raters = np.zeros((4, 6, 6), bool), random_masks(0, 4, size=6)
+    samples[:, 2:4] = True
+    assert scores_of(samples, raters)["ncc"] == 0
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_of_pairs_equal_loops(seed):
     samples, raters = random_masks(seed, SAMPLES), random_masks(seed + 10, RATERS)

@@ -209,6 +209,27 @@ def test_the_noise_of_every_ancestral_step_is_new(monkeypatch, shape):
     assert (correlations - torch.eye(4)).abs().max() < 0.3
 
 
+class AskedNetwork(PointwiseNetwork):
+    """Keeps what it is asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked: list[tuple[Tensor, float]] = []
+
+    def forward(self, x_t: Tensor, t: Tensor, features=None, condition=None) -> Tensor:
+        self.asked.append((x_t.clone(), float(t[0])))
+        return super().forward(x_t, t, features, condition)
+
+
+def test_doubt_is_asked_of_pure_noise_that_no_sample_has():
+    network = AskedNetwork()
+    draw([denoiser_of(network)], random_image(1, 3, 16, 16), patch_size=(16, 16))
+    (of_doubt, t), (x_T, first_time) = network.asked[:2]
+    assert t == first_time == 1
+    fields = torch.cat([of_doubt[:1], x_T]).flatten(1)
+    assert torch.corrcoef(fields)[0, 1:].abs().max() < 0.3
+
+
 def test_groups_and_batches_do_not_change_a_sample_of_slices():
     image = random_image(1, 3, 12, 10)
     denoiser = denoiser_of(SmoothingNetwork())

@@ -158,6 +158,14 @@ def test_doubt_is_where_the_mean_is_neither_sure_nor_impossible():
     assert torch.allclose(doubt_of(mean)[0, 0], expected)
 
 
+def test_an_answer_beyond_sure_leaves_no_doubt():
+    mean = torch.full((1, 1, 4, 4), 1.5)
+    mean[..., 0, 0] = 0.0
+    doubt = doubt_of(mean)
+    assert doubt[0, 0, 0, 0] == 1
+    assert doubt.sum() == 1
+
+
 def test_nearly_sure_voxels_do_not_outvote_those_in_doubt():
     mean = torch.full((1, 1, 256, 256), -0.999)
     mean[..., 100:110, 100:110] = 0.0

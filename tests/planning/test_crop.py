@@ -62,6 +62,21 @@ def test_an_object_in_one_of_many_slices_is_rarer():
     assert many.value.foreground_share > one.value.foreground_share
 
 
+def test_images_without_an_object_do_not_count():
+    """With half an object per image on average, an image that has some has one."""
+    rarely, once = (
+        share_of_patches_with_object(
+            patch_size=(64, 64),
+            median_shape=(512, 512),
+            num_slices=1,
+            object_diameter=10,
+            objects_per_image=number,
+        )
+        for number in (0.5, 1.0)
+    )
+    assert rarely == once
+
+
 def test_share_of_patches_equals_drawing_them():
     generator = np.random.default_rng(0)
     # square objects, patches anywhere: centres closer than half the sum of the edges

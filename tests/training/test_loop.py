@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def train(folder: Path, *, objective: Nearness, scorer: Noting | None = None, **
         checkpoint_interval_s=math.inf,
         validation_time_share=1e9,
         precision="float32",
-        has_dropout=False,
+        has_dropout=True,
         pictures=Pictures(folder),
     )
     assert loop.run(state, map(batch, range(NUM_ITERATIONS)), should_stop=StopRequest())
@@ -135,12 +136,45 @@ def test_a_batch_of_which_every_voxel_is_ignored_teaches_nothing_and_ends_nothin
     assert [record["loss"] for record in read_records(tmp_path / METRICS)] == [0.0] * NUM_ITERATIONS
 
 
-def test_the_loss_does_not_depend_on_how_many_values_it_is_of(tmp_path):
-    one, many = (
-        train(tmp_path, objective=Nearness(count=count), learning_rate=0.1)[1]
-        for count in (1.0, 50.0)
-    )
-    assert one == pytest.approx(many, rel=1e-5)
+@pytest.mark.parametrize("count", [1.0, 50.0])
+def test_the_gradient_is_of_the_mean_of_one_batch(tmp_path, count):
+    """However many values it is of, and whatever the gradients before: that of (w - 1)^2."""
+    _, raw = train(tmp_path, objective=Nearness(count=count), learning_rate=0.1)
+    found = [record["gradient_norm"] for record in read_records(tmp_path / METRICS)]
+    assert found == pytest.approx([2 * abs(1 - weight) for weight in [0.0, *raw[:-1]]], rel=1e-5)
+
+
+def test_each_component_is_clipped_by_itself():
+    large, small = OneWeight(), OneWeight()
+    for each, gradient in ((large, 100.0), (small, 0.5)):
+        each.weight.grad = torch.tensor([gradient])
+    objective = SimpleNamespace(components=lambda model: (large, small))
+    plan = SimpleNamespace(gradient_clip_norm=2.0)
+    loop = SimpleNamespace(objective=objective, plan=plan)
+    norm = TrainingLoop._clip_gradients(loop, nn.Identity())
+    assert [float(each.weight.grad) for each in (large, small)] == pytest.approx([2.0, 0.5])
+    assert float(norm) == pytest.approx(math.hypot(100.0, 0.5))
+
+
+class Drawing(Nearness):
+    """Draws a random number in each step, as dropout does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: list[float] = []
+
+    def __call__(self, model: nn.Module, batch: TensorBatch) -> dict[str, LossTerm]:
+        self.numbers.append(float(torch.rand(1)))
+        return super().__call__(model, batch)
+
+
+def test_dropout_is_new_in_every_step_and_the_same_in_every_training(tmp_path):
+    objectives = Drawing(), Drawing()
+    for objective in objectives:
+        train(tmp_path, objective=objective)
+        torch.rand(1)
+    assert objectives[0].numbers == objectives[1].numbers
+    assert len(set(objectives[0].numbers)) == NUM_ITERATIONS
 
 
 def test_steps_are_as_long_as_the_learning_rate_of_their_iteration(tmp_path):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from diffunet.wsss.controls import NUM_CONTROLS, body_of, control_masks
 from diffunet.wsss.erasure import erasure_gain, with_controls
@@ -37,6 +38,23 @@ def test_controls_are_whole_copies_in_the_body_that_avoid_the_mask_and_each_othe
 def test_the_first_control_of_a_lateral_mask_is_its_mirror_image():
     mask = OBJECTS["lateral"]
     np.testing.assert_array_equal(control_masks(mask, BODY)[0], mask[:, ::-1])
+
+
+def test_copies_keep_a_gap_from_the_mask():
+    """Moves are by three voxels here: the mirror image of a bar on the midline is the bar, and the
+    nearest copies that do not overlap with it would touch it."""
+    mask = (np.abs(ROWS - 23.5) < 8) & (np.abs(COLUMNS - 27.5) < 2)
+    near = ndimage.binary_dilation(mask, iterations=2)
+    for control in control_masks(mask, BODY):
+        assert not (control & near).any()
+
+
+def test_what_has_to_move_moves_no_further_than_it_must():
+    mask = OBJECTS["midline"]
+    middles = [np.argwhere(control).mean(axis=0) for control in control_masks(mask, BODY)]
+    moves = [np.hypot(*(middle - np.argwhere(mask).mean(axis=0))) for middle in middles]
+    assert moves == sorted(moves)
+    assert moves[0] < 12
 
 
 def test_a_copy_outside_of_the_body_is_no_control():

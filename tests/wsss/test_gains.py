@@ -46,6 +46,12 @@ def test_a_gain_within_two_standard_errors_of_zero_is_none():
     assert gains.is_above_zero(1)
 
 
+def test_a_gain_of_one_and_a_half_standard_errors_is_none():
+    gains = Gains(gain=np.array([[0.5], [2.5]]), area=np.ones((2, 1)))
+    assert gains.summary()["standard_error"] == pytest.approx(1.0)
+    assert not gains.is_above_zero(0)
+
+
 def test_the_summary_names_means_and_the_standard_error():
     gains = Gains(gain=np.array([[1.0], [3.0]]), area=np.array([[0.25], [0.25]]))
     assert gains.summary() == pytest.approx(
