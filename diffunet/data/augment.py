@@ -5,6 +5,7 @@ or scaled patch shows are read: nothing is rotated in from outside while the ima
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from batchgeneratorsv2.transforms.utils.random import RandomTransform
 
 from diffunet.plans import AugmentationPlan
 
-_MIN_EDGE_FOR_BLUR = 4
+MIN_EDGE_FOR_BLUR = 4
 """Voxels; the blur mirrors up to 3 voxels at the border, so a shorter axis is left sharp."""
 
 
@@ -122,7 +123,7 @@ class Augmentation:
         with seeded_globals(seed):
             if not change.is_identity:
                 tensors = self._resample(tensors, change)
-            tensors = _intensity_and_mirror(self.plan, self.patch_size)(**tensors)
+            tensors = _intensity_and_mirror(self.plan, tuple(self.patch_size))(**tensors)
         changed = tensors["image"].numpy()
         if label_maps is None:
             return changed, None
@@ -133,15 +134,9 @@ class Augmentation:
     ) -> dict[str, torch.Tensor]:
         """Cut the changed patch out of its source box; a first axis treated apart is kept."""
         num_axes = len(change.angles)
-        transform = SpatialTransform(
-            self.patch_size[-num_axes:],
-            patch_center_dist_from_border=0,
-            random_crop=False,
-            p_rotation=1,
-            rotation=lambda image, dim: change.angles[dim],
-            p_scaling=1,
-            scaling=change.scale,
-        )
+        transform = _resampling(tuple(self.patch_size[-num_axes:]))
+        transform.rotation = lambda image, dim: change.angles[dim]
+        transform.scaling = change.scale
         flat = {
             name: tensor.reshape(-1, *tensor.shape[-num_axes:]) for name, tensor in tensors.items()
         }
@@ -162,20 +157,35 @@ def seeded_globals(seed: int) -> Iterator[None]:
     num_threads = torch.get_num_threads()
     np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)
-    torch.set_num_threads(1)
+    if num_threads != 1:
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(num_threads)
+        if num_threads != 1:
+            torch.set_num_threads(num_threads)
         torch.random.set_rng_state(torch_state)
         np.random.set_state(numpy_state)
 
 
-def _intensity_and_mirror(plan: AugmentationPlan, patch_size: Sequence[int]) -> ComposeTransforms:
+@functools.lru_cache(maxsize=4)
+def _resampling(patch_size: tuple[int, ...]) -> SpatialTransform:
+    """Return what cuts a patch; kept, since it keeps the grid of the patch's voxels."""
+    return SpatialTransform(
+        patch_size,
+        patch_center_dist_from_border=0,
+        random_crop=False,
+        p_rotation=1,
+        p_scaling=1,
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _intensity_and_mirror(plan: AugmentationPlan, patch_size: tuple[int, ...]) -> ComposeTransforms:
     """Return nnU-Net's changes of intensity, in its order and of its strengths, then mirroring."""
 
     def blur_sigma(_shape: Sequence[int], dim: int) -> float:
-        is_long_enough = patch_size[dim - 1] >= _MIN_EDGE_FOR_BLUR
+        is_long_enough = patch_size[dim - 1] >= MIN_EDGE_FOR_BLUR
         return np.random.uniform(0.5, 1.0) if is_long_enough else 0.1
 
     contrast, gamma = _factor((0.75, 1.25)), _factor((0.7, 1.5))

@@ -3,12 +3,16 @@
 2D and 3D are one code path; the classes that differ are picked once, in `convolution`.
 """
 
+import functools
+import importlib.util
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+
+_WITH_AUTOCAST = ("cpu", "cuda", "mps", "xpu")
 
 CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -60,8 +64,26 @@ class GroupNorm(nn.GroupNorm):
     def __init__(self, num_channels: int, *, num_groups: int):
         super().__init__(largest_divisor(num_channels, num_groups), num_channels)
 
+    def silu(self, input: Tensor) -> Tensor:
+        """Return the SiLU of `input` normalised, scaled and shifted."""
+        return self._fused(input, has_silu=True) if _is_fused(input) else silu(self(input))
+
+    def _fused(self, input: Tensor, *, has_silu: bool) -> Tensor:
+        from diffunet.networks import fused_norm  # needs Triton, which comes with torch for CUDA
+
+        return fused_norm.group_norm_silu(
+            input,
+            self.weight,
+            self.bias,
+            num_groups=self.num_groups,
+            eps=self.eps,
+            has_silu=has_silu,
+        )
+
     def forward(self, input: Tensor) -> Tensor:
         """Return `input` normalised, scaled and shifted."""
+        if _is_fused(input):
+            return self._fused(input, has_silu=False)
         if not _is_under_autocast(input):
             return functional.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
         weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
@@ -115,13 +137,13 @@ class ResidualBlock(nn.Module):
         embedding: Float[Tensor, "batch dim"] | None,
     ) -> Float[Tensor, "batch channel_out *spatial"]:
         """Return the next state of the residual stream; `embedding` has passed its SiLU."""
-        y = self.first_convolution(silu(self.first_norm(x)))
+        y = self.first_convolution(self.first_norm.silu(x))
         if self.embedding is not None:
             if embedding is None:
                 raise ValueError("this residual block needs an embedding, got None")
             shift = self.embedding(embedding)
             y += shift.reshape(*shift.shape, *(1,) * (y.ndim - 2))
-        y = self.second_convolution(self.dropout(silu(self.second_norm(y))))
+        y = self.second_convolution(self.dropout(self.second_norm.silu(y)))
         y += self.shortcut(x)
         return y
 
@@ -169,6 +191,21 @@ def upsample(
         return functional.interpolate(x, scale_factor=[float(step) for step in stride])
 
 
+def _is_fused(x: Tensor) -> bool:
+    """Whether the Triton kernels take `x`; torch.compile makes its own of the plain operations."""
+    if not x.is_cuda or torch.compiler.is_compiling() or not _has_triton():
+        return False
+    from diffunet.networks import fused_norm
+
+    return fused_norm.is_applicable(x)
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
 def _is_under_autocast(x: Tensor) -> bool:
+    # a list, not torch.amp.is_autocast_available, at which torch.compile would split the network
     device_type = x.device.type
-    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+    return device_type in _WITH_AUTOCAST and torch.is_autocast_enabled(device_type)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diffunet.networks.blocks import GroupNorm, silu
+from diffunet.networks.blocks import GroupNorm
 from diffunet.networks.denoising import Conditioning
 from diffunet.networks.unet import Encoder, Features, UNetShape
 
@@ -52,7 +52,7 @@ class ClassificationNetwork(nn.Module):
 
     def logits_of(self, maps: Features) -> Float[Tensor, "batch class"]:
         """Return the logits that follow from the coarsest feature map, float32."""
-        pooled = silu(self.norm(maps[-1])).flatten(2).mean(dim=2)
+        pooled = self.norm.silu(maps[-1]).flatten(2).mean(dim=2)
         return self.head(pooled).float()
 
     def forward(

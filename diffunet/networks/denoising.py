@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diffunet.networks.blocks import GroupNorm, convolution, silu
+from diffunet.networks.blocks import GroupNorm, convolution
 from diffunet.networks.embeddings import LabelEmbedding, TimeEmbedding
 from diffunet.networks.unet import Features, Head, ResidualUNet, UNet, UNetShape
 
@@ -200,7 +200,7 @@ class Projection(nn.Module):
         self, x: Float[Tensor, "batch channel_in *spatial"]
     ) -> Float[Tensor, "batch channel_out *spatial"]:
         """Return the projected feature map."""
-        return self.convolution(silu(self.norm(x)))
+        return self.convolution(self.norm.silu(x))
 
 
 DenoisingNetwork = ConcatenatedNetwork | EncodedNetwork

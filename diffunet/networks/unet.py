@@ -18,7 +18,6 @@ from diffunet.networks.blocks import (
     SelfAttention,
     convolution,
     initialized_with_zeros,
-    silu,
     upsample,
 )
 
@@ -292,7 +291,7 @@ class Head(nn.Module):
         self, x: Float[Tensor, "batch channel_in *spatial"]
     ) -> Float[Tensor, "batch channel_out *spatial"]:
         """Return the output."""
-        return self.convolution(silu(self.norm(x))).float()
+        return self.convolution(self.norm.silu(x)).float()
 
 
 def _layers(in_channels: Sequence[int], *, stage: int, shape: UNetShape) -> nn.ModuleList:

@@ -129,6 +129,10 @@ class AugmentationPlan:
         if len(set(self.mirror_axes)) != len(self.mirror_axes):
             raise ValueError(f"mirror_axes should be different, got {list(self.mirror_axes)}")
 
+    def before_batching(self) -> "AugmentationPlan":
+        """Return what is done patch by patch where `BatchAugmentation` does the rest."""
+        return dataclasses.replace(self.without_intensity(), mirror_axes=())
+
     def without_intensity(self) -> "AugmentationPlan":
         """Return what moves voxels alone."""
         return dataclasses.replace(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from diffunet.data.batch_augment import BatchAugmentation
 from diffunet.data.loader import BatchLoader, indices_of_rank
 from diffunet.data.patches import PatchSampler
 from diffunet.errors import UsageError
@@ -25,6 +26,7 @@ from diffunet.stopping import StopRequest
 from diffunet.training.distributed import joined_ranks
 from diffunet.training.ema import ExponentialMovingAverage
 from diffunet.training.fold_data import FoldData, open_fold
+from diffunet.training.graphs import as_graphs
 from diffunet.training.loop import (
     METRICS,
     TrainingLoop,
@@ -171,8 +173,18 @@ def train_fold(
         pictures = stack.enter_context(Pictures(fold_folder))
         if not data.split.val:
             logger.info("fold 'all' has no validation cases: '%s' will not be written", BEST)
+        precision, trained = training_precision(device), state.model
+        if not compiles and not ranks.is_distributed:
+            trained = as_graphs(
+                state.model,
+                plans.resolved,
+                labels=data.labels,
+                num_image_channels=data.num_channels,
+                precision=precision,
+            )
         loop = TrainingLoop(
             objective=objective,
+            model=trained,
             plan=plans.resolved.training,
             validation=method.sampled_validation(data, pictures=pictures),
             origin=origin,
@@ -181,11 +193,12 @@ def train_fold(
             device=device,
             checkpoint_interval_s=checkpoint_interval_s,
             validation_time_share=validation_time_share,
-            precision=training_precision(device),
+            precision=precision,
+            augmentation=_batch_augmentation(data, method, device=device),
             has_dropout=_draws_dropout(state.model),
             pictures=pictures,
         )
-        source = _source(data, method, seed=seed)
+        source = _source(data, method, seed=seed, device=device)
         if not _run(loop, state, source, num_processes=num_processes, progress=progress):
             logger.warning("stopped at iteration %d and saved; continue with --c", state.iteration)
             return FoldResult(is_finished=False, iteration=state.iteration, summary=None)
@@ -319,15 +332,27 @@ def _prepare_folder(
             copy_file(preprocessed_folder / name, fold_folder.parent / name)
 
 
-def _source(data: FoldData, method: TrainingMethod, *, seed: int) -> PatchSampler:
+def _batch_augmentation(
+    data: FoldData, method: TrainingMethod, *, device: torch.device
+) -> BatchAugmentation | None:
+    """Return what a GPU changes of whole batches; processes on the CPU keep up with a CPU."""
+    if device.type != "cuda":
+        return None
+    return BatchAugmentation(plan=method.augmentation(data.plans.resolved))
+
+
+def _source(
+    data: FoldData, method: TrainingMethod, *, seed: int, device: torch.device
+) -> PatchSampler:
     configuration = data.plans.resolved
+    augmentation = method.augmentation(configuration)
+    if device.type == "cuda":
+        augmentation = augmentation.before_batching()
     return PatchSampler(
         data.images,
         data.label_maps,
         cases=data.split.train,
-        configuration=dataclasses.replace(
-            configuration, augmentation=method.augmentation(configuration)
-        ),
+        configuration=dataclasses.replace(configuration, augmentation=augmentation),
         batch_size=configuration.training.batch_size,
         seed=seed,
     )

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from diffunet.data.batch_augment import BatchAugmentation, BatchPlace
 from diffunet.data.loader import Batch
+from diffunet.data.transfer import on_device
 from diffunet.inference.compute import Precision, computes_in
 from diffunet.plans import TrainingPlan
 from diffunet.randomness import derive_seed
@@ -64,17 +66,20 @@ class TrainingLoop:
     """Everything a training needs beside its state.
 
     Attributes:
+        model: with the weights of the state: its model, or that as CUDA graphs.
         plan: iterations, learning rate and so on.
         validation: None where there are no validation cases.
         folder: of the fold.
         checkpoint_interval_s: between two `checkpoint_latest`.
         validation_time_share: largest share of the training's time that sampled validation takes.
         precision: of the forward pass; see `training_precision`.
+        augmentation: of whole batches on the device; None where patches come changed.
         has_dropout: the model draws random numbers of its own, which then are seeded.
         pictures: drawn anew after each validation.
     """
 
     objective: Objective
+    model: nn.Module
     plan: TrainingPlan
     validation: SampledValidation | None
     origin: Origin
@@ -84,6 +89,7 @@ class TrainingLoop:
     checkpoint_interval_s: float
     validation_time_share: float
     precision: Precision
+    augmentation: BatchAugmentation | None
     has_dropout: bool
     pictures: Pictures
 
@@ -104,7 +110,7 @@ class TrainingLoop:
         Raises:
             DiffunetError: a loss became infinite or NaN.
         """
-        step = self._wrapped(TrainingStep(state.model, self.objective))
+        step = self._wrapped(TrainingStep(self.model, self.objective))
         pending = iter(batches)
         clock = _Clock(saved=time.monotonic(), recorded=state.seconds)
         while True:
@@ -156,7 +162,13 @@ class TrainingLoop:
             torch.manual_seed(
                 derive_seed(self.origin.seed, "dropout", state.iteration, self.ranks.rank)
             )
-        tensors = to_device(batch, self.device, global_size=self.plan.batch_size)
+        tensors = to_device(
+            batch,
+            self.device,
+            global_size=self.plan.batch_size,
+            seed=self.origin.seed,
+            augmentation=self.augmentation,
+        )
         is_bfloat16 = self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=is_bfloat16):
             terms = step(tensors)
@@ -352,28 +364,41 @@ def training_precision(device: torch.device) -> Precision:
     return "float32"
 
 
-def to_device(batch: Batch, device: torch.device, *, global_size: int) -> TensorBatch:
-    """Return a batch as tensors on `device`, images in the memory order that convolutions like."""
-    label_maps = batch.label_maps
-    if label_maps is not None and label_maps.dtype != np.uint8:
-        label_maps = label_maps.astype(np.int32)
-    images = _moved(batch.images, device)
+def to_device(
+    batch: Batch,
+    device: torch.device,
+    *,
+    global_size: int,
+    seed: int,
+    augmentation: BatchAugmentation | None,
+) -> TensorBatch:
+    """Return a batch as tensors on `device`, images in the memory order that convolutions like.
+
+    Args:
+        seed: of the training.
+        augmentation: what is left to change of the patches; None for nothing.
+    """
+    images, label_maps = on_device(batch.images, device), batch.label_maps
+    if label_maps is not None:
+        is_small = label_maps.dtype == np.uint8
+        label_maps = on_device(label_maps if is_small else label_maps.astype(np.int32), device)
+    if augmentation is not None:
+        place = BatchPlace(
+            seed=seed,
+            iteration=batch.iteration,
+            indices=batch.indices,
+            global_size=global_size,
+        )
+        images, label_maps = augmentation(images, label_maps, place=place)
     return TensorBatch(
         images=images.contiguous(memory_format=_MEMORY_FORMATS[images.ndim - 2]),
-        label_maps=None if label_maps is None else _moved(label_maps, device),
-        tags=_moved(batch.tags, device),
-        weights=None if batch.weights is None else _moved(batch.weights, device),
+        label_maps=label_maps,
+        tags=on_device(batch.tags, device),
+        weights=None if batch.weights is None else on_device(batch.weights, device),
         iteration=batch.iteration,
         indices=batch.indices,
         global_size=global_size,
     )
-
-
-def _moved(array: np.ndarray, device: torch.device) -> Tensor:
-    tensor = torch.from_numpy(array)
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
 
 
 def channels_last(model: nn.Module, *, dimensions: int) -> nn.Module:

@@ -21,6 +21,7 @@ from diffunet.build import (
     build_segmentation_network,
     build_weighting,
 )
+from diffunet.data.transfer import on_device
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.encoding import Encoding
 from diffunet.diffusion.times import stratified_times
@@ -202,10 +203,10 @@ class SupervisedObjective:
             probabilities = logits.sigmoid()
         one_minus_dice = 1 - soft_dice(probabilities, masks.float(), valid)
         num_values = valid.sum() * cross_entropy.shape[1]
-        num_dice = valid.new_tensor(float(one_minus_dice.numel()))
+        dice = batch.weighted(one_minus_dice).sum()
         return {
             "cross_entropy": LossTerm((cross_entropy * batch.weighted(valid)).sum(), num_values),
-            "dice": LossTerm(batch.weighted(one_minus_dice).sum(), num_dice),
+            "dice": LossTerm(dice, torch.full_like(dice, one_minus_dice.numel())),
         }
 
 
@@ -232,7 +233,7 @@ def times_of(batch: TensorBatch, *, seed: int) -> Float64[Tensor, " sample"]:
         seed: of the training.
     """
     times = stratified_times(batch.global_size, derive_seed(seed, "times", batch.iteration))
-    return times[list(batch.indices)]
+    return on_device(times[list(batch.indices)], batch.images.device)
 
 
 def noise_of(
@@ -244,6 +245,7 @@ def noise_of(
         seed=seed,
         iteration=batch.iteration,
         indices=batch.indices,
+        global_size=batch.global_size,
         device=batch.images.device,
     )
 
@@ -254,10 +256,19 @@ def sample_noise(
     seed: int,
     iteration: int,
     indices: Sequence[int],
+    global_size: int,
     device: torch.device,
 ) -> Float[Tensor, "sample *shape"]:
-    """Return standard normal noise, each sample's from its own seed, drawn on `device`."""
+    """Return standard normal noise, drawn on `device`; each sample's depends on no other's.
+
+    On the CPU every sample has a seed of its own. A GPU draws for the whole global batch in one
+    call, of which a rank keeps its samples: one call per sample would cost it more than the step.
+    """
     generator = torch.Generator(device)
+    if device.type == "cuda":
+        generator.manual_seed(derive_seed(seed, "noise", iteration))
+        drawn = torch.empty((global_size, *shape), device=device).normal_(generator=generator)
+        return drawn if len(indices) == global_size else drawn[list(indices)]
     noise = torch.empty((len(indices), *shape), device=device)
     for row, index in zip(noise, indices, strict=True):
         generator.manual_seed(derive_seed(seed, "noise", iteration, index))

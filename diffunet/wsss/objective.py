@@ -154,4 +154,4 @@ def classification_term(
 ) -> LossTerm:
     """Return the binary cross entropy of each sample and label."""
     total = functional.binary_cross_entropy_with_logits(logits, tags, reduction="sum")
-    return LossTerm(total, total.new_tensor(float(tags.numel())))
+    return LossTerm(total, torch.full_like(total, tags.numel()))

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from diffunet.data.batch_augment import BatchAugmentation
 from diffunet.data.loader import Batch
 from diffunet.diffusion.times import stratified_times
 from diffunet.labels import LabelScheme
-from diffunet.plans import DiffusionPlan
+from diffunet.plans import AugmentationPlan, DiffusionPlan
 from diffunet.randomness import derive_seed
 from diffunet.training.loop import to_device
 from diffunet.training.objective import (
@@ -28,6 +29,8 @@ TWO = LabelScheme(names=("a", "b"), values=((1,), (2,)))
 REGIONS = LabelScheme(
     names=("all", "core"), values=((1, 2), (2,)), is_regions=True, class_order=(1, 2)
 )
+
+CPU = torch.device("cpu")
 SCHEMES = {"one": ONE, "two": TWO, "regions": REGIONS}
 IGNORING = dataclasses.replace(ONE, ignore_value=2)
 
@@ -159,10 +162,41 @@ def test_the_weights_of_a_batch_reach_the_loss():
         tags=np.zeros((2, 0), np.float32),
         weights=weights,
     )
-    moved = to_device(made, torch.device("cpu"), global_size=2)
+    options = {"global_size": 2, "seed": 0, "augmentation": None}
+    moved = to_device(made, CPU, **options)
     assert moved.weights.tolist() == weights.tolist()
     unweighted = dataclasses.replace(made, weights=None)
-    assert to_device(unweighted, torch.device("cpu"), global_size=2).weights is None
+    assert to_device(unweighted, CPU, **options).weights is None
+
+
+def test_a_batch_is_augmented_on_its_way_to_the_device_by_what_the_plan_says():
+    generator = np.random.default_rng(0)
+    made = Batch(
+        iteration=2,
+        indices=tuple(range(20)),
+        cases=("a",) * 20,
+        raters=("r",) * 20,
+        images=generator.normal(size=(20, 1, 4, 4)).astype(np.float32),
+        label_maps=generator.integers(2, size=(20, 4, 4)).astype(np.uint8),
+        tags=np.zeros((20, 0), np.float32),
+    )
+    plan = AugmentationPlan(mirror_axes=(0,)).without_intensity()
+    moved = to_device(
+        dataclasses.replace(made, images=made.images.copy(), label_maps=made.label_maps.copy()),
+        CPU,
+        global_size=20,
+        seed=1,
+        augmentation=BatchAugmentation(plan=plan),
+    )
+    is_mirrored = [
+        np.array_equal(image.numpy(), before[:, ::-1])
+        for image, before in zip(moved.images, made.images, strict=True)
+    ]
+    assert 3 < sum(is_mirrored) < 17
+    for label_map, before, is_flipped in zip(
+        moved.label_maps, made.label_maps, is_mirrored, strict=True
+    ):
+        np.testing.assert_array_equal(label_map, before[::-1] if is_flipped else before)
 
 
 def test_a_batch_that_nobody_annotated_has_no_loss():
@@ -233,8 +267,8 @@ def test_times_and_noise_are_those_of_the_global_index():
     torch.testing.assert_close(model.asked[1], times[[1, 3]])
     shape = model.asked[0].shape[1:]
     alone = [
-        sample_noise(shape, seed=5, iteration=3, indices=(index,), device=torch.device("cpu"))
-        for index in (1, 3)
+        sample_noise(shape, seed=5, iteration=3, indices=(i,), global_size=4, device=CPU)
+        for i in (1, 3)
     ]
     torch.testing.assert_close(model.asked[2], torch.cat(alone))
 
@@ -242,7 +276,7 @@ def test_times_and_noise_are_those_of_the_global_index():
 def test_noise_is_standard_normal_and_differs_between_samples_and_iterations():
     def noise(iteration: int) -> torch.Tensor:
         return sample_noise(
-            (1, 64, 64), seed=0, iteration=iteration, indices=(0, 1), device=torch.device("cpu")
+            (1, 64, 64), seed=0, iteration=iteration, indices=(0, 1), global_size=2, device=CPU
         )
 
     first, second = noise(0), noise(1)
