@@ -22,11 +22,12 @@ from full_size_stages import Stage
 from p1_recipe import P1_RECIPE
 from stoppable_commands import Clock, StoppableCommands, only_call
 
-from diffunet.cli.command import natural_number, positive_number
+from diffunet.cli.command import number_in
 from diffunet.errors import DiffunetError
 from diffunet.evaluation.bootstrap import Interval, bootstrap_means, paired_difference
 from diffunet.jsonio import write_json, write_text
 from diffunet.parallel import default_num_processes
+from diffunet.ranges import Range
 
 RECIPES: dict[str, tuple[str, ...]] = {"planned": (), "p1": P1_RECIPE}
 LOWER_IS_BETTER = ("ged_unbiased", "ged_16", "ged_4")
@@ -166,13 +167,15 @@ def main(arguments: list[str] | None = None) -> int:
     add("--minutes", type=float, metavar="M", help="stop before so many have passed")
     add("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     add("--iterations", nargs="+", required=True, metavar="RECIPE=N")
-    add("--batch_size", type=positive_number, default=128)
+    add("--batch_size", type=number_in(Range(1, 2**16)), default=128)
     add("--learning_rate", type=float, default=7e-4)
-    add("--num_samples", type=positive_number, default=16)
-    add("--parts", type=positive_number, default=12, help="processes that predict at once")
+    add("--num_samples", type=number_in(Range(1, 1000)), default=16)
+    add("--parts", type=number_in(Range(1, 64)), default=12, help="processes that predict at once")
     add("--set", dest="settings", nargs="+", default=[], metavar="PATH=VALUE", help="of both")
     add("--device", default="auto")
-    add("-np", dest="num_processes", type=natural_number, default=default_num_processes())
+    add(
+        "-np", dest="num_processes", type=number_in(Range(0, 1024)), default=default_num_processes()
+    )
     given = parser.parse_args(arguments)
     given.iterations = _iterations(given.iterations)
     clock, folder = Clock(given.minutes), given.workspace.absolute()
