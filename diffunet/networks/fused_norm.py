@@ -8,7 +8,7 @@ An array (batch, channel, *spatial) in channels-last order is (batch, position, 
 A program takes some positions of one sample, with all their channels. What is summed over
 positions is summed per program first (`parts`: batch, chunk, 2, channel), then per group.
 """
-# pyright: basic, reportMissingImports=false
+# pyright: basic, reportMissingImports=false, reportIndexIssue=false
 # Triton comes with torch for CUDA alone, and its kernels are not the Python that they look like.
 
 import torch

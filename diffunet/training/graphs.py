@@ -35,8 +35,8 @@ def as_graphs(
         configuration: patch and batch size.
     """
     device = next(model.parameters()).device
-    is_denoiser = isinstance(model, Denoiser) and configuration.network.dropout == 0
-    if device.type != "cuda" or not is_denoiser:
+    is_random = configuration.network.dropout > 0
+    if device.type != "cuda" or is_random or not isinstance(model, Denoiser):
         return model
     shape = (configuration.training.batch_size, num_image_channels, *configuration.patch_size)
     order = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
@@ -90,14 +90,15 @@ class _GraphedNetwork(nn.Module):
         is_encoded = features[0] is not image
         given = tuple(each.clone().requires_grad_(is_encoded) for each in features)
         step, inputs = _Step(network), (x_t, t, *given)
-        self.encoder: nn.Module | None = None
-        if is_encoded:
-            encoder = _ImageEncoder(network)
-            self.encoder, self.step = torch.cuda.make_graphed_callables(
-                (encoder, step), ((image,), inputs), allow_unused_input=True
-            )
+        # modules become graphs in place
+        self.encoder = _ImageEncoder(network) if is_encoded else None
+        self.step = step
+        if self.encoder is None:
+            torch.cuda.make_graphed_callables(step, inputs, allow_unused_input=True)
         else:
-            self.step = torch.cuda.make_graphed_callables(step, inputs, allow_unused_input=True)
+            torch.cuda.make_graphed_callables(
+                (self.encoder, step), ((image,), inputs), allow_unused_input=True
+            )
 
     def encode_image(self, image: Tensor) -> Features:
         """Return the image's features; the image itself where the network does no more."""
