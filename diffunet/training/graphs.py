@@ -59,7 +59,7 @@ def graphed_denoiser(
 ) -> Denoiser:
     """Return a denoiser of the same weights for training steps of these shapes, on their GPU.
 
-    Its gradients are those of `denoiser`, to the last bit; predictions are made with `denoiser`.
+    Its gradients are those of `denoiser`; predictions are made with that.
 
     Args:
         image: of any content, (batch, channel, *spatial).
