@@ -1008,7 +1008,13 @@ IN_TABLES = [
         "slice_no_integer",
         "tagged_slices",
         _rows("image_labels.csv", _SLICE_TAGS, ("a", "2.0", 0), ("a", 3, 1), ("b", 1, 0)),
-        ("case 'a'", "expected a slice, counted from 0", "line 2", "found '2.0'", "correct it"),
+        (
+            "case 'a'",
+            "expected a slice, counted from 0",
+            "line 2",
+            "found '2.0'",
+            "write 2, without decimals",
+        ),
     ),
     BrokenDataset(
         "slice_twice",

@@ -42,6 +42,7 @@ def as_graphs(
     order = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
     image = torch.zeros(shape, device=device).contiguous(memory_format=order)
     num_labels = build_encoding(labels, configuration.diffusion).num_channels
+    _accept_gradients_of_graphs()
     try:
         return graphed_denoiser(
             model,
@@ -52,6 +53,14 @@ def as_graphs(
     except RuntimeError as cause:
         logger.warning("training goes on without CUDA graphs, more slowly: %s", cause)
         return model
+
+
+def _accept_gradients_of_graphs() -> None:
+    """Keep torch from warning that gradients come from the stream on which graphs were made."""
+    name = "set_warn_on_accumulate_grad_stream_mismatch"  # newer than torch 2.8
+    accept = getattr(torch.autograd.graph, name, None)
+    if accept is not None:
+        accept(False)
 
 
 def graphed_denoiser(
