@@ -65,6 +65,11 @@ def test_images_without_a_position_are_balanced_among_themselves():
     np.testing.assert_allclose(weights, [0.5, 1 / 6, 1 / 6, 1 / 6])
 
 
+def test_images_without_a_position_are_balanced_apart_from_the_first():
+    weights = overlap_weights(np.array([1, 1, 1, 0]), np.array([np.nan, 0.0, np.nan, 0.0]))
+    np.testing.assert_allclose(weights, [0, 0.5, 0, 0.5])
+
+
 def test_the_last_position_belongs_to_the_last_part():
     weights = overlap_weights(np.array([1, 0]), np.array([1.0, 0.99]))
     np.testing.assert_allclose(weights, [0.5, 0.5])
@@ -173,6 +178,18 @@ def test_every_batch_is_as_balanced_as_its_size_allows():
             expected = 12 * weights[half].sum()
             found = sum(image in images[half] for image in batch)
             assert abs(found - expected) < 1
+
+
+@pytest.mark.parametrize(("batch_size", "label", "num_turns"), [(5, 0, 3), (5, 1, 2), (6, 1, 3)])
+def test_the_turns_of_a_label_are_equal_strides_though_another_label_has_more(
+    batch_size, label, num_turns
+):
+    tags = [(number % 2,) * 2 for number in range(2 * num_turns)]
+    cases = {f"c{number}": properties(f"c{number}", tags=each) for number, each in enumerate(tags)}
+    order = BalancedOrder([(case, None) for case in cases], cases)
+    turns = range(label, batch_size, 2)
+    drawn = [order.image_of(index, batch_size=batch_size, offset=0.01)[0] for index in turns]
+    assert drawn == list(cases)[::2]
 
 
 def test_the_only_slice_of_a_volume_has_a_position():

@@ -227,7 +227,7 @@ def test_post_processing_empties_samples_of_at_most_half_the_largest():
 
 
 def test_post_processed_ged_is_that_of_the_emptied_samples():
-    samples, raters = random_masks(5, SAMPLES), random_masks(6, RATERS)
+    samples, raters = np.roll(random_masks(5, SAMPLES), 1, axis=0), random_masks(6, RATERS)
     volumes = samples.sum(axis=(1, 2))
     emptied = samples.copy()
     emptied[volumes <= volumes.max() / 2] = False

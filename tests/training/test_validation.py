@@ -127,6 +127,57 @@ def test_as_many_cases_are_drawn_as_there_is_time_for(monkeypatch):
     assert 3 <= len(scores.criterion) < 10
 
 
+class TwoRanks(Ranks):
+    """The first of two ranks, of which the other says the same."""
+
+    def gather(self, value):
+        return [value, value]
+
+    def of_first(self, value):
+        return value
+
+
+class Clock:
+    """Stands still but for what is added to it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def run_on_two_ranks(validates: SampledValidation, *, budget_s: float) -> int:
+    """Return how many cases were scored."""
+    scores = validates.run(
+        nn.Identity(),
+        budget_s=budget_s,
+        seconds_per_round=None,
+        ranks=TwoRanks(num_ranks=2),
+        should_stop=lambda: False,
+    )
+    return len(scores.criterion)
+
+
+def test_ranks_that_score_a_case_twice_in_the_last_round_count_it_once():
+    assert run_on_two_ranks(runner(5), budget_s=1e9) == 5
+
+
+def test_a_round_takes_as_long_as_each_rank_takes_for_a_case(monkeypatch):
+    """Rounds of 4 seconds: two of them fit into 11, and a third would not."""
+    clock = Clock()
+    monkeypatch.setattr(validation, "time", clock)
+
+    def on_stored_grid(self, model, case, *, num_samples):
+        clock.now += 4
+        return Drawer().on_stored_grid(model, case, num_samples=num_samples)
+
+    slow = type("SlowDrawer", (Drawer,), {"on_stored_grid": on_stored_grid})()
+    validates = runner(50)
+    scorer = dataclasses.replace(validates.scorer, drawer=slow)
+    assert run_on_two_ranks(dataclasses.replace(validates, scorer=scorer), budget_s=11.0) == 4
+
+
 def test_a_stop_ends_it_without_scores():
     assert run(runner(), stop=True) is None
 

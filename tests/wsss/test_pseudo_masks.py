@@ -16,6 +16,7 @@ from diffunet.wsss.pseudo_masks import (
     pseudo_label_map,
     shared_threshold,
     split_otsu,
+    strongest_component,
     threshold_of,
     unsure_mask,
     upper_otsu_threshold,
@@ -355,6 +356,12 @@ def test_the_strongest_component_holds_the_largest_value():
     assert np.argwhere(mask[0]).tolist() == [[5, 5]]
     assert mask[1].sum() == 9
     assert mask[1, :3, :3].all()
+
+
+def test_a_larger_value_beside_the_mask_does_not_make_a_component_the_strongest():
+    prepared = np.array([[1.0, 0.0, 2.0, 0.0, 9.0]])
+    mask = np.array([[True, False, True, False, False]])
+    assert np.argwhere(strongest_component(mask, prepared)).tolist() == [[0, 2]]
 
 
 def test_an_empty_mask_has_no_strongest_component():
