@@ -187,3 +187,10 @@ def test_steps_are_as_long_as_the_learning_rate_of_their_iteration(tmp_path):
     steps = np.diff([0.0, *raw])
     np.testing.assert_allclose(steps, [each["learning_rate"] for each in records], rtol=0.01)
     assert steps[-1] < 0.2 * steps[0]
+
+
+@pytest.mark.parametrize(("seconds", "stride"), [(0.1, 1), (1.4, 1), (1.6, 2), (4.4, 3), (99.0, 5)])
+def test_validations_that_would_take_too_long_are_made_more_rarely(seconds, stride):
+    """A second each is planned for; half as much again is let pass, and the last is always made."""
+    loop = SimpleNamespace(plan=SimpleNamespace(num_validations=5), ranks=Ranks())
+    assert TrainingLoop._stride(loop, seconds, budget_s=1.0) == stride

@@ -10,7 +10,7 @@ from torch import nn
 from diffunet.labels import LabelScheme
 from diffunet.training import validation
 from diffunet.training.distributed import Ranks
-from diffunet.training.final_validation import any_ignored
+from diffunet.training.final_validation import any_ignored, mean_marked_volumes
 from diffunet.training.segmentation import DrawnMaskScorer
 from diffunet.training.validation import SampledScores, SampledValidation, spread_over_patients
 
@@ -192,6 +192,21 @@ def test_ignored_is_what_any_rater_left_out():
     maps = np.array([[[0, 2]], [[1, 0]]])
     np.testing.assert_array_equal(any_ignored(maps, LABELS), [[False, True]])
     assert any_ignored(maps, LabelScheme(names=("a",), values=((1,),))) is None
+
+
+def test_the_volume_of_a_centre_blob_is_the_mean_of_masks_that_mark_anything():
+    """8 pixels of 2 x 3 mm by one rater, none by the other; the second label nowhere."""
+    maps = np.zeros((2, 4, 4), np.uint8)
+    maps[0, :2] = 1
+    store = SimpleNamespace(array_names=lambda case: ("labels",), array=lambda case, name: maps)
+    properties = SimpleNamespace(original_spacing_mm=(2.0, 3.0))
+    data = SimpleNamespace(
+        labels=LabelScheme(names=("a", "b"), values=((1,), (2,))),
+        label_maps=store,
+        images=SimpleNamespace(properties=lambda case: properties),
+    )
+    volumes = mean_marked_volumes(data, ["c0", "c1"])  # type: ignore[arg-type]  # as much as needed
+    assert volumes == [48.0, 0.0]
 
 
 def test_every_beginning_has_as_many_patients_as_it_can():
