@@ -85,6 +85,7 @@ def train(folder: Path, *, objective: Nearness, scorer: Noting | None = None, **
         lambda *_: weights.append(model.weight.detach().clone())
     )
     loop = TrainingLoop(
+        model=model,
         objective=objective,  # type: ignore[arg-type]  # nothing builds its model
         plan=plan,
         validation=None if scorer is None else SampledValidation(scorer=scorer, cases=("a",)),
@@ -96,6 +97,7 @@ def train(folder: Path, *, objective: Nearness, scorer: Noting | None = None, **
         validation_time_share=1e9,
         precision="float32",
         has_dropout=True,
+        augmentation=None,
         pictures=Pictures(folder),
     )
     assert loop.run(state, map(batch, range(NUM_ITERATIONS)), should_stop=StopRequest())
