@@ -10,6 +10,7 @@ same time: `gpu_speed.py` tells how fast each is.
 """
 
 import argparse
+import dataclasses
 import json
 import signal
 import sys
@@ -30,8 +31,7 @@ from diffunet.parallel import default_num_processes
 from diffunet.ranges import Range
 
 RECIPES: dict[str, tuple[str, ...]] = {"planned": (), "p1": P1_RECIPE}
-LOWER_IS_BETTER = ("ged_unbiased", "ged_16", "ged_4")
-SCORES = (*LOWER_IS_BETTER, "hm_iou", "D_max", "D_ss", "volume_coverage")
+SCORES = ("ged_fully_unbiased", "ged", "ged_4", "hm_iou", "D_max", "D_ss", "volume_coverage")
 
 
 def stages_of(given: argparse.Namespace) -> list[Stage]:
@@ -144,6 +144,20 @@ def _mean_over_labels(case: dict[str, Any], score: str) -> float:
     return sum(known) / len(known) if known else float("nan")
 
 
+def _without_nan(numbers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the numbers for JSON, which knows no NaN: None where a score is undefined."""
+    return {
+        name: {
+            score: {
+                key: None if value != value else value
+                for key, value in dataclasses.asdict(each).items()
+            }
+            for score, each in scores.items()
+        }
+        for name, scores in numbers.items()
+    }
+
+
 def _text(interval: Interval) -> str:
     return f"{interval.mean:.3f} [{interval.lower:.3f}, {interval.upper:.3f}]"
 
@@ -196,7 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
                 }
                 text, numbers = table(summaries)
                 write_text(folder / "table.md", text)
-                write_json(folder / "table.json", numbers)
+                write_json(folder / "table.json", _without_nan(numbers))
                 print(text)
             return code
     except DiffunetError as error:

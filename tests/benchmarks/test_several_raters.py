@@ -96,9 +96,9 @@ def test_both_recipes_are_trained_and_compared_over_several_calls(
     numbers = json.loads((tmp_path / "table.json").read_text())
     summary = json.loads((tmp_path / "predictions_p1" / "summary.json").read_text())
     expected = np.mean(
-        [case["distribution"]["disc"]["ged_unbiased"] for case in summary["metric_per_case"]]
+        [case["distribution"]["disc"]["ged_fully_unbiased"] for case in summary["metric_per_case"]]
     )
-    assert numbers["p1"]["ged_unbiased"]["mean"] == pytest.approx(expected)
+    assert numbers["p1"]["ged_fully_unbiased"]["mean"] == pytest.approx(expected)
     folder = tmp_path / "p1/results/Dataset001_Discs/diffusion__diffunet_plans__2d/fold_all"
     network = Plans.load(folder / "plans.resolved.json").resolved.network
     assert network.conditioning == "concatenated"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diffunet.data.dataset import find_input_cases
-from diffunet.errors import DatasetError, WriteError
+from diffunet.errors import DatasetError, UsageError, WriteError
 from diffunet.inference import predict
 from diffunet.inference.predict import OutputOptions, Predictor, predict_cases, predict_file
 from tests.full_disk import full_disk
@@ -122,7 +122,7 @@ def test_an_output_that_cannot_be_written_is_found_before_anything_is_read(
     monkeypatch.setattr(predict, "read_case", read)
     write(tmp_path / "in", "a")
     (tmp_path / "a.nii.gz").mkdir()
-    with pytest.raises(WriteError, match="a folder stands where a file should be"):
+    with pytest.raises(UsageError, match="is there already"):
         predict_one(model, tmp_path)
 
 
@@ -131,5 +131,5 @@ def test_a_case_whose_maps_would_have_too_long_a_name_is_found_before_anything_i
 ):
     monkeypatch.setattr(predict, "read_case", lambda *_, **__: pytest.fail("the image was read"))
     write(tmp_path / "in", "n" * 242)
-    with pytest.raises(WriteError, match="the name is too long"):
+    with pytest.raises(DatasetError, match="more than 200 bytes"):
         run(model, tmp_path / "in", tmp_path / "out")

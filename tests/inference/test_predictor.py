@@ -226,8 +226,8 @@ def test_mirrors_average_a_supervised_model(tmp_path):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"num_samples": 0}, "num_samples should be at least 1"),
-        ({"tile_step_size": 2.0}, "tile_step_size should be in"),
+        ({"num_samples": 0}, "num_samples should be from 1 to"),
+        ({"tile_step_size": 2.0}, "tile_step_size should be from"),
     ],
 )
 def test_sampling_values_are_checked(folder, change, words):

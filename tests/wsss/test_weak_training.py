@@ -205,7 +205,7 @@ def test_asked_to_stop_it_continues_to_the_same_weights(trained, preprocessed, t
 def test_all_validation_images_are_classified_when_asked(preprocessed, tmp_path):
     plans = weak_plans(
         method="classifier",
-        training={"num_iterations": 1, "num_validations": 0, "num_final_validation_cases": 0},
+        training={"num_iterations": 1, "num_validations": 0, "num_final_validation_cases": 1},
     )
     settings = {"only_validates": True, "validates_all_cases": True}
     train(preprocessed, tmp_path, plans, validates_all_cases=True)
@@ -380,7 +380,11 @@ def test_patches_of_three_dimensions_are_refused():
         dimensions=3,
         patch_size=(SIZE,) * 3,
         preprocessing=dataclasses.replace(plans.preprocessing, spacing_mm=(1.0,) * 3),
-        network=dataclasses.replace(plans.network, strides=((1, 1, 1), (2, 2, 2))),
+        network=dataclasses.replace(
+            plans.network,
+            strides=((1, 1, 1), (2, 2, 2)),
+            kernel_sizes=((3, 3, 3),) * len(plans.network.channels),
+        ),
         weak=None,
     )
     with pytest.raises(PlansError, match=r"slice by slice.*-c 2d"):
