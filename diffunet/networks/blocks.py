@@ -5,12 +5,15 @@
 
 import functools
 import importlib.util
+import logging
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+
+logger = logging.getLogger(__name__)
 
 _WITH_AUTOCAST = ("cpu", "cuda", "mps", "xpu")
 
@@ -193,7 +196,7 @@ def upsample(
 
 def _is_fused(x: Tensor) -> bool:
     """Whether the Triton kernels take `x`; torch.compile makes its own of the plain operations."""
-    if not x.is_cuda or torch.compiler.is_compiling() or not _has_triton():
+    if not x.is_cuda or torch.compiler.is_compiling() or not _runs_triton(x.device):
         return False
     from diffunet.networks import fused_norm
 
@@ -201,8 +204,24 @@ def _is_fused(x: Tensor) -> bool:
 
 
 @functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+def _runs_triton(device: torch.device) -> bool:
+    """Whether the kernels run there: Triton needs a C compiler, and a GPU that is not too old."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    try:
+        from diffunet.networks import fused_norm
+
+        fused_norm.try_on(device)
+    except Exception as cause:  # whatever a compiler or a driver may say
+        logger.warning(
+            "Triton's kernels do not run on '%s' (%s: %s); torch's group norm is used, which takes "
+            "more time and memory. Triton needs a C compiler (such as gcc) and a GPU from 2017 on",
+            device,
+            type(cause).__name__,
+            f"{cause}".partition("\n")[0],
+        )
+        return False
+    return True
 
 
 def _is_under_autocast(x: Tensor) -> bool:

@@ -256,6 +256,18 @@ def is_applicable(x: Tensor) -> bool:
     return x.ndim in (4, 5) and x.is_contiguous(memory_format=_memory_format(x))
 
 
+def try_on(device: torch.device) -> None:
+    """Compile the kernels of the forward pass for `device` and run them once.
+
+    Raises:
+        Exception: whatever Triton, its compiler or the driver say where they cannot.
+    """
+    x = torch.ones(1, 2, 4, 4, device=device).contiguous(memory_format=torch.channels_last)
+    one = torch.ones(2, device=device)
+    with torch.no_grad():
+        group_norm_silu(x, one, one, num_groups=2, eps=1e-5, has_silu=True).sum().item()
+
+
 def group_norm_silu(
     x: Float[Tensor, "batch channel *spatial"],
     weight: Float[Tensor, " channel"],

@@ -1,7 +1,13 @@
+import logging
+import sys
+import types
+
 import pytest
 import torch
 from torch import nn
 
+from diffunet import networks
+from diffunet.networks import blocks
 from diffunet.networks.blocks import (
     GroupNorm,
     ResidualBlock,
@@ -138,3 +144,24 @@ def test_upsampling_repeats_voxels_along_each_axis():
 def test_upsampling_stays_in_bfloat16_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert upsample(torch.zeros(1, 1, 2, 2).bfloat16(), (2, 2)).dtype == torch.bfloat16
+
+
+def test_where_triton_does_not_run_torch_norms_and_says_so_once(monkeypatch, caplog):
+    failing = types.ModuleType("diffunet.networks.fused_norm")
+
+    def no_compiler(device):
+        raise RuntimeError("Failed to find C compiler.\nSet the CC environment variable")
+
+    failing.try_on = no_compiler  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "diffunet.networks.fused_norm", failing)
+    monkeypatch.setattr(networks, "fused_norm", failing, raising=False)
+    monkeypatch.setattr(blocks.importlib.util, "find_spec", lambda name: object())
+    blocks._runs_triton.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            assert not blocks._runs_triton(torch.device("cpu"))
+            assert not blocks._runs_triton(torch.device("cpu"))
+    finally:
+        blocks._runs_triton.cache_clear()
+    assert caplog.text.count("Failed to find C compiler") == 1
+    assert "gcc" in caplog.text
