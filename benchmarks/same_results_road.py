@@ -23,6 +23,9 @@ from same_results_data import (
 )
 from same_results_digests import Results, flat, results_of_folder
 
+INTERRUPTED = 130
+"""Exit code of a command that was stopped: so is the road."""
+
 KINDS = ("raters", "volumes", "tags", "slices")
 SAMPLERS = ("ddpm", "ddim", "dpm_solver_2m")
 SALIENCIES = {
@@ -30,7 +33,10 @@ SALIENCIES = {
     "classifier": ("grad_cam", "grad_cam++", "score_cam", "layer_cam"),
 }
 VARIANTS = (
-    ("network.conditioning=concatenated", "diffusion.prediction=v", "diffusion.schedule=linear"),
+    (
+        *("network.conditioning=concatenated", "diffusion.prediction=v"),
+        *("network.image_channels=[]", "network.num_image_blocks=[]", "diffusion.schedule=linear"),
+    ),
     ("diffusion.prediction=noise", "diffusion.schedule=parabola", "sampling.is_mirrored=true"),
     (
         *("diffusion.schedule=linear_gamma", "diffusion.loss_weighting=snr_truncated"),
@@ -295,6 +301,8 @@ class Road:
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
                 code = main(list(words))
             self.results[f"{self.kind}/{name}/exit code"] = code
+            if code == INTERRUPTED:
+                raise KeyboardInterrupt
             if code:
                 print("\n".join(said.getvalue().splitlines()[-6:]), file=sys.stderr)
         self.seconds[f"{self.kind}/{name}"] = round(time.perf_counter() - start, 2)
