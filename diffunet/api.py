@@ -395,7 +395,7 @@ def predict(
     checkpoint: Literal["final", "best", "latest"] = "final",
     num_samples: int | None = None,
     num_steps: int | None = None,
-    sampler: Literal["ddpm", "ddim", "dpm_solver_2m"] | None = None,
+    sampler: str | None = None,
     tile_step_size: float | None = None,
     saliency: SaliencyMethod | None = None,
     image_labels: Path | str | None = None,

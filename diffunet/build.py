@@ -2,19 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.encoding import ENCODINGS, Encoding
 from diffunet.diffusion.image_model import ImageModel
-from diffunet.diffusion.samplers import SAMPLERS, Sampler, Variance, sampling_times
-from diffunet.diffusion.schedules import (
-    SCHEDULES,
-    DiscreteSchedule,
-    ScaledSchedule,
-    Schedule,
-)
+from diffunet.diffusion.predictions import PREDICTIONS
+from diffunet.diffusion.process import DiscreteSchedule, ScaledSchedule
+from diffunet.diffusion.samplers import SAMPLERS, Step
+from diffunet.diffusion.sampling import draw, num_volumes, sampling_steps, sampling_times
+from diffunet.diffusion.schedules import DDPM_GRIDS, SCHEDULES, Schedule
 from diffunet.diffusion.weighting import WEIGHTINGS, Weighting
 from diffunet.errors import PlansError
 from diffunet.labels import LabelScheme
@@ -44,13 +43,17 @@ class PlannedSampler:
     """A reverse process with all its settings but the network and the noise.
 
     Attributes:
-        times: falling from 1 to 0, one more than there are steps.
+        times: falling from 1 to 0.
+        steps: between all times but the last.
     """
 
-    sampler: Sampler
     times: tuple[float, ...]
-    schedule: Schedule
-    variance: Variance
+    steps: tuple[Step, ...]
+
+    @property
+    def num_volumes(self) -> int:
+        """Volumes of x_t's size that drawing a sample takes at most."""
+        return num_volumes(self.steps)
 
     def __call__(
         self,
@@ -59,19 +62,14 @@ class PlannedSampler:
         *,
         noise_source: Callable[[int], Tensor],
     ) -> Tensor:
-        """Return x_0_hat of the last step, in [-1, 1]; see `diffusion.samplers.Sampler`."""
-        return self.sampler(
-            predict_x_0,
-            x_T,
-            times=self.times,
-            schedule=self.schedule,
-            noise_source=noise_source,
-            variance=self.variance,
-        )
+        """Return x_0_hat of the last step, in [-1, 1]; see `diffusion.sampling.draw`."""
+        return draw(predict_x_0, x_T, times=self.times, steps=self.steps, noise_source=noise_source)
 
 
-def build_schedule(plan: DiffusionPlan) -> ScaledSchedule:
-    """Return the noise schedule with its input scale and limit."""
+def build_schedule(plan: DiffusionPlan | ImageDiffusionPlan) -> Schedule:
+    """Return the noise schedule with its input scale and limit, or one of DDPM's grids."""
+    if isinstance(plan, ImageDiffusionPlan) and plan.schedule in DDPM_GRIDS:
+        return DiscreteSchedule(plan.schedule, plan.num_timesteps)
     return ScaledSchedule(
         base=SCHEDULES[plan.schedule](),
         input_scale=plan.input_scale,
@@ -93,21 +91,17 @@ def build_segmentation_encoding(labels: LabelScheme) -> Encoding:
     return ENCODINGS["regions" if labels.is_regions else "signed"](len(labels.names))
 
 
-def build_weighting(plan: DiffusionPlan) -> Weighting:
+def build_weighting(plan: DiffusionPlan | ImageDiffusionPlan) -> Weighting:
     """Return the weight of the x_0 error as a function of log SNR."""
-    if plan.loss_weighting == "sigmoid":
-        return WEIGHTINGS["sigmoid"](bias=plan.loss_weighting_bias)
-    return WEIGHTINGS[plan.loss_weighting]()
+    return partial(WEIGHTINGS[plan.loss_weighting], bias=plan.loss_weighting_bias)
 
 
 def build_sampler(plan: SamplingPlan, *, schedule: Schedule) -> PlannedSampler:
     """Return the reverse process of `plan` along `schedule`."""
-    return PlannedSampler(
-        sampler=SAMPLERS[plan.sampler],
-        times=sampling_times(plan.num_steps, plan.step_spacing, schedule),
-        schedule=schedule,
-        variance=plan.variance,
-    )
+    times = sampling_times(plan.num_steps, plan.step_spacing, schedule)
+    sampler = SAMPLERS[plan.sampler]
+    steps = sampling_steps(sampler, times, schedule=schedule, variance=plan.variance)
+    return PlannedSampler(times=times, steps=tuple(steps))
 
 
 def build_denoiser(
@@ -118,16 +112,15 @@ def build_denoiser(
     Raises:
         PlansError: the plan describes no network.
     """
+    prediction = PREDICTIONS[configuration.diffusion.prediction]
     network = build_denoising_network(
         configuration.network,
         num_image_channels=num_image_channels,
         num_label_channels=build_encoding(labels, configuration.diffusion).num_channels,
-        is_x_0_predicted=configuration.diffusion.prediction == "x_0",
+        is_output_bounded=prediction.is_bounded,
     )
     return Denoiser(
-        network,
-        schedule=build_schedule(configuration.diffusion),
-        prediction=configuration.diffusion.prediction,
+        network, schedule=build_schedule(configuration.diffusion), prediction=prediction
     )
 
 
@@ -167,24 +160,6 @@ def build_model(
     return build(configuration, num_image_channels=num_image_channels, labels=labels)
 
 
-def build_image_schedule(plan: ImageDiffusionPlan) -> Schedule:
-    """Return the noise process of images."""
-    if plan.schedule == "ddpm_linear" or plan.schedule == "ddpm_cosine":
-        return DiscreteSchedule(plan.schedule.removeprefix("ddpm_"), plan.num_timesteps)
-    return ScaledSchedule(
-        base=SCHEDULES[plan.schedule](),
-        input_scale=plan.input_scale,
-        log_snr_limit=plan.log_snr_limit,
-    )
-
-
-def build_image_weighting(plan: ImageDiffusionPlan) -> Weighting:
-    """Return the weight of the x_0 error of images as a function of log SNR."""
-    if plan.loss_weighting == "sigmoid":
-        return WEIGHTINGS["sigmoid"](bias=plan.loss_weighting_bias)
-    return WEIGHTINGS[plan.loss_weighting]()
-
-
 def build_image_model(
     configuration: ConfigurationPlan, *, num_image_channels: int, labels: LabelScheme
 ) -> ImageModel:
@@ -200,8 +175,8 @@ def build_image_model(
     return ImageModel(
         Denoiser(
             network,
-            schedule=build_image_schedule(plan.diffusion),
-            prediction=plan.diffusion.prediction,
+            schedule=build_schedule(plan.diffusion),
+            prediction=PREDICTIONS[plan.diffusion.prediction],
         ),
         classifier,
     )
@@ -280,18 +255,18 @@ def _classification_network(
 
 
 def build_denoising_network(
-    plan: NetworkPlan, *, num_image_channels: int, num_label_channels: int, is_x_0_predicted: bool
+    plan: NetworkPlan, *, num_image_channels: int, num_label_channels: int, is_output_bounded: bool
 ) -> DenoisingNetwork:
     """Return a network that predicts x_0, noise or v.
 
     Args:
-        is_x_0_predicted: only then does the plan's final tanh apply.
+        is_output_bounded: only then does the plan's final tanh apply.
 
     Raises:
         PlansError: the plan describes no network.
     """
     shape = _shape(plan)
-    has_final_tanh = plan.has_final_tanh and is_x_0_predicted
+    has_final_tanh = plan.has_final_tanh and is_output_bounded
     try:
         if plan.conditioning == "concatenated":
             return ConcatenatedNetwork(

@@ -1,4 +1,4 @@
-"""What numbers may be: a range stands once, beside the name and the default, and holds everywhere.
+"""What numbers and names may be: it stands once, beside name and default, and holds everywhere.
 
 A field declares it in its type: `num_steps: Annotated[int, Range(1, 10_000)] = 10`. The dataclass
 calls `check_ranges` in `__post_init__`, so that no instance exists outside of its ranges, whether
@@ -7,11 +7,12 @@ it came from a file, from `--set`, from a flag or from Python.
 
 import dataclasses
 import functools
+import itertools
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from numbers import Real
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Literal, Union, final
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +56,25 @@ class Length:
         return f"{self.fewest} to {self.most} entries"
 
 
+@final
+class OneOf:
+    """The names in a registry, or in several, as they are whenever somebody asks."""
+
+    def __init__(self, *registries: Mapping[str, Any]):
+        self._registries = registries
+
+    def __iter__(self) -> Iterator[str]:
+        return itertools.chain(*self._registries)
+
+    def fault(self, value: Any) -> str | None:
+        """Return what is wrong with a value, or None."""
+        if value in list(self):
+            return None
+        return f"{value!r:.80} is not one of {', '.join(map(repr, self))}"
+
+
 def check_ranges(record: Any) -> None:
-    """Check every number of a dataclass against the range that its field's type declares.
+    """Check every number and name of a dataclass against what its field's type declares.
 
     Raises:
         ValueError: a value outside, with the field, the range and the value.
@@ -69,6 +87,23 @@ def check_ranges(record: Any) -> None:
 def range_of(cls: type, name: str) -> Range:
     """Return the range of one number of a dataclass, for what sets it by another road."""
     return next(each for each in typing.get_args(_hints(cls)[name])[1:] if isinstance(each, Range))
+
+
+def choices_of(cls: type, name: str) -> tuple[Any, ...]:
+    """Return what one field of a dataclass may be; empty where that is no list of choices."""
+    return choices_in(_hints(cls)[name])
+
+
+def choices_in(hint: Any) -> tuple[Any, ...]:
+    """Return the choices that a type declares, as a `Literal` or as `OneOf`."""
+    if typing.get_origin(hint) is Literal:
+        return typing.get_args(hint)
+    return tuple(
+        name
+        for each in getattr(hint, "__metadata__", ())
+        if isinstance(each, OneOf)
+        for name in each
+    )
 
 
 def ranges_in(hint: Any) -> tuple[Range | Length, ...]:
@@ -88,6 +123,8 @@ def _faults(name: str, hint: Any, value: Any) -> Iterator[str]:
                 yield from _number_faults(name, inner, each, value)
             elif isinstance(each, Length) and not each.fewest <= len(value) <= each.most:
                 yield f"{name} should have {each}, got {len(value)}"
+            elif isinstance(each, OneOf) and (fault := each.fault(value)):
+                yield f"{name}: {fault}"
         yield from _faults(name, inner, value)
     elif origin in (Union, types.UnionType) and value is not None:
         (inner,) = (each for each in arguments if each is not type(None))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 from diffunet.errors import DiffunetError
-from diffunet.ranges import Length
+from diffunet.ranges import Length, OneOf
 
 Record = TypeVar("Record")
 
@@ -21,7 +21,7 @@ def record_from_json(
 ) -> Record:
     """Build the dataclass `cls` from `content`, as `json.loads` gave it.
 
-    Fields may be bool, int, float, str, Literal, X | None, tuple[X, ...], tuple[X, Y],
+    Fields may be bool, int, float, str, Literal, OneOf, X | None, tuple[X, ...], tuple[X, Y],
     dict[str, X], Any and dataclasses of these, with ranges (`diffunet.ranges`) that the dataclass
     checks itself. An int is accepted for a float; NaN and infinity are accepted nowhere.
 
@@ -62,7 +62,7 @@ def value_from_json(hint: Any, content: Any, *, where: str, error: type[Diffunet
     if hint is Any:
         return content
     if origin is Annotated:
-        _check_length(hint.__metadata__, content, where=where, error=error)
+        _check_declared(hint.__metadata__, content, where=where, error=error)
         return value_from_json(arguments[0], content, where=where, error=error)
     if origin in (Union, types.UnionType):
         return _optional_from_json(arguments, content, where=where, error=error)
@@ -107,13 +107,19 @@ def _optional_from_json(
     return value_from_json(others[0], content, where=where, error=error)
 
 
-def _check_length(
+def _check_declared(
     declared: tuple[Any, ...], content: Any, *, where: str, error: type[DiffunetError]
 ) -> None:
-    """Refuse a list that is too long before its entries are gone through."""
+    """Refuse an unknown name, and a list that is too long before its entries are gone through."""
     for each in declared:
-        is_list = isinstance(each, Length) and isinstance(content, list | tuple)
-        if is_list and not each.fewest <= len(content) <= each.most:
+        if isinstance(each, OneOf):
+            if fault := each.fault(content):
+                raise error(f"{where}: {fault}")
+        elif (
+            isinstance(each, Length)
+            and isinstance(content, list | tuple)
+            and not each.fewest <= len(content) <= each.most
+        ):
             raise error(f"{where}: expected {each}, found {len(content)}")
 
 

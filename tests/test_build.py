@@ -1,5 +1,4 @@
 import dataclasses
-from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -17,6 +16,9 @@ from diffunet.build import (
     build_supervised_network,
     build_weighting,
 )
+from diffunet.diffusion.samplers import SAMPLERS
+from diffunet.diffusion.sampling import level_of
+from diffunet.diffusion.weighting import WEIGHTINGS
 from diffunet.errors import PlansError
 from diffunet.labels import LabelScheme
 from diffunet.planning.topology import p1_network, plan_network
@@ -32,6 +34,7 @@ from diffunet.plans import (
     TrainingPlan,
     WeakPlan,
 )
+from diffunet.ranges import choices_of
 
 NETWORK = NetworkPlan(
     channels=(8, 8),
@@ -63,16 +66,12 @@ TWO_REGIONS = LabelScheme(
 )
 
 
-def choices(plan, name):
-    return get_args(get_type_hints(plan)[name])
-
-
 def with_diffusion(**changes):
     diffusion = dataclasses.replace(CONFIGURATION.diffusion, **changes)
     return dataclasses.replace(CONFIGURATION, diffusion=diffusion)
 
 
-@pytest.mark.parametrize("name", choices(DiffusionPlan, "schedule"))
+@pytest.mark.parametrize("name", choices_of(DiffusionPlan, "schedule"))
 def test_every_schedule_of_the_plans_is_built_with_its_limit(name):
     schedule = build_schedule(DiffusionPlan(schedule=name, input_scale=0.3, log_snr_limit=15.0))
     ends = schedule.log_snr(torch.tensor([0.0, 1.0], dtype=torch.float64))
@@ -85,16 +84,15 @@ def test_the_input_scale_shifts_log_snr_in_the_middle():
     assert float(found) == pytest.approx(-4.605, abs=1e-3)  # 2 ln 0.1
 
 
-@pytest.mark.parametrize("name", choices(DiffusionPlan, "loss_weighting"))
+@pytest.mark.parametrize("name", choices_of(DiffusionPlan, "loss_weighting"))
 def test_every_weighting_of_the_plans_is_built(name):
     weighting = build_weighting(DiffusionPlan(loss_weighting=name, loss_weighting_bias=-2.0))
-    expected = {"snr": 1, "snr_plus_one": 2, "snr_truncated": 1, "uniform": 1, "sigmoid": 0.8808}
-    found = weighting(torch.zeros(1, dtype=torch.float64))
-    assert float(found) == pytest.approx(expected[name], abs=1e-4)
+    log_snr = torch.zeros(1, dtype=torch.float64)
+    assert torch.equal(weighting(log_snr), WEIGHTINGS[name](log_snr, bias=-2.0))
 
 
-@pytest.mark.parametrize("sampler", choices(SamplingPlan, "sampler"))
-@pytest.mark.parametrize("step_spacing", choices(SamplingPlan, "step_spacing"))
+@pytest.mark.parametrize("sampler", choices_of(SamplingPlan, "sampler"))
+@pytest.mark.parametrize("step_spacing", choices_of(SamplingPlan, "step_spacing"))
 def test_every_sampler_of_the_plans_takes_its_steps(sampler, step_spacing):
     plan = SamplingPlan(sampler=sampler, step_spacing=step_spacing, num_steps=4)
     draw = build_sampler(plan, schedule=build_schedule(DiffusionPlan()))
@@ -110,11 +108,12 @@ def test_every_sampler_of_the_plans_takes_its_steps(sampler, step_spacing):
     assert torch.equal(drawn, torch.full((1, 1, 4, 4), 0.5))
 
 
-@pytest.mark.parametrize("variance", choices(SamplingPlan, "variance"))
+@pytest.mark.parametrize("variance", choices_of(SamplingPlan, "variance"))
 def test_the_variance_reaches_the_sampler(variance):
     schedule = build_schedule(DiffusionPlan())
-    draw = build_sampler(SamplingPlan(variance=variance), schedule=schedule)
-    assert draw.variance == variance
+    draw = build_sampler(SamplingPlan(variance=variance, num_steps=2), schedule=schedule)
+    levels = [level_of(float(schedule.log_snr(torch.tensor(t).double()))) for t in (1.0, 0.5)]
+    assert draw.steps == (SAMPLERS["ddpm"](levels, variance=variance),)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +141,7 @@ def test_logits_of_the_supervised_network_are_never_bits(labels, num_channels):
     assert build_segmentation_encoding(labels).num_channels == num_channels
 
 
-@pytest.mark.parametrize("prediction", choices(DiffusionPlan, "prediction"))
+@pytest.mark.parametrize("prediction", choices_of(DiffusionPlan, "prediction"))
 def test_a_denoiser_of_every_prediction_draws_a_sample(prediction):
     configuration = with_diffusion(prediction=prediction)
     denoiser = build_denoiser(configuration, num_image_channels=2, labels=THREE_LABELS)
@@ -187,7 +186,7 @@ def test_the_method_decides_which_model_is_built(method, name):
 def test_a_plan_that_describes_no_network_is_a_plans_error(build):
     plan = p1_network(2)
     object.__setattr__(plan, "num_blocks", (0, 1, 1, 1))  # plans refuse it before
-    arguments = {} if build is build_supervised_network else {"is_x_0_predicted": True}
+    arguments = {} if build is build_supervised_network else {"is_output_bounded": True}
     with pytest.raises(PlansError, match="network: num_blocks"):
         build(plan, num_image_channels=1, num_label_channels=1, **arguments)
 
@@ -198,7 +197,7 @@ def num_parameters(network):
 
 def test_p1s_plan_builds_p1s_network():
     network = build_denoising_network(
-        p1_network(2), num_image_channels=3, num_label_channels=1, is_x_0_predicted=True
+        p1_network(2), num_image_channels=3, num_label_channels=1, is_output_bounded=True
     )
     assert num_parameters(network) == 6_891_905
 
@@ -206,7 +205,7 @@ def test_p1s_plan_builds_p1s_network():
 def test_the_supervised_network_has_most_of_the_capacity_of_the_denoising_one():
     for plan in (plan_network((128, 128), (1, 1), num_label_channels=1).network, p1_network(2)):
         arguments = {"num_image_channels": 1, "num_label_channels": 1}
-        denoising = build_denoising_network(plan, is_x_0_predicted=True, **arguments)
+        denoising = build_denoising_network(plan, is_output_bounded=True, **arguments)
         supervised = build_supervised_network(plan, **arguments)
         assert 0.75 < num_parameters(supervised) / num_parameters(denoising) <= 1
 
@@ -221,7 +220,7 @@ def test_a_step_of_the_default_network_costs_a_third_of_a_concatenated_one_of_eq
     sizes = {}
     for name, plan in plans.items():
         network = build_denoising_network(
-            plan, num_image_channels=1, num_label_channels=1, is_x_0_predicted=True
+            plan, num_image_channels=1, num_label_channels=1, is_output_bounded=True
         )
         sizes[name] = num_parameters(network)
         with torch.no_grad():

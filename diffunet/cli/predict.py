@@ -15,7 +15,7 @@ from diffunet.cli.command import (
     resolve_workspace,
 )
 from diffunet.plans import SaliencyMethod, SamplingPlan
-from diffunet.ranges import Range
+from diffunet.ranges import Range, choices_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -145,7 +145,7 @@ def _add_sampling(made: argparse.ArgumentParser) -> None:
         metavar="N",
         help="denoising steps",
     )
-    group.add_argument("--sampler", choices=["ddpm", "ddim", "dpm_solver_2m"])
+    group.add_argument("--sampler", choices=choices_of(SamplingPlan, "sampler"))
     group.add_argument(
         "-step_size",
         type=number_of(SamplingPlan, "tile_step_size"),

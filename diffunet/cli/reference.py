@@ -11,13 +11,17 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from diffunet import plans
+from diffunet.diffusion.predictions import PREDICTIONS
+from diffunet.diffusion.samplers import SAMPLERS
+from diffunet.diffusion.schedules import DDPM_GRIDS, SCHEDULES
+from diffunet.diffusion.weighting import WEIGHTINGS
 from diffunet.jsonio import write_text
-from diffunet.ranges import ranges_in
+from diffunet.ranges import choices_in, ranges_in
 
 _MADE_FROM = (
     "<!-- Made from the code by `make documentation`; edit the code, not this page. -->\n\n"
@@ -43,6 +47,14 @@ PLAN_CLASSES: tuple[tuple[str, type], ...] = (
 )
 
 
+NAMES: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("schedule", {**SCHEDULES, **DDPM_GRIDS}),
+    ("prediction", PREDICTIONS),
+    ("loss_weighting", WEIGHTINGS),
+    ("sampler", SAMPLERS),
+)
+
+
 def plans_page() -> str:
     """Return the page of all plan fields, in Markdown."""
     parts = [
@@ -57,6 +69,8 @@ def plans_page() -> str:
         "of the field.\n",
     ]
     parts += [_plan_section(where, cls) for where, cls in PLAN_CLASSES]
+    parts.append("## Names\n\n| field | name | meaning |\n|---|---|---|")
+    parts += [_name_row(field, *item) for field, names in NAMES for item in names.items()]
     return "\n".join(parts)
 
 
@@ -99,10 +113,15 @@ def _plan_section(where: str, cls: type) -> str:
     for field in dataclasses.fields(cls):
         meaning = meanings.get(field.name, "").replace("|", "\\|")
         rows.append(
-            f"| `{field.name}` | {_type_text(hints[field.name])} | "
+            f"| `{field.name}` | {_type_text(hints[field.name], ranged[field.name])} | "
             f"{_range_text(ranged[field.name])} | {_default(field)} | {meaning} |"
         )
     return "\n".join(rows) + "\n"
+
+
+def _name_row(field: str, name: str, member: Any) -> str:
+    meaning = (inspect.getdoc(member) or "").split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+    return f'| `{field}` | `"{name}"` | {meaning.removeprefix("Return ")} |'
 
 
 def _split_docstring(text: str) -> tuple[str, dict[str, str]]:
@@ -121,9 +140,9 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
         yield names, " ".join(meaning.split())
 
 
-def _type_text(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return " or ".join(f"`{choice!r}`".replace("'", '"') for choice in typing.get_args(hint))
+def _type_text(hint: Any, ranged: Any) -> str:
+    if choices := choices_in(ranged):
+        return " or ".join(f"`{choice!r}`".replace("'", '"') for choice in choices)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         hint = " | ".join(
             re.sub("NoneType", "None", each.__name__) for each in typing.get_args(hint)

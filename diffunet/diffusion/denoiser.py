@@ -7,14 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor, nn
 
-from diffunet.diffusion.predictions import (
-    Prediction,
-    add_noise,
-    output_target,
-    x_0_from_output,
-)
+from diffunet.diffusion.predictions import Prediction
+from diffunet.diffusion.process import add_noise
 from diffunet.diffusion.schedules import Schedule
-from diffunet.diffusion.weighting import Weighting, output_weight
+from diffunet.diffusion.weighting import Weighting
 
 Features = tuple[Tensor, ...]
 
@@ -56,7 +52,7 @@ class Denoiser(nn.Module):
     Args:
         network: maps (x_t, t, features, condition) to a prediction.
         schedule: log SNR of t.
-        prediction: what the network puts out: x_0, v or noise.
+        prediction: what the network puts out, of `PREDICTIONS`.
     """
 
     network: DenoisingNetwork
@@ -65,7 +61,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.network = network
         self.schedule = schedule
-        self.prediction: Prediction = prediction
+        self.prediction = prediction
 
     def encode_image(self, image: Float[Tensor, "batch channel *spatial"]) -> Features:
         """Return the image's features: once per image, for all samples and steps."""
@@ -87,9 +83,8 @@ class Denoiser(nn.Module):
             condition: embedded image-level labels.
         """
         times = _per_sample(t, x_t)
-        output = self._output(x_t, times, features, condition)
-        log_snr = self.schedule.log_snr(times)
-        return x_0_from_output(output, x_t, log_snr=log_snr, prediction=self.prediction)
+        output = self._output(x_t, times, features, condition).to(x_t.dtype)
+        return self.prediction.x_0(output, x_t, log_snr=self.schedule.log_snr(times))
 
     def loss(
         self,
@@ -114,7 +109,7 @@ class Denoiser(nn.Module):
         log_snr = self.schedule.log_snr(t)
         x_t = add_noise(x_0, noise, log_snr=log_snr)
         output = self._output(x_t, t, features, condition)
-        target = output_target(x_0, noise, log_snr=log_snr, prediction=self.prediction)
+        target = self.prediction.target(x_0, noise, log_snr=log_snr)
         squared_error = (output.to(target.dtype) - target).square()
         if valid is not None:
             squared_error = squared_error * valid
@@ -132,6 +127,30 @@ class Denoiser(nn.Module):
         self, x_t: Tensor, t: Tensor, features: Features | None, condition: Tensor | None
     ) -> Tensor:
         return self.network(x_t, t.to(x_t), features, condition)
+
+
+def output_weight(
+    t: Float64[Tensor, " batch"],
+    schedule: Schedule,
+    *,
+    prediction: Prediction,
+    weighting: Weighting,
+    is_decoupled: bool,
+) -> Float64[Tensor, " batch"]:
+    """Return the weight of ||output - target||^2 that equals the weighted x_0 error.
+
+    In the output's own space nothing is divided by a small alpha_t: at log SNR -20 an x_0_hat made
+    from predicted noise carries that noise's error 2e4 times over.
+
+    Args:
+        weighting: weight of the x_0 error as a function of log SNR.
+        is_decoupled: also multiply by -d log_snr / dt, so that the weighted loss is an integral
+            over log SNR that does not depend on the schedule (Kingma & Gao 2023,
+            arXiv:2303.00848).
+    """
+    log_snr = schedule.log_snr(t)
+    weight = weighting(log_snr) * prediction.x_0_error_factor(log_snr)
+    return -schedule.slope(t) * weight if is_decoupled else weight
 
 
 def _per_sample(t: float | Tensor, x_t: Tensor) -> Tensor:

@@ -1,97 +1,70 @@
 """Weights of the denoising loss: how much ||x_0_hat - x_0||^2 counts at each log SNR.
 
 All are in terms of the x_0 error, whatever the network predicts (P1). "snr" is the plain noise
-loss, "snr_plus_one" the plain v loss (Salimans & Ho 2022, arXiv:2202.00512, Sec. 4).
+loss, "snr_plus_one" the plain v loss (Salimans & Ho 2022, arXiv:2202.00512, Sec. 4). Formulas work
+on each element of a tensor, and import no torch (see `tensor`).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Protocol
 
-import torch
-from jaxtyping import Float64
-from torch import Tensor
-
-from diffunet.diffusion.predictions import Prediction, x_0_error_factor
-from diffunet.diffusion.schedules import Schedule
+from diffunet.diffusion.tensor import Tensor
 
 Weighting = Callable[[Tensor], Tensor]
+"""A weight as a function of log SNR."""
 
 
-@dataclass(frozen=True)
-class SnrWeighting:
-    """exp(log_snr)."""
+class BiasedWeighting(Protocol):
+    """The one signature of all weightings."""
 
-    def __call__(self, log_snr: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
-        return torch.exp(log_snr)
-
-
-@dataclass(frozen=True)
-class SnrPlusOneWeighting:
-    """exp(log_snr) + 1."""
-
-    def __call__(self, log_snr: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
-        return torch.exp(log_snr) + 1
+    def __call__(self, log_snr: Tensor, *, bias: float) -> Tensor:
+        """Return the weight; `bias` is the log SNR at which it bends, if it does."""
+        ...
 
 
-@dataclass(frozen=True)
-class SnrTruncatedWeighting:
-    """max(exp(log_snr), 1)."""
-
-    def __call__(self, log_snr: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
-        return torch.exp(log_snr).clamp(min=1)
+def snr(log_snr: Tensor, *, bias: float) -> Tensor:
+    """Return SNR."""
+    return log_snr.exp()
 
 
-@dataclass(frozen=True)
-class UniformWeighting:
-    """1 at every log SNR."""
-
-    def __call__(self, log_snr: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
-        return torch.ones_like(log_snr)
+def snr_plus_one(log_snr: Tensor, *, bias: float) -> Tensor:
+    """Return SNR + 1."""
+    return log_snr.exp() + 1
 
 
-@dataclass(frozen=True)
-class SigmoidWeighting:
-    """sigmoid(log_snr - bias): 1 where little noise is left, falling as SNR below `bias`.
+def snr_truncated(log_snr: Tensor, *, bias: float) -> Tensor:
+    """Return max(SNR, 1)."""
+    return log_snr.exp().clamp(min=1)
 
-    exp(bias) times this is SNR times sigmoid(bias - log_snr), the sigmoid weighting of the noise
-    loss (Hoogeboom et al. 2024, arXiv:2410.19324, Sec. 3).
+
+def uniform(log_snr: Tensor, *, bias: float) -> Tensor:
+    """Return 1 at every log SNR."""
+    return log_snr.new_ones(log_snr.shape)
+
+
+def sigmoid(log_snr: Tensor, *, bias: float) -> Tensor:
+    """Return 1 where little noise is left, falling as SNR below `bias`.
+
+    It is sigmoid(log_snr - bias). exp(bias) times this is SNR times sigmoid(bias - log_snr), the
+    sigmoid weighting of the noise loss (Hoogeboom et al. 2024, arXiv:2410.19324, Sec. 3).
     """
-
-    bias: float
-
-    def __call__(self, log_snr: Float64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
-        return torch.sigmoid(log_snr - self.bias)
+    return (log_snr - bias).sigmoid()
 
 
-# "sigmoid" takes `bias`, the others take nothing.
-WEIGHTINGS: dict[str, Callable[..., Weighting]] = {
-    "snr": SnrWeighting,
-    "snr_plus_one": SnrPlusOneWeighting,
-    "snr_truncated": SnrTruncatedWeighting,
-    "uniform": UniformWeighting,
-    "sigmoid": SigmoidWeighting,
+def min_snr(log_snr: Tensor, *, bias: float) -> Tensor:
+    """Return min(SNR, exp(bias)): min-SNR-gamma with gamma = exp(bias).
+
+    Hang et al. 2023, arXiv:2303.09556; their gamma of 5 is a bias of 1.61. "sigmoid" times
+    gamma is the same without a corner.
+    """
+    return log_snr.clamp(max=bias).exp()
+
+
+WEIGHTINGS: dict[str, BiasedWeighting] = {
+    "snr": snr,
+    "snr_plus_one": snr_plus_one,
+    "snr_truncated": snr_truncated,
+    "uniform": uniform,
+    "sigmoid": sigmoid,
+    "min_snr": min_snr,
 }
-
-
-def output_weight(
-    t: Float64[Tensor, " batch"],
-    schedule: Schedule,
-    *,
-    prediction: Prediction,
-    weighting: Weighting,
-    is_decoupled: bool,
-) -> Float64[Tensor, " batch"]:
-    """Return the weight of ||output - target||^2 that equals the weighted x_0 error.
-
-    In the output's own space nothing is divided by a small alpha_t: at log SNR -20 an x_0_hat made
-    from predicted noise carries that noise's error 2e4 times over.
-
-    Args:
-        weighting: weight of the x_0 error as a function of log SNR.
-        is_decoupled: also multiply by -d log_snr / dt, so that the weighted loss is an integral
-            over log SNR that does not depend on the schedule (Kingma & Gao 2023,
-            arXiv:2303.00848).
-    """
-    log_snr = schedule.log_snr(t)
-    weight = weighting(log_snr) * x_0_error_factor(log_snr, prediction=prediction)
-    return -schedule.slope(t) * weight if is_decoupled else weight

@@ -27,9 +27,6 @@ CPU_BATCH_VOXELS = 2**16
 GPU_BATCH_VOXELS = 2**22
 """Voxels per network call on a GPU; halved when memory runs out."""
 
-STATE_FIELDS = 4
-"""Fields of x_t's size alive in a sampling step; see `diffunet.diffusion.samplers`."""
-
 GPU_STATE_SHARE = 0.25
 """Share of a GPU's free memory that the state of a group of samples may take."""
 
@@ -72,15 +69,19 @@ class Compute:
         default = CPU_BATCH_VOXELS if self.device.type == "cpu" else GPU_BATCH_VOXELS
         return max(1, (self.batch_voxels or default) // math.prod(tile))
 
-    def group_size(self, shape: Sequence[int]) -> int:
-        """Return how many samples of (channel, *spatial) `shape` to draw together."""
-        return max(1, int(self.state_gib * _GIB / _state_bytes(shape)))
+    def group_size(self, shape: Sequence[int], *, num_volumes: int) -> int:
+        """Return how many samples of (channel, *spatial) `shape` to draw together.
 
-    def state_device(self, shape: Sequence[int]) -> torch.device:
+        Args:
+            num_volumes: of x_t's size that drawing takes.
+        """
+        return max(1, int(self.state_gib * _GIB / _state_bytes(shape, num_volumes)))
+
+    def state_device(self, shape: Sequence[int], *, num_volumes: int) -> torch.device:
         """Return where x_t of (sample, channel, *spatial) `shape` stays: on `device` if it fits."""
         if self.device.type == "cuda":
             free_bytes, _ = torch.cuda.mem_get_info(self.device)
-            if _state_bytes(shape) > GPU_STATE_SHARE * free_bytes:
+            if _state_bytes(shape, num_volumes) > GPU_STATE_SHARE * free_bytes:
                 return torch.device("cpu")
         return self.device
 
@@ -154,5 +155,5 @@ def run_in_memory(run: Callable[[int], Result], batch_size: int) -> tuple[Result
         logger.warning("the GPU's memory ran out; going on with batches of %d tiles", batch_size)
 
 
-def _state_bytes(shape: Sequence[int]) -> int:
-    return 4 * STATE_FIELDS * math.prod(shape)
+def _state_bytes(shape: Sequence[int], num_volumes: int) -> int:
+    return 4 * num_volumes * math.prod(shape)

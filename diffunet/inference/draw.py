@@ -89,7 +89,9 @@ def draw_x_0(
         samples = range(fold, sampling.num_samples, len(denoisers))
         if not samples:
             break
-        group_size = min(compute.group_size(shape), len(samples))
+        sampler = build_sampler(sampling, schedule=denoiser.schedule)
+        num_volumes = sampler.num_volumes
+        group_size = min(compute.group_size(shape, num_volumes=num_volumes), len(samples))
         predict_x_0 = TiledDenoiser(
             denoiser,
             image,
@@ -98,8 +100,7 @@ def draw_x_0(
             num_samples=group_size,
             compute=compute,
         )
-        sampler = build_sampler(sampling, schedule=denoiser.schedule)
-        state_device = compute.state_device((group_size, *shape))
+        state_device = compute.state_device((group_size, *shape), num_volumes=num_volumes)
         draw = _noise_of(
             predict_x_0, shape, tiling=tiling, seed=seed, case=case, device=state_device
         )

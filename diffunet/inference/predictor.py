@@ -25,7 +25,6 @@ from diffunet.inference.segment import segment_image
 from diffunet.plans import SamplingPlan
 from diffunet.preprocessing.case import preprocess_case, restore_x_0
 
-SamplerName = Literal["ddpm", "ddim", "dpm_solver_2m"]
 OnStep = Callable[[int], None]
 OnSample = Callable[[int, np.ndarray], None]
 
@@ -130,7 +129,7 @@ class Predictor:
         *,
         num_samples: int | None = None,
         num_steps: int | None = None,
-        sampler: SamplerName | None = None,
+        sampler: str | None = None,
         tile_step_size: float | None = None,
         is_mirrored: bool | None = None,
     ) -> SamplingPlan:

@@ -104,7 +104,7 @@ def measure_training_memory(
             plan,
             num_image_channels=num_image_channels,
             num_label_channels=num_label_channels,
-            is_x_0_predicted=True,
+            is_output_bounded=True,
         )
     _fill_with_zeros(network)
     patch = _measured_patch(plan)

@@ -3,8 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from diffunet.ranges import Length, Range, check_ranges
+from diffunet.diffusion.predictions import PREDICTIONS
+from diffunet.diffusion.samplers import SAMPLERS, Variance
+from diffunet.diffusion.schedules import SCHEDULES
+from diffunet.diffusion.weighting import WEIGHTINGS
+from diffunet.ranges import Length, OneOf, Range, check_ranges
 
+PredictionName = Annotated[str, OneOf(PREDICTIONS)]
+WeightingName = Annotated[str, OneOf(WEIGHTINGS)]
 LogSNR = Annotated[float, Range(-40, 40)]
 NumSteps = Annotated[int, Range(1, 10_000)]
 Cases = Annotated[int, Range(1, 10**6)]
@@ -26,19 +32,18 @@ class DiffusionPlan:
         prediction: what the network's output means.
         loss_weighting: weight of ||x_0_hat - x_0||^2 as a function of log SNR; evaluated in the
             space of the network's own output.
-        loss_weighting_bias: of "sigmoid": weight = sigmoid(log_snr - bias).
+        loss_weighting_bias: log SNR at which the weighting bends. Of "sigmoid": weight =
+            sigmoid(log_snr - bias); of "min_snr": weight = min(SNR, exp(bias)).
         is_weighting_decoupled: multiply the weight by -d log_snr / dt.
         encoding: of exclusive labels: "signed": one channel per class; "analog_bits": the bits of
             the class number. Regions always have one signed channel each.
     """
 
-    schedule: Literal["cosine", "linear", "linear_gamma", "parabola"] = "cosine"
+    schedule: Annotated[str, OneOf(SCHEDULES)] = "cosine"
     input_scale: Annotated[float, Range(0.0001, 1)] = 0.1
     log_snr_limit: Annotated[float, Range(1, 40)] = 20.0
-    prediction: Literal["x_0", "v", "noise"] = "x_0"
-    loss_weighting: Literal["snr", "snr_plus_one", "snr_truncated", "uniform", "sigmoid"] = (
-        "sigmoid"
-    )
+    prediction: PredictionName = "x_0"
+    loss_weighting: WeightingName = "sigmoid"
     loss_weighting_bias: LogSNR = -4.0
     is_weighting_decoupled: bool = False
     encoding: Literal["signed", "analog_bits"] = "signed"
@@ -61,11 +66,11 @@ class SamplingPlan:
         is_mirrored: average x_0 over mirrored inputs within each step (2^axes times the work).
     """
 
-    sampler: Literal["ddpm", "ddim", "dpm_solver_2m"] = "ddpm"
+    sampler: Annotated[str, OneOf(SAMPLERS)] = "ddpm"
     num_steps: NumSteps = 10
     num_samples: Annotated[int, Range(1, 10_000)] = 16
     step_spacing: Literal["t", "log_snr"] = "t"
-    variance: Literal["large", "small"] = "large"
+    variance: Variance = "large"
     tile_step_size: Annotated[float, Range(0.1, 1)] = 0.5
     is_mirrored: bool = False
 

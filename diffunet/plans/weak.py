@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, get_args
 
-from diffunet.plans.model import LogSNR, NetworkPlan, NumSteps
-from diffunet.ranges import Length, Range, check_ranges
+from diffunet.diffusion.schedules import DDPM_GRIDS, SCHEDULES
+from diffunet.plans.model import LogSNR, NetworkPlan, NumSteps, PredictionName, WeightingName
+from diffunet.ranges import Length, OneOf, Range, check_ranges
 
 DiffusionSaliency = Literal["cdm", "cg_cdm", "cg_diff"]
 CamSaliency = Literal["grad_cam", "grad_cam++", "score_cam", "layer_cam"]
@@ -30,19 +31,15 @@ class ImageDiffusionPlan:
         prediction: what the network's output means.
         loss_weighting: weight of ||x_0_hat - x_0||^2 as a function of log SNR; with "v",
             "snr_plus_one" is the plain error of v.
-        loss_weighting_bias: of "sigmoid": weight = sigmoid(log_snr - bias).
+        loss_weighting_bias: as of the diffusion of segmentations.
     """
 
-    schedule: Literal[
-        "cosine", "linear", "linear_gamma", "parabola", "ddpm_linear", "ddpm_cosine"
-    ] = "cosine"
+    schedule: Annotated[str, OneOf(SCHEDULES, DDPM_GRIDS)] = "cosine"
     num_timesteps: Annotated[int, Range(21, 100_000)] = 1000
     input_scale: Annotated[float, Range(0.0001, 1)] = 1.0
     log_snr_limit: Annotated[float, Range(1, 40)] = 20.0
-    prediction: Literal["x_0", "v", "noise"] = "v"
-    loss_weighting: Literal["snr", "snr_plus_one", "snr_truncated", "uniform", "sigmoid"] = (
-        "snr_plus_one"
-    )
+    prediction: PredictionName = "v"
+    loss_weighting: WeightingName = "snr_plus_one"
     loss_weighting_bias: LogSNR = 0.0
 
     def __post_init__(self) -> None:

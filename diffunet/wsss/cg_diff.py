@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffunet.diffusion.image_model import ImageModel
-from diffunet.diffusion.samplers import ddim_step
+from diffunet.diffusion.sampling import ddim_step
 from diffunet.diffusion.schedules import Schedule
 from diffunet.errors import PlansError
 from diffunet.plans import EncodingPlan

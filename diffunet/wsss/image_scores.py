@@ -10,8 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffunet.diffusion.image_model import ImageModel
-from diffunet.diffusion.predictions import add_noise
-from diffunet.diffusion.schedules import time_of_log_snr
+from diffunet.diffusion.process import add_noise, time_of_log_snr
 from diffunet.fingerprint.position import area_under_curve
 from diffunet.inference.compute import Compute, run_in_memory
 from diffunet.wsss.objective import CLEAN_TIME

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from diffunet.diffusion.schedules import DiscreteSchedule, Schedule, time_of_log_snr
+from diffunet.diffusion.process import DiscreteSchedule, time_of_log_snr
+from diffunet.diffusion.schedules import DDPM_GRIDS, Schedule
 from diffunet.errors import PlansError
 
 
@@ -53,8 +54,8 @@ def levels_at_timesteps(schedule: Schedule, timesteps: Sequence[int]) -> tuple[N
     if not isinstance(schedule, DiscreteSchedule):
         raise PlansError(
             f"timestep: {timesteps[0]} was given, but the model's noise schedule is continuous; "
-            "give the noise level as log_snr, or train with the schedule 'ddpm_linear' or "
-            "'ddpm_cosine'"
+            "give the noise level as log_snr, or train with the schedule "
+            f"{' or '.join(map(repr, DDPM_GRIDS))}"
         )
     if not all(0 <= timestep < schedule.num_timesteps for timestep in timesteps):
         raise PlansError(

@@ -12,12 +12,12 @@ from torch.nn import functional
 from diffunet.build import (
     build_classifier,
     build_image_model,
-    build_image_weighting,
+    build_weighting,
     weak_plan_of,
 )
 from diffunet.data.balance import is_plain_turn
 from diffunet.diffusion.image_model import CLEAN_TIME, ImageModel
-from diffunet.diffusion.predictions import add_noise
+from diffunet.diffusion.process import add_noise
 from diffunet.diffusion.schedules import Schedule
 from diffunet.diffusion.weighting import Weighting
 from diffunet.labels import LabelScheme
@@ -48,7 +48,7 @@ class CdmObjective:
 
     @cached_property
     def weighting(self) -> Weighting:
-        return build_image_weighting(weak_plan_of(self.configuration).diffusion)
+        return build_weighting(weak_plan_of(self.configuration).diffusion)
 
     def build_model(self, *, num_image_channels: int) -> ImageModel:
         """Return both components with random weights."""

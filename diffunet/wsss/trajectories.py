@@ -19,8 +19,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffunet.diffusion.image_model import ImageModel
-from diffunet.diffusion.predictions import add_noise
-from diffunet.diffusion.samplers import ddim_step
+from diffunet.diffusion.process import add_noise
+from diffunet.diffusion.sampling import ddim_step
 from diffunet.diffusion.schedules import Schedule
 from diffunet.plans import TrajectoryPlan
 from diffunet.wsss.guidance import (

@@ -1,16 +1,22 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.encoding import SignedEncoding
-from diffunet.diffusion.predictions import add_noise, output_target
-from diffunet.diffusion.schedules import CosineSchedule, ScaledSchedule
-from diffunet.diffusion.weighting import SigmoidWeighting, SnrWeighting, UniformWeighting
+from diffunet.diffusion.predictions import PREDICTIONS
+from diffunet.diffusion.process import ScaledSchedule, add_noise
+from diffunet.diffusion.schedules import CosineSchedule
+from diffunet.diffusion.weighting import WEIGHTINGS
 
 SCHEDULE = ScaledSchedule(CosineSchedule(), 0.1, 20.0)
-PREDICTIONS = ("x_0", "v", "noise")
 MODERATE = torch.tensor([0.05, 0.1, 0.2, 0.4], dtype=torch.float64)  # log SNR 0.5 ... -4
+
+
+def weighting_of(name):
+    return partial(WEIGHTINGS[name], bias=-4.0)
 
 
 class ScriptedNetwork(nn.Module):
@@ -41,16 +47,16 @@ def loss_of(denoiser, batch, t=MODERATE, *, weighting=None, is_decoupled=False, 
     return denoiser.loss(
         *(batch[0], t, batch[1]),
         features=None,
-        weighting=weighting or UniformWeighting(),
+        weighting=weighting or weighting_of("uniform"),
         is_decoupled=is_decoupled,
         valid=valid,
     )
 
 
 def scripted_denoiser(batch, prediction, *, t=MODERATE, error=0.0):
-    target = output_target(*batch, log_snr=SCHEDULE.log_snr(t), prediction=prediction)
+    target = PREDICTIONS[prediction].target(*batch, log_snr=SCHEDULE.log_snr(t))
     network = ScriptedNetwork(target, error)
-    return Denoiser(network, schedule=SCHEDULE, prediction=prediction)
+    return Denoiser(network, schedule=SCHEDULE, prediction=PREDICTIONS[prediction])
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
@@ -68,10 +74,10 @@ def test_a_right_output_has_no_loss(batch, prediction):
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-@pytest.mark.parametrize("weighting", [SigmoidWeighting(-4.0), SnrWeighting(), UniformWeighting()])
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("is_decoupled", [False, True])
 def test_loss_is_the_weighted_error_of_x_0(batch, prediction, weighting, is_decoupled):
-    denoiser = scripted_denoiser(batch, prediction, error=0.1)
+    denoiser, weighting = scripted_denoiser(batch, prediction, error=0.1), weighting_of(weighting)
     log_snr = SCHEDULE.log_snr(MODERATE)
     x_t = add_noise(*batch, log_snr=log_snr)
     x_0_hat = denoiser.predict_x_0(x_t, MODERATE, features=None)
@@ -86,7 +92,7 @@ def test_loss_is_the_weighted_error_of_x_0(batch, prediction, weighting, is_deco
 def test_loss_and_its_gradient_are_finite_at_the_limits(batch, prediction, is_decoupled):
     t = torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float64)
     denoiser = scripted_denoiser(batch, prediction, t=t, error=0.1)
-    weighting = SigmoidWeighting(-4.0)
+    weighting = weighting_of("sigmoid")
     loss = loss_of(denoiser, batch, t, weighting=weighting, is_decoupled=is_decoupled)
     loss.weighted_sum.sum().backward()
     assert bool(loss.weighted_sum.isfinite().all())
@@ -96,7 +102,7 @@ def test_loss_and_its_gradient_are_finite_at_the_limits(batch, prediction, is_de
 def test_noise_loss_with_snr_weight_is_the_plain_squared_error_even_at_the_limits(batch):
     t = torch.tensor([0.0, 0.3, 0.7, 1.0], dtype=torch.float64)
     denoiser = scripted_denoiser(batch, "noise", t=t, error=0.5)
-    loss = loss_of(denoiser, batch, t, weighting=SnrWeighting())
+    loss = loss_of(denoiser, batch, t, weighting=weighting_of("snr"))
     torch.testing.assert_close(loss.weighted_sum, torch.full((4,), 0.25 * 30))
 
 
@@ -123,14 +129,16 @@ def test_ignored_voxels_have_no_gradient(batch, prediction):
     ignored[:, :, 3:] = True
     x_0 = x_0.masked_fill(ignored, 0)
     output = torch.zeros_like(x_0, requires_grad=True)
-    denoiser = Denoiser(ScriptedNetwork(output), schedule=SCHEDULE, prediction=prediction)
+    denoiser = Denoiser(
+        ScriptedNetwork(output), schedule=SCHEDULE, prediction=PREDICTIONS[prediction]
+    )
     loss_of(denoiser, (x_0, noise), valid=~ignored).weighted_sum.sum().backward()
     assert torch.equal(output.grad == 0, ignored)
 
 
 def test_the_network_sees_x_t_time_features_and_condition(batch):
     network = ScriptedNetwork(batch[0])
-    denoiser = Denoiser(network, schedule=SCHEDULE, prediction="x_0")
+    denoiser = Denoiser(network, schedule=SCHEDULE, prediction=PREDICTIONS["x_0"])
     features = denoiser.encode_image(torch.rand(4, 3, 6, 5))
     condition = torch.rand(4, 7)
     denoiser.predict_x_0(batch[1], MODERATE, features=features, condition=condition)
@@ -150,7 +158,7 @@ def test_loss_noises_x_0_to_its_own_time(batch):
 
 def test_one_time_for_all_is_the_same_as_that_time_for_each(batch):
     x_t = batch[1]
-    denoiser = Denoiser(ScriptedNetwork(batch[0]), schedule=SCHEDULE, prediction="v")
+    denoiser = Denoiser(ScriptedNetwork(batch[0]), schedule=SCHEDULE, prediction=PREDICTIONS["v"])
     together = denoiser.predict_x_0(x_t, 0.4, features=None)
     each = denoiser.predict_x_0(x_t, torch.full((4,), 0.4, dtype=torch.float64), features=None)
     assert torch.equal(together, each)
@@ -159,19 +167,19 @@ def test_one_time_for_all_is_the_same_as_that_time_for_each(batch):
 
 def test_image_features_are_those_of_the_network():
     image = torch.rand(2, 3, 4, 4)
-    denoiser = Denoiser(ScriptedNetwork(), schedule=SCHEDULE, prediction="x_0")
+    denoiser = Denoiser(ScriptedNetwork(), schedule=SCHEDULE, prediction=PREDICTIONS["x_0"])
     assert denoiser.encode_image(image)[0] is image
 
 
 def test_the_network_is_part_of_the_denoiser():
-    denoiser = Denoiser(ScriptedNetwork(), schedule=SCHEDULE, prediction="x_0")
+    denoiser = Denoiser(ScriptedNetwork(), schedule=SCHEDULE, prediction=PREDICTIONS["x_0"])
     assert list(denoiser.state_dict()) == ["network.error"]
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_a_half_precision_output_gives_float32(batch, prediction):
     network = ScriptedNetwork(batch[0])
-    denoiser = Denoiser(network.bfloat16(), schedule=SCHEDULE, prediction=prediction)
+    denoiser = Denoiser(network.bfloat16(), schedule=SCHEDULE, prediction=PREDICTIONS[prediction])
     network.output = network.output.bfloat16()
     assert denoiser.predict_x_0(batch[1], 0.9, features=None).dtype == torch.float32
     assert loss_of(denoiser, batch).weighted_sum.dtype == torch.float32

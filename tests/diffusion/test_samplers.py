@@ -3,29 +3,42 @@ import inspect
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
-from diffunet.diffusion.samplers import (
-    SAMPLERS,
+from diffunet.diffusion.process import DiscreteSchedule, ScaledSchedule
+from diffunet.diffusion.samplers import SAMPLERS
+from diffunet.diffusion.sampling import (
     ddim_step,
-    ddpm_step,
-    dpm_solver_2m_step,
+    draw,
+    level_of,
+    num_volumes,
+    sampling_steps,
     sampling_times,
+    take_step,
 )
 from diffunet.diffusion.schedules import (
     SCHEDULES,
     CosineSchedule,
-    DiscreteSchedule,
+    FlowMatchingSchedule,
     ParabolaSchedule,
-    ScaledSchedule,
     alpha_sigma,
 )
 
 SCHEDULE = ScaledSchedule(CosineSchedule(), 1.0, 20.0)
 HARD_SCHEDULE = ScaledSchedule(CosineSchedule(), 0.1, 20.0)
-DETERMINISTIC = ("ddim", "dpm_solver_2m")
+
+
+def step_of(name, *log_snrs, variance="large"):
+    return SAMPLERS[name]([level_of(log_snr) for log_snr in log_snrs], variance=variance)
+
+
+# a step in the midst of a trajectory, and what it tells of its sampler
+STEPS = {name: step_of(name, -6.0, -5.0, -4.0, -3.0, -1.0) for name in SAMPLERS}
+DETERMINISTIC = [name for name, step in STEPS.items() if step.of_noise == 0]
+NUM_USED = {name: len(step.of_x_0) for name, step in STEPS.items()}
 
 
 def noise(*shape, seed=0):
@@ -47,13 +60,13 @@ def run(
     noise_source=None,
     variance="large",
 ):
-    return SAMPLERS[name](
+    times = times or sampling_times(num_steps, "t", schedule)
+    return draw(
         predict_x_0,
         x_T,
-        times=times or sampling_times(num_steps, "t", schedule),
-        schedule=schedule,
+        times=times,
+        steps=sampling_steps(SAMPLERS[name], times, schedule=schedule, variance=variance),
         noise_source=noise_source or (lambda step: noise(*x_T.shape, seed=step + 1)),
-        variance=variance,
     )
 
 
@@ -150,14 +163,15 @@ def test_an_early_x_0_beyond_1_leads_no_further_than_1(name, wild_until):
     assert torch.equal(run_from(100), run_from(1))
 
 
-def test_ancestral_sampling_asks_for_each_noise_once_and_in_order():
+@pytest.mark.parametrize("name", set(SAMPLERS).difference(DETERMINISTIC))
+def test_ancestral_sampling_asks_for_each_noise_once_and_in_order(name):
     asked = []
 
     def source(step):
         asked.append(step)
         return noise(1, 1, 2, 2, seed=step)
 
-    run("ddpm", lambda x, t: 0.1 * x, noise(1, 1, 2, 2), num_steps=5, noise_source=source)
+    run(name, lambda x, t: 0.1 * x, noise(1, 1, 2, 2), num_steps=5, noise_source=source)
     assert asked == [0, 1, 2, 3]
 
 
@@ -215,9 +229,9 @@ def test_a_schedule_without_limit_is_refused(name):
         run(name, lambda x, t: x, noise(1, 1, 2, 2), schedule=ParabolaSchedule())
 
 
-@pytest.mark.parametrize("name, num_volumes", [("ddpm", 1), ("ddim", 1), ("dpm_solver_2m", 2)])
-def test_only_x_t_and_what_the_method_needs_is_held_during_a_prediction(name, num_volumes):
-    num_voxels, held = 1237, []
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_only_x_t_and_what_the_method_needs_is_held_during_a_prediction(name):
+    num_voxels, num_steps, held = 1237, NUM_USED[name] + 2, []
 
     def volumes():
         tensors = [item for item in gc.get_objects() if type(item) is torch.Tensor]
@@ -227,8 +241,11 @@ def test_only_x_t_and_what_the_method_needs_is_held_during_a_prediction(name, nu
         held.append(len(volumes()))
         return 0.1 * x_t
 
-    run(name, predict, noise(num_voxels), num_steps=3)
-    assert max(held) <= num_volumes + 1  # and x_T, which the caller holds
+    run(name, predict, noise(num_voxels), num_steps=num_steps)
+    most = 1 + (NUM_USED[name] - 1)  # x_t and the x_0_hats before
+    assert max(held) <= most + 1  # and x_T, which the caller holds
+    steps = [STEPS[name]] * num_steps
+    assert num_volumes(steps) == max(4, most + 2)  # x_0_hat twice; or x_T in the first step
 
 
 # Steps
@@ -251,52 +268,83 @@ def test_a_ddim_step_back_undoes_the_step():
     torch.testing.assert_close(back, x_t)
 
 
-def test_a_solver_step_whose_x_0_stands_still_is_a_ddim_step():
+@pytest.mark.parametrize("name", DETERMINISTIC)
+@pytest.mark.parametrize("num_levels", [2, 3, 4, 5])
+def test_a_deterministic_step_whose_x_0_stands_still_is_a_ddim_step(name, num_levels):
     x_t, x_0 = noise(2, 3), noise(2, 3, seed=1)
-    found = dpm_solver_2m_step(x_t, x_0, x_0, log_snr_before=-4.0, log_snr_t=-3.0, log_snr_s=1.0)
+    step = step_of(name, *[-7.0, -4.5, -4.0, -3.0, 1.0][-num_levels:])
+    found = take_step(step, x_t, [x_0] * len(step.of_x_0))
     torch.testing.assert_close(found, ddim_step(x_t, x_0, log_snr_t=-3.0, log_snr_s=1.0))
 
 
 @pytest.mark.parametrize("variance", ["large", "small"])
 def test_a_ddpm_step_that_goes_nowhere_changes_nothing(variance):
     x_t, x_0 = noise(2, 3), noise(2, 3, seed=1)
-    found = ddpm_step(
-        x_t, x_0, log_snr_t=-3.0, log_snr_s=-3.0, noise=noise(2, 3), variance=variance
-    )
-    torch.testing.assert_close(found, x_t)
+    step = step_of("ddpm", -3.0, -3.0, variance=variance)
+    torch.testing.assert_close(take_step(step, x_t, [x_0], noise=noise(2, 3)), x_t)
 
 
 def test_a_small_variance_step_from_x_t_of_a_known_x_0_has_the_marginal_of_x_s():
     # x_t = alpha_t x_0 + sigma_t eps; the posterior's x_s has mean alpha_s x_0, variance sigma_s^2
-    alpha, sigma = alpha_sigma(torch.tensor([-3.0, 1.0], dtype=torch.float64))
-    zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    steps = {"log_snr_t": -3.0, "log_snr_s": 1.0, "variance": "small"}
-    of_x_0 = ddpm_step(alpha[:1], one, noise=zero, **steps)
-    of_eps = ddpm_step(sigma[:1], zero, noise=zero, **steps)
-    of_noise = ddpm_step(zero, zero, noise=one, **steps)
-    torch.testing.assert_close(of_x_0, alpha[1:])
-    torch.testing.assert_close(of_eps.square() + of_noise.square(), sigma[1:].square())
+    t, s = level_of(-3.0), level_of(1.0)
+    step = step_of("ddpm", -3.0, 1.0, variance="small")
+    assert step.of_x_t * t.alpha + step.of_x_0[0] == pytest.approx(s.alpha)
+    assert (step.of_x_t * t.sigma) ** 2 + step.of_noise**2 == pytest.approx(s.sigma**2)
 
 
-@pytest.mark.parametrize("step", [ddim_step, ddpm_step, dpm_solver_2m_step])
-def test_a_step_may_write_into_x_t(step):
-    x_t, x_0 = noise(2, 3), noise(2, 3, seed=1)
-    arguments = {"log_snr_t": -3.0, "log_snr_s": 1.0}
-    if step is ddpm_step:
-        arguments |= {"noise": noise(2, 3, seed=2), "variance": "large"}
-    if step is dpm_solver_2m_step:
-        arguments |= {"x_0_before": noise(2, 3, seed=3), "log_snr_before": -4.0}
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_step_may_write_into_x_t(name):
+    x_t, step = noise(2, 3), STEPS[name]
+    x_0_hats = [noise(2, 3, seed=1 + index) for index in range(len(step.of_x_0))]
+    fresh = noise(2, 3, seed=9) if step.of_noise else None
     before = x_t.clone()
-    expected = step(x_t, x_0, **arguments)
+    expected = take_step(step, x_t, x_0_hats, noise=fresh)
     assert torch.equal(x_t, before)
-    assert step(x_t, x_0, **arguments, out=x_t) is x_t
+    assert take_step(step, x_t, x_0_hats, noise=fresh, out=x_t) is x_t
     torch.testing.assert_close(x_t, expected)
 
 
 def test_an_ancestral_step_to_more_noise_is_refused():
-    x = noise(2, 3)
-    with pytest.raises(ValueError, match="log_snr_s should be at least log_snr_t = 1.0, got -3.0"):
-        ddpm_step(x, x, log_snr_t=1.0, log_snr_s=-3.0, noise=x, variance="small")
+    with pytest.raises(ValueError, match="log SNR of s should be at least that of t = 1.0, got -3"):
+        step_of("ddpm", 1.0, -3.0)
+
+
+def test_a_third_order_step_integrates_the_parabola_through_three_predictions():
+    """The definition, by Lagrange's polynomials and Gauss' rule: an independent statement."""
+    log_snrs, x_0_hats = [-5.0, -4.2, -3.0, -1.6], [0.3, -0.2, 0.5]
+    lambdas = [log_snr / 2 for log_snr in log_snrs]
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    points = (lambdas[3] - lambdas[2]) / 2 * (nodes + 1) + lambdas[2]
+    parabola = np.polyval(np.polyfit(lambdas[:3], x_0_hats, 2), points)
+    integral = (lambdas[3] - lambdas[2]) / 2 * weights @ (np.exp(points - lambdas[3]) * parabola)
+    t, s = level_of(log_snrs[2]), level_of(log_snrs[3])
+    expected = s.sigma / t.sigma * 0.7 + s.alpha * integral
+    step = step_of("dpm_solver_3m", *log_snrs)
+    found = 0.7 * step.of_x_t + np.dot(step.of_x_0, x_0_hats[::-1])
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_euler_steps_of_flow_matching_are_ddim_steps_of_its_schedule():
+    """On any grid of times; x_t of the flow is that of DDIM times sqrt((1 - t)^2 + t^2)."""
+    generator = torch.Generator().manual_seed(3)
+    inner = torch.rand(12, generator=generator, dtype=torch.float64).sort(descending=True).values
+    times = [0.999, *inner.mul(0.99).tolist(), 0.0]
+
+    def predict(x_t, t):
+        return torch.tanh(x_t + t).clamp(-1, 1)
+
+    def norm(t):
+        return math.hypot(1 - t, t)
+
+    x_T = noise(1, 1, 4, 4)
+    schedule = FlowMatchingSchedule()
+    found = run("ddim", predict, x_T, times=times, schedule=schedule, noise_source=no_noise)
+    x = norm(times[0]) * x_T
+    for t, s in itertools.pairwise(times):
+        x_0 = predict(x / norm(t), t)
+        velocity = (x - (1 - t) * x_0) / t - x_0  # noise - x_0
+        x = x + (s - t) * velocity
+    torch.testing.assert_close(found, x, rtol=0, atol=1e-9)
 
 
 # Against diffusers
@@ -312,46 +360,54 @@ def test_ddpm_step_is_that_of_diffusers(variance, timestep):
     generator = torch.Generator().manual_seed(7)
     expected = oracle.step(x_0, timestep, x_t, generator=generator).prev_sample
     fresh = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(7))
-    log_snr = DiscreteSchedule("linear", 1000).log_snr_at(torch.tensor([timestep, timestep - 1]))
-    found = ddpm_step(
-        x_t,
-        x_0,
-        log_snr_t=float(log_snr[0]),
-        log_snr_s=float(log_snr[1]),
-        noise=fresh,
-        variance=variance,
+    log_snr = DiscreteSchedule("ddpm_linear", 1000).log_snr_at(
+        torch.tensor([timestep, timestep - 1])
     )
+    step = step_of("ddpm", *log_snr.tolist(), variance=variance)
+    found = take_step(step, x_t, [x_0], noise=fresh)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("beta_schedule", ["linear", "squaredcos_cap_v2"])
+@pytest.mark.parametrize(
+    "grid, beta_schedule", [("ddpm_linear", "linear"), ("ddpm_cosine", "squaredcos_cap_v2")]
+)
 @pytest.mark.parametrize("timestep", [980, 500, 40])
-def test_ddim_step_is_that_of_diffusers(beta_schedule, timestep):
+def test_ddim_step_is_that_of_diffusers(grid, beta_schedule, timestep):
     oracle = DDIMScheduler(beta_schedule=beta_schedule, prediction_type="sample", clip_sample=False)
     oracle.set_timesteps(50)
     x_t, x_0 = noise(2, 1, 3, 3).float(), noise(2, 1, 3, 3, seed=1).float()
     expected = oracle.step(x_0, timestep, x_t, eta=0.0).prev_sample
-    betas = "linear" if beta_schedule == "linear" else "cosine"
-    log_snr = DiscreteSchedule(betas, 1000).log_snr_at(torch.tensor([timestep, timestep - 20]))
+    log_snr = DiscreteSchedule(grid, 1000).log_snr_at(torch.tensor([timestep, timestep - 20]))
     found = ddim_step(x_t, x_0, log_snr_t=float(log_snr[0]), log_snr_s=float(log_snr[1]))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def bent(x_t, log_snr):
+    return torch.tanh(x_t + log_snr / 20)
+
+
+def straight(x_t, log_snr):
+    return torch.full_like(x_t, 0.1 + log_snr / 40)
+
+
 @pytest.mark.parametrize("num_steps", [2, 3, 10, 25])
-def test_solver_trajectory_is_that_of_diffusers(num_steps):
+@pytest.mark.parametrize("order, x_0_hat", [(2, bent), (3, straight)])
+def test_solver_trajectory_is_that_of_diffusers(num_steps, order, x_0_hat):
+    """Of third order where x_0_hat is straight in log SNR: theirs halves its second derivative."""
     oracle = DPMSolverMultistepScheduler(
         beta_schedule="linear",
         prediction_type="sample",
         algorithm_type="dpmsolver++",
-        solver_order=2,
+        solver_order=order,
         solver_type="midpoint",
+        lower_order_final=False,
         final_sigmas_type="zero",
     )
     oracle.set_timesteps(num_steps)
-    schedule = DiscreteSchedule("linear", 1000)
+    schedule = DiscreteSchedule("ddpm_linear", 1000)
 
     def predict(x_t, t):
-        return torch.tanh(x_t + 0.5 * t)
+        return x_0_hat(x_t, float(schedule.log_snr(torch.tensor(t, dtype=torch.float64))))
 
     x_T = noise(2, 1, 3, 3).float()
     expected = x_T
@@ -359,7 +415,7 @@ def test_solver_trajectory_is_that_of_diffusers(num_steps):
         x_0 = predict(expected, schedule.time(int(timestep)))
         expected = oracle.step(x_0, timestep, expected).prev_sample
     times = [schedule.time(int(timestep)) for timestep in oracle.timesteps]
-    found = run("dpm_solver_2m", predict, x_T, times=(*times, 0.0), schedule=schedule)
+    found = run(f"dpm_solver_{order}m", predict, x_T, times=(*times, 0.0), schedule=schedule)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -367,10 +423,9 @@ def test_solver_trajectory_is_that_of_diffusers(num_steps):
 
 MEAN, SPREAD = 0.1, 0.1
 GAUSSIAN_CASES = [
-    ("ddpm", "large"),
-    ("ddpm", "small"),
-    ("ddim", "large"),
-    ("dpm_solver_2m", "large"),
+    (name, variance)
+    for name in SAMPLERS
+    for variance in (("large",) if name in DETERMINISTIC else ("large", "small"))
 ]
 
 
@@ -432,7 +487,9 @@ def recursion(name, variance, num_steps, schedule=SCHEDULE):
     return MEAN + gain * (mean - alpha * MEAN), gain**2 * spread_squared
 
 
-@pytest.mark.parametrize("name, variance", GAUSSIAN_CASES[:3])
+@pytest.mark.parametrize(
+    "name, variance", [("ddpm", "large"), ("ddpm", "small"), ("ddim", "large")]
+)
 @pytest.mark.parametrize("num_steps", [1, 2, 10, 100])
 @pytest.mark.parametrize("schedule", [SCHEDULE, HARD_SCHEDULE], ids=["b 1", "b 0.1"])
 def test_gaussian_data_follow_the_exact_recursion(name, variance, num_steps, schedule):
@@ -453,29 +510,24 @@ def test_large_variance_spreads_more_than_small():
     assert large > sampled_mean_and_variance("ddpm", "small", 20)[1]
 
 
-@pytest.mark.parametrize("name, factor", [("ddim", 2), ("dpm_solver_2m", 4)])
-def test_halving_the_steps_divides_the_error_by_the_order_of_the_method(name, factor):
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_the_order_of_a_method_is_the_number_of_predictions_that_it_uses(name):
     # On data N(0, 1/4) the probability flow keeps x_t / sqrt(alpha_t^2 / 4 + sigma_t^2) constant.
-    def coefficients(log_snr):
-        alpha, sigma = alpha_sigma(torch.tensor(log_snr, dtype=torch.float64))
-        return float(alpha), math.sqrt(float(alpha) ** 2 / 4 + float(sigma) ** 2)
+    def spread(level):
+        return math.sqrt(level.alpha**2 / 4 + level.sigma**2)
 
     def error(num_steps):
-        log_snrs = [-6 + 8 * i / num_steps for i in range(num_steps + 1)]
-        x = torch.tensor([coefficients(-6.0)[1]], dtype=torch.float64)
-        before = None
-        for index, (log_snr_t, log_snr_s) in enumerate(itertools.pairwise(log_snrs)):
-            alpha, spread = coefficients(log_snr_t)
-            x_0 = alpha / 4 / spread**2 * x
-            steps = {"log_snr_t": log_snr_t, "log_snr_s": log_snr_s}
-            if name == "ddim" or before is None:
-                x = ddim_step(x, x_0, **steps)
-            else:
-                x = dpm_solver_2m_step(x, x_0, before, log_snr_before=log_snrs[index - 1], **steps)
-            before = x_0
-        return abs(float(x) - coefficients(2.0)[1])
+        levels = [level_of(-6 + 8 * i / num_steps) for i in range(num_steps + 1)]
+        gains = [level.alpha / 4 / spread(level) ** 2 for level in levels]
+        x_0_hats = [gains[index] * spread(levels[index]) for index in range(NUM_USED[name] - 1)]
+        x = spread(levels[len(x_0_hats)])  # the steps before were exact
+        for index in range(len(x_0_hats), num_steps):
+            x_0_hats.append(gains[index] * x)
+            step = SAMPLERS[name](levels[: index + 2], variance="large")
+            x = step.of_x_t * x + np.dot(step.of_x_0, x_0_hats[: -NUM_USED[name] - 1 : -1])
+        return abs(x - spread(levels[-1]))
 
-    assert error(100) / error(200) == pytest.approx(factor, rel=0.1)
+    assert math.log2(error(100) / error(200)) == pytest.approx(NUM_USED[name], abs=0.15)
 
 
 # Masks that are there or not: what makes segmentation ambiguous

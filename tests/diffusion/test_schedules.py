@@ -4,16 +4,16 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from diffunet.diffusion.process import DiscreteSchedule, ScaledSchedule, time_of_log_snr
 from diffunet.diffusion.schedules import (
+    DDPM_GRIDS,
     SCHEDULES,
     CosineSchedule,
-    DiscreteSchedule,
+    FlowMatchingSchedule,
     LinearGammaSchedule,
     LinearSchedule,
     ParabolaSchedule,
-    ScaledSchedule,
     alpha_sigma,
-    time_of_log_snr,
 )
 
 INNER_TIMES = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
@@ -27,6 +27,7 @@ GAMMAS = {
     LinearSchedule: lambda t: math.exp(-(1e-4 + 10 * t**2)),
     LinearGammaSchedule: lambda t: 1 - t,
     ParabolaSchedule: lambda t: (1 - t**2) ** 2,
+    FlowMatchingSchedule: lambda t: (1 - t) ** 2 / ((1 - t) ** 2 + t**2),
 }
 
 
@@ -34,7 +35,7 @@ def numerical_slope(schedule, t, step=1e-6):
     return (schedule.log_snr(t + step) - schedule.log_snr(t - step)) / (2 * step)
 
 
-@parametrize_bases
+@pytest.mark.parametrize("base", GAMMAS)
 def test_log_snr_is_the_logit_of_gamma(base):
     gammas = [GAMMAS[base](float(t)) for t in INNER_TIMES]
     expected = torch.tensor([math.log(g / (1 - g)) for g in gammas], dtype=torch.float64)
@@ -93,7 +94,9 @@ def test_scaled_slope_at_the_ends_is_the_one_sided_derivative():
     torch.testing.assert_close(slope, torch.full_like(slope, expected), rtol=1e-8, atol=0)
 
 
-@pytest.mark.parametrize("base", [CosineSchedule, LinearGammaSchedule, ParabolaSchedule])
+@pytest.mark.parametrize(
+    "base", [CosineSchedule, LinearGammaSchedule, ParabolaSchedule, FlowMatchingSchedule]
+)
 @parametrize_scales
 def test_input_scale_shifts_log_snr_by_twice_its_logarithm(base, input_scale):
     unlimited = ScaledSchedule(base(), input_scale, 500.0)  # sigmoid(500) is 1 in float64
@@ -154,48 +157,48 @@ def test_time_of_log_snr_outside_the_range_is_the_nearer_end():
 
 
 @pytest.mark.parametrize(
-    "betas, diffusers_name", [("linear", "linear"), ("cosine", "squaredcos_cap_v2")]
+    "grid, diffusers_name", [("ddpm_linear", "linear"), ("ddpm_cosine", "squaredcos_cap_v2")]
 )
-def test_discrete_grid_is_that_of_diffusers(betas, diffusers_name):
+def test_discrete_grid_is_that_of_diffusers(grid, diffusers_name):
     expected = DDPMScheduler(num_train_timesteps=1000, beta_schedule=diffusers_name)
-    schedule = DiscreteSchedule(betas, 1000)
+    schedule = DiscreteSchedule(grid, 1000)
     torch.testing.assert_close(
         schedule.alphas_cumprod, expected.alphas_cumprod.double(), rtol=2e-4, atol=1e-8
     )
 
 
 @pytest.mark.parametrize(
-    "betas, num_timesteps, noise_std, log_snr",
+    "grid, num_timesteps, noise_std, log_snr",
     [
-        ("linear", 1000, 0.898, -1.43),
-        ("cosine", 1000, 0.595, 0.60),
-        ("linear", 4000, 0.322, 2.15),
-        ("cosine", 4000, 0.167, 3.55),
+        ("ddpm_linear", 1000, 0.898, -1.43),
+        ("ddpm_cosine", 1000, 0.595, 0.60),
+        ("ddpm_linear", 4000, 0.322, 2.15),
+        ("ddpm_cosine", 4000, 0.167, 3.55),
     ],
 )
-def test_noise_of_timestep_400_depends_on_the_grid(betas, num_timesteps, noise_std, log_snr):
-    found = DiscreteSchedule(betas, num_timesteps).log_snr_at(torch.tensor(400))
+def test_noise_of_timestep_400_depends_on_the_grid(grid, num_timesteps, noise_std, log_snr):
+    found = DiscreteSchedule(grid, num_timesteps).log_snr_at(torch.tensor(400))
     assert float(found) == pytest.approx(log_snr, abs=0.01)
     assert float(alpha_sigma(found)[1]) == pytest.approx(noise_std, abs=1e-3)
 
 
-@pytest.mark.parametrize("betas", ["linear", "cosine"])
-def test_discrete_log_snr_at_a_timestep_is_that_of_its_time(betas):
-    schedule = DiscreteSchedule(betas, 100)
+@pytest.mark.parametrize("grid", DDPM_GRIDS)
+def test_discrete_log_snr_at_a_timestep_is_that_of_its_time(grid):
+    schedule = DiscreteSchedule(grid, 100)
     times = torch.tensor([schedule.time(i) for i in range(100)], dtype=torch.float64)
     torch.testing.assert_close(schedule.log_snr(times), schedule.log_snr_at(torch.arange(100)))
 
 
 def test_discrete_log_snr_is_linear_between_timesteps():
-    schedule = DiscreteSchedule("linear", 101)
+    schedule = DiscreteSchedule("ddpm_linear", 101)
     halfway = schedule.log_snr(torch.tensor(0.405, dtype=torch.float64))
     neighbours = schedule.log_snr_at(torch.tensor([40, 41]))
     assert float(halfway) == pytest.approx(float(neighbours.mean()), abs=1e-9)
 
 
-@pytest.mark.parametrize("betas", ["linear", "cosine"])
-def test_discrete_log_snr_falls_with_a_slope_that_is_its_derivative(betas):
-    schedule = DiscreteSchedule(betas, 50)
+@pytest.mark.parametrize("grid", DDPM_GRIDS)
+def test_discrete_log_snr_falls_with_a_slope_that_is_its_derivative(grid):
+    schedule = DiscreteSchedule(grid, 50)
     times = (torch.arange(49, dtype=torch.float64) + 0.5) / 49
     slope = schedule.slope(times)
     assert bool((slope < 0).all())
@@ -205,17 +208,27 @@ def test_discrete_log_snr_falls_with_a_slope_that_is_its_derivative(betas):
 @pytest.mark.parametrize("timestep", [-1, 100])
 def test_discrete_schedule_refuses_unknown_timesteps(timestep):
     with pytest.raises(ValueError, match=r"timestep should be in 0 \.\.\. 99, got"):
-        DiscreteSchedule("linear", 100).time(timestep)
+        DiscreteSchedule("ddpm_linear", 100).time(timestep)
 
 
 @pytest.mark.parametrize(
-    "betas, num_timesteps, message",
+    "grid, num_timesteps, message",
     [
-        ("quadratic", 100, "betas should be one of .'cosine', 'linear'., got 'quadratic'"),
-        ("cosine", 1, "num_timesteps should be at least 2, got 1"),
-        ("linear", 20, "num_timesteps should be more than 20 for betas 'linear', got 20"),
+        ("quadratic", 100, "grid should be one of .'ddpm_cosine', 'ddpm_linear'., got 'quadratic'"),
+        ("ddpm_cosine", 1, "num_timesteps should be at least 2, got 1"),
+        ("ddpm_linear", 20, "num_timesteps should be more than 20 for 'ddpm_linear', got 20"),
     ],
 )
-def test_discrete_schedule_refuses_grids_that_are_none(betas, num_timesteps, message):
+def test_discrete_schedule_refuses_grids_that_are_none(grid, num_timesteps, message):
     with pytest.raises(ValueError, match=message):
-        DiscreteSchedule(betas, num_timesteps)
+        DiscreteSchedule(grid, num_timesteps)
+
+
+def test_the_input_scale_of_flow_matching_is_a_shift_of_its_times():
+    # Esser et al. 2024, arXiv:2403.03206: t' = s t / (1 + (s - 1) t), which is b = 1/s
+    shift = 3.0
+    scaled = ScaledSchedule(FlowMatchingSchedule(), 1 / shift, 500.0)
+    times = shift * INNER_TIMES / (1 + (shift - 1) * INNER_TIMES)
+    torch.testing.assert_close(
+        scaled.log_snr(INNER_TIMES), FlowMatchingSchedule().log_snr(times), rtol=0, atol=1e-9
+    )

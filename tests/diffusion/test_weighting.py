@@ -1,36 +1,47 @@
 import math
+from functools import partial
 
 import pytest
 import torch
 
-from diffunet.diffusion.schedules import CosineSchedule, ScaledSchedule
-from diffunet.diffusion.weighting import WEIGHTINGS, UniformWeighting, output_weight
+from diffunet.diffusion.denoiser import output_weight
+from diffunet.diffusion.predictions import PREDICTIONS
+from diffunet.diffusion.process import ScaledSchedule
+from diffunet.diffusion.schedules import CosineSchedule
+from diffunet.diffusion.weighting import WEIGHTINGS
 
 SCHEDULE = ScaledSchedule(CosineSchedule(), 0.1, 20.0)
 TIMES = torch.tensor([0.0, 0.1, 0.4, 0.8, 1.0], dtype=torch.float64)
+BIAS = -4.0
+GAMMA = math.exp(BIAS)
+FORMULAS = {
+    "snr": lambda snr: snr,
+    "snr_plus_one": lambda snr: snr + 1,
+    "snr_truncated": lambda snr: max(snr, 1),
+    "uniform": lambda snr: 1,
+    "sigmoid": lambda snr: snr / (snr + GAMMA),
+    "min_snr": lambda snr: min(snr, GAMMA),
+}
 
 
-def make(name):
-    return WEIGHTINGS[name](bias=-4.0) if name == "sigmoid" else WEIGHTINGS[name]()
+def make(name, bias=BIAS):
+    return partial(WEIGHTINGS[name], bias=bias)
 
 
-def test_weights_at_snr_four_and_a_quarter():
-    log_snr = torch.tensor([4.0, 0.25], dtype=torch.float64).log()
-    bias = math.exp(-4)
-    expected = {
-        "snr": [4.0, 0.25],
-        "snr_plus_one": [5.0, 1.25],
-        "snr_truncated": [4.0, 1.0],
-        "uniform": [1.0, 1.0],
-        "sigmoid": [4 / (4 + bias), 0.25 / (0.25 + bias)],
-    }
-    for name in WEIGHTINGS:
-        assert make(name)(log_snr).tolist() == pytest.approx(expected[name])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_weights_are_these_functions_of_snr(name):
+    snrs = [4.0, 0.25, GAMMA, 1e-3]
+    found = make(name)(torch.tensor(snrs, dtype=torch.float64).log()).tolist()
+    assert found == pytest.approx([FORMULAS[name](snr) for snr in snrs])
 
 
-def output_weights(prediction, name, is_decoupled=False):
+def output_weights(prediction, name, is_decoupled=False, bias=BIAS):
     return output_weight(
-        TIMES, SCHEDULE, prediction=prediction, weighting=make(name), is_decoupled=is_decoupled
+        TIMES,
+        SCHEDULE,
+        prediction=PREDICTIONS[prediction],
+        weighting=make(name, bias),
+        is_decoupled=is_decoupled,
     )
 
 
@@ -46,8 +57,25 @@ def test_uniform_weighting_is_the_plain_x_0_loss():
     torch.testing.assert_close(output_weights("x_0", "uniform"), torch.ones_like(TIMES))
 
 
+@pytest.mark.parametrize(
+    "prediction, divisor", [("x_0", lambda snr: 1), ("v", lambda snr: snr + 1), ("noise", float)]
+)
+def test_min_snr_weighs_each_output_as_its_paper_does(prediction, divisor):
+    # Hang et al. 2023: min(SNR, 5), over SNR + 1 for v, over SNR for the noise
+    snrs = SCHEDULE.log_snr(TIMES).exp().tolist()
+    found = output_weights(prediction, "min_snr", bias=math.log(5))
+    assert found.tolist() == pytest.approx([min(snr, 5) / divisor(snr) for snr in snrs])
+
+
+@pytest.mark.parametrize("bias", [-4.0, 1.6])
+def test_min_snr_is_the_sigmoid_weighting_with_a_corner(bias):
+    far = torch.tensor([bias - 20, bias + 20], dtype=torch.float64)
+    ratio = make("min_snr", bias)(far) / make("sigmoid", bias)(far)
+    torch.testing.assert_close(ratio, torch.full_like(ratio, math.exp(bias)))
+
+
 @pytest.mark.parametrize("name", WEIGHTINGS)
-@pytest.mark.parametrize("prediction", ["x_0", "v", "noise"])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_weights_are_finite_and_not_negative_at_the_limits(name, prediction):
     for is_decoupled in (False, True):
         weight = output_weights(prediction, name, is_decoupled)
@@ -64,6 +92,9 @@ def test_decoupled_uniform_weight_integrates_to_the_range_of_log_snr():
     schedule = ScaledSchedule(CosineSchedule(), 0.1, 5.0)
     t = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
     weight = output_weight(
-        t, schedule, prediction="x_0", weighting=UniformWeighting(), is_decoupled=True
+        *(t, schedule),
+        prediction=PREDICTIONS["x_0"],
+        weighting=make("uniform"),
+        is_decoupled=True,
     )
     assert float(weight.mean()) == pytest.approx(10, rel=1e-4)

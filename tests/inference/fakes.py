@@ -5,7 +5,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diffunet.diffusion.denoiser import Denoiser
-from diffunet.diffusion.schedules import SCHEDULES, ScaledSchedule
+from diffunet.diffusion.predictions import PREDICTIONS
+from diffunet.diffusion.process import ScaledSchedule
+from diffunet.diffusion.schedules import SCHEDULES
 
 
 class PointwiseNetwork(nn.Module):
@@ -53,7 +55,7 @@ class SmoothingNetwork(nn.Module):
 
 def denoiser_of(network: nn.Module, prediction: str = "x_0") -> Denoiser:
     schedule = ScaledSchedule(SCHEDULES["cosine"](), input_scale=0.1, log_snr_limit=20.0)
-    return Denoiser(network, schedule=schedule, prediction=prediction).eval()
+    return Denoiser(network, schedule=schedule, prediction=PREDICTIONS[prediction]).eval()
 
 
 def random_image(*shape: int, seed: int = 0) -> Tensor:

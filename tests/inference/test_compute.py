@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diffunet.errors import UsageError
-from diffunet.inference.compute import STATE_FIELDS, Compute, computes_in, run_in_memory
+from diffunet.inference.compute import Compute, computes_in, run_in_memory
 from diffunet.inference.draw import draw_x_0
 from diffunet.inference.segment import segment_image
 from diffunet.plans import SamplingPlan
@@ -34,12 +34,12 @@ class SmallMemory(PointwiseNetwork):
 
 def test_the_state_of_a_group_fits_its_memory():
     compute = Compute(device=CPU, state_gib=1.0)
-    bytes_per_sample = 4 * STATE_FIELDS * 2 * 100**3
-    assert compute.group_size((2, 100, 100, 100)) == 1024**3 // bytes_per_sample
+    bytes_per_sample = 4 * 5 * 2 * 100**3
+    assert compute.group_size((2, 100, 100, 100), num_volumes=5) == 1024**3 // bytes_per_sample
 
 
 def test_at_least_one_sample_is_drawn_at_a_time():
-    assert Compute(device=CPU).group_size((5, 1000, 1000, 1000)) == 1
+    assert Compute(device=CPU).group_size((5, 1000, 1000, 1000), num_volumes=4) == 1
 
 
 def test_a_gpu_takes_larger_batches_than_a_cpu():
@@ -51,9 +51,9 @@ def test_a_gpu_takes_larger_batches_than_a_cpu():
 
 def test_the_state_stays_on_the_gpu_only_if_it_takes_a_quarter_of_what_is_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 * 1600, 10**9))
-    assert Compute(device=CUDA).state_device((1, 1, 10, 10)) == CUDA
-    assert Compute(device=CUDA).state_device((2, 1, 10, 10)) == CPU
-    assert Compute(device=CPU).state_device((2, 1, 10, 10)) == CPU
+    assert Compute(device=CUDA).state_device((1, 1, 10, 10), num_volumes=4) == CUDA
+    assert Compute(device=CUDA).state_device((2, 1, 10, 10), num_volumes=4) == CPU
+    assert Compute(device=CPU).state_device((2, 1, 10, 10), num_volumes=4) == CPU
 
 
 def test_float32_is_exact_and_leaves_the_setting_as_it_was():

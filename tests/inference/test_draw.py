@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.encoding import SignedEncoding
+from diffunet.diffusion.samplers import SAMPLERS
 from diffunet.inference import draw as inference_draw
 from diffunet.inference.compute import Compute
 from diffunet.inference.draw import draw_samples, draw_x_0
@@ -51,7 +52,7 @@ def draw(
     return torch.stack([fields[sample] for sample in range(sampling.num_samples)])
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm_solver_2m"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("shape", [(40, 27), (20, 17, 18)])
 def test_overlapping_tiles_of_a_translation_equivariant_network_equal_the_whole_image(
     shape, sampler
@@ -199,11 +200,14 @@ def test_the_noise_of_every_ancestral_step_is_new(monkeypatch, shape):
     """It is neither x_T, which would stay in every sample, nor the noise of another step."""
     drawn: list[Tensor] = []
 
-    def sampler(predict_x_0, x_T, *, noise_source):
-        drawn.extend([x_T, *(noise_source(step) for step in range(3))])
-        return x_T.clamp(-1, 1)
+    class Sampler:
+        num_volumes = 4
 
-    monkeypatch.setattr(inference_draw, "build_sampler", lambda *_, **__: sampler)
+        def __call__(self, predict_x_0, x_T, *, noise_source):
+            drawn.extend([x_T, *(noise_source(step) for step in range(3))])
+            return x_T.clamp(-1, 1)
+
+    monkeypatch.setattr(inference_draw, "build_sampler", lambda *_, **__: Sampler())
     draw([denoiser_of(PointwiseNetwork())], random_image(1, *shape), patch_size=(16, 16))
     correlations = torch.corrcoef(torch.stack(drawn).flatten(1))
     assert (correlations - torch.eye(4)).abs().max() < 0.3

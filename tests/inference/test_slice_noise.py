@@ -6,6 +6,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from diffunet.diffusion.samplers import SAMPLERS
 from diffunet.diffusion.schedules import alpha_sigma
 from diffunet.inference.compute import Compute
 from diffunet.inference.draw import draw_x_0
@@ -75,7 +76,7 @@ def main_share(followed: np.ndarray) -> float:
     return float(np.maximum(share, 1 - share).mean())
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm_solver_2m"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("drift", [0.0, 1.0])
 def test_a_sample_of_slices_is_one_raters_volume(sampler, drift):
     raters = (discs(7, drift=drift), discs(9, drift=drift))

@@ -29,7 +29,7 @@ devices = pytest.mark.parametrize("device", ["cpu", "meta"])
 def build(plan, device="cpu"):
     with torch.device(device):
         return build_denoising_network(
-            plan, num_image_channels=1, num_label_channels=1, is_x_0_predicted=True
+            plan, num_image_channels=1, num_label_channels=1, is_output_bounded=True
         )
 
 

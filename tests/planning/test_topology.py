@@ -10,7 +10,7 @@ from diffunet.planning.topology import p1_network, plan_network, plan_pooling
 def num_parameters(plan):
     with torch.device("meta"):
         network = build_denoising_network(
-            plan, num_image_channels=1, num_label_channels=1, is_x_0_predicted=True
+            plan, num_image_channels=1, num_label_channels=1, is_output_bounded=True
         )
     return sum(each.numel() for each in network.parameters())
 
@@ -110,7 +110,7 @@ def test_planned_networks_run_forward_and_backward(patch, spacing, is_published)
         plan = p1_network(len(patch))
         patch = tuple(-(-edge // 8) * 8 for edge in patch)
     arguments = {"num_image_channels": 1, "num_label_channels": 2}
-    network = build_denoising_network(plan, is_x_0_predicted=True, **arguments)
+    network = build_denoising_network(plan, is_output_bounded=True, **arguments)
     image, x_t = torch.randn(2, 1, *patch), torch.randn(2, 2, *patch)
     output = network(x_t, torch.rand(2), network.encode_image(image))
     assert output.shape == x_t.shape
@@ -123,7 +123,7 @@ def test_the_published_network_is_that_of_the_paper():
     plan = p1_network(2)
     with torch.device("meta"):
         network = build_denoising_network(
-            plan, num_image_channels=3, num_label_channels=1, is_x_0_predicted=True
+            plan, num_image_channels=3, num_label_channels=1, is_output_bounded=True
         )
     assert sum(each.numel() for each in network.parameters()) == 6_891_905
     assert plan.has_attention == (False, False, False, True)

@@ -11,12 +11,9 @@ import torch
 
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.image_model import ImageModel
-from diffunet.diffusion.schedules import (
-    SCHEDULES,
-    CosineSchedule,
-    DiscreteSchedule,
-    ScaledSchedule,
-)
+from diffunet.diffusion.predictions import PREDICTIONS
+from diffunet.diffusion.process import DiscreteSchedule, ScaledSchedule
+from diffunet.diffusion.schedules import SCHEDULES, CosineSchedule
 from diffunet.plans import TrajectoryPlan
 from diffunet.wsss.trajectories import conditional_saliency
 
@@ -34,8 +31,8 @@ ALL_SCHEDULES = {
     **{name: ScaledSchedule(kind(), 1.0, 20.0) for name, kind in SCHEDULES.items()},
     "hard": ScaledSchedule(CosineSchedule(), 0.3, 15.0),
     "unlimited": CosineSchedule(),
-    "ddpm_linear": DiscreteSchedule("linear", 1000),
-    "ddpm_cosine": DiscreteSchedule("cosine", 4000),
+    "ddpm_linear": DiscreteSchedule("ddpm_linear", 1000),
+    "ddpm_cosine": DiscreteSchedule("ddpm_cosine", 4000),
 }
 
 
@@ -43,7 +40,7 @@ class IdealNetwork:
     """Puts out what the ideal denoiser would; conditions are the tags themselves."""
 
     def __init__(self, schedule, *, prediction="x_0", patterns=PATTERNS, spread=SPREAD):
-        self.schedule, self.prediction = schedule, prediction
+        self.schedule, self.prediction = schedule, PREDICTIONS[prediction]
         self.patterns, self.spread = patterns, spread
         self.calls = []
 
@@ -61,10 +58,7 @@ class IdealNetwork:
         mean = torch.einsum("bl,lcij->bcij", condition, self.patterns.to(x_t))
         gain = alpha * self.spread**2 / (alpha**2 * self.spread**2 + sigma**2)
         x_0 = mean + gain * (x_t - alpha * mean)
-        if self.prediction == "x_0":
-            return x_0
-        noise = (x_t - alpha * x_0) / sigma
-        return noise if self.prediction == "noise" else alpha * noise - sigma * x_0
+        return self.prediction.target(x_0, (x_t - alpha * x_0) / sigma, log_snr=log_snr)
 
 
 class LinearClassifier:
@@ -90,8 +84,8 @@ def forbidden_classifier(image, t):
 
 def ideal_model(schedule=SCHEDULE, *, classifier=forbidden_classifier, **settings):
     network = IdealNetwork(schedule, **settings)
-    prediction = settings.get("prediction", "x_0")
-    return ImageModel(Denoiser(network, schedule=schedule, prediction=prediction), classifier)
+    denoiser = Denoiser(network, schedule=schedule, prediction=network.prediction)
+    return ImageModel(denoiser, classifier)
 
 
 def normal(*shape, seed=0):

@@ -4,6 +4,7 @@ import torch
 
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.image_model import ImageModel
+from diffunet.diffusion.predictions import PREDICTIONS
 from diffunet.networks.classification import ClassificationNetwork
 from diffunet.networks.denoising import ConcatenatedNetwork
 from diffunet.networks.unet import UNetShape
@@ -35,7 +36,9 @@ def real_model(*, num_classes=2, schedule=SCHEDULE):
     classifier = ClassificationNetwork(
         num_image_channels=1, num_classes=num_classes, shape=shape, has_time=True
     )
-    model = ImageModel(Denoiser(network, schedule=schedule, prediction="v"), classifier).eval()
+    model = ImageModel(
+        Denoiser(network, schedule=schedule, prediction=PREDICTIONS["v"]), classifier
+    ).eval()
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         parameter.data = 0.15 * torch.randn(parameter.shape, generator=generator)

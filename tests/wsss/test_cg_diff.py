@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from diffunet.diffusion.schedules import CosineSchedule, DiscreteSchedule, ScaledSchedule
+from diffunet.diffusion.predictions import PREDICTIONS
+from diffunet.diffusion.process import DiscreteSchedule, ScaledSchedule
+from diffunet.diffusion.schedules import CosineSchedule
 from diffunet.errors import PlansError
 from diffunet.plans import EncodingPlan
 from diffunet.wsss.cg_diff import CLEANEST_LOG_SNR, encoding_levels, guided_anomaly
@@ -39,7 +41,7 @@ def amplitude(image, pattern=BRIGHT):
 # There and back
 
 
-@pytest.mark.parametrize("prediction", ["x_0", "v", "noise"])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("name", ["cosine", "hard", "linear", "ddpm_linear", "ddpm_cosine"])
 def test_without_guidance_the_loss_of_each_image_is_that_of_the_formula(name, prediction):
     image, num_steps, log_snr = images(PRESENT), 20, -1.0
@@ -109,7 +111,7 @@ def test_only_decoding_is_guided():
 
 
 def test_a_schedule_that_is_never_as_clean_begins_at_its_own_end():
-    schedule = DiscreteSchedule("linear", 50)
+    schedule = DiscreteSchedule("ddpm_linear", 50)
     levels = encoding_levels(EncodingPlan(num_steps=5), schedule=schedule)
     assert levels[0].log_snr == pytest.approx(float(schedule.log_snr_at(torch.tensor(0))))
     assert levels[0].log_snr < CLEANEST_LOG_SNR

@@ -6,6 +6,7 @@ import torch
 
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.image_model import ImageModel
+from diffunet.diffusion.predictions import PREDICTIONS
 from diffunet.plans import TrajectoryPlan
 from diffunet.wsss.trajectories import trajectory_levels
 from tests.wsss.closed_form import (
@@ -119,7 +120,8 @@ def test_x_0_is_clipped_to_each_images_and_channels_own_range():
             return 100 * (2 * condition[:, :1, None, None] - 1) * torch.ones_like(x_t)
 
     model = ImageModel(
-        Denoiser(Wild(SCHEDULE), schedule=SCHEDULE, prediction="x_0"), forbidden_classifier
+        Denoiser(Wild(SCHEDULE), schedule=SCHEDULE, prediction=PREDICTIONS["x_0"]),
+        forbidden_classifier,
     )
     found = saliency(model, image, num_steps=1, log_snr=0.4, log_snr_step=0.3)
     weight = alpha(0.7) - alpha(0.4) * sigma(0.7) / sigma(0.4)

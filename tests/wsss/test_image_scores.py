@@ -7,7 +7,9 @@ from torch import nn
 
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.image_model import ImageModel
-from diffunet.diffusion.schedules import CosineSchedule, ScaledSchedule
+from diffunet.diffusion.predictions import PREDICTIONS
+from diffunet.diffusion.process import ScaledSchedule
+from diffunet.diffusion.schedules import CosineSchedule
 from diffunet.inference.compute import Compute
 from diffunet.wsss.image_scores import (
     ImageScores,
@@ -45,7 +47,9 @@ class Mean(nn.Module):
 
 
 def scored(*, compute: Compute = CPU, tags=(1, 0), inverted=(0, 1), log_snrs=(-2.0, 3.0)):
-    model = ImageModel(Denoiser(Painter(), schedule=SCHEDULE, prediction="x_0"), Mean())
+    model = ImageModel(
+        Denoiser(Painter(), schedule=SCHEDULE, prediction=PREDICTIONS["x_0"]), Mean()
+    )
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(len(log_snrs), 1, 8, 8, generator=generator)
     scores = score_image(

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from diffunet.diffusion.schedules import CosineSchedule, DiscreteSchedule, ScaledSchedule
+from diffunet.diffusion.process import DiscreteSchedule, ScaledSchedule
+from diffunet.diffusion.schedules import CosineSchedule
 from diffunet.errors import PlansError
 from diffunet.plans import TrajectoryPlan
 from diffunet.wsss.noise_levels import levels_at_log_snr
@@ -9,7 +10,7 @@ from diffunet.wsss.trajectories import trajectory_levels
 from tests.wsss.closed_form import ALL_SCHEDULES
 
 LIMITED = ScaledSchedule(CosineSchedule(), 0.3, 15.0)
-GRID = DiscreteSchedule("linear", 1000)
+GRID = DiscreteSchedule("ddpm_linear", 1000)
 
 
 @pytest.mark.parametrize("schedule", ALL_SCHEDULES.values(), ids=ALL_SCHEDULES.keys())

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from diffunet.build import build_image_schedule, build_image_weighting
-from diffunet.diffusion.predictions import add_noise
-from diffunet.diffusion.schedules import DiscreteSchedule
+from diffunet.build import build_schedule, build_weighting
+from diffunet.diffusion.process import DiscreteSchedule, add_noise
+from diffunet.diffusion.schedules import DDPM_GRIDS, SCHEDULES
 from diffunet.labels import LabelScheme
 from diffunet.plans import ImageDiffusionPlan
 from diffunet.training.objective import TensorBatch, noise_of, times_of
@@ -22,7 +22,7 @@ from tests.training.folds import SIZE
 from tests.wsss.weak_folds import weak_plans
 
 TWO = LabelScheme(names=("a", "b"), values=((1,), (2,)))
-SCHEDULES = ("cosine", "linear", "linear_gamma", "parabola", "ddpm_linear", "ddpm_cosine")
+ALL_SCHEDULES = (*SCHEDULES, *DDPM_GRIDS)
 
 
 def batch(num_samples: int = 8, *, iteration: int = 3, indices=None) -> TensorBatch:
@@ -69,7 +69,7 @@ class Recorder(nn.Module):
         return self.network(*arguments)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", ALL_SCHEDULES)
 def test_the_classifier_sees_the_very_noise_that_the_denoiser_sees(schedule):
     """The same bits of x_t and of t, through the objective as a whole."""
     objective = cdm(clean_share=0, schedule=schedule)
@@ -82,11 +82,11 @@ def test_the_classifier_sees_the_very_noise_that_the_denoiser_sees(schedule):
     assert torch.equal(denoised[1], classified[1])
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", ALL_SCHEDULES)
 def test_the_classifier_sees_at_t_what_the_sampler_makes_at_t(schedule):
     """`predict_x_0`, the samplers' door, passes the same x_t and t on to the network."""
     plan = ImageDiffusionPlan(schedule=schedule)
-    planned, given = build_image_schedule(plan), batch()
+    planned, given = build_schedule(plan), batch()
     if isinstance(planned, DiscreteSchedule):
         steps = torch.arange(0, 1000, 125)
         times = torch.tensor([planned.time(int(step)) for step in steps], dtype=torch.float64)
@@ -155,7 +155,7 @@ def test_denoising_is_the_planned_weighting_of_the_error_of_x_0():
         features=None,
         condition=model.embed_labels(given.tags),
     )
-    weight = build_image_weighting(objective.configuration.weak.diffusion)(log_snr)
+    weight = build_weighting(objective.configuration.weak.diffusion)(log_snr)
     assert float(weight[0]) == pytest.approx(1 / (1 + math.exp(1.5 - float(log_snr[0]))))
     errors = (x_0_hat - given.images).square().flatten(1).sum(dim=1)
     term = objective(model, given)["denoising"]

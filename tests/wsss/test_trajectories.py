@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from diffunet.diffusion.schedules import DiscreteSchedule
+from diffunet.diffusion.predictions import PREDICTIONS
+from diffunet.diffusion.process import DiscreteSchedule
 from diffunet.wsss import trajectories
 from tests.wsss.closed_form import (
     ALL_SCHEDULES,
@@ -27,7 +28,7 @@ from tests.wsss.closed_form import (
 )
 from tests.wsss.real_networks import real_model
 
-GRID = DiscreteSchedule("linear", 1000)
+GRID = DiscreteSchedule("ddpm_linear", 1000)
 
 
 def expected_factor(levels):
@@ -70,14 +71,14 @@ def test_the_map_is_the_pattern_times_the_accumulated_factor(
     )
 
 
-@pytest.mark.parametrize("prediction", ["x_0", "v", "noise"])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_the_map_does_not_depend_on_what_the_network_predicts(prediction):
     found = saliency(ideal_model(prediction=prediction), images(PRESENT))
     factor = expected_factor([1 + 0.05 * r for r in range(11)])
     torch.testing.assert_close(found, (factor * BRIGHT).expand_as(found))
 
 
-@pytest.mark.parametrize("schedule", [GRID, DiscreteSchedule("cosine", 4000)])
+@pytest.mark.parametrize("schedule", [GRID, DiscreteSchedule("ddpm_cosine", 4000)])
 @pytest.mark.parametrize("timestep, num_steps", [(400, 10), (10, 10), (999, 1)])
 def test_timesteps_go_down_the_grid_one_by_one(schedule, timestep, num_steps):
     found = saliency(

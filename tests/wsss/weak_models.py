@@ -15,7 +15,9 @@ from diffunet.checkpoint import save_checkpoint
 from diffunet.data.image_io import ImageGeometry, write_label_map, write_signed_map
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.image_model import ImageModel
-from diffunet.diffusion.schedules import SCHEDULES, ScaledSchedule
+from diffunet.diffusion.predictions import PREDICTIONS
+from diffunet.diffusion.process import ScaledSchedule
+from diffunet.diffusion.schedules import SCHEDULES
 from diffunet.inference.compute import Compute
 from diffunet.inference.model import VALIDATION_SUMMARY, TrainedModel
 from diffunet.jsonio import write_json
@@ -100,7 +102,7 @@ def image_model(
 ) -> ImageModel:
     schedule = ScaledSchedule(SCHEDULES["cosine"](), input_scale=1.0, log_snr_limit=20.0)
     network = TagNetwork(gain, interaction, is_skewed=is_skewed)
-    denoiser = Denoiser(network, schedule=schedule, prediction="x_0")
+    denoiser = Denoiser(network, schedule=schedule, prediction=PREDICTIONS["x_0"])
     return ImageModel(denoiser, LevelClassifier(num_labels, shift)).eval()
 
 
