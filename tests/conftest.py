@@ -33,6 +33,15 @@ CHECKED = [
 install_import_hook(CHECKED, "beartype.beartype")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that hold slow tests, so that no worker is left with one at the end.
+
+    Files stay whole: their tests share fixtures.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Return the folder of raw datasets that DIFFUNET_TEST_DATA names, or skip the test."""

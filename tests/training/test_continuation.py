@@ -2,8 +2,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,24 +10,9 @@ import torch
 from diffunet.checkpoint import load_checkpoint
 from tests.processes import assert_nothing_runs, start_group
 from tests.training.folds import write_preprocessed
+from tests.training.run_fold import run
 
 NUM_ITERATIONS = 12
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-def command(root: Path, name: str, *, num_processes: int, continues: bool) -> list[str]:
-    words = [str(root), name, str(NUM_ITERATIONS), str(num_processes)]
-    flag = ["--c"] if continues else []
-    return [sys.executable, "-m", "tests.training.run_fold", *words, *flag]
-
-
-def run_whole(root: Path, name: str, *, num_processes: int = 0, continues: bool = False) -> None:
-    subprocess.run(
-        command(root, name, num_processes=num_processes, continues=continues),
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env=ENVIRONMENT,
-    )
 
 
 def run_until(root: Path, name: str, *, iteration: int, number: int, num_processes: int) -> int:
@@ -37,8 +20,10 @@ def run_until(root: Path, name: str, *, iteration: int, number: int, num_process
 
     All but SIGKILL go to the whole process group, as schedulers send them.
     """
-    arguments = command(root, name, num_processes=num_processes, continues=False)[1:]
-    with start_group(*arguments, env=ENVIRONMENT) as process:
+    words = [str(root), name, str(NUM_ITERATIONS), str(num_processes)]
+    hold = ["--hold", str(min(iteration + 2, NUM_ITERATIONS))]
+    program = ["-m", "tests.training.run_fold", *words, *hold]
+    with start_group(*program, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
         assert process.stdout is not None
         for _ in range(iteration):
             process.stdout.readline()
@@ -66,7 +51,7 @@ def weights(root: Path, name: str, checkpoint: str = "final") -> dict[str, torch
 def unbroken(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("continuation")
     write_preprocessed(root / "preprocessed")
-    run_whole(root, "unbroken")
+    run(root, "unbroken", NUM_ITERATIONS)
     return root
 
 
@@ -87,7 +72,7 @@ def test_a_killed_training_continues_to_the_same_weights_and_records(unbroken, n
     )
     assert code == -signal.SIGKILL
     assert not (unbroken / name / "fold_0" / "checkpoint_final.pth").exists()
-    run_whole(unbroken, name, num_processes=num_processes, continues=True)
+    run(unbroken, name, NUM_ITERATIONS, num_processes=num_processes, continues=True)
     assert_same(unbroken, name)
 
 
@@ -101,5 +86,5 @@ def test_an_interrupted_training_saves_ends_soon_and_continues_to_the_same_weigh
     assert code == 0
     stopped = unbroken / name / "fold_0" / "checkpoint_latest.pth"
     assert 4 <= load_checkpoint(stopped, "cpu")["iteration"] <= 6
-    run_whole(unbroken, name, continues=True)
+    run(unbroken, name, NUM_ITERATIONS, continues=True)
     assert_same(unbroken, name)

@@ -13,23 +13,16 @@ from diffunet.checkpoint import load_checkpoint
 from diffunet.errors import InUseError
 from diffunet.training.distributed import Ranks, joined_ranks
 from tests.training.folds import write_preprocessed
+from tests.training.run_fold import run
 
 NUM_ITERATIONS = 4
 
 
-def run(root: Path, name: str, *, num_ranks: int) -> None:
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_ranks}"]
+def run_under_torchrun(root: Path, name: str) -> None:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    program = ["-m", "tests.training.run_fold", str(root), name, str(NUM_ITERATIONS), "0"]
     subprocess.run(
-        [
-            sys.executable,
-            *(launcher if num_ranks > 1 else []),
-            "-m",
-            "tests.training.run_fold",
-            str(root),
-            name,
-            str(NUM_ITERATIONS),
-            "0",
-        ],
+        [sys.executable, *launcher, *program],
         check=True,
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -40,8 +33,8 @@ def run(root: Path, name: str, *, num_ranks: int) -> None:
 def trained(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("distributed")
     write_preprocessed(root / "preprocessed")
-    for num_ranks in (1, 2):
-        run(root, str(num_ranks), num_ranks=num_ranks)
+    run(root, "1", NUM_ITERATIONS)
+    run_under_torchrun(root, "2")
     return root
 
 

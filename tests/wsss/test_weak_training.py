@@ -3,8 +3,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import torch
 
 from diffunet.build import weak_plan_of
 from diffunet.checkpoint import load_checkpoint
+from diffunet.cli.ranks import train_in_processes
 from diffunet.data.case_store import CaseStore
 from diffunet.errors import CheckpointError, PlansError
 from diffunet.inference.model import load_model
@@ -22,11 +21,13 @@ from diffunet.training.fold import FoldResult, train_fold
 from diffunet.training.reporting import Pictures
 from diffunet.wsss.candidates import CAM_METHODS, DIFFUSION_METHODS
 from diffunet.wsss.objective import classification_term
+from tests.processes import start_group
 from tests.training.folds import SIZE
+from tests.training.run_fold import WEAK, run
 from tests.wsss.weak_folds import offer_few_settings, weak_plans, write_tagged
 
 CPU = torch.device("cpu")
-WEAK = ("cdm", "classifier")
+NUM_ITERATIONS = 12
 FIRST_LOSSES = {"cdm": (1.345428, 1.377809, 1.428569), "classifier": (0.778648, 0.660892, 0.593647)}
 
 
@@ -265,41 +266,27 @@ def test_the_number_of_processes_changes_no_weight(preprocessed, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", WEAK)
-def test_a_killed_training_continues_to_the_same_weights(tmp_path, method):
-    write_tagged(tmp_path / "preprocessed")
-
-    def command(name: str, *more: str) -> list[str]:
-        program = [sys.executable, "-m", "tests.training.run_fold", str(tmp_path), name, "8", "1"]
-        return [*program, "--method", method, *more]
-
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    shared = {"stdout": subprocess.DEVNULL, "env": environment, "check": True}
-    subprocess.run(command("unbroken"), **shared)
-    with subprocess.Popen(
-        command("killed"), stdout=subprocess.PIPE, text=True, env=environment
-    ) as killed:
+def test_a_killed_training_continues_to_the_same_weights(trained, preprocessed, tmp_path):
+    method = method_of(trained)
+    (tmp_path / "preprocessed").symlink_to(preprocessed)
+    words = [str(tmp_path), "killed", str(NUM_ITERATIONS), "1", "--method", method, "--hold", "6"]
+    with start_group("-m", "tests.training.run_fold", *words) as killed:
         assert killed.stdout is not None
         for _ in range(4):
             killed.stdout.readline()
         killed.kill()
     assert killed.returncode == -signal.SIGKILL
-    subprocess.run(command("killed", "--c"), **shared)
-    assert_same(weights(tmp_path / "killed"), weights(tmp_path / "unbroken"))
+    assert not (tmp_path / "killed" / "fold_0" / "checkpoint_final.pth").exists()
+    assert run(tmp_path, "killed", NUM_ITERATIONS, method=method, continues=True).is_finished
+    assert_same(weights(tmp_path / "killed"), weights(trained[0]))
 
 
 @pytest.mark.slow
 def test_two_ranks_train_and_validate_as_one_process(tmp_path):
     write_tagged(tmp_path / "preprocessed")
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    for name, words in (("one", []), ("two", launcher)):
-        program = ["-m", "tests.training.run_fold", str(tmp_path), name, "4", "0"]
-        subprocess.run(
-            [sys.executable, *words, *program, "--method", "cdm"],
-            check=True,
-            capture_output=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+    run(tmp_path, "one", 4, method="cdm")
+    words = [str(tmp_path), "two", "4", "0", "--method", "cdm"]
+    train_in_processes(2, "tests.training.run_fold", words)
     for kind, names in (
         ("training", ("denoising", "classification", "gradient_norm")),
         ("validation", ("classification_auc", "cross_entropy", "condition_gain")),
