@@ -181,7 +181,8 @@ def forward_bytes(network: nn.Module, forward: Callable[[], Tensor]) -> ForwardB
 
     def keep(tensor: Tensor) -> Tensor:
         kept[_identity_of(tensor)] = tensor.untyped_storage().nbytes()
-        return tensor
+        # the tensor itself may be the output of what keeps it: nothing would ever free the two
+        return tensor.detach()
 
     def compare(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal largest

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import weakref
 
 import pytest
 import torch
@@ -55,6 +56,20 @@ def test_a_storage_that_is_kept_twice_counts_once(device):
 
     # the convolution's input and its output
     assert forward_bytes(network, forward).kept == 4 * 64 * (1 + 4)
+
+
+def test_what_was_measured_is_released():
+    network = nn.Conv2d(1, 4, 1)
+    made = []
+
+    def forward():
+        # the sigmoid keeps its own output, and the output knows the sigmoid
+        y = torch.sigmoid(network(torch.zeros(1, 1, 8, 8)))
+        made.append(weakref.ref(y))
+        return y.sum()
+
+    forward_bytes(network, forward)
+    assert made[0]() is None
 
 
 class Attention(nn.Module):
