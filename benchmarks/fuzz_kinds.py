@@ -27,12 +27,14 @@ from diffunet.data.image_io import (
 from diffunet.data.image_labels import read_image_labels
 from diffunet.data.integrity import verify_dataset
 from diffunet.data.patches import PatchSampler
+from diffunet.data.prediction_records import record_path
 from diffunet.data.store_writer import MadeCase, StoredCases, seal, write_group
 from diffunet.data.synthetic import write_ambiguous_dataset
 from diffunet.errors import DatasetError
 from diffunet.geometry import Box
 from diffunet.inference.model import TrainedModel, load_model
 from diffunet.inference.output import OutputFolder
+from diffunet.inference.place import RUN_FILE, check_run
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
@@ -45,6 +47,7 @@ from diffunet.training.state import FINAL, LATEST, Origin, TrainingState
 from diffunet.workspace import Workspace
 
 DATASET = "Dataset001_Fuzz"
+PREDICTED = "synthetic0006"
 CPU = torch.device("cpu")
 SETTINGS = {"seed": 0, "method": "diffusion"}
 SMALL = (
@@ -230,8 +233,14 @@ def kinds(root: Path) -> list[Kind]:
         ),
         Kind(
             name="record of a prediction",
-            path=next((root / "predictions" / "records").glob("*.json")),
+            path=record_path(root / "predictions", PREDICTED),
             read=continued_prediction,
+            mutations=as_json,
+        ),
+        Kind(
+            name="settings of a prediction that runs",
+            path=root / "predictions" / RUN_FILE,
+            read=partial(check_run, root / "predictions", SETTINGS),
             mutations=as_json,
         ),
         Kind(

@@ -5,12 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool
 
+from diffunet.fingerprint.fingerprint import WHOLE, WINDOWS
 from diffunet.fingerprint.objects import label_components
 from diffunet.geometry import Box
-
-WINDOWS = (32, 64, 128, 256, 512)
-"""Edges in voxels of the windows that stand for training patches, whose size is chosen later."""
-WHOLE = "whole"
 
 
 def largest_pieces(

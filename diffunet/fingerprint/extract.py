@@ -11,8 +11,7 @@ from diffunet.fingerprint.accumulate import (
     RaterAccumulator,
 )
 from diffunet.fingerprint.case import CaseMeasurement, CaseTask, measure_case
-from diffunet.fingerprint.disagreement import WHOLE, WINDOWS
-from diffunet.fingerprint.fingerprint import Fingerprint
+from diffunet.fingerprint.fingerprint import WHOLE, WINDOWS, Fingerprint
 from diffunet.fingerprint.image_labels import ImageLabelAccumulator
 from diffunet.fingerprint.traps import with_warnings
 from diffunet.parallel import Progress, map_ordered, without_progress

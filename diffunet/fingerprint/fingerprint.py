@@ -11,6 +11,10 @@ from diffunet.records import record_from_json
 
 FORMAT_VERSION = 3
 
+WINDOWS = (32, 64, 128, 256, 512)
+"""Edges in voxels of the windows that stand for training patches, whose size is chosen later."""
+WHOLE = "whole"
+
 
 @dataclass(frozen=True, kw_only=True)
 class GeometryFingerprint:
@@ -96,8 +100,8 @@ class DisagreementFingerprint:
         iou_where_both_marked: of the pairs in which nobody saw nothing.
         share_of_equal_pairs: pairs without any difference.
         piece_voxels: connected pieces of the differences.
-        largest_piece: the largest piece, in voxels, in a window of so many voxels per axis ("32",
-            ..., "512") or in the "whole" image, over the windows that hold a difference.
+        largest_piece: the largest piece, in voxels, in a window of so many voxels per axis (one of
+            `WINDOWS`) or in the `WHOLE` image, over the windows that hold a difference.
         largest_piece_of_slice: the same for the slices of volumes; None for images.
     """
 
@@ -107,6 +111,12 @@ class DisagreementFingerprint:
     piece_voxels: Summary | None
     largest_piece: dict[str, Summary]
     largest_piece_of_slice: dict[str, Summary] | None
+
+    def __post_init__(self) -> None:
+        known = [*map(str, WINDOWS), WHOLE]
+        found = [*self.largest_piece, *(self.largest_piece_of_slice or ())]
+        if unknown := [name for name in found if name not in known]:
+            raise ValueError(f"unknown window {unknown[0]!r}; known are {', '.join(known)}")
 
 
 @dataclass(frozen=True, kw_only=True)

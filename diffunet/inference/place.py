@@ -10,7 +10,7 @@ from diffunet.errors import DiffunetError, UsageError
 from diffunet.inference.model import RESOLVED_PLANS_FILE
 from diffunet.jsonio import read_json, write_json
 
-_RUN_FILE = Path(RECORDS_FOLDER) / ".run.json"  # its dot: no case has this name
+RUN_FILE = Path(RECORDS_FOLDER) / ".run.json"  # its dot: no case has this name
 
 
 def is_output_file(input: Path, output: Path, *, file_ending: str) -> bool:
@@ -77,7 +77,7 @@ def check_output_folder(cases: Sequence[CaseFiles], folder: Path) -> None:
 
 def sign_run(folder: Path, settings: Mapping[str, Any]) -> None:
     """Say that a run of these settings writes to `folder` from now on."""
-    write_json(folder / _RUN_FILE, settings)
+    write_json(folder / RUN_FILE, settings)
 
 
 def check_run(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -87,7 +87,7 @@ def check_run(folder: Path, settings: Mapping[str, Any]) -> None:
         UsageError: one has; the two would mix their samples.
     """
     try:
-        found = read_json(folder / _RUN_FILE)
+        found = read_json(folder / RUN_FILE)
     except DiffunetError:
         return
     if isinstance(found, dict) and (names := setting_differences(settings, found)):

@@ -3,8 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from diffunet.fingerprint.disagreement import WHOLE
-from diffunet.fingerprint.fingerprint import LabelFingerprint, ObjectFingerprint
+from diffunet.fingerprint.fingerprint import WHOLE, LabelFingerprint, ObjectFingerprint
 from diffunet.fingerprint.summary import Summary
 from diffunet.planning.choice import Choice
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from diffunet.fingerprint.disagreement import WHOLE, largest_pieces
+from diffunet.fingerprint.disagreement import largest_pieces
+from diffunet.fingerprint.fingerprint import WHOLE
 
 
 def test_the_largest_piece_of_the_whole_image_is_the_largest_component():

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,18 @@ def test_loading_is_strict(two_raters, tmp_path):
         Fingerprint.load(path)
     path.write_text("[]")
     with pytest.raises(DatasetError, match="should be 3, got None"):
+        Fingerprint.load(path)
+
+
+@pytest.mark.parametrize("window", ["1e+308", "{}", "-32", "0"])
+def test_a_window_that_is_none_names_its_place(two_raters, tmp_path, window):
+    path = tmp_path / "dataset_fingerprint.json"
+    extract_fingerprint(two_raters, num_processes=0).save(path)
+    content = json.loads(path.read_text())
+    windows = next(iter(content["labels"].values()))["disagreement"]["largest_piece"]
+    windows[window] = windows.pop("32")
+    path.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=rf"disagreement: unknown window '{re.escape(window)}'"):
         Fingerprint.load(path)
 
 

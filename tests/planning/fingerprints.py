@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from diffunet.fingerprint.disagreement import WHOLE
 from diffunet.fingerprint.fingerprint import (
+    WHOLE,
     ChannelFingerprint,
     DisagreementFingerprint,
     Fingerprint,

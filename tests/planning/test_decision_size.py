@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from diffunet.fingerprint.disagreement import WHOLE
+from diffunet.fingerprint.fingerprint import WHOLE
 from diffunet.planning.decision_size import choose_decision_size
 from diffunet.planning.diffusion import (
     choose_encoding,
