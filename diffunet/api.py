@@ -340,7 +340,8 @@ def train(
 
     Raises:
         PlansError, UsageError, WorkspaceError, CheckpointError: before any work is done.
-        KeyboardInterrupt: it was asked to stop (SIGINT, SIGTERM, SIGHUP), and has saved.
+        KeyboardInterrupt: it was asked to stop (SIGINT, SIGTERM, SIGHUP), and has saved
+            the iterations that are done.
     """
     import torch
 

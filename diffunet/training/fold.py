@@ -63,7 +63,8 @@ class FoldResult:
     """How a training ended.
 
     Attributes:
-        is_finished: what was asked for is done; otherwise it was asked to stop, and has saved.
+        is_finished: what was asked for is done; otherwise it was asked to stop, and has saved the
+            iterations that are done, if there are any.
         iteration: finished optimiser steps of the weights.
         summary: what `validation/summary.json` holds; None where there was no final validation.
     """
@@ -118,7 +119,8 @@ def train_fold(
         validation_time_share: largest share of the time that sampled validation takes.
 
     Returns:
-        How it ended. After SIGINT, SIGTERM or SIGHUP it has saved, and returns unfinished.
+        How it ended. After SIGINT, SIGTERM or SIGHUP it has saved the iterations that are done, and
+        returns unfinished.
 
     Raises:
         InUseError: another command trains or validates the fold.
@@ -200,7 +202,7 @@ def train_fold(
         )
         source = _source(data, method, seed=seed, device=device)
         if not _run(loop, state, source, num_processes=num_processes, progress=progress):
-            logger.warning("stopped at iteration %d and saved; continue with --c", state.iteration)
+            logger.warning("%s", _sentence_of_stop(state.iteration))
             return FoldResult(is_finished=False, iteration=state.iteration, summary=None)
         summary = method.finish(
             data,
@@ -249,6 +251,12 @@ def _validate_fold(
             progress=progress,
         )
         return FoldResult(is_finished=True, iteration=trained.iteration, summary=summary)
+
+
+def _sentence_of_stop(iteration: int) -> str:
+    if iteration == 0:
+        return "stopped before the first iteration was done: nothing is saved; train again"
+    return f"stopped at iteration {iteration} and saved; continue with --c"
 
 
 def compile_networks(model: nn.Module) -> None:

@@ -105,7 +105,8 @@ class TrainingLoop:
                 is waited for and a validation are given up.
 
         Returns:
-            Whether all iterations are done; otherwise it was asked to stop, and has saved.
+            Whether all iterations are done; otherwise it was asked to stop, and has saved those
+            that are, if there are any.
 
         Raises:
             DiffunetError: a loss became infinite or NaN.

@@ -56,14 +56,14 @@ def test_a_fault_of_ours_keeps_its_traceback():
         main()
 
 
-def test_an_interruption_says_with_which_option_running_again_continues(capsys):
+def test_an_interruption_says_with_which_option_what_was_done_is_kept(capsys):
     @command
     def main(arguments):
         raise KeyboardInterrupt
 
     assert main() == 130
     said = capsys.readouterr().err
-    assert "continues" in said
+    assert "what was done is kept" in said
     assert re.findall(r"--\w+", said) == ["--c", "--continue_prediction", "--continue"]
 
 

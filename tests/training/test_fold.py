@@ -369,6 +369,20 @@ def test_asked_to_stop_it_saves_and_continues_where_it_was(
     assert [record["iteration"] for record in records(tmp_path, "validation")] == [6, 12]
 
 
+def test_stopped_before_its_first_iteration_it_says_that_nothing_is_saved(
+    preprocessed, tmp_path, caplog
+):
+    def stopping(items, total, description):
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield from items
+
+    stopped = train(preprocessed, tmp_path, plans(), progress=stopping)
+    assert (stopped.is_finished, stopped.iteration) == (False, 0)
+    assert not (tmp_path / "fold_0" / "checkpoint_latest.pth").exists()
+    assert "stopped before the first iteration was done: nothing is saved" in caplog.text
+    assert "and saved" not in caplog.text
+
+
 def test_compiling_changes_what_runs_and_nothing_that_is_saved(preprocessed, tmp_path, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self)))
