@@ -202,12 +202,13 @@ def seal(
     unseal(folder)
     folder.mkdir(parents=True, exist_ok=True)
     remove_unfinished(folder)
+    wanted = set(places.values())
     for path in folder.glob(f"*{SHARD_SUFFIX}"):
-        if path.name not in set(places.values()):
+        if path.name not in wanted:
             path.unlink()
-    for case in _cases_with_own_files(folder):
-        if places.get(case) != _OWN_FILES:
-            volumes.remove_volume(folder, case)
+    volumes.remove_other_volumes(
+        folder, kept=[case for case, place in places.items() if place == _OWN_FILES]
+    )
     manifest.save(folder)
 
 

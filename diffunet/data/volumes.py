@@ -5,7 +5,7 @@ whole.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from diffunet.names import require_name
 from diffunet.records import record_from_json
 
 _ARRAY_SUFFIX = ".blocks"
+_RECORD_SUFFIX = ".json"
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,13 @@ def write_volume(
 ) -> None:
     """Write a case; it exists once this returns, not before.
 
+    Arrays that it had by another name stay until `remove_other_volumes`.
+
     Args:
         patch_sizes: for an array what is read at once, along its last axes; its leading axes
             (channel, rater) are read one by one. An array that is not named is read whole.
     """
-    remove_volume(folder, case)
+    _record_path(folder, case).unlink(missing_ok=True)
     for name, array in arrays.items():
         block_shape = block_shape_of(
             array.shape,
@@ -67,12 +70,25 @@ def write_volume(
     write_json(_record_path(folder, case), content)
 
 
-def remove_volume(folder: Path, case: str) -> None:
-    """Delete the files of a case, if there are any; its `CASE.json` goes first."""
-    _record_path(folder, case).unlink(missing_ok=True)
+def remove_other_volumes(folder: Path, *, kept: Iterable[str]) -> None:
+    """Delete the files of all cases but `kept`, and arrays that no case has; records go first.
+
+    The folder is looked through once for all of them: a look for each would be quadratic.
+
+    Raises:
+        WorkspaceError: the record of a case of `kept` cannot be read.
+    """
+    records = {case: read_record(folder, case) for case in kept}
+    for path in folder.glob(f"*{_RECORD_SUFFIX}"):
+        if path.name.removesuffix(_RECORD_SUFFIX) not in records:
+            path.unlink(missing_ok=True)
+    named = {
+        _array_path(folder, case, name).name
+        for case, record in records.items()
+        for name in (record.arrays if record else ())
+    }
     for path in folder.glob(f"*{_ARRAY_SUFFIX}"):
-        # the last dot stands before the name of the array: cases may have dots in theirs
-        if path.name.removesuffix(_ARRAY_SUFFIX).rpartition(".")[0] == case:
+        if path.name not in named:
             path.unlink(missing_ok=True)
 
 
@@ -127,7 +143,7 @@ def block_shape_of(
 
 
 def _record_path(folder: Path, case: str) -> Path:
-    return folder / f"{case}.json"
+    return folder / f"{case}{_RECORD_SUFFIX}"
 
 
 def _array_path(folder: Path, case: str, name: str) -> Path:

@@ -5,6 +5,7 @@ import json
 import re
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,11 +103,33 @@ def test_a_case_whose_record_is_damaged_is_made_anew(tmp_path):
 
 def test_removing_a_case_leaves_those_whose_name_begins_alike(tmp_path):
     write_store(tmp_path, {"v": "1", "v.image": "2"}, make=make_large)
-    volumes.remove_volume(tmp_path, "v")
+    volumes.remove_other_volumes(tmp_path, kept=["v.image"])
     assert sorted(path.name for path in tmp_path.glob("v*")) == [
         "v.image.image.blocks",
         "v.image.json",
     ]
+
+
+def test_an_array_that_a_case_no_longer_has_is_removed(tmp_path):
+    write_store(tmp_path, {"v": "1"}, make=make_large)
+    (tmp_path / "v.former.blocks").touch()
+    write_store(tmp_path, {"v": "2"}, make=make_large)
+    assert sorted(path.name for path in tmp_path.glob("v*")) == ["v.image.blocks", "v.json"]
+
+
+def test_the_folder_is_looked_through_as_often_for_many_volumes_as_for_few(tmp_path, monkeypatch):
+    looks = []
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda *given: looks.append(given) or glob(*given))
+
+    def num_looks(num_cases):
+        looks.clear()
+        for recipe in ("1", "2"):
+            sources = {f"{num_cases}_{number}": recipe for number in range(num_cases)}
+            write_store(tmp_path / str(num_cases), sources, make=make_large)
+        return len(looks)
+
+    assert num_looks(2) == num_looks(12)
 
 
 @pytest.mark.parametrize("shape", [(4,), (6,), (0,), (5, 2)])
