@@ -172,9 +172,9 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
             return EXIT_USER_MISTAKE
         except KeyboardInterrupt:
             print(
-                "interrupted; run again: what was done is kept (by a training with --c, a prediction "
-                "with --continue_prediction, pseudo-labels with --continue); checks and scores begin "
-                "anew",
+                "interrupted; run again: what was done is kept (by a training with --c, a "
+                "prediction with --continue_prediction, pseudo-labels with --continue); checks "
+                "and scores begin anew",
                 file=sys.stderr,
             )
             return EXIT_INTERRUPTED
