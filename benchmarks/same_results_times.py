@@ -10,6 +10,7 @@ import importlib
 import io
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -125,13 +126,10 @@ def _start_up(tree: Path, command: str) -> Callable[[], float]:
     words = [sys.executable, "-m", f"diffunet.cli.{command}", "-h"]
 
     def run() -> float:
-        before = os.times()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(words, env=_environment(tree), cwd=tree, check=True, capture_output=True)
-        after = os.times()
-        return sum(
-            getattr(after, name) - getattr(before, name)
-            for name in ("children_user", "children_system")
-        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
     return run
 
