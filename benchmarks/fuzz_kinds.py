@@ -38,7 +38,7 @@ from diffunet.inference.place import RUN_FILE, check_run
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
-from diffunet.plans import Plans
+from diffunet.plans import Plans, ResolvedPlans
 from diffunet.training.ema import ExponentialMovingAverage
 from diffunet.training.fold_data import open_fold
 from diffunet.training.metrics import append_record, keep_records_until
@@ -283,11 +283,13 @@ def _write_model(preprocessed: Path, model: Path) -> None:
 
 
 def _new_training(preprocessed: Path, fold: Path) -> tuple[TrainingState, Origin]:
-    plans = Plans.load(fold / "plans.resolved.json")
+    plans = ResolvedPlans.load(fold / "plans.resolved.json")
     labels = LabelScheme.from_dataset_json(read_json(preprocessed / "dataset.json"))
-    objective = METHODS[plans.method]().objective(plans.resolved, labels=labels, seed=0)
+    objective = (
+        METHODS[plans.method].training().objective(plans.configuration, labels=labels, seed=0)
+    )
     model = objective.build_model(num_image_channels=1)
-    plan = plans.resolved.training
+    plan = plans.configuration.training
     state = TrainingState(
         model=model,
         ema=ExponentialMovingAverage(model, decay=plan.ema_decay),
@@ -383,14 +385,14 @@ def _read_store(folder: Path) -> None:
 
 
 def _read_fold(preprocessed: Path, model: Path) -> None:
-    plans = Plans.load(model / "fold_0" / "plans.resolved.json")
-    data = open_fold(plans, preprocessed, fold="0", opens_label_maps=True, device=CPU)
+    plans = ResolvedPlans.load(model / "fold_0" / "plans.resolved.json")
+    data = open_fold(plans, preprocessed, fold="0", device=CPU)
     data.content()
     source = PatchSampler(
         data.images,
         data.label_maps,
         cases=data.split.train,
-        configuration=plans.resolved,
+        configuration=plans.configuration,
         batch_size=2,
         seed=0,
     )

@@ -66,7 +66,7 @@ class Data:
 
     @property
     def configuration(self) -> ConfigurationPlan:
-        return self.plans.resolved
+        return self.plans.configuration
 
     def source(self, *, batch_size: int, augmentation: Any) -> PatchSampler:
         import dataclasses

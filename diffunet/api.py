@@ -34,11 +34,12 @@ from diffunet.fingerprint.fingerprint import Fingerprint
 from diffunet.jsonio import require_writable, write_json
 from diffunet.labels import LabelScheme
 from diffunet.locks import in_use
-from diffunet.methods import METHODS
+from diffunet.methods import METHODS, method_of_saliency
 from diffunet.names import require_fold
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import Plans, SaliencyMethod
-from diffunet.prediction import predict_by_saliency, predict_by_samples, refuse_options
+from diffunet.plans.edits import edited_fields, save_planned
+from diffunet.prediction import predict_by_saliency, predict_by_samples
 from diffunet.workspace import Workspace, bare_name
 
 logger = logging.getLogger(__name__)
@@ -249,7 +250,7 @@ def plan_experiment(
     write_splits(folder / SPLITS_FILE, splits)
     write_json(folder / DATASET_FILE, raw.content)
     keep_former_plans(path, plans)
-    plans.save(path)
+    save_planned(plans, path)
     state.save(folder / STATE_FILE)
     logger.info("%s", _plans_in_words(plans, path))
     return plans
@@ -351,19 +352,19 @@ def train(
     name_of_fold = require_fold(fold, error=UsageError)
     preprocessed = place.preprocessed_folder(dataset)
     plans = plans_of(preprocessed, plans_name)
-    resolved = plans.resolve(configuration, method=method, settings=settings)
+    edited = edited_fields(preprocessed / f"{plans_name}.json", configuration=configuration)
+    resolved = plans.resolve(configuration, method=method, settings=settings, edited=edited)
     fold_folder = (
         place.model_folder(
             preprocessed.name,
             method=resolved.method,
             plans=plans_name,
-            configuration=resolved.recommended_configuration,
+            configuration=resolved.configuration_name,
         )
         / f"fold_{name_of_fold}"
     )
     result = train_fold(
         resolved,
-        method=METHODS[resolved.method](),
         preprocessed_folder=preprocessed,
         fold_folder=fold_folder,
         fold=name_of_fold,
@@ -434,9 +435,8 @@ def predict(
     import torch
 
     from diffunet.inference.compute import Compute
-    from diffunet.inference.model import WEAK_METHODS, load_model
+    from diffunet.inference.model import load_model
     from diffunet.inference.predict import OutputOptions
-    from diffunet.wsss.saliency import method_of_saliency
 
     if (model is None) == (dataset is None):
         raise UsageError("give either a model folder (--model) or a dataset (-d)")
@@ -462,11 +462,16 @@ def predict(
         "part_id": part_id,
         "progress": progress,
     }
-    if trained.method in WEAK_METHODS:
-        saved = {"saves_probabilities": saves_probabilities, "saves_samples": saves_samples}
-        refuse_options(
-            {**sampling, **{name: is_set or None for name, is_set in saved.items()}}, trained
-        )
+    METHODS[trained.method].refuse_options(
+        {
+            **sampling,
+            "saliency": saliency,
+            "image_labels": image_labels,
+            "saves_probabilities": saves_probabilities,
+            "saves_samples": saves_samples,
+        }
+    )
+    if METHODS[trained.method].saliency:
         predict_by_saliency(
             trained,
             compute,
@@ -477,7 +482,6 @@ def predict(
             run=run,
         )
     else:
-        refuse_options({"saliency": saliency, "image_labels": image_labels}, trained)
         options = OutputOptions(has_probabilities=saves_probabilities, has_samples=saves_samples)
         predict_by_samples(
             trained,
@@ -527,7 +531,6 @@ def pseudo_label(
     import torch
 
     from diffunet.inference.compute import Compute
-    from diffunet.wsss.saliency import method_of_saliency
     from diffunet.wsss.second_stage import make_pseudo_dataset, require_tags
 
     place = workspace_of(workspace)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.encoding import ENCODINGS, Encoding
@@ -25,7 +25,6 @@ from diffunet.plans import (
     ConfigurationPlan,
     DiffusionPlan,
     ImageDiffusionPlan,
-    Method,
     NetworkPlan,
     SamplingPlan,
     WeakPlan,
@@ -139,25 +138,6 @@ def build_segmentation_network(
     )
 
 
-def build_model(
-    configuration: ConfigurationPlan,
-    *,
-    method: Method,
-    num_image_channels: int,
-    labels: LabelScheme,
-) -> nn.Module:
-    """Return what `method` trains and predicts with, with random weights.
-
-    Raises:
-        PlansError: the plan describes no network, or has no block for weak supervision.
-    """
-    build = {
-        "diffusion": build_denoiser,
-        "supervised": build_segmentation_network,
-        "cdm": build_image_model,
-        "classifier": build_classifier,
-    }[method]
-    return build(configuration, num_image_channels=num_image_channels, labels=labels)
 
 
 def build_image_model(

@@ -1,46 +1,195 @@
-"""The methods that can be trained, by name."""
+"""The methods: what each learns from, what it is made of, and what prediction with it takes.
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+A method is one record here. Everything else asks the record: planning, training, prediction, the
+commands and their refusals. Its parts are named as "module:name" and imported when first used.
+"""
 
-from diffunet.plans import Method
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from diffunet.errors import UsageError
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from diffunet.labels import LabelScheme
+    from diffunet.needs import NetworkSize
+    from diffunet.plans import ConfigurationPlan
     from diffunet.training.method import TrainingMethod
 
+Supervision = Literal["masks", "image_labels"]
+"""What is known of a training image: masks that raters drew, or only which labels it shows."""
 
-def _diffusion() -> "TrainingMethod":
-    from diffunet.training.objective import DiffusionObjective
-    from diffunet.training.segmentation import SegmentationMethod
+DiffusionSaliency = Literal["cdm", "cg_cdm", "cg_diff"]
+CamSaliency = Literal["grad_cam", "grad_cam++", "score_cam", "layer_cam"]
+SaliencyMethod = Literal[
+    "cdm", "cg_cdm", "cg_diff", "grad_cam", "grad_cam++", "score_cam", "layer_cam"
+]
+"""The kinds of map from which masks are made where no mask was learned."""
 
-    return SegmentationMethod(DiffusionObjective)
-
-
-def _supervised() -> "TrainingMethod":
-    from diffunet.training.objective import SupervisedObjective
-    from diffunet.training.segmentation import SegmentationMethod
-
-    return SegmentationMethod(SupervisedObjective)
-
-
-def _cdm() -> "TrainingMethod":
-    from diffunet.wsss.method import WeakMethod
-    from diffunet.wsss.objective import CdmObjective
-
-    return WeakMethod(CdmObjective)
+_WHAT_MASKS_NEED = ("patch_size", "preprocessing", "network", "diffusion")
+_WHAT_TAGS_NEED = ("patch_size", "preprocessing", "weak.network", "weak.diffusion")
+_OF_MASKS = frozenset({"tile_step_size", "saves_probabilities", "saves_samples"})
+_OF_SAMPLES = _OF_MASKS | {"num_samples", "num_steps", "sampler"}
+_OF_SALIENCY = frozenset({"saliency", "image_labels"})
 
 
-def _classifier() -> "TrainingMethod":
-    from diffunet.wsss.method import WeakMethod
-    from diffunet.wsss.objective import ClassifierObjective
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A way to learn from a dataset, and to predict with what was learned.
 
-    return WeakMethod(ClassifierObjective)
+    Attributes:
+        name: what `-m` takes.
+        learns_from: "masks", or "image_labels" alone: then no mask is ever opened.
+        options: of prediction, those that not every method takes.
+        limits: why it takes no other options; goes on after "a model of -m NAME".
+        weight_fields: paths in a configuration of what the weights belong to.
+        saliency: the kinds of map that a model makes its masks from; empty where it needs none.
+        saliency_field: of the plan of weak supervision: which of them is made unless asked.
+        builder: makes the model, see `build_model`.
+        trainer: a `TrainingMethod`, what `train_fold` asks.
+        sizes: tells how large the networks are, see `diffunet.needs`.
+    """
+
+    name: str
+    learns_from: Supervision
+    options: frozenset[str]
+    limits: str
+    weight_fields: tuple[str, ...]
+    saliency: tuple[SaliencyMethod, ...] = ()
+    saliency_field: str = ""
+    builder: str
+    trainer: str
+    sizes: str
+
+    def build_model(
+        self, configuration: "ConfigurationPlan", *, num_image_channels: int, labels: "LabelScheme"
+    ) -> "nn.Module":
+        """Return what is trained and predicts, with random weights.
+
+        Raises:
+            PlansError: the plan describes no network, or lacks the block of this method.
+        """
+        build = _loaded(self.builder)
+        return build(configuration, num_image_channels=num_image_channels, labels=labels)
+
+    def training(self) -> "TrainingMethod":
+        """Return what the method gives to the training of a fold."""
+        return _loaded(self.trainer)
+
+    def network_sizes(self, configuration: "ConfigurationPlan") -> "list[NetworkSize]":
+        """Return the sizes of the networks of a model, as far as they are known without them."""
+        return _loaded(self.sizes)(configuration)
+
+    def refuse_options(self, given: Mapping[str, Any]) -> None:
+        """Refuse what a prediction would ignore.
+
+        Args:
+            given: by name; None and False for what was not asked for.
+
+        Raises:
+            UsageError: an option that is given is none of this method's.
+        """
+        others = [name for name, value in given.items() if value and name not in self.options]
+        if others:
+            raise UsageError(
+                f"{', '.join(others)}: a model of -m {self.name} {self.limits}; leave it out, or "
+                "predict with another method (-m)"
+            )
 
 
-METHODS: dict[Method, Callable[[], "TrainingMethod"]] = {
-    "diffusion": _diffusion,
-    "supervised": _supervised,
-    "cdm": _cdm,
-    "classifier": _classifier,
+def _loaded(reference: str) -> Any:
+    """Return what "module:name" names."""
+    module, _, name = reference.partition(":")
+    return getattr(import_module(module), name)
+
+
+METHODS = {
+    each.name: each
+    for each in (
+        Method(
+            name="diffusion",
+            learns_from="masks",
+            options=_OF_SAMPLES,
+            limits="has no saliency and opens no image-level labels",
+            weight_fields=_WHAT_MASKS_NEED,
+            builder="diffunet.build:build_denoiser",
+            trainer="diffunet.training.segmentation:DIFFUSION",
+            sizes="diffunet.needs:denoiser_sizes",
+        ),
+        Method(
+            name="supervised",
+            learns_from="masks",
+            options=_OF_MASKS,
+            limits="gives one answer: it draws no samples, has no saliency and opens no "
+            "image-level labels",
+            weight_fields=_WHAT_MASKS_NEED,
+            builder="diffunet.build:build_segmentation_network",
+            trainer="diffunet.training.segmentation:SUPERVISED",
+            sizes="diffunet.needs:segmentation_network_sizes",
+        ),
+        Method(
+            name="cdm",
+            learns_from="image_labels",
+            options=_OF_SALIENCY,
+            limits="makes its masks from saliency, and draws no samples",
+            weight_fields=_WHAT_TAGS_NEED,
+            saliency=get_args(DiffusionSaliency),
+            saliency_field="default_saliency",
+            builder="diffunet.build:build_image_model",
+            trainer="diffunet.wsss.method:CDM",
+            sizes="diffunet.needs:image_model_sizes",
+        ),
+        Method(
+            name="classifier",
+            learns_from="image_labels",
+            options=_OF_SALIENCY,
+            limits="makes its masks from saliency, and draws no samples",
+            weight_fields=_WHAT_TAGS_NEED,
+            saliency=get_args(CamSaliency),
+            saliency_field="default_cam",
+            builder="diffunet.build:build_classifier",
+            trainer="diffunet.wsss.method:CLASSIFIER",
+            sizes="diffunet.needs:classifier_sizes",
+        ),
+    )
 }
-"""What `-m` names; nothing of a method is imported before it is asked for."""
+"""By name."""
+
+
+def methods_that_learn_from(supervision: Supervision) -> list[str]:
+    """Return the names of methods."""
+    return [name for name, each in METHODS.items() if each.learns_from == supervision]
+
+
+def method_of_saliency(saliency: str) -> str:
+    """Return the name of the method whose model makes `saliency`.
+
+    Raises:
+        UsageError: there is no such saliency.
+    """
+    for name, method in METHODS.items():
+        if saliency in method.saliency:
+            return name
+    raise UsageError(
+        f"saliency should be one of {', '.join(get_args(SaliencyMethod))}, got '{saliency}'"
+    )
+
+
+def require_saliency(saliency: str, *, method: str) -> None:
+    """Check that a model of `method` can make `saliency`.
+
+    Raises:
+        UsageError: it cannot (the message names what to train, and what this model makes instead),
+            or there is no such saliency.
+    """
+    needed, made = method_of_saliency(saliency), METHODS[method].saliency
+    if needed == method:
+        return
+    here = f"it makes {', '.join(made)}" if made else "it makes masks without saliency"
+    raise UsageError(
+        f"saliency '{saliency}' needs a model trained with -m {needed}, "
+        f"found one of -m {method} ({here}); train that method, or choose what this model makes"
+    )

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffunet.errors import PlansError
-from diffunet.plans import ConfigurationPlan, Method, NetworkPlan
+from diffunet.methods import METHODS
+from diffunet.plans import ConfigurationPlan, NetworkPlan
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ _LIMITS_OF_CONTAINERS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Half:
+class NetworkSize:
     """Encoder and decoder of one network, as far as their size goes."""
 
     plan: NetworkPlan
@@ -51,18 +52,18 @@ class _Half:
 
 
 def require_memory_to_train(
-    configuration: ConfigurationPlan, *, method: Method, device: "torch.device", num_ranks: int = 1
+    configuration: ConfigurationPlan, *, method: str, device: "torch.device", num_ranks: int = 1
 ) -> None:
     """Check that a training can fit into the memory of the device.
 
     Raises:
         PlansError: it cannot; the message says what it needs, and what there is.
     """
-    halves = _halves(configuration, method)
+    sizes = METHODS[method].network_sizes(configuration)
     patches = math.ceil(configuration.training.batch_size / num_ranks)
     item_bytes = _HALF if device.type == "cuda" else _FLOAT32
-    weights = _NUM_STATES * _FLOAT32 * sum(half.num_weights for half in halves)
-    values = sum(half.num_values(configuration.patch_size) for half in halves)
+    weights = _NUM_STATES * _FLOAT32 * sum(size.num_weights for size in sizes)
+    values = sum(size.num_values(configuration.patch_size) for size in sizes)
     _require(
         {
             "the weights and their optimiser": weights,
@@ -73,13 +74,15 @@ def require_memory_to_train(
     )
 
 
-def require_memory_for_weights(configuration: ConfigurationPlan, *, method: Method) -> None:
+def require_memory_for_weights(configuration: ConfigurationPlan, *, method: str) -> None:
     """Check that the weights of a model can fit into the memory of this machine.
 
     Raises:
         PlansError: they cannot.
     """
-    weights = _FLOAT32 * sum(half.num_weights for half in _halves(configuration, method))
+    weights = _FLOAT32 * sum(
+        size.num_weights for size in METHODS[method].network_sizes(configuration)
+    )
     _require({"the weights": weights}, None, remedy="make the network smaller")
 
 
@@ -94,23 +97,39 @@ def _require(needs: dict[str, int], device: "torch.device | None", *, remedy: st
         )
 
 
-def _halves(configuration: ConfigurationPlan, method: Method) -> list[_Half]:
-    if method in ("cdm", "classifier"):
-        if configuration.weak is None:
-            return []
-        plan = configuration.weak.network
-        encoder = _Half(plan=plan, channels=plan.channels, num_blocks=plan.num_blocks)
-        return [encoder] if method == "classifier" else [encoder, _whole(plan)]
+def denoiser_sizes(configuration: ConfigurationPlan) -> list[NetworkSize]:
+    """Return the sizes of what `build_denoiser` makes."""
     plan = configuration.network
-    image = _Half(plan=plan, channels=plan.image_channels, num_blocks=plan.num_image_blocks)
-    if method == "supervised":
-        return [image if plan.image_channels else _whole(plan)]
-    return [_whole(plan), *([image] if plan.image_channels else [])]
+    return [_whole(plan), *([_image_encoder(plan)] if plan.image_channels else [])]
 
 
-def _whole(plan: NetworkPlan) -> _Half:
+def segmentation_network_sizes(configuration: ConfigurationPlan) -> list[NetworkSize]:
+    """Return the size of what `build_segmentation_network` makes."""
+    plan = configuration.network
+    return [_image_encoder(plan) if plan.image_channels else _whole(plan)]
+
+
+def image_model_sizes(configuration: ConfigurationPlan) -> list[NetworkSize]:
+    """Return the sizes of what `build_image_model` makes; nothing without a plan of it."""
+    classifier = classifier_sizes(configuration)
+    return [*classifier, *(_whole(each.plan) for each in classifier)]
+
+
+def classifier_sizes(configuration: ConfigurationPlan) -> list[NetworkSize]:
+    """Return the size of what `build_classifier` makes; nothing without a plan of it."""
+    if configuration.weak is None:
+        return []
+    plan = configuration.weak.network
+    return [NetworkSize(plan=plan, channels=plan.channels, num_blocks=plan.num_blocks)]
+
+
+def _image_encoder(plan: NetworkPlan) -> NetworkSize:
+    return NetworkSize(plan=plan, channels=plan.image_channels, num_blocks=plan.num_image_blocks)
+
+
+def _whole(plan: NetworkPlan) -> NetworkSize:
     blocks = zip(plan.num_blocks, plan.num_decoder_blocks, strict=True)
-    return _Half(plan=plan, channels=plan.channels, num_blocks=tuple(map(sum, blocks)))
+    return NetworkSize(plan=plan, channels=plan.channels, num_blocks=tuple(map(sum, blocks)))
 
 
 def _memory_of(device: "torch.device | None") -> float:

@@ -16,26 +16,6 @@ if TYPE_CHECKING:
     from diffunet.inference.predict import OutputOptions
 
 
-def refuse_options(options: Mapping[str, Any], trained: "TrainedModel") -> None:
-    """Refuse what a model would ignore.
-
-    Args:
-        options: by name; None for what was not given.
-    """
-    from diffunet.inference.model import WEAK_METHODS
-
-    given = [name for name, value in options.items() if value is not None]
-    if not given:
-        return
-    reason = "has no saliency and opens no image-level labels"
-    if trained.method in WEAK_METHODS:
-        reason = "makes its masks from saliency, and draws no samples"
-    raise UsageError(
-        f"{', '.join(given)}: a model of -m {trained.method} {reason}; leave it out, or predict "
-        "with another method (-m)"
-    )
-
-
 def _alone_in(
     output: Path, cases: "Sequence[CaseFiles]", run: Mapping[str, Any]
 ) -> AbstractContextManager[None]:

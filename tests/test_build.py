@@ -8,7 +8,6 @@ from diffunet.build import (
     build_denoiser,
     build_denoising_network,
     build_encoding,
-    build_model,
     build_sampler,
     build_schedule,
     build_segmentation_encoding,
@@ -21,6 +20,7 @@ from diffunet.diffusion.sampling import level_of
 from diffunet.diffusion.weighting import WEIGHTINGS
 from diffunet.errors import PlansError
 from diffunet.labels import LabelScheme
+from diffunet.methods import METHODS
 from diffunet.planning.topology import p1_network, plan_network
 from diffunet.plans import (
     AugmentationPlan,
@@ -178,7 +178,7 @@ def test_only_a_predicted_x_0_is_bounded(prediction, is_bounded):
 def test_the_method_decides_which_model_is_built(method, name):
     network = dataclasses.replace(NETWORK, image_channels=(), num_image_blocks=())
     configuration = dataclasses.replace(CONFIGURATION, weak=WeakPlan(network=network))
-    model = build_model(configuration, method=method, num_image_channels=1, labels=ONE_LABEL)
+    model = METHODS[method].build_model(configuration, num_image_channels=1, labels=ONE_LABEL)
     assert type(model).__name__ == name
 
 

@@ -141,7 +141,7 @@ def test_a_plans_file_edited_by_hand_is_obeyed_and_a_slip_in_it_refused(workspac
     assert train.main(["1", "1", "-p", "mine", *tiny, *place]) == 0
     results = workspace / "diffunet_workspace" / "results" / DATASET
     resolved = read_json(results / "diffusion__mine__2d" / "fold_1" / "plans.resolved.json")
-    assert resolved["configurations"]["2d"]["diffusion"]["input_scale"] == 0.31
+    assert resolved["configuration"]["diffusion"]["input_scale"] == 0.31
 
 
 @pytest.mark.slow

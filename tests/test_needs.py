@@ -3,10 +3,10 @@ import dataclasses
 import pytest
 import torch
 
-from diffunet.build import build_model
 from diffunet.errors import PlansError
 from diffunet.labels import LabelScheme
-from diffunet.needs import _halves, require_memory_for_weights, require_memory_to_train
+from diffunet.methods import METHODS
+from diffunet.needs import require_memory_for_weights, require_memory_to_train
 from diffunet.planning.memory import forward_bytes
 from diffunet.plans import WeakPlan
 from tests.test_plans import network, plans
@@ -14,7 +14,6 @@ from tests.test_plans import network, plans
 __all__ = ["plans"]
 
 CPU = torch.device("cpu")
-METHODS = ("diffusion", "supervised", "cdm", "classifier")
 
 
 @pytest.fixture
@@ -32,19 +31,20 @@ def with_network(configuration, **changes):
 @pytest.mark.parametrize("method", METHODS)
 def test_the_bound_on_weights_is_no_more_than_a_network_has(configuration, method):
     labels = LabelScheme(names=("a",), values=((1,),))
-    model = build_model(configuration, method=method, num_image_channels=1, labels=labels)
-    bound = sum(half.num_weights for half in _halves(configuration, method))
+    model = METHODS[method].build_model(configuration, num_image_channels=1, labels=labels)
+    bound = sum(half.num_weights for half in METHODS[method].network_sizes(configuration))
     exact = sum(parameter.numel() for parameter in model.parameters())
     assert exact / 8 < bound <= exact
 
 
 def test_the_bound_on_values_is_no_more_than_a_forward_pass_keeps(configuration):
     labels = LabelScheme(names=("a",), values=((1,),))
-    model = build_model(configuration, method="supervised", num_image_channels=1, labels=labels)
+    model = METHODS["supervised"].build_model(configuration, num_image_channels=1, labels=labels)
     image = torch.zeros(1, 1, *configuration.patch_size)
     kept = forward_bytes(model, lambda: model(image)).kept
     bound = 4 * sum(
-        half.num_values(configuration.patch_size) for half in _halves(configuration, "supervised")
+        half.num_values(configuration.patch_size)
+        for half in METHODS["supervised"].network_sizes(configuration)
     )
     assert kept / 16 < bound <= kept
 

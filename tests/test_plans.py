@@ -13,9 +13,11 @@ from diffunet.plans import (
     NormalizationPlan,
     Plans,
     PreprocessingPlan,
+    ResolvedPlans,
     SamplingPlan,
     TrainingPlan,
 )
+from diffunet.plans.edits import edited_fields, save_planned
 
 
 def network():
@@ -84,19 +86,18 @@ def test_resolving_keeps_one_configuration_and_applies_settings(plans):
     resolved = plans.resolve(
         "2d", method="supervised", settings=["diffusion.input_scale=0.3", "patch_size=[32, 32]"]
     )
-    assert list(resolved.configurations) == ["2d"]
+    assert resolved.configuration_name == "2d"
     assert resolved.method == "supervised"
-    assert resolved.resolved.diffusion.input_scale == 0.3
-    assert resolved.resolved.patch_size == (32, 32)
-    reasons = resolved.reasons["configurations"]["2d"]
-    assert reasons["diffusion"]["input_scale"] == "set by the user to 0.3"
-    assert resolved.paths_set_by_user() == {"diffusion.input_scale", "patch_size"}
-    assert plans.resolve("2d").paths_set_by_user() == frozenset()
+    assert resolved.configuration.diffusion.input_scale == 0.3
+    assert resolved.configuration.patch_size == (32, 32)
+    assert resolved.reasons["diffusion"]["input_scale"] == "set by the user to 0.3"
+    assert set(resolved.set_by_user) == {"diffusion.input_scale", "patch_size"}
+    assert plans.resolve("2d").set_by_user == ()
 
 
 def test_resolving_takes_the_recommended_configuration_and_leaves_the_plans_alone(plans):
     resolved = plans.resolve(settings=["diffusion.schedule=linear"])
-    assert resolved.recommended_configuration == "2d"
+    assert resolved.configuration_name == "2d"
     assert plans.configurations["2d"].diffusion.schedule == "cosine"
     assert plans.reasons["configurations"]["2d"]["diffusion"]["input_scale"] == "N = 100 voxels"
 
@@ -157,16 +158,6 @@ def test_an_unknown_configuration_lists_the_known_ones(plans):
         plans.resolve("3d")
 
 
-def test_only_resolved_plans_have_the_one_configuration(plans):
-    with pytest.raises(ValueError, match="2 configurations; resolve them"):
-        _ = plans.resolved
-
-
-def test_the_backward_transposition_inverts_the_forward_one(plans):
-    forward, backward = plans.transpose_forward, plans.transpose_backward
-    assert [forward[axis] for axis in backward] == [0, 1, 2]
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -200,4 +191,60 @@ def test_a_setting_is_noted_where_a_reason_stands_for_a_whole_group(plans):
     name = plans.recommended_configuration
     changed = dataclasses.replace(plans, reasons={"configurations": {name: {"training": "short"}}})
     resolved = changed.resolve(settings=["training.num_iterations=5"])
-    assert resolved.paths_set_by_user() == {"training.num_iterations"}
+    assert set(resolved.set_by_user) == {"training.num_iterations"}
+
+
+def test_the_plans_of_a_run_come_back_from_their_file(plans, tmp_path):
+    resolved = plans.resolve("2d", settings=["patch_size=[32, 32]"], edited=["crop.policy"])
+    resolved.save(tmp_path / "plans.resolved.json")
+    assert ResolvedPlans.load(tmp_path / "plans.resolved.json") == resolved
+    assert resolved.set_by_user == ("crop.policy", "patch_size")
+
+
+def test_a_field_is_set_by_the_user_with_the_group_that_it_is_in(plans):
+    resolved = dataclasses.replace(plans.resolve(), set_by_user=("training",))
+    assert resolved.is_set_by_user("training.batch_size")
+    assert not resolved.is_set_by_user("training_2.batch_size")
+
+
+def test_plans_of_a_run_of_the_first_version_are_read(plans, tmp_path):
+    noted = {"2d": {"diffusion": {"input_scale": "set by the user to 0.1", "schedule": "P1"}}}
+    first = dataclasses.replace(
+        plans,
+        configurations={"2d": plans.configurations["2d"]},
+        reasons={"method": "masks are there", "configurations": noted},
+    )
+    first.save(tmp_path / "plans.resolved.json")
+    found = ResolvedPlans.load(tmp_path / "plans.resolved.json")
+    assert found.configuration == plans.configurations["2d"]
+    assert found.set_by_user == ("diffusion.input_scale",)
+    assert found.reasons["diffusion"]["schedule"] == "P1"
+
+
+def test_plans_of_a_dataset_are_not_those_of_a_run(plans, tmp_path):
+    plans.save(tmp_path / "plans.resolved.json")
+    with pytest.raises(PlansError, match=r"plans of a run, of one configuration, found 2"):
+        ResolvedPlans.load(tmp_path / "plans.resolved.json")
+
+
+def test_an_edit_of_the_file_is_a_field_that_the_user_set(plans, tmp_path):
+    path = tmp_path / "diffunet_plans.json"
+    save_planned(plans, path)
+    assert edited_fields(path, configuration=None) == ()
+    content = read_json(path)
+    content["configurations"]["2d"]["training"]["learning_rate"] = 0.5
+    content["configurations"]["2d"]["patch_size"] = [32, 32]
+    content["reasons"] = {}
+    write_json(path, content)
+    found = edited_fields(path, configuration="2d")
+    assert set(found) == {"training.learning_rate", "patch_size"}
+    assert edited_fields(path, configuration="wide") == ()
+
+
+def test_plans_written_by_hand_and_configurations_of_the_users_own_have_no_edits(plans, tmp_path):
+    plans.save(tmp_path / "mine.json")
+    assert edited_fields(tmp_path / "mine.json", configuration="2d") == ()
+    save_planned(plans, tmp_path / "ours.json")
+    more = {**plans.configurations, "own": plans.configurations["2d"]}
+    dataclasses.replace(plans, configurations=more).save(tmp_path / "ours.json")
+    assert edited_fields(tmp_path / "ours.json", configuration="own") == ()

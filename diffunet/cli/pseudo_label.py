@@ -11,6 +11,7 @@ from diffunet.cli.command import (
     progress_bar,
     resolve_workspace,
 )
+from diffunet.methods import methods_that_learn_from
 from diffunet.plans import SaliencyMethod
 
 
@@ -78,7 +79,7 @@ def _add_model(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "-m",
         dest="method",
-        choices=["cdm", "classifier"],
+        choices=methods_that_learn_from("image_labels"),
         help="without it, the one that makes --saliency, or the plans' own",
     )
     made.add_argument(

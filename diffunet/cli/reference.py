@@ -29,6 +29,7 @@ _MADE_FROM = (
 
 PLAN_CLASSES: tuple[tuple[str, type], ...] = (
     ("the file itself", plans.Plans),
+    ("plans.resolved.json", plans.ResolvedPlans),
     ("configurations.NAME", plans.ConfigurationPlan),
     ("preprocessing", plans.PreprocessingPlan),
     ("preprocessing.normalization[CHANNEL]", plans.NormalizationPlan),

@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import get_args
 
 from diffunet.cli.command import (
     add_processes_argument,
@@ -18,7 +17,8 @@ from diffunet.cli.command import (
     resolve_workspace,
 )
 from diffunet.cli.ranks import require_devices, train_in_processes
-from diffunet.plans import Method, TrainingPlan
+from diffunet.methods import METHODS
+from diffunet.plans import TrainingPlan
 from diffunet.ranges import Range
 
 
@@ -34,9 +34,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("dataset", metavar="DATASET", help="number, name or path")
     made.add_argument("fold", metavar="FOLD", help="0, 1, ... or all")
     made.add_argument("-c", dest="configuration", help="without it, what the plans recommend")
-    made.add_argument(
-        "-m", dest="method", choices=get_args(Method), help="without it, the plans' own"
-    )
+    made.add_argument("-m", dest="method", choices=list(METHODS), help="without it, the plans' own")
     made.add_argument(
         "-p", dest="plans_name", default="diffunet_plans", metavar="NAME", help="plans"
     )

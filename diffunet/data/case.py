@@ -1,5 +1,6 @@
 """What is known about a preprocessed case: how it came from its files, and the way back."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -124,6 +125,17 @@ class CaseProperties:
         """Whether a voxel of the stored grid is the same voxel of the file."""
         is_in_file_order = self.transpose_forward == tuple(range(len(self.transpose_forward)))
         return is_in_file_order and self.shape == self.cropped_shape == self.original_shape
+
+    def staying_on_stored_grid(self) -> "CaseProperties":
+        """Return the case as if its file had been on the stored grid."""
+        return dataclasses.replace(
+            self,
+            original_shape=self.shape,
+            original_spacing_mm=self.spacing_mm,
+            transpose_forward=tuple(range(len(self.shape))),
+            crop_box=Box(start=(0,) * len(self.shape), stop=self.shape),
+            nearest_axis=None,
+        )
 
     def tagged_images(self, dimensions: int) -> tuple[int | None, ...]:
         """Return the images of this case, of so many dimensions, that have image-level labels.

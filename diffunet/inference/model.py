@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from diffunet.build import build_model
 from diffunet.checkpoint import load_checkpoint, load_weights, weights_of
 from diffunet.data.dataset_json import file_ending_problems
 from diffunet.errors import CheckpointError
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
+from diffunet.methods import METHODS
 from diffunet.needs import require_memory_for_weights
-from diffunet.plans import ConfigurationPlan, Method, Plans
+from diffunet.plans import ConfigurationPlan, ResolvedPlans
 
 DATASET_FILE = "dataset.json"
 RESOLVED_PLANS_FILE = "plans.resolved.json"
@@ -29,9 +29,6 @@ VALIDATION_SUMMARY = Path("validation") / "summary.json"
 AVERAGED_WEIGHTS = "weights"
 """Key of a checkpoint under which the weights for prediction stand."""
 
-WEAK_METHODS: tuple[Method, ...] = ("cdm", "classifier")
-"""Those that learn from image-level labels."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -40,15 +37,15 @@ class TrainedModel:
     """What prediction needs of a model folder.
 
     Attributes:
-        plans: resolved; those of the first fold.
+        plans: those of the first fold.
         dataset_content: of `dataset.json`.
         folds: names such as "0" or "all", in the order in which they draw samples.
         checkpoint: "final", "best" or "latest".
-        networks: one per fold, in evaluation mode: what `build_model` makes for the method.
+        networks: one per fold, in evaluation mode: what the method's `build_model` makes.
     """
 
     folder: Path
-    plans: Plans
+    plans: ResolvedPlans
     dataset_content: dict[str, Any]
     labels: LabelScheme
     folds: tuple[str, ...]
@@ -56,12 +53,12 @@ class TrainedModel:
     networks: tuple[nn.Module, ...]
 
     @property
-    def method(self) -> Method:
+    def method(self) -> str:
         return self.plans.method
 
     @property
     def configuration(self) -> ConfigurationPlan:
-        return self.plans.resolved
+        return self.plans.configuration
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -182,36 +179,38 @@ def _require_folder(folder: Path) -> None:
         )
 
 
-def _common_plans(folder: Path, folds: Sequence[str]) -> Plans:
+def _common_plans(folder: Path, folds: Sequence[str]) -> ResolvedPlans:
     """Return the first fold's plans; whatever the weights belong to must be the same in all.
 
     What each fold chose for prediction from image-level labels may differ; the first fold's counts.
     """
-    first, *others = (Plans.load(folder / f"fold_{name}" / RESOLVED_PLANS_FILE) for name in folds)
+    first, *others = (
+        ResolvedPlans.load(folder / f"fold_{name}" / RESOLVED_PLANS_FILE) for name in folds
+    )
     for name, other in zip(folds[1:], others, strict=True):
-        for field in _decisive_fields(first.method):
-            ours, theirs = (operator.attrgetter(field)(each.resolved) for each in (first, other))
+        for field in METHODS[first.method].weight_fields:
+            ours, theirs = map(operator.attrgetter(f"configuration.{field}"), (first, other))
             if ours != theirs:
                 raise CheckpointError(
                     f"'{folder}': '{field}' of fold_{name} differs from that of fold_{folds[0]} "
                     f"({_first_difference(ours, theirs)}); predict with one of them (-f)"
                 )
-        if first.method in WEAK_METHODS and first.resolved.weak != other.resolved.weak:
+        if _chooses_settings(first) and first.configuration.weak != other.configuration.weak:
             logger.warning(
                 "'%s': fold_%s chose other settings of weak supervision than fold_%s (%s); the "
                 "maps of all folds are made with those of fold_%s",
                 folder,
                 name,
                 folds[0],
-                _first_difference(first.resolved.weak, other.resolved.weak),
+                _first_difference(first.configuration.weak, other.configuration.weak),
                 folds[0],
             )
     return first
 
 
-def _warn_of_unfinished(folder: Path, folds: Sequence[str], plans: Plans) -> None:
+def _warn_of_unfinished(folder: Path, folds: Sequence[str], plans: ResolvedPlans) -> None:
     """Say so where settings of weak supervision have not been chosen; the fold "all" never does."""
-    if plans.method not in WEAK_METHODS:
+    if not _chooses_settings(plans):
         return
     for name in folds:
         if name != "all" and not (folder / f"fold_{name}" / VALIDATION_SUMMARY).is_file():
@@ -224,12 +223,9 @@ def _warn_of_unfinished(folder: Path, folds: Sequence[str], plans: Plans) -> Non
             )
 
 
-def _decisive_fields(method: Method) -> tuple[str, ...]:
-    """Return the fields of a configuration that the weights of `method` belong to."""
-    shared = ("patch_size", "preprocessing")
-    if method in WEAK_METHODS:
-        return (*shared, "weak.network", "weak.diffusion")
-    return (*shared, "network", "diffusion")
+def _chooses_settings(plans: ResolvedPlans) -> bool:
+    """Whether a training ends with choices of how masks are made."""
+    return METHODS[plans.method].learns_from == "image_labels"
 
 
 def _first_difference(ours: Any, theirs: Any) -> str:
@@ -248,14 +244,15 @@ def _digest(network: nn.Module) -> str:
     return found.hexdigest()[:12]
 
 
-def _load_network(path: Path, plans: Plans, labels: LabelScheme, device: torch.device) -> nn.Module:
-    require_memory_for_weights(plans.resolved, method=plans.method)
+def _load_network(
+    path: Path, plans: ResolvedPlans, labels: LabelScheme, device: torch.device
+) -> nn.Module:
+    require_memory_for_weights(plans.configuration, method=plans.method)
     content = load_checkpoint(path, "cpu")
     weights = weights_of(content, AVERAGED_WEIGHTS, where=path)
-    configuration = plans.resolved
-    network = build_model(
+    configuration = plans.configuration
+    network = METHODS[plans.method].build_model(
         configuration,
-        method=plans.method,
         num_image_channels=len(configuration.preprocessing.normalization),
         labels=labels,
     )

@@ -179,7 +179,7 @@ def settings_of_run(
         "dataset": model.plans.dataset_name,
         "method": model.method,
         "plans": model.plans.plans_name,
-        "configuration": model.plans.recommended_configuration,
+        "configuration": model.plans.configuration_name,
         "folds": model.folds,
         "checkpoint": model.checkpoint,
         "weights": model.weights,

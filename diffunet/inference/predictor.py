@@ -20,8 +20,9 @@ from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.compute import Compute, Precision
 from diffunet.inference.draw import draw_x_0
 from diffunet.inference.fuse import VolumeSummary, Votes
-from diffunet.inference.model import WEAK_METHODS, TrainedModel, load_model
+from diffunet.inference.model import TrainedModel, load_model
 from diffunet.inference.segment import segment_image
+from diffunet.methods import METHODS
 from diffunet.plans import SamplingPlan
 from diffunet.preprocessing.case import preprocess_case, restore_x_0
 
@@ -80,7 +81,7 @@ class Predictor:
         Raises:
             UsageError: it was trained from image-level labels, and draws no segmentations.
         """
-        if model.method in WEAK_METHODS:
+        if METHODS[model.method].saliency:
             raise UsageError(
                 f"'{model.folder}' is a model of -m {model.method}, trained from image-level "
                 "labels; predict it with WeakPredictor or diffunet_predict"

@@ -1,13 +1,15 @@
 """A value that a rule chose, with the reason in words."""
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from diffunet.errors import PlansError
 from diffunet.jsonio import as_json
-from diffunet.plans import ConfigurationPlan, Plans
+from diffunet.plans import ConfigurationPlan, ResolvedPlans
 from diffunet.records import record_from_json
 
 Value = TypeVar("Value")
@@ -28,8 +30,8 @@ class Choice(Generic[Value]):
     warning: str = ""
 
 
-def with_choices(plans: Plans, choices: Mapping[str, Choice[Any]]) -> Plans:
-    """Return resolved plans with some of the configuration's values chosen anew, and why.
+def with_choices(plans: ResolvedPlans, choices: Mapping[str, Choice[Any]]) -> ResolvedPlans:
+    """Return the plans of a run with some values chosen anew, and why; the user's are kept.
 
     Args:
         choices: by the path of the field in the configuration ("weak.cdm.log_snr"). A value may
@@ -38,13 +40,13 @@ def with_choices(plans: Plans, choices: Mapping[str, Choice[Any]]) -> Plans:
     Raises:
         PlansError: there is no such field, or the value does not fit it.
     """
-    name, configuration = plans.recommended_configuration, plans.resolved
-    content = as_json(configuration)
-    reasons = as_json(plans.reasons)
-    reasons_of_configuration = reasons.setdefault("configurations", {}).setdefault(name, {})
+    content, reasons = as_json(plans.configuration), as_json(plans.reasons)
     for path, choice in choices.items():
+        if plans.is_set_by_user(path):
+            continue
+        users = {each: _at(content, each) for each in plans.set_by_user if each.startswith(path)}
         *parents, last = path.split(".")
-        values, below = content, reasons_of_configuration
+        values, below = content, reasons
         for parent in parents:
             if not isinstance(values.get(parent), dict):
                 raise PlansError(f"'{path}' cannot be chosen: there is no group '{parent}'")
@@ -52,9 +54,16 @@ def with_choices(plans: Plans, choices: Mapping[str, Choice[Any]]) -> Plans:
             below = _group(below, parent)
         values[last] = as_json(choice.value)
         below[last] = choice.reason
-    where = f"chosen values of configurations.{name}"
+        for each, value in users.items():
+            *parents, last = each.split(".")
+            _at(content, ".".join(parents))[last] = value
+    where = f"chosen values of {plans.configuration_name}"
     chosen = record_from_json(ConfigurationPlan, content, where=where, error=PlansError)
-    return dataclasses.replace(plans, configurations={name: chosen}, reasons=reasons)
+    return dataclasses.replace(plans, configuration=chosen, reasons=reasons)
+
+
+def _at(content: Any, path: str) -> Any:
+    return functools.reduce(operator.getitem, path.split("."), content)
 
 
 def _group(reasons: dict[str, Any], name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from diffunet.labels import LabelScheme
 from diffunet.planning.choice import Choice
 from diffunet.planning.configuration import plan_configuration
 from diffunet.planning.geometry import choose_recommended_configuration, plan_grid
-from diffunet.plans import Method, Plans
+from diffunet.plans import Plans
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def _require_possible_cases(largest_shape: Sequence[int]) -> None:
         )
 
 
-def choose_method(*, has_image_labels: bool) -> Choice[Method]:
+def choose_method(*, has_image_labels: bool) -> Choice[str]:
     """Choose the method that `diffunet_train` takes unless another is asked for."""
     if not has_image_labels:
         return Choice(

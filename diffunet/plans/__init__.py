@@ -16,8 +16,8 @@ from diffunet.plans.plans import (
     FORMAT_VERSION,
     GPU_MEMORY_GB,
     ConfigurationPlan,
-    Method,
     Plans,
+    ResolvedPlans,
 )
 from diffunet.plans.weak import (
     CamPlan,
@@ -46,11 +46,11 @@ __all__ = [
     "EncodingPlan",
     "ImageDiffusionPlan",
     "MaskPlan",
-    "Method",
     "NetworkPlan",
     "NormalizationPlan",
     "Plans",
     "PreprocessingPlan",
+    "ResolvedPlans",
     "SaliencyMethod",
     "SamplingPlan",
     "TrainingPlan",

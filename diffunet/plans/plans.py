@@ -1,23 +1,25 @@
-"""A dataset's plans as a whole: its configurations, the file, and what a run narrows it to."""
+"""A dataset's plans as a whole: its configurations, the file, and the plans of one run."""
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from diffunet.errors import PlansError
 from diffunet.jsonio import read_json, write_json
+from diffunet.methods import METHODS
 from diffunet.names import require_name
 from diffunet.plans.data import AugmentationPlan, CropPlan, PreprocessingPlan
 from diffunet.plans.model import DiffusionPlan, NetworkPlan, SamplingPlan, TrainingPlan
-from diffunet.plans.settings import apply_setting, paths_set_by_user, with_settings_noted
+from diffunet.plans.settings import apply_setting, paths_noted_as_set, with_settings_noted
 from diffunet.plans.weak import WeakPlan
-from diffunet.ranges import Length, Range, check_ranges
+from diffunet.ranges import Length, OneOf, Range, check_ranges
 from diffunet.records import record_from_json
 
 FORMAT_VERSION = 1
+RESOLVED_FORMAT_VERSION = 2
 
 GPU_MEMORY_GB = Range(0.1, 10_000)
 """What the planner may be given, for a training step."""
@@ -25,7 +27,8 @@ GPU_MEMORY_GB = Range(0.1, 10_000)
 MOST_ATTENTION_POSITIONS = 2**16
 """Of a feature map with attention; its work grows with the square, to minutes for one patch."""
 
-Method = Literal["diffusion", "supervised", "cdm", "classifier"]
+MethodName = Annotated[str, OneOf(METHODS)]
+AxisOrder = Annotated[tuple[Annotated[int, Range(0, 2)], ...], Length(2, 3)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,19 +128,16 @@ class Plans:
     format_version: Annotated[int, Range(0, 1000)] = FORMAT_VERSION
     dataset_name: str
     plans_name: str = "diffunet_plans"
-    method: Method
+    method: MethodName
     recommended_configuration: str
-    transpose_forward: Annotated[tuple[Annotated[int, Range(0, 2)], ...], Length(2, 3)]
+    transpose_forward: AxisOrder
     orientations: tuple[str, ...] = ()
     configurations: dict[str, ConfigurationPlan]
     reasons: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if self.format_version != FORMAT_VERSION:
-            raise ValueError(
-                f"format_version should be {FORMAT_VERSION}, got {self.format_version}; plan again"
-            )
+        _check_version(self.format_version, FORMAT_VERSION, remedy="plan again")
         require_name(self.dataset_name, where="dataset_name", error=ValueError)
         require_name(self.plans_name, where="plans_name", error=ValueError)
         for name in self.configurations:
@@ -150,10 +150,7 @@ class Plans:
         noted = self.reasons.get("configurations", {})
         if not isinstance(noted, dict) or not all(isinstance(v, dict) for v in noted.values()):
             raise ValueError("reasons.configurations should be an object of objects, by name")
-        if sorted(self.transpose_forward) != list(range(len(self.transpose_forward))):
-            raise ValueError(
-                f"transpose_forward should be a permutation, got {self.transpose_forward}"
-            )
+        _check_axis_order(self.transpose_forward)
 
     @classmethod
     def load(cls, path: Path) -> "Plans":
@@ -168,13 +165,6 @@ class Plans:
     def save(self, path: Path) -> None:
         """Write the plans as JSON, atomically."""
         write_json(path, self)
-
-    @property
-    def transpose_backward(self) -> tuple[int, ...]:
-        """The inverse permutation of `transpose_forward`."""
-        return tuple(
-            self.transpose_forward.index(axis) for axis in range(len(self.transpose_forward))
-        )
 
     def configuration(self, name: str) -> ConfigurationPlan:
         """Return one configuration.
@@ -195,7 +185,8 @@ class Plans:
         *,
         method: str | None = None,
         settings: Sequence[str] = (),
-    ) -> "Plans":
+        edited: Collection[str] = (),
+    ) -> "ResolvedPlans":
         """Return plans of one configuration and method, with `settings` applied.
 
         Args:
@@ -203,6 +194,7 @@ class Plans:
             method: None for the plans' own.
             settings: "path.to.field=value" each, relative to the configuration; values as in JSON,
                 a bare word is a string.
+            edited: paths in the configuration of what the user changed in the file.
 
         Raises:
             PlansError: an unknown configuration, method or field, or a value that does not fit.
@@ -211,38 +203,106 @@ class Plans:
         content = dataclasses.asdict(self.configuration(name))
         values = dict(apply_setting(content, setting) for setting in settings)
         where = f"plans with --set: configurations.{name}" if settings else f"configurations.{name}"
-        reasons = with_settings_noted(self._reasons_of(name), values)
-        resolved = record_from_json(ConfigurationPlan, content, where=where, error=PlansError)
-        return record_from_json(
-            Plans,
-            {
-                **{f.name: getattr(self, f.name) for f in dataclasses.fields(self)},
-                "method": method or self.method,
-                "recommended_configuration": name,
-                "configurations": {},
-                "reasons": {**self.reasons, "configurations": {name: reasons}},
-            }
-            | {"configurations": {name: dataclasses.asdict(resolved)}},
-            where="plans",
-            error=PlansError,
-        )
+        content = {
+            "dataset_name": self.dataset_name,
+            "plans_name": self.plans_name,
+            "method": method or self.method,
+            "configuration_name": name,
+            "configuration": dataclasses.asdict(
+                record_from_json(ConfigurationPlan, content, where=where, error=PlansError)
+            ),
+            "transpose_forward": self.transpose_forward,
+            "orientations": self.orientations,
+            "set_by_user": tuple(sorted({*edited, *values})),
+            "reasons": with_settings_noted(
+                self.reasons.get("configurations", {}).get(name, {}), values
+            ),
+        }
+        return record_from_json(ResolvedPlans, content, where="plans", error=PlansError)
 
-    @property
-    def resolved(self) -> ConfigurationPlan:
-        """The one configuration of plans that came from `resolve`.
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedPlans:
+    """The plans of one run: one configuration and one method, with what the user set.
+
+    A training keeps them as `plans.resolved.json`, and prediction obeys that file.
+
+    Attributes:
+        format_version: of the file.
+        dataset_name: DatasetXXX_NAME.
+        plans_name: of the dataset's plans.
+        method: what is trained.
+        configuration_name: of `configuration` in the dataset's plans.
+        configuration: all that was chosen.
+        transpose_forward, orientations: as in `Plans`.
+        set_by_user: paths in the configuration of what the user chose, with `--set` or in the
+            dataset's plans file; no later choice overwrites them.
+        reasons: the same keys as `configuration`, with a sentence for each chosen value.
+    """
+
+    format_version: Annotated[int, Range(0, 1000)] = RESOLVED_FORMAT_VERSION
+    dataset_name: str
+    plans_name: str
+    method: MethodName
+    configuration_name: str
+    configuration: ConfigurationPlan
+    transpose_forward: AxisOrder
+    orientations: tuple[str, ...] = ()
+    set_by_user: tuple[str, ...] = ()
+    reasons: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        _check_version(self.format_version, RESOLVED_FORMAT_VERSION, remedy="train anew")
+        for name in ("dataset_name", "plans_name", "configuration_name"):
+            require_name(getattr(self, name), where=name, error=ValueError)
+        _check_axis_order(self.transpose_forward)
+
+    @classmethod
+    def load(cls, path: Path) -> "ResolvedPlans":
+        """Read the plans of a run, of this version or the first.
 
         Raises:
-            ValueError: there are several.
+            PlansError: as of `Plans.load`.
         """
-        if len(self.configurations) != 1:
-            raise ValueError(
-                f"these plans have {len(self.configurations)} configurations; resolve them"
-            )
-        return next(iter(self.configurations.values()))
+        return cls.from_json(read_json(path, PlansError), where=path.name)
 
-    def paths_set_by_user(self) -> frozenset[str]:
-        """Return the fields that `resolve` was given, as paths in its one configuration."""
-        return frozenset(paths_set_by_user(self._reasons_of(self.recommended_configuration)))
+    @classmethod
+    def from_json(cls, content: Any, *, where: str) -> "ResolvedPlans":
+        """Build them from what `save` wrote; see `load`."""
+        if isinstance(content, dict) and "configurations" in content:
+            return _of_first_version(content, where=where)
+        return record_from_json(cls, content, where=where, error=PlansError)
 
-    def _reasons_of(self, configuration: str) -> dict[str, Any]:
-        return self.reasons.get("configurations", {}).get(configuration, {})
+    def save(self, path: Path) -> None:
+        """Write the plans as JSON, atomically."""
+        write_json(path, self)
+
+    def is_set_by_user(self, path: str) -> bool:
+        """Whether the user chose a field, or a group that it is in."""
+        return any(f"{path}.".startswith(f"{each}.") for each in self.set_by_user)
+
+
+def _of_first_version(content: dict[str, Any], *, where: str) -> ResolvedPlans:
+    """Return the plans of a run of version 0.1, which had the form of a dataset's plans.
+
+    What the user set stood in the reasons alone.
+    """
+    plans = record_from_json(Plans, content, where=where, error=PlansError)
+    if len(plans.configurations) != 1:
+        raise PlansError(
+            f"{where}: expected the plans of a run, of one configuration, found "
+            f"{len(plans.configurations)}"
+        )
+    reasons = plans.reasons.get("configurations", {}).get(plans.recommended_configuration, {})
+    return plans.resolve(edited=paths_noted_as_set(reasons))
+
+
+def _check_version(found: int, known: int, *, remedy: str) -> None:
+    if found != known:
+        raise ValueError(f"format_version should be {known}, got {found}; {remedy}")
+
+
+def _check_axis_order(order: tuple[int, ...]) -> None:
+    if sorted(order) != list(range(len(order))):
+        raise ValueError(f"transpose_forward should be a permutation, got {order}")

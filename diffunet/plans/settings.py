@@ -49,12 +49,15 @@ def with_settings_noted(reasons: Mapping[str, Any], values: Mapping[str, Any]) -
     return noted
 
 
-def paths_set_by_user(reasons: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return the paths of which a configuration's reasons say that the user set them."""
+def paths_noted_as_set(reasons: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return the paths of which a configuration's reasons say that the user set them.
+
+    Only plans of version 0.1 need this; later ones have a field for it.
+    """
     paths = []
     for name, reason in reasons.items():
         if isinstance(reason, dict):
-            paths.extend(paths_set_by_user(reason, f"{prefix}{name}."))
+            paths.extend(paths_noted_as_set(reason, f"{prefix}{name}."))
         elif isinstance(reason, str) and reason.startswith(_SET_BY_USER):
             paths.append(f"{prefix}{name}")
     return paths

@@ -4,14 +4,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal, get_args
 
 from diffunet.diffusion.schedules import DDPM_GRIDS, SCHEDULES
+from diffunet.methods import CamSaliency, DiffusionSaliency, SaliencyMethod
 from diffunet.plans.model import LogSNR, NetworkPlan, NumSteps, PredictionName, WeightingName
 from diffunet.ranges import Length, OneOf, Range, check_ranges
-
-DiffusionSaliency = Literal["cdm", "cg_cdm", "cg_diff"]
-CamSaliency = Literal["grad_cam", "grad_cam++", "score_cam", "layer_cam"]
-SaliencyMethod = Literal[
-    "cdm", "cg_cdm", "cg_diff", "grad_cam", "grad_cam++", "score_cam", "layer_cam"
-]
 
 Guidance = Annotated[float, Range(0, 1e5)]
 Share = Annotated[float, Range(0, 1)]

@@ -10,7 +10,7 @@ from diffunet.data.dataset_state import DatasetState
 from diffunet.errors import WorkspaceError
 from diffunet.jsonio import as_json
 from diffunet.labels import LabelScheme
-from diffunet.plans import Plans, PreprocessingPlan
+from diffunet.plans import PreprocessingPlan, ResolvedPlans
 from diffunet.plans.differences import differences
 
 logger = logging.getLogger(__name__)
@@ -39,11 +39,11 @@ def recipe_of(
     return as_json(recipe)
 
 
-def check_recipe(store: CaseStore, plans: Plans, *, labels: LabelScheme | None) -> None:
+def check_recipe(store: CaseStore, plans: ResolvedPlans, *, labels: LabelScheme | None) -> None:
     """Check that a store was made as the plans of a training say, and from the data they are of.
 
     Args:
-        plans: resolved.
+        plans: of the training.
         labels: of the dataset, for a store of label maps; None for one of images.
 
     Raises:
@@ -53,17 +53,17 @@ def check_recipe(store: CaseStore, plans: Plans, *, labels: LabelScheme | None) 
     if not found:
         return
     expected = recipe_of(
-        plans.resolved.preprocessing, transpose_forward=plans.transpose_forward, labels=labels
+        plans.configuration.preprocessing, transpose_forward=plans.transpose_forward, labels=labels
     )
     if changed := differences(found, expected):
         listing = "; ".join(f"{path}: {old} -> {new}" for path, (old, new) in changed.items())
-        set_here = [path for path in plans.paths_set_by_user() if path.startswith("preprocessing")]
+        set_here = any(path.startswith("preprocessing.") for path in plans.set_by_user)
         remedy = (
             "what preprocessing decides cannot be set for one run; edit it in the plans file and "
             "preprocess again, or leave it out of --set"
             if set_here
             else f"run diffunet_preprocess -d {plans.dataset_name} -p {plans.plans_name} "
-            f"-c {plans.recommended_configuration}, or put the plans back"
+            f"-c {plans.configuration_name}, or put the plans back"
         )
         raise WorkspaceError(
             f"'{store.folder}' was preprocessed otherwise than this training says ({listing}); "

@@ -48,7 +48,7 @@ def run_final_validation(
         return None
     cases = spread_over_patients(data.split.val, data.patients)
     if not is_whole:
-        cases = cases[: data.plans.resolved.training.num_final_validation_cases]
+        cases = cases[: data.plans.configuration.training.num_final_validation_cases]
     blob_volumes = mean_marked_volumes(data, cases)
     own = cases[ranks.rank :: ranks.num_ranks]
     scored = {

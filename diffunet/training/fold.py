@@ -17,10 +17,11 @@ from diffunet.errors import UsageError
 from diffunet.inference.model import DATASET_FILE, RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
 from diffunet.jsonio import copy_file, remove_unfinished
 from diffunet.locks import in_use
+from diffunet.methods import METHODS
 from diffunet.needs import require_memory_to_train
 from diffunet.networks.unet import Encoder, ResidualUNet, UNet
 from diffunet.parallel import Progress, without_progress
-from diffunet.plans import Plans
+from diffunet.plans import ResolvedPlans
 from diffunet.randomness import derive_seed
 from diffunet.stopping import StopRequest
 from diffunet.training.distributed import joined_ranks
@@ -75,9 +76,8 @@ class FoldResult:
 
 
 def train_fold(
-    plans: Plans,
+    plans: ResolvedPlans,
     *,
-    method: TrainingMethod,
     preprocessed_folder: Path,
     fold_folder: Path,
     fold: str,
@@ -102,8 +102,6 @@ def train_fold(
     Under `torchrun` every process calls this; they share the global batch.
 
     Args:
-        plans: resolved to one configuration and method.
-        method: what `plans.method` names.
         preprocessed_folder: of the dataset; holds `dataset.json`, `splits_final.json` and the
             configuration's stores.
         fold_folder: results/DATASET/METHOD__PLANS__CONFIGURATION/fold_k.
@@ -132,10 +130,10 @@ def train_fold(
         CheckpointError: a checkpoint is damaged or does not fit.
         DiffunetError: the training diverged, or a loading process was killed.
     """
+    method = METHODS[plans.method].training()
     if only_validates:
         return _validate_fold(
             plans,
-            method=method,
             preprocessed_folder=preprocessed_folder,
             fold_folder=fold_folder,
             fold=fold,
@@ -149,7 +147,7 @@ def train_fold(
         _check_start(fold_folder, continues=continues, pretrained_weights=pretrained_weights)
         check_same_dataset(fold_folder.parent, preprocessed_folder)
         require_memory_to_train(
-            plans.resolved, method=plans.method, device=device, num_ranks=ranks.num_ranks
+            plans.configuration, method=plans.method, device=device, num_ranks=ranks.num_ranks
         )
         stack.enter_context(own_random_state(device))
         if ranks.is_first:
@@ -158,10 +156,9 @@ def train_fold(
             plans,
             preprocessed_folder,
             fold=fold,
-            opens_label_maps=method.opens_label_maps,
             device=device,
         )
-        objective = method.objective(plans.resolved, labels=data.labels, seed=seed)
+        objective = method.objective(plans.configuration, labels=data.labels, seed=seed)
         origin = Origin(plans=plans, fold=fold, seed=seed, data=data.content())
         state = _new_state(
             data, objective, seed=seed, device=device, pretrained_weights=pretrained_weights
@@ -179,7 +176,7 @@ def train_fold(
         if not compiles and not ranks.is_distributed:
             trained = as_graphs(
                 state.model,
-                plans.resolved,
+                plans.configuration,
                 labels=data.labels,
                 num_image_channels=data.num_channels,
                 precision=precision,
@@ -187,7 +184,7 @@ def train_fold(
         loop = TrainingLoop(
             objective=objective,
             model=trained,
-            plan=plans.resolved.training,
+            plan=plans.configuration.training,
             validation=method.sampled_validation(data, pictures=pictures),
             origin=origin,
             folder=fold_folder,
@@ -216,9 +213,8 @@ def train_fold(
 
 
 def _validate_fold(
-    plans: Plans,
+    plans: ResolvedPlans,
     *,
-    method: TrainingMethod,
     preprocessed_folder: Path,
     fold_folder: Path,
     fold: str,
@@ -227,6 +223,7 @@ def _validate_fold(
     progress: Progress,
 ) -> FoldResult:
     """Do no more than the final validation of a fold; see `train_fold`."""
+    method = METHODS[plans.method].training()
     with contextlib.ExitStack() as stack:
         ranks, device = stack.enter_context(joined_ranks(device))
         stack.enter_context(ranks.entered_by_first(in_use(fold_folder)))
@@ -236,10 +233,9 @@ def _validate_fold(
             plans,
             preprocessed_folder,
             fold=fold,
-            opens_label_maps=method.opens_label_maps,
             device=device,
         )
-        objective = method.objective(plans.resolved, labels=data.labels, seed=0)
+        objective = method.objective(plans.configuration, labels=data.labels, seed=0)
         model = objective.build_model(num_image_channels=data.num_channels)
         trained = trained_model(model, fold_folder, device=device)
         summary = method.finish(
@@ -303,7 +299,7 @@ def _new_state(
     device: torch.device,
     pretrained_weights: Path | None,
 ) -> TrainingState:
-    configuration = data.plans.resolved
+    configuration = data.plans.configuration
     plan = configuration.training
     if num_warmup_iterations(plan) < plan.num_warmup_iterations:
         logger.warning(
@@ -346,13 +342,13 @@ def _batch_augmentation(
     """Return what a GPU changes of whole batches; processes on the CPU keep up with a CPU."""
     if device.type != "cuda":
         return None
-    return BatchAugmentation(plan=method.augmentation(data.plans.resolved))
+    return BatchAugmentation(plan=method.augmentation(data.plans.configuration))
 
 
 def _source(
     data: FoldData, method: TrainingMethod, *, seed: int, device: torch.device
 ) -> PatchSampler:
-    configuration = data.plans.resolved
+    configuration = data.plans.configuration
     augmentation = method.augmentation(configuration)
     if device.type == "cuda":
         augmentation = augmentation.before_batching()

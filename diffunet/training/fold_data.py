@@ -15,8 +15,9 @@ from diffunet.inference.compute import Compute
 from diffunet.inference.model import DATASET_FILE
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
+from diffunet.methods import METHODS, Supervision, methods_that_learn_from
 from diffunet.names import require_fold
-from diffunet.plans import Plans
+from diffunet.plans import ResolvedPlans
 from diffunet.preprocessing.recipe import check_recipe, warn_of_other_data
 
 IMAGES, LABELS, SPLITS_FILE = "images", "labels", "splits_final.json"
@@ -27,14 +28,13 @@ class FoldData:
     """The stores and the split of a fold.
 
     Attributes:
-        plans: resolved.
         label_maps: None for a method that learns from image-level labels: never opened.
         patients: of every case.
         labels: of the dataset.
         compute: where validation runs the networks; in float32, as prediction does by default.
     """
 
-    plans: Plans
+    plans: ResolvedPlans
     images: CaseStore
     label_maps: CaseStore | None
     split: Split
@@ -45,7 +45,7 @@ class FoldData:
     @property
     def num_channels(self) -> int:
         """Of an image."""
-        return len(self.plans.resolved.preprocessing.normalization)
+        return len(self.plans.configuration.preprocessing.normalization)
 
     def content(self) -> dict[str, str]:
         """Return for each case of the fold digits that tell what is trained or validated on.
@@ -62,24 +62,21 @@ class FoldData:
 
 
 def open_fold(
-    plans: Plans,
+    plans: ResolvedPlans,
     preprocessed_folder: Path,
     *,
     fold: str,
-    opens_label_maps: bool,
     device: torch.device,
 ) -> FoldData:
     """Open the preprocessed data of a fold.
-
-    Args:
-        opens_label_maps: whether the method learns from masks; otherwise from image-level labels.
 
     Raises:
         WorkspaceError: something of it is missing, or was made otherwise than the plans say.
         DatasetError: `dataset.json` or the splits are not valid, or there is no such fold.
     """
-    configuration = plans.resolved
-    if not opens_label_maps:
+    configuration = plans.configuration
+    has_masks = METHODS[plans.method].learns_from == "masks"
+    if not has_masks:
         _require_weak_plan(plans)
     content = read_json(preprocessed_folder / DATASET_FILE, WorkspaceError)
     labels = LabelScheme.from_dataset_json(content)
@@ -89,7 +86,7 @@ def open_fold(
     warn_of_other_data(images, preprocessed_folder)
     properties = {case: images.properties(case) for case in images.cases}
     label_maps = None
-    if opens_label_maps:
+    if has_masks:
         label_maps = _label_maps(folder / LABELS, content, method=plans.method)
         check_recipe(label_maps, plans, labels=labels)
     else:
@@ -144,29 +141,34 @@ def _label_maps(folder: Path, dataset_content: Mapping[str, Any], *, method: str
         raise WorkspaceError(
             f"the method '{method}' learns from masks, but those of a dataset with image-level "
             f"labels are not preprocessed unless asked for ('{folder}' is missing); run "
-            "diffunet_preprocess with --with_labels, or train with -m cdm or -m classifier"
+            f"diffunet_preprocess with --with_labels, or train with {_flags('image_labels')}"
         )
     return CaseStore(folder)
 
 
-def _require_weak_plan(plans: Plans) -> None:
-    if plans.resolved.weak is not None:
+def _require_weak_plan(plans: ResolvedPlans) -> None:
+    if plans.configuration.weak is not None:
         return
-    if plans.resolved.dimensions == 3:
+    if plans.configuration.dimensions == 3:
         raise WorkspaceError(
             f"the method '{plans.method}' learns from image-level labels slice by slice, found the "
-            f"configuration '{plans.recommended_configuration}' of three-dimensional patches; "
-            "train with -c 2d, or with -m diffusion or -m supervised"
+            f"configuration '{plans.configuration_name}' of three-dimensional patches; "
+            f"train with -c 2d, or with {_flags('masks')}"
         )
     raise WorkspaceError(
         f"the method '{plans.method}' learns from image-level labels, and the plans "
         f"'{plans.plans_name}' know of none; declare 'image_labels' in dataset.json, then run "
-        "diffunet_plan_and_preprocess again, or train with -m diffusion or -m supervised"
+        f"diffunet_plan_and_preprocess again, or train with {_flags('masks')}"
     )
 
 
-def _check_tags(properties: Mapping[str, CaseProperties], plans: Plans) -> None:
-    dimensions = plans.resolved.dimensions
+def _flags(supervision: Supervision) -> str:
+    """Return what to write for a method that learns from something else."""
+    return " or ".join(f"-m {name}" for name in methods_that_learn_from(supervision))
+
+
+def _check_tags(properties: Mapping[str, CaseProperties], plans: ResolvedPlans) -> None:
+    dimensions = plans.configuration.dimensions
     if not any(each.tagged_images(dimensions) for each in properties.values()):
         raise WorkspaceError(
             f"the method '{plans.method}' learns from image-level labels, but none of the "

@@ -18,11 +18,6 @@ from diffunet.training.validation import SampledValidation
 class TrainingMethod(Protocol):
     """A way to learn from a dataset; `train_fold` does what all of them have in common."""
 
-    @property
-    def opens_label_maps(self) -> bool:
-        """Whether it learns from masks; otherwise it learns from image-level labels alone."""
-        ...
-
     def objective(
         self, configuration: ConfigurationPlan, *, labels: LabelScheme, seed: int
     ) -> Objective:

@@ -42,10 +42,6 @@ class SegmentationMethod:
 
     make_objective: type[DiffusionObjective] | type[SupervisedObjective]
 
-    @property
-    def opens_label_maps(self) -> bool:
-        return True
-
     def objective(
         self, configuration: ConfigurationPlan, *, labels: LabelScheme, seed: int
     ) -> DiffusionObjective | SupervisedObjective:
@@ -62,7 +58,7 @@ class SegmentationMethod:
         """Return validation by a few samples of a few cases, spread over patients."""
         if not data.split.val or data.label_maps is None:
             return None
-        configuration = data.plans.resolved
+        configuration = data.plans.configuration
         cases = spread_over_patients(data.split.val, data.patients)
         cases = cases[: configuration.training.num_validation_cases]
         num_raters = max((len(data.images.properties(case).raters) for case in cases), default=1)
@@ -100,11 +96,15 @@ class SegmentationMethod:
     def _drawer(self, data: FoldData) -> CaseDrawer:
         """Return what draws masks: of the case alone, so that trainings share the noise."""
         return CaseDrawer(
-            objective=self.objective(data.plans.resolved, labels=data.labels, seed=0),
+            objective=self.objective(data.plans.configuration, labels=data.labels, seed=0),
             images=data.images,
             compute=data.compute,
             seed=derive_seed("validation"),
         )
+
+
+DIFFUSION = SegmentationMethod(DiffusionObjective)
+SUPERVISED = SegmentationMethod(SupervisedObjective)
 
 
 class LabelStore(Store, Protocol):

@@ -22,7 +22,7 @@ from diffunet.checkpoint import (
 from diffunet.errors import CheckpointError, DiffunetError, PlansError
 from diffunet.inference.model import AVERAGED_WEIGHTS
 from diffunet.jsonio import as_json
-from diffunet.plans import Plans
+from diffunet.plans import ResolvedPlans
 from diffunet.plans.differences import differences
 from diffunet.training.ema import ExponentialMovingAverage
 
@@ -39,12 +39,12 @@ class Origin:
     """What a checkpoint came from; written into each.
 
     Attributes:
-        plans: resolved.
+        plans: of the training.
         fold: "0", "1", ... or "all".
         data: for each case digits of what is trained or validated on, as `FoldData.content`.
     """
 
-    plans: Plans
+    plans: ResolvedPlans
     fold: str
     seed: int
     data: Mapping[str, str]
@@ -251,7 +251,8 @@ def check_origin(content: Mapping[str, Any], origin: Origin, *, where: Path) -> 
                 f"continue with {name} {then}, or train anew in another folder"
             )
     _check_data(entry_of(content, "data", dict, where=where), origin.data, where=where)
-    changes = differences(entry_of(content, "plans", dict, where=where), as_json(origin.plans))
+    then = ResolvedPlans.from_json(entry_of(content, "plans", dict, where=where), where=str(where))
+    changes = differences(_compared(then), _compared(origin.plans))
     allowed = {name: change for name, change in changes.items() if name.endswith(_MAY_CHANGE)}
     refused = {name: change for name, change in changes.items() if name not in allowed}
     if refused:
@@ -262,6 +263,11 @@ def check_origin(content: Mapping[str, Any], origin: Origin, *, where: Path) -> 
         )
     for name, (old, new) in allowed.items():
         logger.warning("%s was %s when this training began and is now %s", name, old, new)
+
+
+def _compared(plans: ResolvedPlans) -> dict[str, Any]:
+    """Return what must be the same; who chose a value is not asked."""
+    return {name: value for name, value in as_json(plans).items() if name != "set_by_user"}
 
 
 def _check_data(old: Mapping[str, Any], new: Mapping[str, str], *, where: Path) -> None:

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import nn
 
 from diffunet.build import weak_plan_of
+from diffunet.methods import METHODS
 from diffunet.parallel import Progress
 from diffunet.planning.choice import Choice
 from diffunet.plans import MaskPlan, SaliencyMethod, TrajectoryPlan, WeakPlan
@@ -100,8 +101,8 @@ class SaliencyChooser:
         """Return the choices; none where no image shows a label."""
         if not self.images:
             return SaliencyChoices()
-        plan = weak_plan_of(self.data.plans.resolved)
-        if self.data.plans.method == "cdm":
+        plan = weak_plan_of(self.data.plans.configuration)
+        if "cdm" in METHODS[self.data.plans.method].saliency:
             return self._choose_diffusion(plan)
         return self._choose_cams(plan)
 
@@ -267,7 +268,7 @@ class SaliencyChooser:
 
     @property
     def _patch_size(self) -> tuple[int, ...]:
-        return self.data.plans.resolved.patch_size
+        return self.data.plans.configuration.patch_size
 
     def _provisional(self, sign: Sign) -> MaskPlan:
         return provisional_mask(sign, patch_size=self._patch_size)
@@ -313,7 +314,7 @@ class SaliencyChooser:
             seed=NOISE_SEED,
             case=f"{image.case} {image.number}",
             compute=self.data.compute,
-            mirror_axes=mirror_axes_of(self.data.plans.resolved),
+            mirror_axes=mirror_axes_of(self.data.plans.configuration),
         ).numpy()
         smooth = functools.cache(
             lambda *smoothing: smoothed_map(
@@ -370,12 +371,12 @@ def choose_saliency(
         for label, is_present in enumerate(image.tags)
         if is_present
     ]
-    num_images = min(NUM_IMAGES, data.plans.resolved.training.num_final_validation_cases)
+    num_images = min(NUM_IMAGES, data.plans.configuration.training.num_final_validation_cases)
     chooser = SaliencyChooser(
         data=data,
         model=model,
         images=shown[:num_images],
-        kept=data.plans.paths_set_by_user(),
+        kept=frozenset(data.plans.set_by_user),
         ranks=ranks,
         progress=progress,
     )

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import nn
 
 from diffunet.build import weak_plan_of
+from diffunet.diffusion.image_model import ImageModel
 from diffunet.parallel import Progress
 from diffunet.planning.choice import Choice
 from diffunet.training.distributed import Ranks
@@ -60,7 +61,7 @@ def validate_on_image_labels(
     Returns:
         The same on every rank; None where the fold has no validation images.
     """
-    configuration = data.plans.resolved
+    configuration = data.plans.configuration
     plan = weak_plan_of(configuration)
     images = validation_images(data, has_slice_labels=plan.has_slice_labels)
     if not images:
@@ -101,7 +102,7 @@ def validate_on_image_labels(
             for label, name in enumerate(data.labels.names)
         },
     }
-    if data.plans.method == "cdm":
+    if isinstance(model, ImageModel):
         scores = _answers(scores_of, images[:num_cases], ranks, progress, "noise levels")
         summary["num_noised_images"] = len(scores)
         summary["noise_levels"] = _noise_levels(scores, names=data.labels.names)

@@ -14,7 +14,7 @@ from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress
 from diffunet.planning.choice import with_choices
-from diffunet.plans import AugmentationPlan, ConfigurationPlan, Plans
+from diffunet.plans import AugmentationPlan, ConfigurationPlan, ResolvedPlans
 from diffunet.training.distributed import Ranks
 from diffunet.training.fold_data import FoldData
 from diffunet.training.reporting import Pictures
@@ -40,10 +40,6 @@ class WeakMethod:
     """
 
     make_objective: type[CdmObjective] | type[ClassifierObjective]
-
-    @property
-    def opens_label_maps(self) -> bool:
-        return False
 
     def objective(
         self, configuration: ConfigurationPlan, *, labels: LabelScheme, seed: int
@@ -77,7 +73,7 @@ class WeakMethod:
         self, data: FoldData, *, pictures: Pictures
     ) -> SampledValidation[TaggedImage, ImageScores] | None:
         """Return validation on some images, spread over patients and kinds of labels."""
-        configuration = data.plans.resolved
+        configuration = data.plans.configuration
         plan = weak_plan_of(configuration)
         images = validation_images(data, has_slice_labels=plan.has_slice_labels)
         if not images:
@@ -106,7 +102,7 @@ class WeakMethod:
                 "chosen, or set them yourself"
             )
             return None
-        plan = weak_plan_of(data.plans.resolved)
+        plan = weak_plan_of(data.plans.configuration)
         images = validation_images(data, has_slice_labels=plan.has_slice_labels)
         if ranks.is_first:
             logger.info(
@@ -123,10 +119,12 @@ class WeakMethod:
         summary = {**found.summary, "erasure_gains": gains}
         if ranks.is_first:
             path = fold_folder / RESOLVED_PLANS_FILE
-            kept = data.plans.paths_set_by_user()
             choices = {**found.choices, **chosen.choices}
-            changed = {name: choice for name, choice in choices.items() if name not in kept}
-            with_choices(Plans.load(path), changed).save(path)
+            with_choices(ResolvedPlans.load(path), choices).save(path)
             # last: it says that all is chosen
             write_json(fold_folder / VALIDATION_SUMMARY, summary)
         return summary
+
+
+CDM = WeakMethod(CdmObjective)
+CLASSIFIER = WeakMethod(ClassifierObjective)

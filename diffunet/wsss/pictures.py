@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -11,9 +12,8 @@ from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import MapScale, read_image, read_label_map
 from diffunet.figures import SaliencyCase, plot_saliency
 from diffunet.inference.output import OutputFolder
-from diffunet.plans import SaliencyMethod
+from diffunet.plans import CamSaliency, SaliencyMethod
 from diffunet.wsss.predictor import WeakPredictor
-from diffunet.wsss.saliency import SALIENCY_OF_METHOD
 
 PICTURE_FILE = "pictures/saliency.png"
 MOST_ROWS = 6
@@ -50,7 +50,7 @@ def draw_rows(
     if not rows:
         logger.info("no case shows a label: there is no %s", png.name)
         return
-    is_activation = saliency in SALIENCY_OF_METHOD["classifier"]
+    is_activation = saliency in get_args(CamSaliency)
     units = "activation" if is_activation else "normalised intensity"
     plot_saliency(rows[:MOST_ROWS], png, title=title, units=units)
 

@@ -18,17 +18,16 @@ from diffunet.inference.compute import Compute
 from diffunet.inference.model import TrainedModel, load_model
 from diffunet.inference.predictor import check_image
 from diffunet.labels import LabelScheme
+from diffunet.methods import METHODS, methods_that_learn_from, require_saliency
 from diffunet.plans import SaliencyMethod, WeakPlan
 from diffunet.preprocessing.case import preprocess_case, restore_x_0
 from diffunet.wsss.label_masks import label_masks, shared_thresholds
 from diffunet.wsss.presence import GivenTags, Presence, decide_presence, given_tags
 from diffunet.wsss.pseudo_masks import oriented_map, smoothed_map, threshold_of
 from diffunet.wsss.saliency import (
-    SALIENCY_OF_METHOD,
     default_saliency,
     mirror_axes_of,
     presence_probabilities,
-    require_saliency,
     saliency_map,
 )
 
@@ -88,11 +87,11 @@ class WeakPredictor:
                 precision than float32.
             PlansError: its plans describe no weak supervision of slices.
         """
-        if model.method not in SALIENCY_OF_METHOD:
+        if not METHODS[model.method].saliency:
+            others = " or ".join(methods_that_learn_from("image_labels"))
             raise UsageError(
                 f"'{model.folder}' is a model of -m {model.method}; expected one that was trained "
-                f"from image-level labels (-m {' or '.join(SALIENCY_OF_METHOD)}): predict this "
-                "one with Predictor"
+                f"from image-level labels (-m {others}): predict this one with Predictor"
             )
         if compute.precision != "float32":
             raise UsageError(
@@ -102,7 +101,7 @@ class WeakPredictor:
             )
         if model.configuration.dimensions != 2:
             raise PlansError(
-                f"configuration '{model.plans.recommended_configuration}': image-level labels are "
+                f"configuration '{model.plans.configuration_name}': image-level labels are "
                 "predicted slice by slice, found three-dimensional patches; train the "
                 "configuration 2d"
             )

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import cast, get_args
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -12,16 +12,13 @@ from torch import Tensor, nn
 
 from diffunet.build import weak_plan_of
 from diffunet.diffusion.image_model import CLEAN_TIME, ImageModel
-from diffunet.errors import UsageError
 from diffunet.inference.compute import Compute, run_in_memory
 from diffunet.inference.noise import draw_noise
 from diffunet.inference.sliding_window import crop_to, mirrorings, pad_to
+from diffunet.methods import METHODS
 from diffunet.networks.classification import ClassificationNetwork
 from diffunet.plans import (
-    CamSaliency,
     ConfigurationPlan,
-    DiffusionSaliency,
-    Method,
     SaliencyMethod,
     TrajectoryPlan,
     WeakPlan,
@@ -30,47 +27,10 @@ from diffunet.wsss.cam import class_activation_maps
 from diffunet.wsss.cg_diff import guided_anomaly
 from diffunet.wsss.trajectories import conditional_saliency
 
-SALIENCY_OF_METHOD: dict[Method, tuple[SaliencyMethod, ...]] = {
-    "cdm": get_args(DiffusionSaliency),
-    "classifier": get_args(CamSaliency),
-}
-"""What a model of each weakly supervised method can make."""
 
-
-def method_of_saliency(saliency: str) -> Method:
-    """Return the method whose model makes `saliency`.
-
-    Raises:
-        UsageError: there is no such saliency.
-    """
-    for method, made in SALIENCY_OF_METHOD.items():
-        if saliency in made:
-            return method
-    raise UsageError(
-        f"saliency should be one of {', '.join(get_args(SaliencyMethod))}, got '{saliency}'"
-    )
-
-
-def require_saliency(saliency: str, *, method: Method) -> None:
-    """Check that a model of `method` can make `saliency`.
-
-    Raises:
-        UsageError: it cannot (the message names what to train, and what this model makes instead),
-            or there is no such saliency.
-    """
-    needed, made = method_of_saliency(saliency), SALIENCY_OF_METHOD.get(method, ())
-    if needed == method:
-        return
-    here = f"it makes {', '.join(made)}" if made else "it makes masks without saliency"
-    raise UsageError(
-        f"saliency '{saliency}' needs a model trained with -m {needed}, "
-        f"found one of -m {method} ({here}); train that method, or choose what this model makes"
-    )
-
-
-def default_saliency(plan: WeakPlan, *, method: Method) -> SaliencyMethod:
+def default_saliency(plan: WeakPlan, *, method: str) -> SaliencyMethod:
     """Return what a model of `method` makes unless asked otherwise."""
-    return plan.default_saliency if method == "cdm" else plan.default_cam
+    return getattr(plan, METHODS[method].saliency_field)
 
 
 def mirror_axes_of(configuration: ConfigurationPlan) -> tuple[int, ...]:

@@ -47,7 +47,7 @@ def validation_images(data: FoldData, *, has_slice_labels: bool) -> tuple[Tagged
     for case in data.split.val:
         properties = data.images.properties(case)
         is_own = any(tags is not None for tags in properties.slice_image_labels)
-        for index in properties.tagged_images(data.plans.resolved.dimensions):
+        for index in properties.tagged_images(data.plans.configuration.dimensions):
             image = TaggedImage(case=case, slice_index=index, tags=properties.tags_of(index) or ())
             (own if is_own else found).append(image)
     images = own if has_slice_labels and own else own + found

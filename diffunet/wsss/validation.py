@@ -85,7 +85,7 @@ def score_tagged_image(
     log_snrs: Sequence[float],
 ) -> ImageScores:
     """Read an image, pad it as training does, and score it under noise of its own."""
-    configuration = data.plans.resolved
+    configuration = data.plans.configuration
     padded = slice_images(
         read_image(data.images, image),
         plan=weak_plan_of(configuration),

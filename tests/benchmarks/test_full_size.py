@@ -242,9 +242,11 @@ def test_supervised_networks_are_as_wide_as_the_planned_image_model(request_of):
     path.write_text(json.dumps(content))
     for name in ("train_supervised", "train_student"):
         settings = options_of(request_of(), name).settings
-        resolved = Plans.load(path).resolve("2d", method="supervised", settings=settings).resolved
+        resolved = (
+            Plans.load(path).resolve("2d", method="supervised", settings=settings).configuration
+        )
         assert resolved.network.image_channels == tuple(widths)
-        assert resolved.network.num_image_blocks == (1,) * num_stages
+        assert resolved.configuration.network.num_image_blocks == (1,) * num_stages
         assert resolved.sampling.is_mirrored
     assert options_of(request_of(), "train_cdm").settings == []
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffunet.cli import evaluate, plan_and_preprocess, predict, train
-from diffunet.plans import Plans
+from diffunet.plans import ResolvedPlans
 from tests.data.tiny_datasets import write_csv, write_json, write_png
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -100,7 +100,7 @@ def test_both_recipes_are_trained_and_compared_over_several_calls(
     )
     assert numbers["p1"]["ged_fully_unbiased"]["mean"] == pytest.approx(expected)
     folder = tmp_path / "p1/results/Dataset001_Discs/diffusion__diffunet_plans__2d/fold_all"
-    network = Plans.load(folder / "plans.resolved.json").resolved.network
+    network = ResolvedPlans.load(folder / "plans.resolved.json").configuration.network
     assert network.conditioning == "concatenated"
     assert network.channels == (32, 32, 64, 128)
 

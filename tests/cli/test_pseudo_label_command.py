@@ -61,7 +61,7 @@ def test_unsure_pixels_take_no_part_in_the_loss_of_a_student(workspace):
     folder = workspace / "preprocessed" / STUDENT
     labels = LabelScheme.from_dataset_json(read_json(folder / "dataset.json"))
     plans = Plans.load(folder / "diffunet_plans.json").resolve(method="supervised")
-    store = CaseStore(folder / plans.resolved.data_identifier / "labels")
+    store = CaseStore(folder / plans.configuration.data_identifier / "labels")
     maps = np.stack([store.array(case, "labels")[0] for case in store.cases])
     label_maps = torch.from_numpy(maps.astype(np.int64))
     is_unsure = label_maps == labels.ignore_value
@@ -80,7 +80,7 @@ def test_unsure_pixels_take_no_part_in_the_loss_of_a_student(workspace):
         indices=tuple(range(len(label_maps))),
         global_size=len(label_maps),
     )
-    objective = SupervisedObjective(configuration=plans.resolved, labels=labels, seed=0)
+    objective = SupervisedObjective(configuration=plans.configuration, labels=labels, seed=0)
     terms = objective(Logits(), batch)
     sum(term.total / term.count for term in terms.values()).backward()
     assert not logits.grad[:, 0][is_unsure].any()

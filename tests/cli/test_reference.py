@@ -7,7 +7,7 @@ import pytest
 
 from diffunet.cli.commands import PARSERS
 from diffunet.cli.reference import PLAN_CLASSES, commands_page, plans_page
-from diffunet.plans import Plans, WeakPlan
+from diffunet.plans import Plans, ResolvedPlans, WeakPlan
 
 PAGES = Path(__file__).parents[2] / "documentation" / "reference"
 
@@ -34,7 +34,7 @@ def _blocks_of(hint):
 
 
 def test_every_block_of_the_plans_has_a_section():
-    assert _blocks_of(Plans) == {cls for _, cls in PLAN_CLASSES}
+    assert _blocks_of(Plans) | {ResolvedPlans} == {cls for _, cls in PLAN_CLASSES}
 
 
 def test_the_default_of_a_block_is_told_by_what_differs():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from diffunet.cli import plan_and_preprocess, train
-from diffunet.plans import Plans
+from diffunet.plans import ResolvedPlans
 from diffunet.training.reporting import Pictures
 from tests.data.tiny_datasets import build_2d, describe, write_csv, write_png, write_volume
 from tests.wsss.weak_folds import offer_few_settings
@@ -103,10 +103,10 @@ def test_both_methods_go_from_raw_data_to_their_final_validation_without_masks(t
         assert (fold / "checkpoint_best.pth").exists()
         summary = json.loads((fold / "validation" / "summary.json").read_text())
         assert summary["labels"]["lesion"]["num_with"] > 0
-        chosen = Plans.load(fold / "plans.resolved.json")
-        assert chosen.resolved.weak is not None
-        assert len(chosen.resolved.weak.presence_thresholds) == 1
-        reasons = chosen.reasons["configurations"]["2d"]["weak"]["masks"]
+        chosen = ResolvedPlans.load(fold / "plans.resolved.json")
+        assert chosen.configuration.weak is not None
+        assert len(chosen.configuration.weak.presence_thresholds) == 1
+        reasons = chosen.reasons["weak"]["masks"]
         assert any("validation images" in str(each) for each in reasons.values())
     (raw / "labelsTr").chmod(0o700)
 

@@ -305,7 +305,7 @@ def test_labels_take_turns_among_the_balanced_samples_of_a_batch(monkeypatch):
         return "c0", None
 
     monkeypatch.setattr(BalancedOrder, "image_of", image_of)
-    plan = dataclasses.replace(configuration((8, 8)), weak=weak_plans().resolved.weak)
+    plan = dataclasses.replace(configuration((8, 8)), weak=weak_plans().configuration.weak)
     drawn = tagged(pictures(), plan, batch_size=8)
     for index in range(8):
         drawn.case_of(0, index)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from diffunet.build import build_denoiser, build_segmentation_network
 from diffunet.checkpoint import save_checkpoint
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
+from diffunet.methods import METHODS
 from diffunet.plans import (
     AugmentationPlan,
     ConfigurationPlan,
@@ -16,8 +16,8 @@ from diffunet.plans import (
     DiffusionPlan,
     NetworkPlan,
     NormalizationPlan,
-    Plans,
     PreprocessingPlan,
+    ResolvedPlans,
     SamplingPlan,
     TrainingPlan,
 )
@@ -67,13 +67,14 @@ def small_plans(
     *,
     method: str = "diffusion",
     transpose_forward: tuple[int, ...] = (0, 1),
-) -> Plans:
-    return Plans(
+) -> ResolvedPlans:
+    return ResolvedPlans(
         dataset_name="Dataset999_Small",
         method=method,
-        recommended_configuration="small",
+        plans_name="diffunet_plans",
+        configuration_name="small",
         transpose_forward=transpose_forward,
-        configurations={"small": configuration},
+        configuration=configuration,
     )
 
 
@@ -90,7 +91,7 @@ def dataset_content(
 
 def write_model(
     folder: Path,
-    plans: Plans,
+    plans: ResolvedPlans,
     *,
     content: dict,
     folds: Sequence[str] = ("0",),
@@ -98,10 +99,9 @@ def write_model(
 ) -> Path:
     write_json(folder / "dataset.json", content)
     labels = LabelScheme.from_dataset_json(content)
-    build = build_segmentation_network if plans.method == "supervised" else build_denoiser
-    configuration = plans.resolved
+    configuration = plans.configuration
     for fold in folds:
-        network = build(
+        network = METHODS[plans.method].build_model(
             configuration,
             num_image_channels=len(configuration.preprocessing.normalization),
             labels=labels,

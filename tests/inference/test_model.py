@@ -94,7 +94,7 @@ def test_the_file_ending_of_a_model_leads_nowhere(tmp_path, ending):
 
 def test_folds_of_different_networks_are_refused_with_the_field(tmp_path):
     folder = write_model(tmp_path / "a", PLANS, content=dataset_content())
-    configuration = PLANS.resolved
+    configuration = PLANS.configuration
     network = dataclasses.replace(configuration.network, channels=(8, 24))
     other = small_plans(dataclasses.replace(configuration, network=network))
     write_model(tmp_path / "b", other, content=dataset_content(), folds=("1",))
@@ -114,8 +114,8 @@ def test_folds_of_different_patches_are_refused(tmp_path):
 
 def test_folds_may_differ_in_training(tmp_path):
     folder = write_model(tmp_path, PLANS, content=dataset_content())
-    training = dataclasses.replace(PLANS.resolved.training, num_iterations=7)
-    other = small_plans(dataclasses.replace(PLANS.resolved, training=training))
+    training = dataclasses.replace(PLANS.configuration.training, num_iterations=7)
+    other = small_plans(dataclasses.replace(PLANS.configuration, training=training))
     write_model(folder, other, content=dataset_content(), folds=("1",))
     assert load(folder).folds == ("0", "1")
 

@@ -5,17 +5,17 @@ import pytest
 
 from diffunet.errors import PlansError
 from diffunet.planning.choice import Choice, with_choices
-from diffunet.plans import MaskPlan, Plans, TrajectoryPlan
+from diffunet.plans import MaskPlan, ResolvedPlans, TrajectoryPlan
 from tests.wsss.weak_folds import weak_plans
 
 
-def weak_of(plans: Plans):
-    assert plans.resolved.weak is not None
-    return plans.resolved.weak
+def weak_of(plans: ResolvedPlans):
+    assert plans.configuration.weak is not None
+    return plans.configuration.weak
 
 
-def reasons_of(plans: Plans) -> dict:
-    return plans.reasons["configurations"]["2d"]
+def reasons_of(plans: ResolvedPlans) -> dict:
+    return plans.reasons
 
 
 def test_values_of_any_depth_are_replaced_and_say_why():
@@ -27,7 +27,7 @@ def test_values_of_any_depth_are_replaced_and_say_why():
     chosen = with_choices(weak_plans(), choices)
     assert weak_of(chosen).cdm == dataclasses.replace(weak_of(weak_plans()).cdm, log_snr=2.5)
     assert weak_of(chosen).presence_thresholds == (0.25,)
-    assert chosen.resolved.training.batch_size == 3
+    assert chosen.configuration.training.batch_size == 3
     assert reasons_of(chosen)["weak"] == {
         "cdm": {"log_snr": "best of five"},
         "presence_thresholds": "Youden",
@@ -56,6 +56,19 @@ def test_other_values_and_reasons_stay_and_nothing_is_changed_in_place():
     assert weak_of(after).network == weak_of(before).network
 
 
+@pytest.mark.parametrize("users", ["weak.cdm.tau", "weak.cdm", "weak"])
+def test_what_the_user_set_is_not_chosen(users):
+    plans = dataclasses.replace(weak_plans(), set_by_user=(users,))
+    assert with_choices(plans, {"weak.cdm.tau": Choice(0.5, "better")}) == plans
+
+
+def test_a_group_is_chosen_around_what_the_user_set_of_it():
+    plans = dataclasses.replace(weak_plans(), set_by_user=("weak.cdm.tau",))
+    chosen = with_choices(plans, {"weak.cdm": Choice(TrajectoryPlan(tau=0.5, num_draws=3), "a")})
+    assert weak_of(chosen).cdm.num_draws == 3
+    assert weak_of(chosen).cdm.tau == weak_of(plans).cdm.tau != 0.5
+
+
 def test_a_sentence_for_a_whole_group_makes_way_for_one_of_its_fields():
     whole = with_choices(weak_plans(), {"weak.cdm": Choice(TrajectoryPlan(), "all of it")})
     field = with_choices(whole, {"weak.cdm.tau": Choice(0.5, "one of it")})
@@ -65,7 +78,7 @@ def test_a_sentence_for_a_whole_group_makes_way_for_one_of_its_fields():
 def test_chosen_plans_come_back_from_their_file(tmp_path):
     chosen = with_choices(weak_plans(), {"weak.masks.cdm": Choice(MaskPlan(), "b")})
     chosen.save(tmp_path / "plans.json")
-    assert Plans.load(tmp_path / "plans.json") == chosen
+    assert ResolvedPlans.load(tmp_path / "plans.json") == chosen
 
 
 @pytest.mark.parametrize(

@@ -138,8 +138,8 @@ def test_lidc_is_planned_as_p1_found_best(lidc):
 
 def test_smaller_patches_may_be_set(lidc):
     changed = lidc.resolve(settings=["patch_size=[32,32]", "crop.policy=random"])
-    assert changed.resolved.patch_size == (32, 32)
-    assert changed.reasons["configurations"]["2d"]["patch_size"] == "set by the user to [32, 32]"
+    assert changed.configuration.patch_size == (32, 32)
+    assert changed.reasons["patch_size"] == "set by the user to [32, 32]"
 
 
 def test_plans_survive_a_file(volumes, tmp_path):

@@ -4,6 +4,7 @@ from typing import Any, get_args
 import pytest
 
 from diffunet.labels import LabelScheme
+from diffunet.methods import METHODS
 from diffunet.planning.experiment import choose_method, plan_experiment
 from diffunet.planning.topology import plan_image_model_network, plan_network
 from diffunet.plans import Plans, SaliencyMethod, WeakPlan
@@ -89,7 +90,8 @@ def test_a_shortcut_by_position_is_named_where_presence_is_decided():
 @pytest.mark.parametrize("method", get_args(SaliencyMethod))
 def test_the_mask_of_every_saliency_can_be_set(method):
     changed = _planned().resolve(settings=[f"weak.masks.{method}.smoothing_voxels=3"])
-    assert _weak(changed).mask(method).smoothing_voxels == 3
+    assert changed.configuration.weak is not None
+    assert changed.configuration.weak.mask(method).smoothing_voxels == 3
 
 
 def test_maps_that_are_rectified_or_smooth_are_taken_as_they_are():
@@ -149,12 +151,11 @@ def test_what_counts_for_masks_alone_is_said_to(caplog):
 
 
 def test_planned_image_models_can_be_built():
-    from diffunet.build import build_model
 
     plans = _planned(geometry=a_geometry((40, 24)))
     labels = LabelScheme.from_dataset_json(CONTENT)
     for method in ("cdm", "classifier"):
-        model = build_model(
-            plans.configuration("2d"), method=method, num_image_channels=1, labels=labels
+        model = METHODS[method].build_model(
+            plans.configuration("2d"), num_image_channels=1, labels=labels
         )
         assert sum(each.numel() for each in model.parameters()) > 0

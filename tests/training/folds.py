@@ -20,6 +20,7 @@ from diffunet.plans import (
     NormalizationPlan,
     Plans,
     PreprocessingPlan,
+    ResolvedPlans,
     SamplingPlan,
     TrainingPlan,
 )
@@ -90,7 +91,7 @@ def dataset_json(num_raters: int) -> dict[str, Any]:
 
 def plans(
     *, method: str = "diffusion", training: dict[str, Any] | None = None, **changes: Any
-) -> Plans:
+) -> ResolvedPlans:
     """Return plans of one configuration, resolved, with some fields of it changed."""
     training_plan = TrainingPlan(
         **{
@@ -133,12 +134,25 @@ def plans(
     )
     made = Plans(
         dataset_name="Dataset001_Discs",
-        method=method,  # type: ignore[arg-type]  # a word of the plans
+        method=method,
         recommended_configuration="2d",
         transpose_forward=(0, 1),
         configurations={"2d": dataclasses.replace(configuration, **changes)},
     )
     return made.resolve()
+
+
+def with_settings(plans: ResolvedPlans, *settings: str) -> ResolvedPlans:
+    """Return the plans that a run with these `--set` has."""
+    whole = Plans(
+        dataset_name=plans.dataset_name,
+        plans_name=plans.plans_name,
+        method=plans.method,
+        recommended_configuration=plans.configuration_name,
+        transpose_forward=plans.transpose_forward,
+        configurations={plans.configuration_name: plans.configuration},
+    )
+    return whole.resolve(settings=settings)
 
 
 def json_of(properties: CaseProperties) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from diffunet.methods import METHODS
 from diffunet.parallel import Progress, without_progress
 from diffunet.training.fold import FoldResult, train_fold
 from diffunet.training.reporting import Pictures
@@ -43,7 +42,6 @@ def run(
         try:
             return train_fold(
                 make_plans(method=method, training={"num_iterations": num_iterations}),
-                method=METHODS[method](),
                 preprocessed_folder=root / "preprocessed",
                 fold_folder=root / name / "fold_0",
                 fold="0",

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from diffunet.checkpoint import load_checkpoint
-from diffunet.methods import METHODS
 from diffunet.plans import SamplingPlan
 from diffunet.training import validation
 from diffunet.training.drawing import CaseDrawer
@@ -57,7 +56,6 @@ def train(root: Path, name: str, *, training: dict | None = None, **settings) ->
     return train_fold(
         resolved,
         **{
-            "method": METHODS["diffusion"](),
             "preprocessed_folder": root / "preprocessed",
             "fold_folder": root / name / "fold_0",
             "fold": "0",

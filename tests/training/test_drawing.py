@@ -32,7 +32,9 @@ class Left(nn.Module):
 
 
 def answer(labels: LabelScheme, *, is_mirrored: bool = False) -> np.ndarray:
-    resolved = plans(method="supervised", sampling=SamplingPlan(is_mirrored=is_mirrored)).resolved
+    resolved = plans(
+        method="supervised", sampling=SamplingPlan(is_mirrored=is_mirrored)
+    ).configuration
     objective = SupervisedObjective(configuration=resolved, labels=labels, seed=0)
     image = np.zeros((1, SIZE, SIZE), np.float32)
     images = SimpleNamespace(

@@ -23,9 +23,8 @@ from diffunet.errors import (
     WorkspaceError,
 )
 from diffunet.inference.predictor import Predictor
-from diffunet.methods import METHODS
 from diffunet.networks.unet import ResidualUNet
-from diffunet.plans import Plans
+from diffunet.plans import Plans, ResolvedPlans
 from diffunet.training.drawing import CaseDrawer
 from diffunet.training.fold import FoldResult, compile_networks, train_fold
 from diffunet.training.loop import to_device, training_precision
@@ -60,7 +59,6 @@ def train(preprocessed: Path, folder: Path, resolved: Plans, **settings) -> Fold
         return train_fold(
             resolved,
             **{
-                "method": METHODS[resolved.method](),
                 "preprocessed_folder": preprocessed,
                 "fold_folder": folder / "fold_0",
                 "fold": "0",
@@ -247,7 +245,12 @@ def test_other_plans_cannot_be_continued(preprocessed, tmp_path):
     other = plans(training={"num_iterations": 1, "batch_size": 2})
     with pytest.raises(PlansError, match=r"batch_size: 4 -> 2"):
         train(preprocessed, tmp_path, other, continues=True)
-    assert Plans.load(tmp_path / "fold_0" / "plans.resolved.json").resolved.training.batch_size == 4
+    assert (
+        ResolvedPlans.load(
+            tmp_path / "fold_0" / "plans.resolved.json"
+        ).configuration.training.batch_size
+        == 4
+    )
 
 
 def test_a_training_on_other_labels_cannot_be_continued(preprocessed, tmp_path):
@@ -290,7 +293,7 @@ def test_the_number_of_processes_changes_no_weight(preprocessed, tmp_path):
 
 
 def test_sampled_validation_changes_no_weight_dropout_included(preprocessed, tmp_path):
-    network = dataclasses.replace(plans().resolved.network, dropout=0.3)
+    network = dataclasses.replace(plans().configuration.network, dropout=0.3)
     for number in (0, 4):
         resolved = plans(training={"num_iterations": 4, "num_validations": number}, network=network)
         train(preprocessed, tmp_path / str(number), resolved)
@@ -312,7 +315,7 @@ def test_a_training_leaves_the_global_generator_as_it_was(preprocessed, tmp_path
 
 def test_a_training_that_diverges_says_so_and_keeps_its_last_checkpoint(preprocessed, tmp_path):
     resolved = plans(training={"num_iterations": 40})
-    object.__setattr__(resolved.resolved.training, "learning_rate", 1e20)  # plans refuse it
+    object.__setattr__(resolved.configuration.training, "learning_rate", 1e20)  # plans refuse it
     with pytest.raises(DiffunetError, match="training diverged"):
         train(preprocessed, tmp_path, resolved, checkpoint_interval_s=0)
 
@@ -392,7 +395,7 @@ def test_compiling_changes_what_runs_and_nothing_that_is_saved(preprocessed, tmp
 
 def test_compiling_is_asked_of_the_unets_alone():
     model = DiffusionObjective(
-        configuration=plans().resolved, labels=_labels(), seed=0
+        configuration=plans().configuration, labels=_labels(), seed=0
     ).build_model(num_image_channels=1)
     names = set(model.state_dict())
     compile_networks(model)

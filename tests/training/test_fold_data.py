@@ -7,20 +7,18 @@ import torch
 from diffunet.data.dataset_state import DatasetState
 from diffunet.errors import DatasetError, WorkspaceError
 from diffunet.inference.compute import Compute
-from diffunet.methods import METHODS
-from diffunet.plans import Plans
+from diffunet.plans import ResolvedPlans
 from diffunet.training.fold_data import FoldData, open_fold
 from tests.data.tiny_datasets import edit_json
-from tests.training.folds import plans, write_preprocessed
+from tests.training.folds import plans, with_settings, write_preprocessed
 from tests.wsss.weak_folds import weak_plans, write_tagged
 
 
-def opened(folder, resolved: Plans, *, device: str = "cpu") -> FoldData:
+def opened(folder, resolved: ResolvedPlans, *, device: str = "cpu") -> FoldData:
     return open_fold(
         resolved,
         folder,
         fold="0",
-        opens_label_maps=METHODS[resolved.method]().opens_label_maps,
         device=torch.device(device),
     )
 
@@ -77,7 +75,7 @@ def with_recipe(folder, store: str, recipe: dict) -> None:
 def recipe(**changes) -> dict:
     resolved = plans()
     normal = {
-        "preprocessing": dataclasses.asdict(resolved.resolved.preprocessing),
+        "preprocessing": dataclasses.asdict(resolved.configuration.preprocessing),
         "transpose_forward": resolved.transpose_forward,
     }
     return normal | changes
@@ -94,9 +92,9 @@ def test_what_preprocessing_decided_is_not_set_for_a_training(tmp_path, setting,
     write_preprocessed(tmp_path)
     with_recipe(tmp_path, "images", recipe())
     opened(tmp_path, plans())
-    opened(tmp_path, plans().resolve(settings=["preprocessing.image_order=3"]))
+    opened(tmp_path, with_settings(plans(), "preprocessing.image_order=3"))
     with pytest.raises(WorkspaceError, match=rf"{field}.*cannot be set for one run.*--set"):
-        opened(tmp_path, plans().resolve(settings=[setting]))
+        opened(tmp_path, with_settings(plans(), setting))
 
 
 def test_plans_that_were_edited_after_preprocessing_are_noticed(tmp_path):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from diffunet.build import build_model
 from diffunet.labels import LabelScheme
+from diffunet.methods import METHODS
 from diffunet.training.graphs import as_graphs
 from tests.training.folds import plans
 
@@ -11,11 +11,11 @@ ONE = LabelScheme(names=("disc",), values=((1,),))
 
 def model_of(configuration, method="diffusion"):
     torch.manual_seed(0)
-    return build_model(configuration, method=method, num_image_channels=1, labels=ONE)
+    return METHODS[method].build_model(configuration, num_image_channels=1, labels=ONE)
 
 
 def test_on_a_cpu_a_model_is_trained_as_it_is():
-    configuration = plans().resolved
+    configuration = plans().configuration
     model = model_of(configuration)
     graphs = as_graphs(model, configuration, labels=ONE, num_image_channels=1, precision="float32")
     assert graphs is model
@@ -24,7 +24,7 @@ def test_on_a_cpu_a_model_is_trained_as_it_is():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_graphs_give_the_losses_and_gradients_of_the_model():
-    configuration = plans().resolved
+    configuration = plans().configuration
     batch_size, patch = configuration.training.batch_size, configuration.patch_size
     model = model_of(configuration).cuda().to(memory_format=torch.channels_last)
     graphs = as_graphs(model, configuration, labels=ONE, num_image_channels=1, precision="bfloat16")

@@ -73,7 +73,7 @@ def _without_pictures(monkeypatch):
 def train(folder: Path, *, objective: Nearness, scorer: Noting | None = None, **training):
     """Return the state after a training, and the raw weight after each of its steps."""
     resolved = plans(training={"num_iterations": NUM_ITERATIONS, "num_validations": 3, **training})
-    plan = resolved.resolved.training
+    plan = resolved.configuration.training
     model = OneWeight()
     state = TrainingState(
         model=model,

@@ -59,7 +59,7 @@ def label_maps(number: int, highest: int) -> torch.Tensor:
 
 def built(method: str, labels: LabelScheme):
     objective = OBJECTIVES[method](
-        configuration=plans(method=method).resolved, labels=labels, seed=5
+        configuration=plans(method=method).configuration, labels=labels, seed=5
     )
     torch.manual_seed(0)
     return objective, objective.build_model(num_image_channels=1)
@@ -289,7 +289,7 @@ def test_noise_is_standard_normal_and_differs_between_samples_and_iterations():
 def test_decoupling_of_the_plan_reaches_the_denoiser():
     configuration = plans(
         diffusion=DiffusionPlan(is_weighting_decoupled=True, loss_weighting="uniform")
-    ).resolved
+    ).configuration
     objective = DiffusionObjective(configuration=configuration, labels=ONE, seed=0)
     model = Recording()
     objective(model, batch(label_maps(2, 1)))

@@ -16,7 +16,7 @@ from diffunet.training.state import (
     differences,
     load_pretrained,
 )
-from tests.training.folds import plans
+from tests.training.folds import plans, with_settings
 
 ORIGIN = Origin(plans=plans(), fold="0", seed=3, data={"a": "1", "b": "2"})
 
@@ -25,7 +25,7 @@ def state(*, features: int = 3) -> TrainingState:
     model = nn.Sequential(nn.Linear(2, features), nn.Linear(features, 1))
     ema = ExponentialMovingAverage(model, decay=0.9)
     return TrainingState(
-        model=model, ema=ema, optimizer=build_optimizer(model, ORIGIN.plans.resolved.training)
+        model=model, ema=ema, optimizer=build_optimizer(model, ORIGIN.plans.configuration.training)
     )
 
 
@@ -66,7 +66,7 @@ def test_a_checkpoint_says_what_it_came_from(tmp_path):
     content = load_checkpoint(tmp_path / "final.pth", "cpu")
     assert (content["fold"], content["seed"], content["iteration"]) == ("0", 3, 0)
     assert set(content["versions"]) == {"diffunet", "torch", "numpy"}
-    assert content["plans"]["configurations"]["2d"]["diffusion"]["input_scale"] == 0.1
+    assert content["plans"]["configuration"]["diffusion"]["input_scale"] == 0.1
     assert content["training"] is None
 
 
@@ -93,14 +93,14 @@ def test_another_fold_or_seed_cannot_be_continued(tmp_path, change, message):
 
 def test_changed_plans_cannot_be_continued_and_every_change_is_named(tmp_path):
     state().save(tmp_path / "latest.pth", ORIGIN)
-    other = ORIGIN.plans.resolve(settings=["diffusion.input_scale=0.3", "training.batch_size=8"])
+    other = with_settings(ORIGIN.plans, "diffusion.input_scale=0.3", "training.batch_size=8")
     with pytest.raises(PlansError, match=r"input_scale: 0.1 -> 0.3.*batch_size: 4 -> 8"):
         state().restore(tmp_path / "latest.pth", dataclasses.replace(ORIGIN, plans=other))
 
 
 def test_more_iterations_are_taken_with_a_warning(tmp_path, caplog):
     state().save(tmp_path / "latest.pth", ORIGIN)
-    longer = ORIGIN.plans.resolve(settings=["training.num_iterations=50"])
+    longer = with_settings(ORIGIN.plans, "training.num_iterations=50")
     with caplog.at_level(logging.WARNING):
         state().restore(tmp_path / "latest.pth", dataclasses.replace(ORIGIN, plans=longer))
     assert "training.num_iterations was 12 when this training began and is now 50" in caplog.text

@@ -9,7 +9,7 @@ import numpy as np
 from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import ImageGeometry, write_label_map, write_signed_map
 from diffunet.jsonio import write_json
-from diffunet.plans import MaskPlan, Plans
+from diffunet.plans import MaskPlan, ResolvedPlans
 from tests.data.tiny_datasets import write_csv
 from tests.wsss.weak_models import ONE_LABEL, write_weak_model
 
@@ -77,12 +77,12 @@ def write_tagged_model(
 def change_mask_plan(model: Path, **mask: Any) -> None:
     """Change how maps of every method become masks, in every fold of a model."""
     for path in model.glob("fold_*/plans.resolved.json"):
-        plans = Plans.load(path)
-        configuration = plans.resolved
+        plans = ResolvedPlans.load(path)
+        configuration = plans.configuration
         names = ("cdm", "cg_cdm", "cg_diff", "layer_cam", "grad_cam")
         weak = dataclasses.replace(configuration.weak, masks=dict.fromkeys(names, MaskPlan(**mask)))
         changed = dataclasses.replace(configuration, weak=weak)
-        dataclasses.replace(plans, configurations={"small": changed}).save(path)
+        dataclasses.replace(plans, configuration=changed).save(path)
 
 
 def write_tagged_volumes(folder: Path, *, num_cases: int = 4) -> Path:

@@ -10,7 +10,7 @@ import torch
 from diffunet.inference.compute import Compute
 from diffunet.parallel import without_progress
 from diffunet.planning.choice import with_choices
-from diffunet.plans import EncodingPlan, MaskPlan, TrajectoryPlan
+from diffunet.plans import EncodingPlan, MaskPlan, Plans, TrajectoryPlan
 from diffunet.training.distributed import Ranks
 from diffunet.wsss import candidates, choose
 from diffunet.wsss.candidates import compared, mask_rules
@@ -68,9 +68,13 @@ def chosen(
     masks: Mapping[str, MaskPlan] | None = None,
 ) -> dict[str, Any]:
     plans = weak_plans(method=method, weak={**FULL, "masks": dict(masks or {})})
-    configuration = dataclasses.replace(plans.resolved, patch_size=(EDGE, EDGE))
-    plans = dataclasses.replace(
-        plans, configurations={plans.recommended_configuration: configuration}
+    configuration = dataclasses.replace(plans.configuration, patch_size=(EDGE, EDGE))
+    plans = Plans(
+        dataset_name=plans.dataset_name,
+        method=method,
+        recommended_configuration="2d",
+        transpose_forward=plans.transpose_forward,
+        configurations={"2d": configuration},
     ).resolve(settings=settings)
     data = SimpleNamespace(plans=plans, images=None, compute=Compute(device=torch.device("cpu")))
     images = [TaggedImage(case=f"c{'x' * i}", slice_index=None, tags=tags) for i in range(number)]
@@ -175,7 +179,7 @@ def test_every_rule_has_the_sign_and_is_another():
 
 
 def test_maps_are_compared_with_few_draws_and_steps():
-    plan = weak_plans(weak=FULL).resolved.weak
+    plan = weak_plans(weak=FULL).configuration.weak
     assert plan is not None
     cheap = compared(plan)
     assert cheap.cdm.num_draws == candidates.MOST_DRAWS

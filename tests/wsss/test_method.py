@@ -13,7 +13,7 @@ FULL = AugmentationPlan(mirror_axes=(0, 1), rotation_degrees=180.0)
 
 
 def planned(method, **weak):
-    configuration = weak_plans(method=method).resolved
+    configuration = weak_plans(method=method).configuration
     return dataclasses.replace(
         configuration,
         augmentation=FULL,
@@ -31,20 +31,20 @@ def intensity_probabilities(plan: AugmentationPlan) -> set[float]:
 
 
 def test_a_diffusion_of_images_is_shown_no_changed_intensities():
-    found = METHODS["cdm"]().augmentation(planned("cdm"))
+    found = METHODS["cdm"].training().augmentation(planned("cdm"))
     assert intensity_probabilities(found) == {0.0}
     kept = ("mirror_axes", "rotation_probability", "rotation_degrees", "scaling_probability")
     assert all(getattr(found, name) == getattr(FULL, name) for name in kept)
 
 
 def test_it_is_where_the_plans_say_so():
-    found = METHODS["cdm"]().augmentation(planned("cdm", changes_intensity=True))
+    found = METHODS["cdm"].training().augmentation(planned("cdm", changes_intensity=True))
     assert found == FULL
 
 
 @pytest.mark.parametrize("method", ["classifier", "diffusion", "supervised"])
 def test_other_methods_have_the_whole_augmentation(method):
-    assert METHODS[method]().augmentation(planned(method)) == FULL
+    assert METHODS[method].training().augmentation(planned(method)) == FULL
 
 
 def test_training_draws_patches_by_what_the_method_says(tmp_path, monkeypatch):
@@ -59,7 +59,6 @@ def test_training_draws_patches_by_what_the_method_says(tmp_path, monkeypatch):
     with pytest.raises(SeenError) as seen:
         train_fold(
             plans,
-            method=METHODS["cdm"](),
             preprocessed_folder=write_tagged(tmp_path / "preprocessed"),
             fold_folder=tmp_path / "fold_0",
             fold="0",
@@ -67,4 +66,4 @@ def test_training_draws_patches_by_what_the_method_says(tmp_path, monkeypatch):
             num_processes=0,
             device=torch.device("cpu"),
         )
-    assert seen.value.args[0] == plans.resolved.augmentation.without_intensity()
+    assert seen.value.args[0] == plans.configuration.augmentation.without_intensity()

@@ -42,7 +42,7 @@ def batch(num_samples: int = 8, *, iteration: int = 3, indices=None) -> TensorBa
 
 def cdm(*, clean_share: float = 0.25, **diffusion) -> CdmObjective:
     weak = {"clean_share": clean_share, "diffusion": ImageDiffusionPlan(**diffusion)}
-    return CdmObjective(configuration=weak_plans(weak=weak).resolved, labels=TWO, seed=5)
+    return CdmObjective(configuration=weak_plans(weak=weak).configuration, labels=TWO, seed=5)
 
 
 def built(objective):
@@ -167,7 +167,7 @@ def test_denoising_is_the_planned_weighting_of_the_error_of_x_0():
 
 def test_classification_is_the_cross_entropy_of_each_label():
     objective = ClassifierObjective(
-        configuration=weak_plans(method="classifier").resolved, labels=TWO, seed=0
+        configuration=weak_plans(method="classifier").configuration, labels=TWO, seed=0
     )
     model, given = built(objective), batch()
     probabilities = model(given.images).sigmoid()

@@ -8,17 +8,15 @@ from diffunet.build import build_classifier
 from diffunet.errors import UsageError
 from diffunet.inference.compute import Compute
 from diffunet.labels import LabelScheme
+from diffunet.methods import METHODS, method_of_saliency, require_saliency
 from diffunet.plans import CamPlan, MaskPlan, TrajectoryPlan
 from diffunet.wsss.cam import class_activation_maps
 from diffunet.wsss.cg_diff import guided_anomaly
 from diffunet.wsss.saliency import (
-    SALIENCY_OF_METHOD,
     default_saliency,
-    method_of_saliency,
     mirror_axes_of,
     num_draws_of,
     presence_probabilities,
-    require_saliency,
     saliency_map,
     slice_images,
 )
@@ -196,7 +194,7 @@ def test_cg_diff_is_the_guided_anomaly_of_the_padded_image():
     assert torch.allclose(run(image, networks=[model], saliency="cg_diff"), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("saliency", SALIENCY_OF_METHOD["classifier"])
+@pytest.mark.parametrize("saliency", METHODS["classifier"].saliency)
 def test_class_activation_maps_are_those_of_the_classifier(saliency):
     scheme = LabelScheme.from_dataset_json(dataset_content())
     classifier = build_classifier(CONFIGURATION, num_image_channels=1, labels=scheme).eval()

@@ -92,9 +92,7 @@ def test_without_labels_of_slices_all_slices_count():
 @pytest.mark.parametrize("num_slices", [0, 3])
 def test_an_image_is_read_normalised_on_the_grid_of_training(tmp_path, num_slices):
     folder = write_tagged(tmp_path, num_slices=num_slices)
-    data = open_fold(
-        weak_plans(), folder, fold="0", opens_label_maps=False, device=torch.device("cpu")
-    )
+    data = open_fold(weak_plans(), folder, fold="0", device=torch.device("cpu"))
     images = validation_images(data, has_slice_labels=bool(num_slices))
     assert len(images) == NUM_HELD * max(1, num_slices)
     image = images[0]

@@ -223,7 +223,7 @@ def test_three_dimensional_patches_are_refused():
     base = small_configuration(3)
     network = dataclasses.replace(base.network, image_channels=(), num_image_blocks=())
     configuration = dataclasses.replace(base, weak=WeakPlan(network=network))
-    plans = dataclasses.replace(model.plans, configurations={"small": configuration})
+    plans = dataclasses.replace(model.plans, configuration=configuration)
     with pytest.raises(PlansError, match="train the configuration 2d"):
         WeakPredictor(dataclasses.replace(model, plans=plans), compute=known_predictor().compute)
 

@@ -16,13 +16,13 @@ from diffunet.data.case_store import CaseStore
 from diffunet.errors import CheckpointError, PlansError
 from diffunet.inference.model import load_model
 from diffunet.methods import METHODS
-from diffunet.plans import CropPlan, ImageDiffusionPlan, Plans
+from diffunet.plans import CropPlan, ImageDiffusionPlan, Plans, ResolvedPlans
 from diffunet.training.fold import FoldResult, train_fold
 from diffunet.training.reporting import Pictures
 from diffunet.wsss.candidates import CAM_METHODS, DIFFUSION_METHODS
 from diffunet.wsss.objective import classification_term
 from tests.processes import start_group
-from tests.training.folds import SIZE
+from tests.training.folds import SIZE, with_settings
 from tests.training.run_fold import WEAK, run
 from tests.wsss.weak_folds import offer_few_settings, weak_plans, write_tagged
 
@@ -64,7 +64,6 @@ def train(preprocessed: Path, folder: Path, resolved: Plans, **settings) -> Fold
         return train_fold(
             resolved,
             **{
-                "method": METHODS[resolved.method](),
                 "preprocessed_folder": preprocessed,
                 "fold_folder": folder / "fold_0",
                 "fold": "0",
@@ -95,7 +94,7 @@ def assert_same(ours: dict, theirs: dict, *, prefix: str = "") -> None:
 
 
 def method_of(trained: tuple[Path, FoldResult]) -> str:
-    return Plans.load(trained[0] / "fold_0" / "plans.resolved.json").method
+    return ResolvedPlans.load(trained[0] / "fold_0" / "plans.resolved.json").method
 
 
 def test_the_first_losses_under_a_seed_are_what_they_were(trained):
@@ -131,17 +130,17 @@ def test_the_final_validation_says_how_well_labels_are_known(trained):
 
 def test_the_presence_threshold_is_chosen_on_validation_images_with_its_reason(trained):
     folder, result = trained
-    chosen = Plans.load(folder / "fold_0" / "plans.resolved.json")
-    assert chosen.resolved.weak is not None
-    thresholds = chosen.resolved.weak.presence_thresholds
+    chosen = ResolvedPlans.load(folder / "fold_0" / "plans.resolved.json")
+    assert chosen.configuration.weak is not None
+    thresholds = chosen.configuration.weak.presence_thresholds
     assert thresholds == (result.summary["labels"]["disc"]["presence_threshold"],)
-    reason = chosen.reasons["configurations"]["2d"]["weak"]["presence_thresholds"]
+    reason = chosen.reasons["weak"]["presence_thresholds"]
     assert reason.startswith("disc: ")
 
 
 def test_settings_of_maps_and_masks_are_chosen_with_their_reasons(trained):
-    chosen = Plans.load(trained[0] / "fold_0" / "plans.resolved.json")
-    reasons = chosen.reasons["configurations"]["2d"]["weak"]
+    chosen = ResolvedPlans.load(trained[0] / "fold_0" / "plans.resolved.json")
+    reasons = chosen.reasons["weak"]
     if method_of(trained) == "cdm":
         paths = [("cdm", "log_snr"), ("cg_cdm", "log_snr")]
     else:
@@ -151,10 +150,10 @@ def test_settings_of_maps_and_masks_are_chosen_with_their_reasons(trained):
 
 def test_rules_from_map_to_mask_are_chosen_and_what_they_explain_is_summed_up(trained):
     folder, result = trained
-    chosen = Plans.load(folder / "fold_0" / "plans.resolved.json")
+    chosen = ResolvedPlans.load(folder / "fold_0" / "plans.resolved.json")
     gains = result.summary["erasure_gains"]
     methods = DIFFUSION_METHODS if method_of(trained) == "cdm" else CAM_METHODS
-    assert set(weak_plan_of(chosen.resolved).masks) == set(gains) == set(methods)
+    assert set(weak_plan_of(chosen.configuration).masks) == set(gains) == set(methods)
     for gain in gains.values():
         assert gain["num_images"] == 2
         assert 0 <= gain["area_share"] <= 1
@@ -164,11 +163,11 @@ def test_rules_from_map_to_mask_are_chosen_and_what_they_explain_is_summed_up(tr
 def test_what_the_user_set_is_kept_at_the_end_of_a_training(preprocessed, tmp_path):
     settings = ["weak.cdm.log_snr=-0.5", "weak.presence_thresholds=[0.2]"]
     plans = weak_plans(training={"num_iterations": 2, "num_validations": 1})
-    train(preprocessed, tmp_path, plans.resolve(settings=settings))
-    chosen = Plans.load(tmp_path / "fold_0" / "plans.resolved.json")
-    weak = weak_plan_of(chosen.resolved)
+    train(preprocessed, tmp_path, with_settings(plans, *settings))
+    chosen = ResolvedPlans.load(tmp_path / "fold_0" / "plans.resolved.json")
+    weak = weak_plan_of(chosen.configuration)
     assert (weak.cdm.log_snr, weak.presence_thresholds) == (-0.5, (0.2,))
-    reasons = chosen.reasons["configurations"]["2d"]["weak"]
+    reasons = chosen.reasons["weak"]
     assert reasons["cdm"]["log_snr"] == "set by the user to -0.5"
     assert reasons["presence_thresholds"] == "set by the user to [0.2]"
     assert "cg_cdm" in reasons
@@ -306,7 +305,7 @@ def test_a_fold_without_validation_cases_keeps_the_defaults_with_a_warning(
     assert result.summary is None
     assert "presence thresholds, noise level, guidance" in caplog.text
     assert "keep the plans' values" in caplog.text
-    kept = Plans.load(tmp_path / "fold_0" / "plans.resolved.json").resolved.weak
+    kept = ResolvedPlans.load(tmp_path / "fold_0" / "plans.resolved.json").configuration.weak
     assert kept is not None
     assert kept.presence_thresholds == ()
 
@@ -355,13 +354,13 @@ def test_several_labels_are_each_judged_and_inverted_alone(tmp_path):
     assert set(result.summary["labels"]) == {"disc", "stripe"}
     level = result.summary["noise_levels"][0]["labels"]
     assert level["disc"]["condition_gain"] != level["stripe"]["condition_gain"]
-    weak = Plans.load(tmp_path / "fold_0" / "plans.resolved.json").resolved.weak
+    weak = ResolvedPlans.load(tmp_path / "fold_0" / "plans.resolved.json").configuration.weak
     assert weak is not None
     assert len(weak.presence_thresholds) == 2
 
 
 def test_patches_of_three_dimensions_are_refused():
-    plans = weak_plans().resolved
+    plans = weak_plans().configuration
     volume = dataclasses.replace(
         plans,
         dimensions=3,
@@ -375,7 +374,7 @@ def test_patches_of_three_dimensions_are_refused():
         weak=None,
     )
     with pytest.raises(PlansError, match=r"slice by slice.*-c 2d"):
-        METHODS["cdm"]().objective(volume, labels=None, seed=0)  # type: ignore[arg-type]
+        METHODS["cdm"].training().objective(volume, labels=None, seed=0)  # type: ignore[arg-type]
 
 
 def test_crops_that_may_miss_the_label_are_warned_of(preprocessed, tmp_path, caplog):

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffunet.build import build_model
 from diffunet.checkpoint import save_checkpoint
 from diffunet.data.image_io import ImageGeometry, write_label_map, write_signed_map
 from diffunet.diffusion.denoiser import Denoiser
@@ -22,13 +21,14 @@ from diffunet.inference.compute import Compute
 from diffunet.inference.model import VALIDATION_SUMMARY, TrainedModel
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
+from diffunet.methods import METHODS
 from diffunet.plans import (
     CamPlan,
     ConfigurationPlan,
     EncodingPlan,
     MaskPlan,
     NormalizationPlan,
-    Plans,
+    ResolvedPlans,
     TrajectoryPlan,
     WeakPlan,
 )
@@ -137,7 +137,7 @@ def weak_configuration(
 
 def weak_plans(
     configuration: ConfigurationPlan, *, method: str = "cdm", dimensions: int = 2
-) -> Plans:
+) -> ResolvedPlans:
     axes = tuple(range(dimensions))
     return small_plans(configuration, method=method, transpose_forward=axes)
 
@@ -187,7 +187,9 @@ def write_weak_model(
     plans = weak_plans(weak_configuration(**weak), method=method)
     scheme = LabelScheme.from_dataset_json(content)
     for fold in folds:
-        network = build_model(plans.resolved, method=method, num_image_channels=1, labels=scheme)
+        network = METHODS[method].build_model(
+            plans.configuration, num_image_channels=1, labels=scheme
+        )
         generator = torch.Generator().manual_seed(ord(fold[0]))
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.2, generator=generator)

@@ -1,0 +1,39 @@
+"""Which fields of a plans file the user changed since the planner wrote it."""
+
+from pathlib import Path
+
+from diffunet.errors import PlansError
+from diffunet.jsonio import as_json
+from diffunet.plans.differences import differences
+from diffunet.plans.plans import Plans
+
+_FOLDER = "planned"
+"""In a preprocessed dataset; holds each plans file as the planner wrote it."""
+
+
+def save_planned(plans: Plans, path: Path) -> None:
+    """Write new plans, and the copy by which edits are told from choices."""
+    plans.save(path)
+    plans.save(_copy_of(path))
+
+
+def edited_fields(path: Path, *, configuration: str | None) -> tuple[str, ...]:
+    """Return the paths of a configuration's fields that differ from what the planner wrote.
+
+    Args:
+        path: of a plans file. One without a copy, as written by hand, counts as unchanged.
+        configuration: None for the recommended one.
+    """
+    if not _copy_of(path).is_file():
+        return ()
+    plans = Plans.load(path)
+    name = configuration or plans.recommended_configuration
+    try:
+        planned = Plans.load(_copy_of(path)).configuration(name)
+    except PlansError:  # a configuration of the user's own, or a copy that is damaged
+        return ()
+    return tuple(differences(as_json(planned), as_json(plans.configuration(name))))
+
+
+def _copy_of(path: Path) -> Path:
+    return path.parent / _FOLDER / path.name
