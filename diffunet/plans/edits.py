@@ -7,9 +7,6 @@ from diffunet.jsonio import as_json
 from diffunet.plans.differences import differences
 from diffunet.plans.plans import Plans
 
-_FOLDER = "planned"
-"""In a preprocessed dataset; holds each plans file as the planner wrote it."""
-
 
 def save_planned(plans: Plans, path: Path) -> None:
     """Write new plans, and the copy by which edits are told from choices."""
@@ -36,4 +33,5 @@ def edited_fields(path: Path, *, configuration: str | None) -> tuple[str, ...]:
 
 
 def _copy_of(path: Path) -> Path:
-    return path.parent / _FOLDER / path.name
+    """Return where the plans stand as the planner wrote them."""
+    return path.with_suffix(".planned.json")

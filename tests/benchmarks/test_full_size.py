@@ -246,7 +246,7 @@ def test_supervised_networks_are_as_wide_as_the_planned_image_model(request_of):
             Plans.load(path).resolve("2d", method="supervised", settings=settings).configuration
         )
         assert resolved.network.image_channels == tuple(widths)
-        assert resolved.configuration.network.num_image_blocks == (1,) * num_stages
+        assert resolved.network.num_image_blocks == (1,) * num_stages
         assert resolved.sampling.is_mirrored
     assert options_of(request_of(), "train_cdm").settings == []
 
