@@ -138,8 +138,6 @@ def build_segmentation_network(
     )
 
 
-
-
 def build_image_model(
     configuration: ConfigurationPlan, *, num_image_channels: int, labels: LabelScheme
 ) -> ImageModel:
