@@ -1,11 +1,14 @@
 """Files that declare, or unpack to, more than they should: named before memory is taken."""
 
 import gzip
+import lzma
 import re
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -15,7 +18,7 @@ import tifffile
 from PIL import Image
 
 from diffunet import limits
-from diffunet.data.image_io import read_image
+from diffunet.data.image_io import read_image, tiff_bounds
 from diffunet.data.integrity import verify_dataset
 from diffunet.errors import DatasetError
 from diffunet.parallel import map_ordered
@@ -108,14 +111,72 @@ def test_an_image_for_which_memory_does_not_suffice_is_named(
         read_image([tmp_path / "a.nii"])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux does")
-def test_a_bomb_takes_no_memory_before_it_is_refused(tmp_path: Path) -> None:
-    """5.8 MB that unpack to 6 GB took 11.9 GB."""
-    path = tmp_path / "a.nii.gz"
+def nifti_bomb(path: Path) -> None:
+    """Write 5.8 MB that unpack to 6 GB: it took 11.9 GB."""
     pack = zlib.compressobj(9, wbits=31)
     with path.open("wb") as file:
         file.write(pack.compress(nifti_header(2000, 2000, 1500)) + pack.flush())
         file.write(bytes(5_800_000))
+
+
+def tiff_bomb(path: Path) -> None:
+    """Write an image of 16 x 16 whose strip of 400 KB unpacks to 400 MB: it took twice that."""
+    pack = zlib.compressobj(9)
+    first = pack.compress(bytes(2**20)) + pack.flush(zlib.Z_FULL_FLUSH)
+    again = pack.compress(bytes(2**20)) + pack.flush(zlib.Z_FULL_FLUSH)
+    write_tiff(path, first + 400 * again, compression="zlib")
+
+
+def write_tiff(path: Path, content: bytes, **options: Any) -> None:
+    """Write 16 x 16 zeros whose one strip or tile is `content`."""
+    tifffile.imwrite(path, np.zeros((16, 16), np.uint8), **options)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        tags = file.pages[0].tags
+        kind = "Tile" if "TileOffsets" in tags else "Strip"
+        tags[f"{kind}Offsets"].overwrite(path.stat().st_size)
+        tags[f"{kind}ByteCounts"].overwrite(len(content))
+    with path.open("ab") as file:
+        file.write(content)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzma"])
+def test_a_strip_that_unpacks_to_more_than_the_image_is_refused(
+    compression: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiff_bounds, "_SLACK", 1000)
+    pack = zlib.compress if compression == "zlib" else lzma.compress
+    write_tiff(tmp_path / "a.tif", pack(bytes(1256)), compression=compression)
+    assert read_image([tmp_path / "a.tif"])[0].shape == (1, 16, 16)
+    write_tiff(tmp_path / "a.tif", pack(bytes(1257)), compression=compression)
+    with pytest.raises(DatasetError, match=r"a\.tif'.*one that unpacks to more than 1256 bytes"):
+        read_image([tmp_path / "a.tif"])
+
+
+@pytest.mark.usefixtures("small_limit")
+def test_a_tile_that_is_larger_than_the_limit_is_refused(tmp_path: Path) -> None:
+    write_tiff(tmp_path / "a.tif", zlib.compress(bytes(256)), compression="zlib", tile=(16, 16))
+    assert read_image([tmp_path / "a.tif"])[0].shape == (1, 16, 16)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        file.pages[0].tags["TileWidth"].overwrite(160)
+    with pytest.raises(DatasetError, match=f"1 x 16 x 160.*{limits.VARIABLE}"):
+        read_image([tmp_path / "a.tif"])
+
+
+def test_tiles_that_are_missing_are_refused_before_they_are_gone_through(tmp_path: Path) -> None:
+    write_tiff(tmp_path / "a.tif", zlib.compress(bytes(256)), compression="zlib", tile=(16, 16))
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        file.pages[0].tags["ImageWidth"].overwrite(1600)
+    with pytest.raises(DatasetError, match="expected 100 strips or tiles, .* found 1"):
+        read_image([tmp_path / "a.tif"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux does")
+@pytest.mark.parametrize(("name", "write"), [("a.nii.gz", nifti_bomb), ("a.tif", tiff_bomb)])
+def test_a_bomb_takes_no_memory_before_it_is_refused(
+    name: str, write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    write(path)
     code = (
         "import sys; from pathlib import Path; from diffunet.errors import DatasetError\n"
         "from diffunet.data.image_io import read_image\n"

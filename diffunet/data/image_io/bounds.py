@@ -7,7 +7,7 @@ from pathlib import Path
 from diffunet.errors import DatasetError
 from diffunet.limits import VARIABLE, max_image_bytes
 
-_MOST_UNPACKED = 1032  # bytes that deflate, which .gz, .png and .tif use, can make of one
+MOST_UNPACKED = 1032  # bytes that deflate, which .gz, .png and .tif use, can make of one
 _GB = 2**30
 
 
@@ -37,7 +37,7 @@ def require_whole(path: Path, *, shape: Sequence[int], num_bytes: int, is_compre
         DatasetError: it is not, however well they are compressed.
     """
     size = path.stat().st_size
-    if num_bytes > (size * _MOST_UNPACKED if is_compressed else size):
+    if num_bytes > (size * MOST_UNPACKED if is_compressed else size):
         raise DatasetError(
             f"'{path}': expected {_product(shape)} voxels, as the header says, {num_bytes} bytes; "
             f"found a file of {size} bytes, too small for them; it may be truncated: copy or "

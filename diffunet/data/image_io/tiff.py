@@ -9,6 +9,7 @@ import numpy as np
 from diffunet.data.image_io.bounds import require_room
 from diffunet.data.image_io.geometry import ImageGeometry
 from diffunet.data.image_io.pillow import without_pixel_limit
+from diffunet.data.image_io.tiff_bounds import require_bounded_parts
 from diffunet.errors import DatasetError
 from diffunet.jsonio import atomic_file, read_json, write_json
 
@@ -88,6 +89,8 @@ def _read_array(path: Path, *, is_label: bool) -> tuple[np.ndarray, str]:
         page = series.keyframe
         photometric = int(page.photometric)
         require_room(path, shape=series.shape, num_bytes=series.size * series.dtype.itemsize)
+        if series.size:
+            require_bounded_parts(path, file, series)
         if photometric not in _PHOTOMETRIC:
             raise DatasetError(
                 f"'{path}': expected a grey or RGB image, or a palette, found the photometric "
