@@ -149,7 +149,7 @@ def test_the_measurement_on_tiny_patches_agrees_with_the_meta_device(plan, patch
 
 @pytest.mark.parametrize("plan", [SMALL_2D, p1_network(2)])
 def test_the_modelled_dtype_agrees_with_autocast(plan):
-    network, image = build(plan), torch.zeros(2, 1, 64, 64)
+    network, image = build(plan), torch.zeros(2, 1, 32, 32)
 
     def forward():
         with torch.autocast("cpu", dtype=torch.bfloat16):

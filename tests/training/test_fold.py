@@ -417,7 +417,7 @@ def test_training_imports_no_reader_of_files_and_no_matplotlib():
 @pytest.mark.slow
 @pytest.mark.parametrize("method", FIRST_LOSSES)
 def test_a_real_training_learns(tmp_path, method):
-    """Discs bright on noise, 300 iterations: better than the trivial answers, and a falling loss.
+    """Discs bright on noise, 150 iterations: better than the trivial answers, and a falling loss.
 
     A supervised network has no answer to raters who disagree, so that it learns from one.
     """
@@ -427,7 +427,7 @@ def test_a_real_training_learns(tmp_path, method):
     )
     resolved = plans(
         method=method,
-        training={"num_iterations": 300, "batch_size": 8, "num_validations": 2},
+        training={"num_iterations": 150, "batch_size": 8, "num_validations": 1},
     )
     result = train(folder, tmp_path, resolved, validates_all_cases=True)
     losses = [record["loss"] for record in records(tmp_path, "training")]

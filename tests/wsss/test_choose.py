@@ -52,11 +52,19 @@ def logits_of(_: Any, images: torch.Tensor, *, compute: Compute) -> torch.Tensor
     return images[:, 0, torch.from_numpy(OBJECT)].sum(dim=1, keepdim=True) / 10
 
 
-@pytest.fixture
-def fakes(monkeypatch):
-    monkeypatch.setattr(choose, "read_image", image_of)
-    monkeypatch.setattr(choose, "saliency_map", map_of)
-    monkeypatch.setattr(choose, "presence_logits", logits_of)
+@pytest.fixture(autouse=True, scope="module")
+def fakes():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(choose, "read_image", image_of)
+        patch.setattr(choose, "saliency_map", map_of)
+        patch.setattr(choose, "presence_logits", logits_of)
+        yield
+
+
+@pytest.fixture(scope="module")
+def choices(fakes) -> dict[str, Any]:
+    """Return what is chosen where the user set nothing."""
+    return chosen()
 
 
 def chosen(
@@ -89,39 +97,37 @@ def chosen(
     return found.choices
 
 
-def test_the_noise_level_and_the_sign_that_find_the_object_are_chosen(fakes):
-    choices = chosen()
+def test_the_noise_level_and_the_sign_that_find_the_object_are_chosen(choices):
     assert choices["weak.cdm.log_snr"].value == SEEN_AT
     assert choices["weak.cg_cdm.log_snr"].value == SEEN_AT
     assert {choices[f"weak.masks.{name}"].value.sign for name in ("cdm", "cg_cdm")} == {"negative"}
 
 
-def test_ties_keep_the_first_setting(fakes):
-    choices = chosen()
+def test_ties_keep_the_first_setting(choices):
     assert choices["weak.cdm.tau"].value == candidates.TAUS[0]
     assert choices["weak.cg_cdm.guidance_scale"].value == candidates.GUIDANCE_SCALES[0]
     assert choices["weak.cdm.num_steps"].value == candidates.FEW_STEPS
 
 
-def test_reasons_say_what_was_compared_and_that_no_mask_was_opened(fakes):
-    reason = chosen()["weak.cdm.log_snr"].reason
+def test_reasons_say_what_was_compared_and_that_no_mask_was_opened(choices):
+    reason = choices["weak.cdm.log_snr"].reason
     assert "on 3 validation images" in reason
     assert "-1 negative" in reason
     assert "no mask was opened" in reason
 
 
-def test_activation_maps_have_a_stage_rules_and_a_default(fakes):
+def test_activation_maps_have_a_stage_rules_and_a_default():
     choices = chosen("classifier")
     assert choices["weak.cam.stage"].value == candidates.CAM_STAGES[0]
     assert choices["weak.masks.layer_cam"].value.sign == "positive"
     assert choices["weak.default_cam"].value in ("grad_cam", "grad_cam++", "score_cam", "layer_cam")
 
 
-def test_without_an_image_that_shows_a_label_nothing_is_chosen(fakes):
+def test_without_an_image_that_shows_a_label_nothing_is_chosen():
     assert chosen(tags=(0,)) == {}
 
 
-def test_what_the_user_set_is_not_chosen(fakes):
+def test_what_the_user_set_is_not_chosen():
     settings = {
         "weak.cdm.log_snr": 2.0,
         "weak.cdm.num_steps": 5,
@@ -139,13 +145,13 @@ def test_what_the_user_set_is_not_chosen(fakes):
     assert "scale 7" in choices["weak.cg_cdm.log_snr"].reason
 
 
-def test_a_time_step_keeps_the_noise_level_and_the_sign_is_chosen_still(fakes):
+def test_a_time_step_keeps_the_noise_level_and_the_sign_is_chosen_still():
     choices = chosen(settings=["weak.cdm.timestep=200", "weak.cdm.log_snr=-1"])
     assert "weak.cdm.log_snr" not in choices
     assert choices["weak.masks.cdm"].value.sign == "negative"
 
 
-def test_what_the_user_set_of_a_rule_is_kept_and_the_rest_is_chosen(fakes):
+def test_what_the_user_set_of_a_rule_is_kept_and_the_rest_is_chosen():
     masks = {"cdm": MaskPlan(sign="positive", unsure_share=0.8, edge_contrast=0.7)}
     settings = ["weak.masks.cdm.threshold=otsu_mean", "weak.masks.cdm.smoothing_voxels=5"]
     choice = chosen(settings=settings, masks=masks)["weak.masks.cdm"]
@@ -157,7 +163,7 @@ def test_what_the_user_set_of_a_rule_is_kept_and_the_rest_is_chosen(fakes):
     assert "Set by the user: smoothing_voxels, threshold, threshold_value." in choice.reason
 
 
-def test_a_fixed_threshold_is_kept_with_its_value(fakes):
+def test_a_fixed_threshold_is_kept_with_its_value():
     masks = {"cdm": MaskPlan(threshold="fixed", threshold_value=0.3)}
     rule = chosen(settings=["weak.masks.cdm.threshold_value=0.4"], masks=masks)["weak.masks.cdm"]
     assert (rule.value.threshold, rule.value.threshold_value) == ("fixed", 0.4)
@@ -187,7 +193,7 @@ def test_maps_are_compared_with_few_draws_and_steps():
     assert cheap.cdm.log_snr == plan.cdm.log_snr
 
 
-def test_maps_that_explain_nothing_are_warned_of(fakes, monkeypatch, caplog):
+def test_maps_that_explain_nothing_are_warned_of(monkeypatch, caplog):
     monkeypatch.setattr(
         choose, "presence_logits", lambda _, images, **__: torch.zeros(len(images), 1)
     )
@@ -197,6 +203,6 @@ def test_maps_that_explain_nothing_are_warned_of(fakes, monkeypatch, caplog):
     assert "the plans' rule is kept" in choices["weak.masks.cdm"].reason
 
 
-def test_maps_that_explain_the_label_are_not_warned_of(fakes, caplog):
+def test_maps_that_explain_the_label_are_not_warned_of(caplog):
     chosen()
     assert "show nothing" not in caplog.text
