@@ -34,6 +34,11 @@ def _alone_in(
     )
 
 
+def _alone_at(output_file: Path) -> AbstractContextManager[None]:
+    """Let nothing else predict into a file meanwhile, nor into the folder that it lies in."""
+    return in_use(output_file.parent, part=output_file.name, goes_with=bool)
+
+
 def predict_by_samples(
     trained: "TrainedModel",
     compute: "Compute",
@@ -65,14 +70,15 @@ def predict_by_samples(
             f"-o '{output}' is a file and takes the consensus alone; give a folder to save "
             "samples or probabilities"
         )
-    predict_file(
-        predictor,
-        cases[0],
-        output_file=output,
-        sampling=plan,
-        seed=run["seed"],
-        progress=run["progress"],
-    )
+    with _alone_at(output):
+        predict_file(
+            predictor,
+            cases[0],
+            output_file=output,
+            sampling=plan,
+            seed=run["seed"],
+            progress=run["progress"],
+        )
 
 
 def predict_by_saliency(
@@ -97,7 +103,8 @@ def predict_by_saliency(
     cases = find_input_cases(input, trained.file_ending, trained.num_channels)
     what = {"saliency": chosen, "image_labels": image_labels}
     if is_file:
-        predict_weak_file(predictor, cases[0], output_file=output, seed=run["seed"], **what)
+        with _alone_at(output):
+            predict_weak_file(predictor, cases[0], output_file=output, seed=run["seed"], **what)
     else:
         with _alone_in(output, cases, run):
             predict_weak_cases(predictor, cases, output_folder=output, **what, **run)

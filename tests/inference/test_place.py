@@ -13,13 +13,14 @@ from diffunet import api
 from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import ImageGeometry, write_label_map
 from diffunet.data.prediction_records import read_record
-from diffunet.errors import UsageError
+from diffunet.errors import InUseError, UsageError
 from diffunet.inference.model import load_model
 from diffunet.inference.output import OutputFolder
 from diffunet.inference.place import check_output_file, check_output_folder, is_output_file
 from diffunet.jsonio import read_json, write_json
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 from tests.inference.test_predict import contents, run, write_images
+from tests.test_locks import hold
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,20 @@ def test_a_raw_dataset_is_no_place_for_predictions(model, images, tmp_path, plac
     with pytest.raises(UsageError, match="the output folder"):
         predict(model, images, raw / place)
     assert contents(raw) == before
+
+
+@pytest.mark.parametrize("held", ["mask.png", ""])
+def test_of_two_that_predict_into_one_file_the_second_is_told(model, images, tmp_path, held):
+    """Written by both, the mask of one would replace that of the other."""
+    image = next(path for path in sorted(images.iterdir()) if path.is_file())
+    with hold(tmp_path / "out", held) as holder:
+        predict(model, image, tmp_path / "another" / "mask.png")
+        with pytest.raises(InUseError, match=f"in use by process {holder.pid} on "):
+            predict(model, image, tmp_path / "out" / "mask.png")
+        if held:
+            predict(model, image, tmp_path / "out" / "beside.png")
+        holder.communicate()
+    assert not (tmp_path / "out" / "mask.png").exists()
 
 
 @pytest.mark.parametrize("place", ["model", "model/fold_0", "other"])
