@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffunet.api import evaluate, plan_and_preprocess, predict, pseudo_label, train
-    from diffunet.inference.predict import Predictor
-    from diffunet.wsss.predictor import WeakPredictor
+    from diffunet.inference.predictor import Predictor
+    from diffunet.wsss.weak_predictor import WeakPredictor
 
 __version__ = "0.1.0"
 
@@ -31,8 +31,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Predictor": "diffunet.inference.predict",
-    "WeakPredictor": "diffunet.wsss.predictor",
+    "Predictor": "diffunet.inference.predictor",
+    "WeakPredictor": "diffunet.wsss.weak_predictor",
     "evaluate": "diffunet.api",
     "plan_and_preprocess": "diffunet.api",
     "predict": "diffunet.api",

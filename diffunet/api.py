@@ -34,12 +34,11 @@ from diffunet.fingerprint.fingerprint import Fingerprint
 from diffunet.jsonio import require_writable, write_json
 from diffunet.labels import LabelScheme
 from diffunet.locks import in_use
-from diffunet.methods import METHODS, method_of_saliency
+from diffunet.methods import method_of_saliency
 from diffunet.names import require_fold
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import Plans, SaliencyMethod
 from diffunet.plans.edits import edited_fields, save_planned
-from diffunet.prediction import predict_by_saliency, predict_by_samples
 from diffunet.workspace import Workspace, bare_name
 
 logger = logging.getLogger(__name__)
@@ -436,7 +435,8 @@ def predict(
 
     from diffunet.inference.compute import Compute
     from diffunet.inference.model import load_model
-    from diffunet.inference.predict import OutputOptions
+    from diffunet.inference.options import FolderRun, PredictionOptions
+    from diffunet.inference.run import predict_path
 
     if (model is None) == (dataset is None):
         raise UsageError("give either a model folder (--model) or a dataset (-d)")
@@ -449,49 +449,25 @@ def predict(
     )
     compute = Compute(device=torch.device(resolve_device(device)), precision=precision)
     trained = load_model(folder, folds=folds, checkpoint=checkpoint, device=compute.device)
-    sampling = {
-        "num_samples": num_samples,
-        "num_steps": num_steps,
-        "sampler": sampler,
-        "tile_step_size": tile_step_size,
-    }
-    run = {
-        "seed": seed,
-        "is_continued": continues,
-        "num_parts": num_parts,
-        "part_id": part_id,
-        "progress": progress,
-    }
-    METHODS[trained.method].refuse_options(
-        {
-            **sampling,
-            "saliency": saliency,
-            "image_labels": image_labels,
-            "saves_probabilities": saves_probabilities,
-            "saves_samples": saves_samples,
-        }
-    )
-    if METHODS[trained.method].saliency:
-        predict_by_saliency(
-            trained,
-            compute,
-            input=Path(input),
-            output=Path(output),
+    predict_path(
+        trained,
+        input=Path(input),
+        output=Path(output),
+        compute=compute,
+        options=PredictionOptions(
+            num_samples=num_samples,
+            num_steps=num_steps,
+            sampler=sampler,
+            tile_step_size=tile_step_size,
             saliency=saliency,
             image_labels=None if image_labels is None else Path(image_labels),
-            run=run,
-        )
-    else:
-        options = OutputOptions(has_probabilities=saves_probabilities, has_samples=saves_samples)
-        predict_by_samples(
-            trained,
-            compute,
-            input=Path(input),
-            output=Path(output),
-            sampling=sampling,
-            options=options,
-            run=run,
-        )
+            saves_probabilities=saves_probabilities,
+            saves_samples=saves_samples,
+            seed=seed,
+        ),
+        run=FolderRun(continues=continues, num_parts=num_parts, part_id=part_id),
+        progress=progress,
+    )
     return Path(output)
 
 
@@ -555,7 +531,7 @@ def pseudo_label(
             saliency=saliency,
             seed=seed,
             compute=Compute(device=torch.device(resolve_device(device))),
-            is_continued=continues,
+            continues=continues,
             progress=progress,
         )
 

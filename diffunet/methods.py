@@ -14,6 +14,10 @@ from diffunet.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
+    from diffunet.inference.case_predictor import CasePredictor
+    from diffunet.inference.compute import Compute
+    from diffunet.inference.model import Model
+    from diffunet.inference.options import PredictionOptions
     from diffunet.labels import LabelScheme
     from diffunet.needs import NetworkSize
     from diffunet.plans import ConfigurationPlan
@@ -31,9 +35,9 @@ SaliencyMethod = Literal[
 
 _WHAT_MASKS_NEED = ("patch_size", "preprocessing", "network", "diffusion")
 _WHAT_TAGS_NEED = ("patch_size", "preprocessing", "weak.network", "weak.diffusion")
-_OF_MASKS = frozenset({"tile_step_size", "saves_probabilities", "saves_samples"})
+_OF_MASKS = frozenset({"tile_step_size", "is_mirrored", "saves_probabilities", "saves_samples"})
 _OF_SAMPLES = _OF_MASKS | {"num_samples", "num_steps", "sampler"}
-_OF_SALIENCY = frozenset({"saliency", "image_labels"})
+_OF_SALIENCY = frozenset({"saliency", "image_labels", "draws_picture"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,7 @@ class Method:
         saliency_field: of the plan of weak supervision: which of them is made unless asked.
         builder: makes the model, see `build_model`.
         trainer: a `TrainingMethod`, what `train_fold` asks.
+        predictor: the `CasePredictor` of its models.
         sizes: tells how large the networks are, see `diffunet.needs`.
     """
 
@@ -62,6 +67,7 @@ class Method:
     saliency_field: str = ""
     builder: str
     trainer: str
+    predictor: str
     sizes: str
 
     def build_model(
@@ -79,6 +85,17 @@ class Method:
         """Return what the method gives to the training of a fold."""
         return _loaded(self.trainer)
 
+    def make_predictor(
+        self, model: "Model", *, compute: "Compute", options: "PredictionOptions"
+    ) -> "CasePredictor[Any]":
+        """Return what predicts with a model, and refuse options that it would ignore.
+
+        Raises:
+            UsageError, PlansError: options, precision and model do not fit together.
+        """
+        self.refuse_options(options.given())
+        return _loaded(self.predictor)(model, compute=compute, options=options)
+
     def network_sizes(self, configuration: "ConfigurationPlan") -> "list[NetworkSize]":
         """Return the sizes of the networks of a model, as far as they are known without them."""
         return _loaded(self.sizes)(configuration)
@@ -87,12 +104,12 @@ class Method:
         """Refuse what a prediction would ignore.
 
         Args:
-            given: by name; None and False for what was not asked for.
+            given: what was asked for, by name.
 
         Raises:
             UsageError: an option that is given is none of this method's.
         """
-        others = [name for name, value in given.items() if value and name not in self.options]
+        others = [name for name in given if name not in self.options]
         if others:
             raise UsageError(
                 f"{', '.join(others)}: a model of -m {self.name} {self.limits}; leave it out, or "
@@ -117,6 +134,7 @@ METHODS = {
             weight_fields=_WHAT_MASKS_NEED,
             builder="diffunet.build:build_denoiser",
             trainer="diffunet.training.segmentation:DIFFUSION",
+            predictor="diffunet.inference.masks:SamplePredictor",
             sizes="diffunet.needs:denoiser_sizes",
         ),
         Method(
@@ -128,6 +146,7 @@ METHODS = {
             weight_fields=_WHAT_MASKS_NEED,
             builder="diffunet.build:build_segmentation_network",
             trainer="diffunet.training.segmentation:SUPERVISED",
+            predictor="diffunet.inference.masks:ProbabilityPredictor",
             sizes="diffunet.needs:segmentation_network_sizes",
         ),
         Method(
@@ -140,6 +159,7 @@ METHODS = {
             saliency_field="default_saliency",
             builder="diffunet.build:build_image_model",
             trainer="diffunet.wsss.method:CDM",
+            predictor="diffunet.wsss.predictor:SaliencyPredictor",
             sizes="diffunet.needs:image_model_sizes",
         ),
         Method(
@@ -152,6 +172,7 @@ METHODS = {
             saliency_field="default_cam",
             builder="diffunet.build:build_classifier",
             trainer="diffunet.wsss.method:CLASSIFIER",
+            predictor="diffunet.wsss.predictor:SaliencyPredictor",
             sizes="diffunet.needs:classifier_sizes",
         ),
     )

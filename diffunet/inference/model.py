@@ -33,23 +33,16 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedModel:
-    """What prediction needs of a model folder.
+class Model:
+    """What decides about a prediction, whether it is in training or was read from files.
 
     Attributes:
-        plans: those of the first fold.
-        dataset_content: of `dataset.json`.
-        folds: names such as "0" or "all", in the order in which they draw samples.
-        checkpoint: "final", "best" or "latest".
+        plans: of the first fold.
         networks: one per fold, in evaluation mode: what the method's `build_model` makes.
     """
 
-    folder: Path
     plans: ResolvedPlans
-    dataset_content: dict[str, Any]
     labels: LabelScheme
-    folds: tuple[str, ...]
-    checkpoint: str
     networks: tuple[nn.Module, ...]
 
     @property
@@ -59,6 +52,27 @@ class TrainedModel:
     @property
     def configuration(self) -> ConfigurationPlan:
         return self.plans.configuration
+
+    @property
+    def dimensions(self) -> int:
+        """Of the images: 2, or 3 for volumes, whatever the patch."""
+        return len(self.plans.transpose_forward)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel(Model):
+    """A model with what its folder says about it.
+
+    Attributes:
+        dataset_content: of `dataset.json`.
+        folds: names such as "0" or "all", in the order in which they draw samples.
+        checkpoint: "final", "best" or "latest".
+    """
+
+    folder: Path
+    dataset_content: dict[str, Any]
+    folds: tuple[str, ...]
+    checkpoint: str
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -74,11 +88,6 @@ class TrainedModel:
         """As `dataset.json` names them; numbers where it names none."""
         names = self.dataset_content.get("channel_names", {})
         return tuple(str(names.get(str(i), i)) for i in range(self.num_channels))
-
-    @property
-    def dimensions(self) -> int:
-        """Of the images: 2, or 3 for volumes, whatever the patch."""
-        return len(self.plans.transpose_forward)
 
     @property
     def file_ending(self) -> str:

@@ -12,21 +12,26 @@ from torch import nn
 from diffunet.data.case_store import CaseStore
 from diffunet.evaluation.blocks import summary_blocks
 from diffunet.evaluation.scores import CaseScores, score_case
-from diffunet.inference.model import VALIDATION_SUMMARY
+from diffunet.inference.model import VALIDATION_SUMMARY, Model
+from diffunet.inference.options import PredictionOptions
+from diffunet.inference.prepared import PreparedImage, stored_image
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
+from diffunet.methods import METHODS
 from diffunet.parallel import Progress
+from diffunet.randomness import derive_seed
 from diffunet.training.distributed import Ranks
-from diffunet.training.drawing import CaseDrawer
 from diffunet.training.fold_data import FoldData
 from diffunet.training.validation import spread_over_patients
 
 logger = logging.getLogger(__name__)
 
+VALIDATION_OPTIONS = PredictionOptions(seed=derive_seed("validation"))
+"""Every training draws from the same noise: a function of the case and the sample's number."""
+
 
 def run_final_validation(
     data: FoldData,
-    drawer: CaseDrawer,
     model: nn.Module,
     fold_folder: Path,
     *,
@@ -52,7 +57,7 @@ def run_final_validation(
     blob_volumes = mean_marked_volumes(data, cases)
     own = cases[ranks.rank :: ranks.num_ranks]
     scored = {
-        case: _score(data, drawer, model, case, blob_volumes=blob_volumes)
+        case: _score(data, model, case, blob_volumes=blob_volumes)
         for case in progress(own, len(own), "final validation")
     }
     scores: dict[str, CaseScores] = {}
@@ -86,7 +91,7 @@ class References:
 
 def references_of(data: FoldData, case: str) -> References:
     """Read what the raters marked, in the geometry of the files."""
-    store = _label_store(data)
+    store = label_store(data)
     name = "reference" if "reference" in store.array_names(case) else "labels"
     label_maps = np.asarray(store.array(case, name)[:])
     return References(
@@ -120,7 +125,29 @@ def any_ignored(label_maps: np.ndarray, labels: LabelScheme) -> np.ndarray | Non
     return np.any(labels.ignored(label_maps), axis=0) if labels.has_ignore_label else None
 
 
-def _label_store(data: FoldData) -> CaseStore:
+def drawn_masks(
+    data: FoldData, model: nn.Module, prepared: PreparedImage, *, options: PredictionOptions
+) -> np.ndarray:
+    """Return what a model in training draws of a case, (sample, label, *original_shape), bool.
+
+    No global random state is read or changed.
+    """
+    predictor = METHODS[data.plans.method].make_predictor(
+        Model(plans=data.plans, labels=data.labels, networks=(model,)),
+        compute=data.compute,
+        options=options,
+    )
+    samples: dict[int, np.ndarray] = {}
+    predictor.predict(prepared, on_sample=samples.__setitem__)
+    return np.stack([samples[number] for number in range(len(samples))])
+
+
+def label_store(data: FoldData) -> CaseStore:
+    """Return the store of label maps.
+
+    Raises:
+        ValueError: the method learns without.
+    """
     if data.label_maps is None:
         raise ValueError("this fold was opened without label maps")
     return data.label_maps
@@ -128,15 +155,15 @@ def _label_store(data: FoldData) -> CaseStore:
 
 def _score(
     data: FoldData,
-    drawer: CaseDrawer,
     model: nn.Module,
     case: str,
     *,
     blob_volumes: Sequence[float],
 ) -> CaseScores:
     references = references_of(data, case)
+    prepared = stored_image(data.images, case)
     return score_case(
-        drawer.on_original_grid(model, case),
+        drawn_masks(data, model, prepared, options=VALIDATION_OPTIONS),
         references.masks,
         spacing_mm=references.spacing_mm,
         ignored=references.ignored,

@@ -1,22 +1,30 @@
 """The methods that learn from masks: diffusion on segmentations, and the supervised baseline."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import numpy as np
 from torch import nn
 
-from diffunet.data.patches import Store
 from diffunet.evaluation.scores import ScoreOptions, score_case
+from diffunet.inference.options import PredictionOptions
+from diffunet.inference.prepared import stored_image
 from diffunet.labels import LabelScheme
+from diffunet.methods import METHODS
 from diffunet.parallel import Progress
 from diffunet.plans import AugmentationPlan, ConfigurationPlan
-from diffunet.randomness import derive_seed
 from diffunet.training.distributed import Ranks
-from diffunet.training.drawing import CaseDrawer
-from diffunet.training.final_validation import any_ignored, rater_masks, run_final_validation
+from diffunet.training.final_validation import (
+    VALIDATION_OPTIONS,
+    any_ignored,
+    drawn_masks,
+    label_store,
+    rater_masks,
+    run_final_validation,
+)
 from diffunet.training.fold_data import FoldData
 from diffunet.training.objective import DiffusionObjective, SupervisedObjective
 from diffunet.training.reporting import Pictures
@@ -62,12 +70,14 @@ class SegmentationMethod:
         cases = spread_over_patients(data.split.val, data.patients)
         cases = cases[: configuration.training.num_validation_cases]
         num_raters = max((len(data.images.properties(case).raters) for case in cases), default=1)
-        drawer = self._drawer(data)
+        draws_samples = "num_samples" in METHODS[data.plans.method].options
+        num_samples = max(2, min(NUM_SAMPLES, configuration.sampling.num_samples))
         scorer = DrawnMaskScorer(
-            drawer=drawer,
-            label_maps=data.label_maps,
-            num_samples=max(2, min(NUM_SAMPLES, configuration.sampling.num_samples)),
-            has_raters=num_raters > 1 and not drawer.is_supervised,
+            data=data,
+            options=dataclasses.replace(
+                VALIDATION_OPTIONS, num_samples=num_samples if draws_samples else None
+            ),
+            has_raters=num_raters > 1 and draws_samples,
             show=pictures.add_case,
         )
         return SampledValidation(scorer=scorer, cases=cases)
@@ -85,7 +95,6 @@ class SegmentationMethod:
         """Predict validation cases and score them; see `run_final_validation`."""
         return run_final_validation(
             data,
-            self._drawer(data),
             model,
             fold_folder,
             ranks=ranks,
@@ -93,24 +102,9 @@ class SegmentationMethod:
             progress=progress,
         )
 
-    def _drawer(self, data: FoldData) -> CaseDrawer:
-        """Return what draws masks: of the case alone, so that trainings share the noise."""
-        return CaseDrawer(
-            objective=self.objective(data.plans.configuration, labels=data.labels, seed=0),
-            images=data.images,
-            compute=data.compute,
-            seed=derive_seed("validation"),
-        )
-
 
 DIFFUSION = SegmentationMethod(DiffusionObjective)
 SUPERVISED = SegmentationMethod(SupervisedObjective)
-
-
-class LabelStore(Store, Protocol):
-    """What validation needs of the store of labels."""
-
-    def array_names(self, case: str) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,28 +130,27 @@ class DrawnMaskScorer:
         show: takes (case, image, raters' masks, samples) of the first cases, for a picture.
     """
 
-    drawer: CaseDrawer
-    label_maps: LabelStore
-    num_samples: int
+    data: FoldData
+    options: PredictionOptions
     has_raters: bool
     show: Callable[[str, np.ndarray, np.ndarray, np.ndarray], None]
 
     def score(self, model: nn.Module, case: str, *, is_shown: bool) -> DrawnScores:
-        """Return GEDs and Dice of a case."""
-        samples = self.drawer.on_stored_grid(model, case, num_samples=self.num_samples)
-        label_maps = np.asarray(self.label_maps.array(case, "labels")[:])
-        scheme = self.drawer.objective.labels
-        raters = rater_masks(label_maps, scheme)
+        """Return GEDs and Dice of a case, on the grid of training."""
+        prepared = stored_image(self.data.images, case).staying_on_stored_grid()
+        samples = drawn_masks(self.data, model, prepared, options=self.options)
+        label_maps = np.asarray(label_store(self.data).array(case, "labels")[:])
+        raters = rater_masks(label_maps, self.data.labels)
         scores = score_case(
             samples,
             raters,
-            spacing_mm=self.drawer.images.properties(case).spacing_mm,
-            ignored=any_ignored(label_maps, scheme),
+            spacing_mm=prepared.properties.spacing_mm,
+            ignored=any_ignored(label_maps, self.data.labels),
             case=case,
             options=_QUICK,
         )
         if is_shown:
-            image = np.asarray(self.drawer.images.array(case, "image")[:])
+            image = np.asarray(self.data.images.array(case, "image")[:])
             self.show(case, image, raters, samples)
         return DrawnScores(
             ged=scores.distribution["ged"],

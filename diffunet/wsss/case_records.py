@@ -12,7 +12,23 @@ from jaxtyping import Bool, Float
 from diffunet.data.image_io import ImageGeometry, MapScale
 from diffunet.errors import UsageError
 from diffunet.inference.output import OutputFolder
-from diffunet.wsss.predictor import CaseSaliency
+from diffunet.wsss.presence import Presence
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseSaliency:
+    """The maps of a case on its own grid, before they become a mask.
+
+    Attributes:
+        saliency: float32 (label, *spatial), smoothed and signed.
+        thresholds: (slice, label); of the rule "otsu_mean", what "otsu" gives.
+        seconds_per_slice: spent on the maps, per slice and label that has one; None where none has.
+    """
+
+    saliency: Float[np.ndarray, "label *spatial"]
+    presence: Presence
+    thresholds: Float[np.ndarray, "slice label"]
+    seconds_per_slice: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +51,7 @@ class WrittenCase:
 
 
 def read_weak_case(output: OutputFolder, case: str) -> WrittenCase:
-    """Read what `predict_weak_cases` wrote about a case, with the settings of `output`.
+    """Read what a prediction wrote about a case, with the settings of `output`.
 
     Raises:
         UsageError: the case is not whole, or was made with other settings.

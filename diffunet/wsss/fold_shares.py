@@ -13,11 +13,11 @@ from diffunet.data.image_labels import ImageLabels
 from diffunet.data.splits import Split
 from diffunet.errors import UsageError
 from diffunet.inference.compute import Compute
-from diffunet.inference.model import joined_model, load_model, trained_folds
+from diffunet.inference.model import TrainedModel, joined_model, load_model, trained_folds
+from diffunet.inference.options import PredictionOptions
 from diffunet.inference.output import OutputFolder
-from diffunet.plans import SaliencyMethod
-from diffunet.wsss.predict import weak_settings
-from diffunet.wsss.predictor import WeakPredictor
+from diffunet.inference.run import settings_of
+from diffunet.wsss.predictor import SaliencyPredictor
 
 _CHECKPOINT = "final"
 
@@ -53,8 +53,8 @@ class ShareRun:
     """
 
     share: Share
-    predictor: WeakPredictor
-    saliency: SaliencyMethod
+    predictor: SaliencyPredictor
+    model: TrainedModel
     settings: dict[str, Any]
     output: OutputFolder
 
@@ -95,8 +95,7 @@ def runs_of(
     model_folder: Path,
     folds: Sequence[int | str] | None,
     splits: Sequence[Split],
-    saliency: SaliencyMethod | None,
-    seed: int,
+    options: PredictionOptions,
     compute: Compute,
     folder: Path,
 ) -> tuple[ShareRun, ...]:
@@ -104,6 +103,7 @@ def runs_of(
 
     Args:
         tags: of `raw`.
+        options: of every run.
         folder: each run has a folder of its own in it.
 
     The other arguments and the errors are those of `make_pseudo_dataset`.
@@ -117,17 +117,16 @@ def runs_of(
     runs = []
     for share in shares:
         model = joined_model([models[name] for name in share.folds])
-        predictor = WeakPredictor(model, compute=compute)
-        _check_labels(predictor, raw)
-        chosen = predictor.saliency_method(saliency)
-        given = _lines_of(tags, share)
-        settings = weak_settings(predictor, saliency=chosen, given=given, seed=seed)
+        predictor = SaliencyPredictor(model, compute=compute, options=options)
+        _check_labels(model, raw)
+        predictor.given = _lines_of(tags, share)
+        settings = settings_of(predictor, model)
         output = OutputFolder(folder / share.name, model=model, settings=settings)
         runs.append(
             ShareRun(
                 share=share,
                 predictor=predictor,
-                saliency=chosen,
+                model=model,
                 settings=settings,
                 output=output,
             )
@@ -153,10 +152,10 @@ def say_what_is_in_sample(shares: Sequence[Share]) -> None:
         )
 
 
-def _check_labels(predictor: WeakPredictor, raw: RawDataset) -> None:
-    if predictor.labels.names != raw.labels.names:
+def _check_labels(model: TrainedModel, raw: RawDataset) -> None:
+    if model.labels.names != raw.labels.names:
         raise UsageError(
-            f"'{predictor.model.folder}' knows the labels {', '.join(predictor.labels.names)}, "
+            f"'{model.folder}' knows the labels {', '.join(model.labels.names)}, "
             f"expected those of '{raw.name}', {', '.join(raw.labels.names)}; train on this dataset"
         )
 

@@ -4,7 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from diffunet.data.image_io import MapScale, read_image, read_label_map
 from diffunet.figures import SaliencyCase, plot_saliency
 from diffunet.inference.output import OutputFolder
 from diffunet.plans import CamSaliency, SaliencyMethod
-from diffunet.wsss.predictor import WeakPredictor
+
+if TYPE_CHECKING:
+    from diffunet.wsss.predictor import SaliencyPredictor
 
 PICTURE_FILE = "pictures/saliency.png"
 MOST_ROWS = 6
@@ -22,11 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def draw_saliency(
-    predictor: WeakPredictor,
-    cases: Sequence[CaseFiles],
-    *,
-    output: OutputFolder,
-    saliency: SaliencyMethod,
+    predictor: "SaliencyPredictor", cases: Sequence[CaseFiles], *, output: OutputFolder
 ) -> None:
     """Draw `pictures/saliency.png` into the output folder, from what was written there.
 
@@ -39,8 +37,8 @@ def draw_saliency(
             rows.extend(saliency_rows(predictor, files, output=output))
             if len(rows) >= MOST_ROWS:
                 break
-        title = f"{predictor.model.plans.dataset_name}: {saliency}"
-        draw_rows(rows, png, title=title, saliency=saliency)
+        title = f"{predictor.model.plans.dataset_name}: {predictor.saliency}"
+        draw_rows(rows, png, title=title, saliency=predictor.saliency)
 
 
 def draw_rows(
@@ -70,7 +68,7 @@ def warning_only(png: Path) -> Iterator[None]:
 
 
 def saliency_rows(
-    predictor: WeakPredictor,
+    predictor: "SaliencyPredictor",
     files: CaseFiles,
     *,
     output: OutputFolder,
@@ -89,11 +87,12 @@ def saliency_rows(
     shown = [name for name, volume in volumes.items() if volume["value"] > 0]
     if record is None or not shown:
         return
-    image, _ = read_image(files.images, num_channels=predictor.model.num_channels)
+    num_channels = len(predictor.model.configuration.preprocessing.normalization)
+    image, _ = read_image(files.images, num_channels=num_channels)
     label_map, _ = read_label_map(output.mask_path(files.case))
-    masks = predictor.labels.masks(label_map)
+    masks = predictor.model.labels.masks(label_map)
     for name in shown:
-        label = predictor.labels.names.index(name)
+        label = predictor.model.labels.names.index(name)
         about = record["labels"][name]
         maps, _ = output.read_saliency(files.case, label, MapScale(**about["saliency_file"]))
         arrays = [image, maps[None], masks[label][None]]
@@ -108,7 +107,7 @@ def saliency_rows(
             title = f"{files.case}, slice {index}"
         shown_image, shown_map, shown_mask, *shown_unsure = arrays
         yield SaliencyCase(
-            title=title if len(predictor.labels.names) == 1 else f"{title}\n{name}",
+            title=title if len(predictor.model.labels.names) == 1 else f"{title}\n{name}",
             image=shown_image,
             saliency=shown_map[0],
             mask=shown_mask[0],

@@ -1,10 +1,11 @@
-"""`WeakPredictor`: from an image on its own grid to saliency, presence of labels, and a mask."""
+"""The predictor of models trained from image-level labels: saliency, presence, and masks."""
 
+import dataclasses
+import hashlib
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -13,16 +14,29 @@ from torch import Tensor
 
 from diffunet.build import weak_plan_of
 from diffunet.data.case import CaseProperties
+from diffunet.data.case_files import CaseFiles
+from diffunet.data.image_io import ImageGeometry
+from diffunet.data.image_labels import ImageLabels
 from diffunet.errors import PlansError, UsageError
+from diffunet.inference.case_predictor import OnSample, OnStep
 from diffunet.inference.compute import Compute
-from diffunet.inference.model import TrainedModel, load_model
-from diffunet.inference.predictor import check_image
-from diffunet.labels import LabelScheme
-from diffunet.methods import METHODS, methods_that_learn_from, require_saliency
-from diffunet.plans import SaliencyMethod, WeakPlan
-from diffunet.preprocessing.case import preprocess_case, restore_x_0
+from diffunet.inference.model import Model, TrainedModel
+from diffunet.inference.options import FolderRun, PredictionOptions
+from diffunet.inference.output import OutputFolder
+from diffunet.inference.prepared import PreparedImage
+from diffunet.methods import (
+    METHODS,
+    SaliencyMethod,
+    methods_that_learn_from,
+    require_saliency,
+)
+from diffunet.plans import MaskPlan, WeakPlan
+from diffunet.preprocessing.case import restore_x_0
+from diffunet.wsss.case_records import CaseSaliency, record_of, with_masks
+from diffunet.wsss.given_labels import given_of_case, read_given_table
 from diffunet.wsss.label_masks import label_masks, shared_thresholds
-from diffunet.wsss.presence import GivenTags, Presence, decide_presence, given_tags
+from diffunet.wsss.pictures import draw_saliency
+from diffunet.wsss.presence import GivenTags, Presence, decide_presence
 from diffunet.wsss.pseudo_masks import oriented_map, smoothed_map, threshold_of
 from diffunet.wsss.saliency import (
     default_saliency,
@@ -30,68 +44,32 @@ from diffunet.wsss.saliency import (
     presence_probabilities,
     saliency_map,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeakPrediction:
-    """What a weakly supervised model says about one image, on the grid of the image.
-
-    Attributes:
-        mask: integers of the dataset's labels, (*spatial).
-        saliency: float32, (label, *spatial), smoothed and signed: for a single label the mask is
-            where it exceeds the threshold (with the sign of the plans). 0 in slices that do not
-            show the label.
-        probability: (slice, label), the classifier's; one row for a two-dimensional image. NaN in
-            slices that preprocessing cropped away, which show nothing.
-        is_present: (slice, label), what was decided, from `probability` or from what was given.
-        thresholds: (slice, label), in units of the saliency; NaN where the label is not present.
-    """
-
-    mask: np.ndarray
-    saliency: np.ndarray
-    probability: np.ndarray
-    is_present: np.ndarray
-    thresholds: np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaseSaliency:
-    """The maps of a case on its own grid, before they become a mask.
-
-    Attributes:
-        saliency: float32 (label, *spatial), smoothed and signed.
-        thresholds: (slice, label); of the rule "otsu_mean", what "otsu" gives.
-        seconds_per_slice: spent on the maps, per slice and label that has one; None where none has.
-    """
-
-    saliency: Float[np.ndarray, "label *spatial"]
-    presence: Presence
-    thresholds: Float[np.ndarray, "slice label"]
-    seconds_per_slice: float | None
+from diffunet.wsss.shared_masks import SHARED, write_shared_masks
 
 
 @final
-class WeakPredictor:
-    """A model trained from image-level labels, ready to predict.
+class SaliencyPredictor:
+    """Makes the maps of a case, and its masks; see `CasePredictor`.
 
     Attributes:
-        model: its plans, labels and networks.
-        compute: how its work is cut.
+        plan: of weak supervision.
+        saliency: what masks are made from.
+        given: what is known of the cases to predict, instead of what the classifier finds.
     """
 
-    def __init__(self, model: TrainedModel, *, compute: Compute):
+    def __init__(self, model: Model, *, compute: Compute, options: PredictionOptions):
         """Take a loaded model.
 
         Raises:
-            UsageError: it was trained by another kind of method, or is to compute in another
-                precision than float32.
+            UsageError: it was trained on masks, cannot make the saliency, or is to compute in
+                another precision than float32.
             PlansError: its plans describe no weak supervision of slices.
         """
-        if not METHODS[model.method].saliency:
+        if METHODS[model.method].learns_from != "image_labels":
             others = " or ".join(methods_that_learn_from("image_labels"))
             raise UsageError(
-                f"'{model.folder}' is a model of -m {model.method}; expected one that was trained "
-                f"from image-level labels (-m {others}): predict this one with Predictor"
+                f"this is a model of -m {model.method}; expected one that was trained from "
+                f"image-level labels (-m {others}): predict this one with Predictor"
             )
         if compute.precision != "float32":
             raise UsageError(
@@ -107,134 +85,57 @@ class WeakPredictor:
             )
         self.model = model
         self.compute = compute
+        self.options = options
         self.plan: WeakPlan = weak_plan_of(model.configuration)
-
-    @classmethod
-    def from_folder(
-        cls,
-        folder: Path | str,
-        folds: Sequence[int | str] | None = None,
-        *,
-        checkpoint: Literal["final", "best", "latest"] = "final",
-        device: torch.device | str = "cpu",
-    ) -> "WeakPredictor":
-        """Load a model folder; no workspace and no other file is needed.
-
-        The arguments and errors are those of `Predictor.from_folder`; the precision is float32.
-        """
-        compute = Compute(device=torch.device(device))
-        model = load_model(Path(folder), folds=folds, checkpoint=checkpoint, device=compute.device)
-        return cls(model, compute=compute)
+        chosen = options.saliency or default_saliency(self.plan, method=model.method)
+        self.saliency: SaliencyMethod = chosen
+        require_saliency(self.saliency, method=model.method)
+        self.given: ImageLabels | None = None
 
     @property
-    def labels(self) -> LabelScheme:
-        return self.model.labels
+    def num_steps(self) -> int:
+        """A case is one step."""
+        return 1
 
-    def saliency_method(self, saliency: SaliencyMethod | None) -> SaliencyMethod:
-        """Return `saliency`, or what the plans chose where it is None.
+    @property
+    def mask_plan(self) -> MaskPlan:
+        """How maps become masks."""
+        return self.plan.mask(self.saliency)
+
+    @property
+    def slice_axis(self) -> int | None:
+        """File axis along which the slices of a volume are images of their own."""
+        return self.model.plans.transpose_forward[0] if self.model.dimensions == 3 else None
+
+    def settings(self) -> dict[str, Any]:
+        """Return what decides about a result; of the plans, what this saliency uses."""
+        plan = self.plan
+        blocks = {"cdm": plan.cdm, "cg_cdm": plan.cg_cdm, "cg_diff": plan.cg_diff}
+        table = None
+        if self.given is not None:
+            lines = sorted(self.given.table.items(), key=str)
+            table = hashlib.sha256(json.dumps(lines).encode()).hexdigest()
+        return {
+            "saliency": self.saliency,
+            "saliency_plan": dataclasses.asdict(blocks.get(self.saliency, plan.cam)),
+            "mask_plan": dataclasses.asdict(self.mask_plan),
+            "presence_thresholds": plan.presence_thresholds,
+            "mirror_axes": mirror_axes_of(self.model.configuration),
+            "has_slice_labels": plan.has_slice_labels,
+            "image_labels_sha256": table,
+        }
+
+    def begin(self, model: TrainedModel, cases: Sequence[CaseFiles]) -> None:
+        """Read the table of image-level labels, where the options name one.
 
         Raises:
-            UsageError: this model cannot make it.
+            UsageError: there is no such file, or the model does not work on the slices in it.
+            DatasetError: all that is wrong with the table.
         """
-        method = self.model.method
-        chosen = default_saliency(self.plan, method=method) if saliency is None else saliency
-        require_saliency(chosen, method=method)
-        return chosen
-
-    def predict(
-        self,
-        image: np.ndarray,
-        spacing_mm: Sequence[float],
-        *,
-        saliency: SaliencyMethod | None = None,
-        tags: np.ndarray | Sequence[int] | Sequence[Sequence[int]] | None = None,
-        seed: int = 0,
-        case: str = "array",
-    ) -> WeakPrediction:
-        """Predict one image that is in memory.
-
-        The rule "otsu_mean" takes the mean over the slices of this image alone.
-
-        Args:
-            image: (channel, y, x) or (channel, z, y, x), intensities as in the files.
-            spacing_mm: voxel size in the order of the array's axes; 1.0 for photographs.
-            saliency: None for the plans'.
-            tags: 0 or 1 per label, or (slice, label) along the first axis of a volume; None: the
-                classifier decides.
-            seed, case: the noise is a function of these two, the slice and the number of the draw.
-
-        Raises:
-            DatasetError: the image does not fit the model.
-            UsageError: a value is not valid, or the model cannot make this saliency.
-        """
-        chosen = self.saliency_method(saliency)
-        check_image(image, spacing_mm, model=self.model, case=case)
-        given = given_tags(
-            tags,
-            num_labels=len(self.labels.names),
-            num_slices=image.shape[1] if image.ndim == 4 else None,
-        )
-        found = self.predict_case(
-            image, spacing_mm, saliency=chosen, given=given, seed=seed, case=case
-        )
-        thresholds = self.thresholds_alone(found, saliency=chosen)
-        masks = self.masks(found.saliency, thresholds, saliency_method=chosen)
-        return WeakPrediction(
-            mask=self.labels.label_map(masks),
-            saliency=found.saliency,
-            probability=found.presence.probabilities,
-            is_present=found.presence.is_present,
-            thresholds=thresholds,
-        )
-
-    def predict_case(
-        self,
-        image: np.ndarray,
-        spacing_mm: Sequence[float],
-        *,
-        saliency: SaliencyMethod,
-        given: GivenTags,
-        seed: int,
-        case: str,
-    ) -> CaseSaliency:
-        """Return the maps and thresholds of an image, from which `masks` makes its masks.
-
-        Args:
-            saliency: what `saliency_method` returned.
-            given: what is known of the slices along the first axis of the array.
-
-        The other arguments are those of `predict`.
-        """
-        check_image(image, spacing_mm, model=self.model, case=case)
-        self.check_given(given, case=case)
-        preprocessed = preprocess_case(
-            image,
-            None,
-            spacing_mm=spacing_mm,
-            configuration=self.model.configuration,
-            transpose_forward=self.model.plans.transpose_forward,
-            case=case,
-        )
-        properties = preprocessed.properties
-        normalized = torch.from_numpy(properties.normalized(preprocessed.image))
-        presence = self._presence(normalized, properties, given)
-        maps, thresholds, seconds = self._maps(
-            normalized, properties, presence, saliency=saliency, seed=seed
-        )
-        return CaseSaliency(
-            saliency=restore_x_0(maps, properties, background=[0.0] * len(maps)),
-            presence=presence,
-            thresholds=_in_file(thresholds, properties),
-            seconds_per_slice=seconds,
-        )
-
-    def thresholds_alone(
-        self, found: CaseSaliency, *, saliency: SaliencyMethod
-    ) -> Float[np.ndarray, "slice label"]:
-        """Return the thresholds of an image that is all there is to predict."""
-        if self.plan.mask(saliency).threshold == "otsu_mean":
-            return shared_thresholds(found.thresholds, all_thresholds=[found.thresholds])
-        return found.thresholds
+        path = self.options.image_labels
+        self.given = None if path is None else read_given_table(path, cases, model=model)
+        for case in self.given.slices if self.given is not None else ():
+            self.check_given(given_of_case(self.given, case), case=case)
 
     def check_given(self, given: GivenTags, *, case: str) -> None:
         """Check that the slices of what is given are those that this model works on.
@@ -249,26 +150,92 @@ class WeakPredictor:
                 "labels of whole cases only"
             )
 
+    def predict(
+        self,
+        prepared: PreparedImage,
+        *,
+        on_step: OnStep | None = None,
+        on_sample: OnSample | None = None,
+    ) -> CaseSaliency:
+        """Return the maps and thresholds of a case, with what the table says about it."""
+        given = given_of_case(self.given, prepared.properties.case)
+        found = self.saliency_of(prepared, given=given)
+        if on_step is not None:
+            on_step(1)
+        return found
+
+    def saliency_of(self, prepared: PreparedImage, *, given: GivenTags) -> CaseSaliency:
+        """Return the maps and thresholds of an image, from which `masks` makes its masks.
+
+        Args:
+            given: what is known of the slices along the first axis of the file.
+
+        Raises:
+            UsageError: these slices are not those that the model works on.
+        """
+        properties = prepared.properties
+        self.check_given(given, case=properties.case)
+        presence = self._presence(prepared.image, properties, given)
+        maps, thresholds, seconds = self._maps(prepared.image, properties, presence)
+        return CaseSaliency(
+            saliency=restore_x_0(maps, properties, background=[0.0] * len(maps)),
+            presence=presence,
+            thresholds=_in_file(thresholds, properties),
+            seconds_per_slice=seconds,
+        )
+
+    def thresholds_alone(self, found: CaseSaliency) -> Float[np.ndarray, "slice label"]:
+        """Return the thresholds of an image that is all there is to predict."""
+        if self.mask_plan.threshold == SHARED:
+            return shared_thresholds(found.thresholds, all_thresholds=[found.thresholds])
+        return found.thresholds
+
+    def label_map(self, result: CaseSaliency) -> np.ndarray:
+        """Return the masks of an image that is all there is to predict."""
+        masks = self.masks(result.saliency, self.thresholds_alone(result))
+        return self.model.labels.label_map(masks)
+
     def masks(
         self,
         saliency: Float[np.ndarray, "label *spatial"],
         thresholds: Float[np.ndarray, "slice label"],
-        *,
-        saliency_method: SaliencyMethod,
     ) -> Bool[np.ndarray, "label *spatial"]:
         """Return the masks of maps on the grid of the files; exclusive labels do not overlap."""
         return label_masks(
             saliency,
             thresholds,
-            plan=self.plan.mask(saliency_method),
+            plan=self.mask_plan,
             slice_axis=self.slice_axis,
-            is_exclusive=not self.labels.is_regions,
+            is_exclusive=not self.model.labels.is_regions,
         )
 
-    @property
-    def slice_axis(self) -> int | None:
-        """File axis along which the slices of a volume are images of their own."""
-        return self.model.plans.transpose_forward[0] if self.model.dimensions == 3 else None
+    def write(
+        self, result: CaseSaliency, *, case: str, geometry: ImageGeometry, output: OutputFolder
+    ) -> dict[str, Any]:
+        """Write maps and mask; a mask of a shared threshold waits for the other cases."""
+        scales = [
+            output.write_saliency(case, label, of_label, geometry)
+            for label, of_label in enumerate(result.saliency)
+        ]
+        content = record_of(result, scales, self.model.labels.names)
+        if self.mask_plan.threshold == SHARED:
+            return content
+        masks = self.masks(result.saliency, result.thresholds)
+        output.write_mask(case, masks, geometry)
+        return with_masks(content, result.thresholds, masks, geometry)
+
+    def finish(self, cases: Sequence[CaseFiles], *, run: FolderRun, output: OutputFolder) -> None:
+        """Make the masks of a shared threshold, if all cases have their maps."""
+        if self.mask_plan.threshold == SHARED:
+            write_shared_masks(cases, run=run, output=output, masks_of=self.masks)
+
+    def draw(self, cases: Sequence[CaseFiles], *, run: FolderRun, output: OutputFolder) -> None:
+        """Draw `pictures/saliency.png`, if all cases are there and the options ask for it."""
+        if self.options.draws_picture and (
+            run.num_parts == 1
+            or all(output.content_of_record(files.case) is not None for files in cases)
+        ):
+            draw_saliency(self, cases, output=output)
 
     def _presence(
         self, normalized: Tensor, properties: CaseProperties, given: GivenTags
@@ -289,13 +256,10 @@ class WeakPredictor:
         normalized: Tensor,
         properties: CaseProperties,
         presence: Presence,
-        *,
-        saliency: SaliencyMethod,
-        seed: int,
     ) -> tuple[np.ndarray, np.ndarray, float | None]:
         """Return (label, *shape) maps, (slice, label) thresholds, and seconds per slice."""
         is_present = presence.is_present[_stored_slices(properties)]
-        plan = self.plan.mask(saliency)
+        plan = self.mask_plan
         maps = np.empty((is_present.shape[1], *properties.shape), np.float32)
         thresholds = np.empty(is_present.shape)
         start = time.perf_counter()
@@ -303,13 +267,13 @@ class WeakPredictor:
             raw = saliency_map(
                 self.model.networks,
                 normalized,
-                saliency=saliency,
+                saliency=self.saliency,
                 plan=self.plan,
                 patch_size=self.model.configuration.patch_size,
                 tags=torch.from_numpy(is_present).float(),
                 label=label,
                 slices=np.flatnonzero(shown).tolist(),
-                seed=seed,
+                seed=self.options.seed,
                 case=properties.case,
                 compute=self.compute,
                 mirror_axes=mirror_axes_of(self.model.configuration),

@@ -20,14 +20,16 @@ from diffunet.data.image_labels import ImageLabels
 from diffunet.data.splits import Split
 from diffunet.errors import DatasetError
 from diffunet.inference.compute import Compute
+from diffunet.inference.options import FolderRun, PredictionOptions
+from diffunet.inference.run import predict_folder
 from diffunet.jsonio import as_json, write_json
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import SaliencyMethod
 from diffunet.wsss.case_records import read_weak_case
 from diffunet.wsss.fold_shares import ShareRun, runs_of, say_what_is_in_sample
+from diffunet.wsss.given_labels import given_of_case
 from diffunet.wsss.pictures import MOST_ROWS, draw_rows, saliency_rows, warning_only
-from diffunet.wsss.predict import given_of_case, predict_weak_cases
 from diffunet.wsss.pseudo_dataset import (
     DATASET_FILE,
     LABELS_FOLDER,
@@ -56,13 +58,13 @@ def make_pseudo_dataset(
     saliency: SaliencyMethod | None,
     seed: int,
     compute: Compute,
-    is_continued: bool = False,
+    continues: bool = False,
     progress: Progress = without_progress,
 ) -> Path:
     """Make the raw dataset `folder` of the images of `raw`, and return it.
 
     `labelsTr` of `raw` is never opened. dataset.json is written last: without it the dataset is not
-    whole, and is continued with `is_continued`.
+    whole, and is continued with `continues`.
 
     Args:
         raw: declares image-level labels.
@@ -70,7 +72,7 @@ def make_pseudo_dataset(
         folds: None for all that are trained; "all" only where there is no other.
         splits: that the model was trained with; also those of the new dataset.
         saliency: None for what each fold's plans chose.
-        is_continued: keep what is there, of the same settings; begin where nothing is.
+        continues: keep what is there, of the same settings; begin where nothing is.
         progress: wraps (items, total, description); an item is a case.
 
     Raises:
@@ -79,24 +81,29 @@ def make_pseudo_dataset(
         DatasetError: there are no image-level labels, or all that is wrong with images that could
             not be predicted, at the end.
     """
+    tags = require_tags(raw)
     runs = runs_of(
         raw,
-        require_tags(raw),
+        tags,
         model_folder=model_folder,
         folds=folds,
         splits=splits,
-        saliency=saliency,
-        seed=seed,
+        options=PredictionOptions(
+            saliency=saliency,
+            image_labels=raw.folder / raw.content["image_labels"],
+            draws_picture=False,
+            seed=seed,
+        ),
         compute=compute,
         folder=folder / WORK_FOLDER,
     )
     settings_of_runs = {run.share.name: run.settings for run in runs}
     settings = as_json({"dataset": raw.name, "runs": settings_of_runs})
-    if begin_dataset(folder, settings, is_continued=is_continued):
+    if begin_dataset(folder, settings, is_continued=continues):
         logger.info("'%s' is whole already", folder)
     else:
         say_what_is_in_sample([run.share for run in runs])
-        _predict(runs, raw, seed=seed, is_continued=is_continued, progress=progress)
+        _predict(runs, continues=continues, progress=progress)
         content = student_content(raw, folder, description=_description(raw, runs, model_folder))
         _write(runs, raw, folder, content=content, settings=settings, progress=progress)
         write_companions(raw, folder, splits=splits)
@@ -119,9 +126,7 @@ def require_tags(raw: RawDataset) -> ImageLabels:
     return raw.image_labels
 
 
-def _predict(
-    runs: Sequence[ShareRun], raw: RawDataset, *, seed: int, is_continued: bool, progress: Progress
-) -> None:
+def _predict(runs: Sequence[ShareRun], *, continues: bool, progress: Progress) -> None:
     """Make the maps of all cases.
 
     Raises:
@@ -130,15 +135,12 @@ def _predict(
     problems: list[str] = []
     for run in runs:
         try:
-            predict_weak_cases(
+            predict_folder(
                 run.predictor,
+                run.model,
                 run.share.cases,
                 output_folder=run.output.folder,
-                saliency=run.saliency,
-                image_labels=raw.folder / raw.content["image_labels"],
-                seed=seed,
-                is_continued=is_continued,
-                has_picture=False,
+                run=FolderRun(continues=continues),
                 progress=functools.partial(_with_name, progress, run.share.name),
             )
         except DatasetError as error:
@@ -171,7 +173,7 @@ def _write(
         case = read_weak_case(run.output, files.case)
         found = pseudo_labels_of(
             case,
-            plan=run.predictor.plan.mask(run.saliency),
+            plan=run.predictor.mask_plan,
             labels=labels,
             known=given_of_case(raw.image_labels, files.case),
             slice_axis=run.predictor.slice_axis,
@@ -242,7 +244,7 @@ def _draw(runs: Sequence[ShareRun], raw: RawDataset, folder: Path, *, labels: La
             unsure = labels.ignored(read_label_map(_label_path(raw, folder, files))[0])
             rows.extend(saliency_rows(run.predictor, files, output=run.output, unsure=unsure))
         title = f"{folder.name}: {_saliency_in_words(runs)}"
-        draw_rows(rows, png, title=title, saliency=runs[0].saliency)
+        draw_rows(rows, png, title=title, saliency=runs[0].predictor.saliency)
 
 
 def _has_mask(run: ShareRun, files: CaseFiles) -> bool:
@@ -251,4 +253,4 @@ def _has_mask(run: ShareRun, files: CaseFiles) -> bool:
 
 
 def _saliency_in_words(runs: Sequence[ShareRun]) -> str:
-    return ", ".join(sorted({run.saliency for run in runs}))
+    return ", ".join(sorted({run.predictor.saliency for run in runs}))

@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import ImageGeometry, write_label_map
 from diffunet.inference.compute import Compute
 from diffunet.inference.model import TrainedModel
-from diffunet.inference.predict import OutputOptions, Predictor, predict_cases
 from diffunet.labels import LabelScheme
+from tests.inference.driving import predict_into
 from tests.inference.fakes import SmoothingNetwork, denoiser_of
 from tests.inference.models import dataset_content, small_configuration, small_plans
 
@@ -29,8 +28,8 @@ def peak_bytes() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def predictor_of(num_voxels: int) -> Predictor:
-    """Return a predictor whose memory budget is that of a full-size volume, scaled."""
+def model_of(num_voxels: int) -> tuple[TrainedModel, Compute]:
+    """Return a model with a memory budget that is that of a full-size volume, scaled."""
     content = dataset_content(file_ending=".nii.gz")
     plans = small_plans(small_configuration(3, patch=96), transpose_forward=(0, 1, 2))
     model = TrainedModel(
@@ -49,7 +48,7 @@ def predictor_of(num_voxels: int) -> Predictor:
         state_gib=scale * default.state_gib,
         feature_gib=scale * default.feature_gib,
     )
-    return Predictor(model, compute=compute)
+    return model, compute
 
 
 def main(shape: tuple[int, ...]) -> None:
@@ -65,16 +64,19 @@ def main(shape: tuple[int, ...]) -> None:
             (np.arange(shape[0]) % 250 + 1).astype(np.uint16)[:, None, None], shape
         )
         write_label_map(path, image, geometry)
-        predictor = predictor_of(image.size)
+        model, compute = model_of(image.size)
         del image
         before = peak_bytes()
-        predict_cases(
-            predictor,
-            [CaseFiles(case="scan", images=(path,))],
-            output_folder=Path(folder) / "out",
-            sampling=predictor.sampling(num_samples=16, num_steps=2, tile_step_size=1.0),
-            seed=0,
-            options=OutputOptions(has_probabilities=True, has_samples=True),
+        predict_into(
+            model,
+            path.parent,
+            Path(folder) / "out",
+            compute=compute,
+            num_samples=16,
+            num_steps=2,
+            tile_step_size=1.0,
+            saves_probabilities=True,
+            saves_samples=True,
         )
         sys.stdout.write(f"{before}\n{peak_bytes()}\n")
 

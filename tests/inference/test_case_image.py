@@ -6,12 +6,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 
-from diffunet.data.dataset import find_input_cases
 from diffunet.errors import DatasetError, UsageError, WriteError
-from diffunet.inference import predict
-from diffunet.inference.predict import OutputOptions, Predictor, predict_cases, predict_file
+from diffunet.inference import run as driver
+from diffunet.inference.model import TrainedModel, load_model
 from tests.full_disk import full_disk
+from tests.inference import driving
+from tests.inference.driving import predict_into
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 
 VOXELS = np.random.default_rng(0).normal(size=(11, 12, 7)).astype(np.float32)
@@ -34,15 +36,11 @@ def write(folder: Path, case: str, *, voxels: np.ndarray = VOXELS, diagonal=(1, 
 
 
 def run(model: Path, images: Path, output: Path) -> Path:
-    predictor = Predictor.from_folder(model)
-    return predict_cases(
-        predictor,
-        find_input_cases(images, ".nii.gz", 1),
-        output_folder=output,
-        sampling=predictor.sampling(num_samples=1, num_steps=1),
-        seed=0,
-        options=OutputOptions(),
-    )
+    return predict_into(loaded(model), images, output, num_samples=1, num_steps=1)
+
+
+def loaded(model: Path) -> TrainedModel:
+    return load_model(model, folds=None, checkpoint="final", device=torch.device("cpu"))
 
 
 def test_odd_images_are_named_at_the_end_and_the_others_are_predicted(model, tmp_path):
@@ -62,14 +60,14 @@ def test_odd_images_are_named_at_the_end_and_the_others_are_predicted(model, tmp
 def test_a_case_for_which_memory_does_not_suffice_is_named_at_the_end(model, tmp_path, monkeypatch):
     write(tmp_path / "in", "a")
     write(tmp_path / "in", "b")
-    found = predict._predict_case
+    found = driver._predict_case
 
-    def fail(predictor, files, **others):
+    def fail(predictor, model, files, **others):
         if files.case == "a":
             raise MemoryError
-        found(predictor, files, **others)
+        found(predictor, model, files, **others)
 
-    monkeypatch.setattr(predict, "_predict_case", fail)
+    monkeypatch.setattr(driver, "_predict_case", fail)
     with pytest.raises(DatasetError, match="^case 'a': there is not enough memory"):
         run(model, tmp_path / "in", tmp_path / "out")
     assert (tmp_path / "out" / "b.nii.gz").is_file()
@@ -102,15 +100,8 @@ def test_a_disk_that_is_full_ends_a_prediction_with_the_path(model, tmp_path):
 
 def predict_one(model: Path, tmp_path: Path) -> None:
     """Predict a single file to a single file."""
-    predictor = Predictor.from_folder(model)
-    (files,) = find_input_cases(tmp_path / "in" / "a_0000.nii.gz", ".nii.gz", 1)
-    predict_file(
-        predictor,
-        files,
-        output_file=tmp_path / "a.nii.gz",
-        sampling=predictor.sampling(num_samples=1, num_steps=1),
-        seed=0,
-    )
+    image, output = tmp_path / "in" / "a_0000.nii.gz", tmp_path / "a.nii.gz"
+    driving.predict_one(loaded(model), image, output, num_samples=1, num_steps=1)
 
 
 def test_an_output_that_cannot_be_written_is_found_before_anything_is_read(
@@ -119,7 +110,7 @@ def test_an_output_that_cannot_be_written_is_found_before_anything_is_read(
     def read(*_, **__):
         raise AssertionError("the image was read")
 
-    monkeypatch.setattr(predict, "read_case", read)
+    monkeypatch.setattr(driver, "read_case", read)
     write(tmp_path / "in", "a")
     (tmp_path / "a.nii.gz").mkdir()
     with pytest.raises(UsageError, match="is there already"):
@@ -129,7 +120,7 @@ def test_an_output_that_cannot_be_written_is_found_before_anything_is_read(
 def test_a_case_whose_maps_would_have_too_long_a_name_is_found_before_anything_is_read(
     model, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(predict, "read_case", lambda *_, **__: pytest.fail("the image was read"))
+    monkeypatch.setattr(driver, "read_case", lambda *_, **__: pytest.fail("the image was read"))
     write(tmp_path / "in", "n" * 242)
     with pytest.raises(DatasetError, match="more than 200 bytes"):
         run(model, tmp_path / "in", tmp_path / "out")

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from diffunet.checkpoint import load_checkpoint, save_checkpoint
 from diffunet.cli import predict as command
-from diffunet.data.dataset import find_input_cases
 from diffunet.data.image_io import (
     ImageGeometry,
     read_image,
@@ -22,13 +22,15 @@ from diffunet.data.image_io import (
     write_label_map,
 )
 from diffunet.errors import DatasetError, UsageError
+from diffunet.inference.model import TrainedModel, load_model
 from diffunet.inference.output import OutputFolder
-from diffunet.inference.predict import OutputOptions, Predictor, predict_cases, predict_file
+from diffunet.inference.predictor import Predictor
 from diffunet.jsonio import read_json
+from tests.inference.driving import predict_into, predict_one
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 from tests.inference.ram import FULL_SIZE
 
-EVERYTHING = OutputOptions(has_probabilities=True, has_samples=True)
+EVERYTHING = {"saves_probabilities": True, "saves_samples": True}
 TWO_LABELS = {"background": 0, "anterior": 1, "left lobe": 2}
 
 
@@ -52,26 +54,12 @@ def change_mask(path: Path) -> bytes:
 DURATION = re.compile(rb'"seconds": [0-9.e-]+')
 
 
-def run(
-    model: Path,
-    images: Path,
-    output: Path,
-    *,
-    options: OutputOptions = EVERYTHING,
-    seed: int = 0,
-    sampling: dict[str, Any] | None = None,
-    **arguments: Any,
-) -> Path:
-    predictor = Predictor.from_folder(model)
-    return predict_cases(
-        predictor,
-        find_input_cases(images, predictor.model.file_ending, predictor.model.num_channels),
-        output_folder=output,
-        sampling=predictor.sampling(**(sampling or {})),
-        seed=seed,
-        options=options,
-        **arguments,
-    )
+def run(model: Path, images: Path, output: Path, **arguments: Any) -> Path:
+    return predict_into(loaded(model), images, output, **{**EVERYTHING, **arguments})
+
+
+def loaded(model: Path) -> TrainedModel:
+    return load_model(model, folds=None, checkpoint="final", device=torch.device("cpu"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -122,7 +110,7 @@ def test_the_output_folder_suffices_to_evaluate(model, images, tmp_path):
 
 
 def test_the_settings_of_a_run_are_written(model, images, tmp_path):
-    path = run(model, images, tmp_path / "out", seed=5, sampling={"num_steps": 3})
+    path = run(model, images, tmp_path / "out", seed=5, num_steps=3)
     settings = read_json(path)["settings"]
     assert settings["seed"] == 5
     assert settings["folds"] == ["0"]
@@ -141,7 +129,7 @@ def test_the_command_takes_a_precision_and_writes_it_down(model, images, tmp_pat
 
 
 def test_samples_and_probabilities_are_only_written_when_asked_for(model, images, tmp_path):
-    run(model, images, tmp_path / "out", options=OutputOptions())
+    run(model, images, tmp_path / "out", saves_probabilities=False, saves_samples=False)
     assert not (tmp_path / "out" / "samples").exists()
     assert not list((tmp_path / "out").glob("*probability*"))
     assert (tmp_path / "out" / "case0_uncertainty.png").is_file()
@@ -158,7 +146,7 @@ def test_a_case_is_predicted_as_its_array_is(model, images, tmp_path):
 def test_the_seconds_of_a_case_are_of_its_samples_not_of_their_files(
     model, images, tmp_path, monkeypatch
 ):
-    def write_slowly(*arguments: Any) -> None:
+    def write_slowly(*arguments: Any, **settings: Any) -> None:
         time.sleep(0.5)
 
     monkeypatch.setattr(OutputFolder, "write_sample", write_slowly)
@@ -186,7 +174,7 @@ def test_a_continued_run_leaves_whole_cases_alone(model, images, tmp_path):
         steps.append(total)
         return iter(items)
 
-    run(model, images, tmp_path / "out", is_continued=True, progress=progress)
+    run(model, images, tmp_path / "out", continues=True, progress=progress)
     assert steps == [3 * 2]
     after = contents(tmp_path / "out")
     assert after.pop("case1.png") == touched
@@ -197,7 +185,7 @@ def test_a_continued_run_leaves_whole_cases_alone(model, images, tmp_path):
 def test_without_continuation_all_cases_are_predicted_anew(model, images, tmp_path):
     run(model, images, tmp_path / "out")
     (tmp_path / "out" / "case1.png").write_bytes(b"touched")
-    run(model, images, tmp_path / "out", sampling={"num_samples": 2})
+    run(model, images, tmp_path / "out", num_samples=2)
     assert (tmp_path / "out" / "case1.png").read_bytes() != b"touched"
     assert not (tmp_path / "out" / "samples" / "case1_s02.png").exists()
     assert len(read_json(tmp_path / "out" / "predictions.json")["cases"]) == 4
@@ -206,7 +194,7 @@ def test_without_continuation_all_cases_are_predicted_anew(model, images, tmp_pa
 def test_continuing_with_other_settings_is_refused(model, images, tmp_path):
     run(model, images, tmp_path / "out")
     with pytest.raises(UsageError, match=r"predicted with other settings \(seed: 0, now 1\)"):
-        run(model, images, tmp_path / "out", seed=1, is_continued=True)
+        run(model, images, tmp_path / "out", seed=1, continues=True)
 
 
 def test_continuing_with_other_weights_is_refused(model, images, tmp_path):
@@ -216,7 +204,7 @@ def test_continuing_with_other_weights_is_refused(model, images, tmp_path):
     next(iter(content["weights"].values())).view(-1)[0] += 1e-3
     save_checkpoint(path, content)
     with pytest.raises(UsageError, match=r"predicted with other settings \(weights: .*, now "):
-        run(model, images, tmp_path / "out", is_continued=True)
+        run(model, images, tmp_path / "out", continues=True)
 
 
 def test_cases_of_other_settings_are_left_out_of_the_summary_aloud(model, images, tmp_path, caplog):
@@ -269,20 +257,21 @@ def test_progress_counts_every_step_of_every_sample(model, images, tmp_path):
 
 def test_one_file_to_one_file(model, images, tmp_path):
     run(model, images, tmp_path / "out")
-    predictor = Predictor.from_folder(model)
-    (files,) = find_input_cases(images / "case1_0000.png", ".png", 1)
-    predict_file(
-        predictor, files, output_file=tmp_path / "one.png", sampling=predictor.sampling(), seed=0
-    )
+    predict_one(loaded(model), images / "case1_0000.png", tmp_path / "one.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "out" / "case1.png").read_bytes()
 
 
 def test_one_file_is_not_written_over_itself(model, images):
-    predictor = Predictor.from_folder(model)
-    (files,) = find_input_cases(images / "case1_0000.png", ".png", 1)
+    image = images / "case1_0000.png"
     with pytest.raises(UsageError, match="is the input"):
-        predict_file(
-            predictor, files, output_file=files.images[0], sampling=predictor.sampling(), seed=0
+        predict_one(loaded(model), image, image)
+
+
+@pytest.mark.parametrize("option", ["saves_samples", "saves_probabilities"])
+def test_one_file_takes_the_consensus_alone(model, images, tmp_path, option):
+    with pytest.raises(UsageError, match="takes the consensus alone"):
+        predict_one(
+            loaded(model), images / "case1_0000.png", tmp_path / "one.png", **{option: True}
         )
 
 
@@ -347,14 +336,14 @@ import sys
 from pathlib import Path
 from tests.inference.test_predict import run
 
-run(*map(Path, sys.argv[1:4]), sampling={"num_steps": 20}, is_continued=True)
+run(*map(Path, sys.argv[1:4]), num_steps=20, continues=True)
 """
 
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_as_an_unbroken_one(model, tmp_path):
     images = write_images(tmp_path / "images", 12)
-    run(model, images, tmp_path / "whole", sampling={"num_steps": 20})
+    run(model, images, tmp_path / "whole", num_steps=20)
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", _KILLED, str(model), str(images), str(tmp_path / "out")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}

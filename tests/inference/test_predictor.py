@@ -1,5 +1,7 @@
 import dataclasses
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +10,13 @@ from scipy import ndimage
 
 from diffunet.diffusion.encoding import SignedEncoding
 from diffunet.errors import DatasetError, UsageError
+from diffunet.inference.case_predictor import CasePredictor
 from diffunet.inference.compute import Compute
+from diffunet.inference.masks import decode_on_original_grid
 from diffunet.inference.model import load_model
-from diffunet.inference.predictor import Predictor, decode_on_original_grid
+from diffunet.inference.options import PredictionOptions
+from diffunet.inference.predictor import Predictor
+from diffunet.methods import METHODS
 from diffunet.preprocessing.case import preprocess_case
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 
@@ -160,7 +166,7 @@ def test_decoding_leaves_background_outside_of_the_crop():
 
 def test_slabs_of_decoding_do_not_show(monkeypatch, folder):
     whole = Predictor.from_folder(folder).predict(image_2d(40, 23), (1.0, 1.0))
-    monkeypatch.setattr("diffunet.inference.predictor._SLAB_VOXELS", 60)
+    monkeypatch.setattr("diffunet.inference.masks._SLAB_VOXELS", 60)
     slabs = Predictor.from_folder(folder).predict(image_2d(40, 23), (1.0, 1.0))
     assert np.array_equal(whole.samples, slabs.samples)
 
@@ -223,6 +229,15 @@ def test_mirrors_average_a_supervised_model(tmp_path):
     assert np.allclose(mirrored.probability[:, ::-1], prediction.probability, atol=1e-4)
 
 
+def asked(folder: Path, **options: Any) -> CasePredictor[Any]:
+    model = load_model(folder, folds=None, checkpoint="final", device=torch.device("cpu"))
+    return METHODS[model.method].make_predictor(
+        model,
+        compute=Compute(device=torch.device("cpu")),
+        options=PredictionOptions(**options),
+    )
+
+
 @pytest.mark.parametrize(
     "change, words",
     [
@@ -232,11 +247,11 @@ def test_mirrors_average_a_supervised_model(tmp_path):
 )
 def test_sampling_values_are_checked(folder, change, words):
     with pytest.raises(UsageError, match=words):
-        Predictor.from_folder(folder).sampling(**change)
+        asked(folder, **change)
 
 
 def test_sampling_replaces_what_is_given(folder):
-    sampling = Predictor.from_folder(folder).sampling(num_steps=7, sampler="ddim")
+    sampling = asked(folder, num_steps=7, sampler="ddim").sampling
     assert (sampling.num_steps, sampling.sampler, sampling.num_samples) == (7, "ddim", 3)
 
 
@@ -246,14 +261,14 @@ def test_mirrors_need_a_training_with_mirrors(tmp_path):
     plans = small_plans(dataclasses.replace(configuration, augmentation=augmentation))
     folder = write_model(tmp_path, plans, content=dataset_content())
     with pytest.raises(UsageError, match="trained without mirrored images"):
-        Predictor.from_folder(folder).sampling(is_mirrored=True)
+        asked(folder, is_mirrored=True)
 
 
 def test_a_supervised_model_takes_no_number_of_samples(tmp_path):
     plans = small_plans(small_configuration(), method="supervised")
     folder = write_model(tmp_path, plans, content=dataset_content())
-    with pytest.raises(UsageError, match="num_samples, num_steps: a supervised model draws no"):
-        Predictor.from_folder(folder).sampling(num_samples=3, num_steps=2)
+    with pytest.raises(UsageError, match="num_samples, num_steps: a model of -m supervised"):
+        asked(folder, num_samples=3, num_steps=2)
 
 
 @pytest.mark.parametrize(

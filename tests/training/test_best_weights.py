@@ -13,9 +13,9 @@ import torch
 from diffunet.checkpoint import load_checkpoint
 from diffunet.plans import SamplingPlan
 from diffunet.training import validation
-from diffunet.training.drawing import CaseDrawer
 from diffunet.training.fold import FoldResult, train_fold
 from diffunet.training.reporting import Pictures
+from diffunet.training.segmentation import DrawnMaskScorer
 from diffunet.training.state import TrainingState
 from tests.training.folds import plans, write_preprocessed
 
@@ -101,8 +101,8 @@ def killing(method, *, call: int):
 
 
 MOMENTS = {
-    "the first validation": (CaseDrawer, "on_stored_grid", 1),
-    "the last validation": (CaseDrawer, "on_stored_grid", 6),
+    "the first validation": (DrawnMaskScorer, "score", 1),
+    "the last validation": (DrawnMaskScorer, "score", 6),
     "noting the first": (TrainingState, "save", 1),
     "noting the last": (TrainingState, "save", 3),
     "writing the first best": (TrainingState, "save_weights", 1),
@@ -124,7 +124,7 @@ def test_killed_in_or_after_a_validation_it_continues_to_the_best_weights_of_an_
 
 
 def test_asked_to_stop_in_its_last_validation_a_training_is_not_finished(root, monkeypatch):
-    draw, calls = CaseDrawer.on_stored_grid, []
+    draw, calls = DrawnMaskScorer.score, []
 
     def asked_to_stop(self, *arguments, **settings):
         calls.append(arguments)
@@ -133,7 +133,7 @@ def test_asked_to_stop_in_its_last_validation_a_training_is_not_finished(root, m
         return draw(self, *arguments, **settings)
 
     with monkeypatch.context() as patch:
-        patch.setattr(CaseDrawer, "on_stored_grid", asked_to_stop)
+        patch.setattr(DrawnMaskScorer, "score", asked_to_stop)
         stopped = train(root, "stopped")
     assert (stopped.is_finished, stopped.iteration) == (False, NUM_ITERATIONS)
     assert not (root / "stopped" / "fold_0" / "checkpoint_final.pth").exists()
@@ -165,17 +165,17 @@ def test_a_training_killed_with_its_last_validation_continues_as_an_unbroken_one
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from diffunet.training.drawing import CaseDrawer\n"
+        "from diffunet.training.segmentation import DrawnMaskScorer\n"
         "from diffunet.training.reporting import Pictures\n"
         "from tests.training.test_best_weights import train\n"
         "Pictures.update = lambda self: None\n"
-        "draw, calls = CaseDrawer.on_stored_grid, []\n"
+        "draw, calls = DrawnMaskScorer.score, []\n"
         "def killed(self, *arguments, **settings):\n"
         "    calls.append(arguments)\n"
         "    if len(calls) == 6:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return draw(self, *arguments, **settings)\n"
-        "CaseDrawer.on_stored_grid = killed\n"
+        "DrawnMaskScorer.score = killed\n"
         "train(Path(sys.argv[1]), 'killed')\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(root)], check=False)

@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from diffunet.data.case import CaseProperties, IntensityNormalization
+from diffunet.geometry import Box
 from diffunet.inference.compute import Compute
+from diffunet.inference.prepared import PreparedImage
 from diffunet.labels import LabelScheme
 from diffunet.plans import SamplingPlan
-from diffunet.training.drawing import CaseDrawer
-from diffunet.training.objective import SupervisedObjective
+from diffunet.training.final_validation import VALIDATION_OPTIONS, drawn_masks
 from tests.training.folds import SIZE, plans
 
 LEFT = np.arange(SIZE) < SIZE // 2
@@ -32,23 +34,28 @@ class Left(nn.Module):
 
 
 def answer(labels: LabelScheme, *, is_mirrored: bool = False) -> np.ndarray:
-    resolved = plans(
-        method="supervised", sampling=SamplingPlan(is_mirrored=is_mirrored)
-    ).configuration
-    objective = SupervisedObjective(configuration=resolved, labels=labels, seed=0)
-    image = np.zeros((1, SIZE, SIZE), np.float32)
-    images = SimpleNamespace(
-        properties=lambda case: SimpleNamespace(normalized=lambda stored: stored),
-        array=lambda case, name: image,
+    resolved = plans(method="supervised", sampling=SamplingPlan(is_mirrored=is_mirrored))
+    data = SimpleNamespace(
+        plans=resolved, labels=labels, compute=Compute(device=torch.device("cpu"))
     )
-    drawer = CaseDrawer(
-        objective=objective,
-        images=images,  # type: ignore[arg-type]  # as much of a store as is needed
-        compute=Compute(device=torch.device("cpu")),
-        seed=0,
+    properties = CaseProperties(
+        case="a",
+        patient="a",
+        original_shape=(SIZE, SIZE),
+        original_spacing_mm=(1.0, 1.0),
+        transpose_forward=(0, 1),
+        crop_box=Box(start=(0, 0), stop=(SIZE, SIZE)),
+        shape=(SIZE, SIZE),
+        spacing_mm=(1.0, 1.0),
+        normalization=(IntensityNormalization(),),
+        is_normalized=True,
     )
-    model = Left(objective.encoding.num_channels)
-    return drawer.on_stored_grid(model, "a", num_samples=1)
+    return drawn_masks(
+        data,  # pyright: ignore  # all that is asked of it
+        Left(len(labels.names) + (len(labels.names) > 1)),
+        PreparedImage(image=torch.zeros(1, SIZE, SIZE), properties=properties),
+        options=VALIDATION_OPTIONS,
+    )
 
 
 def test_the_probability_of_background_is_no_label():

@@ -25,11 +25,11 @@ from diffunet.errors import (
 from diffunet.inference.predictor import Predictor
 from diffunet.networks.unet import ResidualUNet
 from diffunet.plans import Plans, ResolvedPlans
-from diffunet.training.drawing import CaseDrawer
 from diffunet.training.fold import FoldResult, compile_networks, train_fold
 from diffunet.training.loop import to_device, training_precision
 from diffunet.training.objective import DiffusionObjective
 from diffunet.training.reporting import Pictures
+from diffunet.training.segmentation import DrawnMaskScorer
 from tests.training.folds import SIZE, plans, write_preprocessed
 
 CPU = torch.device("cpu")
@@ -347,7 +347,7 @@ def test_asked_to_stop_it_saves_and_continues_where_it_was(
             os.kill(os.getpid(), signal.SIGTERM)
         return to_device(batch, device, **settings)
 
-    def interrupted(self, model, case, *, num_samples):
+    def interrupted(self, model, case, *, is_shown):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
 
@@ -360,7 +360,7 @@ def test_asked_to_stop_it_saves_and_continues_where_it_was(
 
     with monkeypatch.context() as patch:
         if moment == "validating":
-            patch.setattr(CaseDrawer, "on_stored_grid", interrupted)
+            patch.setattr(DrawnMaskScorer, "score", interrupted)
         if moment == "iterating":
             patch.setattr("diffunet.training.loop.to_device", iterating)
         stopped = train(preprocessed, tmp_path, plans(), progress=stopping)

@@ -21,8 +21,9 @@ from diffunet.jsonio import read_json, write_json
 from diffunet.wsss import second_stage
 from diffunet.wsss.case_records import read_weak_case
 from diffunet.wsss.fold_shares import say_what_is_in_sample, shares_of
-from diffunet.wsss.predictor import WeakPredictor
+from diffunet.wsss.predictor import SaliencyPredictor
 from diffunet.wsss.pseudo_dataset import path_from
+from diffunet.wsss.weak_predictor import WeakPredictor
 from tests.cli.test_image_labels_alone import watched_files
 from tests.data.tiny_datasets import write_csv
 from tests.inference.test_predict import contents
@@ -443,8 +444,8 @@ def kill_after(monkeypatch, number: int, *, where: Any, name: str) -> list[str]:
 
 
 PLACES = [
-    (WeakPredictor, "predict_case", 0),
-    (WeakPredictor, "predict_case", 5),
+    (SaliencyPredictor, "predict", 0),
+    (SaliencyPredictor, "predict", 5),
     (second_stage, "write_label_map", 3),
     (second_stage, "write_companions", 0),
     (second_stage, "write_json", 0),
@@ -466,9 +467,9 @@ def test_a_killed_run_is_continued_to_the_same_dataset(
     with pytest.raises(WorkspaceError, match=f"there is a dataset '{STUDENT}' already"):
         label(workspace)
     with monkeypatch.context() as patched:
-        predicted = kill_after(patched, 99, where=WeakPredictor, name="predict_case")
+        predicted = kill_after(patched, 99, where=SaliencyPredictor, name="predict")
         label(workspace, continues=True)
-    assert len(predicted) == (8 - number if name == "predict_case" else 0)
+    assert len(predicted) == (8 - number if name == "predict" else 0)
     expected = contents(made / "raw" / STUDENT)
     del expected["pseudo_labels.png"]
     assert contents(folder) == expected
@@ -489,7 +490,7 @@ def test_continuing_where_nothing_is_begins(workspace, without_pictures):
 
 def test_other_settings_do_not_continue_a_dataset(workspace, without_pictures, monkeypatch):
     with monkeypatch.context() as patched:
-        kill_after(patched, 2, where=WeakPredictor, name="predict_case")
+        kill_after(patched, 2, where=SaliencyPredictor, name="predict")
         with pytest.raises(_KilledError):
             label(workspace)
     with pytest.raises(UsageError, match=r"other settings \(runs.fold_0.seed: 0, now 1; "):

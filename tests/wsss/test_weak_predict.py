@@ -8,13 +8,12 @@ import pytest
 
 from diffunet import api
 from diffunet.cli import predict as command
-from diffunet.data.dataset import find_input_cases
 from diffunet.data.image_io import MapScale, read_label_map, read_map
 from diffunet.errors import DatasetError, UsageError, WorkspaceError
 from diffunet.jsonio import read_json, write_json
 from diffunet.plans import ConfigurationPlan, MaskPlan, NormalizationPlan
 from diffunet.wsss import pictures
-from diffunet.wsss.predict import predict_weak_cases, predict_weak_file
+from tests.inference.driving import predict_into, predict_one
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 from tests.inference.test_predict import contents
 from tests.wsss.weak_models import (
@@ -59,14 +58,8 @@ def run(
     images: Path, output: Path, *, configuration=None, predictor=None, **arguments: Any
 ) -> Path:
     predictor = predictor or known_predictor(configuration or EACH)
-    model = predictor.model
-    given = {"saliency": "cdm", "image_labels": None, "seed": 0, "has_picture": False, **arguments}
-    return predict_weak_cases(
-        predictor,
-        find_input_cases(images, model.file_ending, model.num_channels),
-        output_folder=output,
-        **given,
-    )
+    given = {"saliency": "cdm", "draws_picture": False, **arguments}
+    return predict_into(predictor.model, images, output, compute=predictor.compute, **given)
 
 
 def without_durations(folder: Path) -> dict[str, bytes]:
@@ -155,7 +148,7 @@ def test_a_continued_run_ends_as_an_unbroken_one(images, tmp_path, configuration
     (out / "records" / "case2.json").unlink()
     for name in ("case2.png", "case2_saliency.png", "predictions.json"):
         (out / name).unlink()
-    run(images, out, configuration=configuration, is_continued=True)
+    run(images, out, configuration=configuration, continues=True)
     assert without_durations(out) == before
     assert read_json(out / "records" / "case1.json")["seconds_per_slice"] == duration
 
@@ -212,7 +205,7 @@ def test_a_broken_case_does_not_hold_up_a_mean_threshold(images, tmp_path):
 def test_continuing_with_another_saliency_is_refused(images, tmp_path):
     run(images, tmp_path / "out")
     with pytest.raises(UsageError, match="other settings .*saliency: 'cdm', now 'cg_diff'"):
-        run(images, tmp_path / "out", saliency="cg_diff", is_continued=True)
+        run(images, tmp_path / "out", saliency="cg_diff", continues=True)
 
 
 def test_a_table_decides_instead_of_the_classifier_where_it_has_a_line(images, tmp_path):
@@ -231,7 +224,7 @@ def test_continuing_with_another_table_is_refused(images, tmp_path):
     run(images, tmp_path / "out")
     given = table(tmp_path / "tags.csv", "case,bright", "case0,0")
     with pytest.raises(UsageError, match="other settings .*image_labels"):
-        run(images, tmp_path / "out", image_labels=given, is_continued=True)
+        run(images, tmp_path / "out", image_labels=given, continues=True)
 
 
 def test_a_bad_table_is_refused_with_all_its_faults_before_work_starts(images, tmp_path):
@@ -306,7 +299,7 @@ def test_a_volume_is_pictured_by_the_slice_that_likeliest_shows_the_label(tmp_pa
     drawn = []
     monkeypatch.setattr(pictures, "plot_saliency", lambda rows, *_, **__: drawn.extend(rows))
     predictor = volume_predictor(has_slice_labels=True)
-    run(tmp_path / "images", tmp_path / "out", predictor=predictor, has_picture=True)
+    run(tmp_path / "images", tmp_path / "out", predictor=predictor, draws_picture=True)
     assert [row.title for row in drawn] == ["scan, slice 2\nbright"]
 
 
@@ -337,14 +330,13 @@ def test_slices_of_a_table_are_counted_along_the_first_axis_of_the_file(tmp_path
 @pytest.mark.parametrize("configuration", [EACH, MEAN])
 def test_one_file_to_one_file(images, tmp_path, configuration):
     predictor = known_predictor(configuration)
-    (files,) = find_input_cases(images / "case1_0000.png", ".png", 1)
-    arguments = {"saliency": "cdm", "image_labels": None, "seed": 0}
-    predict_weak_file(predictor, files, output_file=tmp_path / "one.png", **arguments)
-    run(files.images[0], tmp_path / "out", configuration=configuration)
+    image = images / "case1_0000.png"
+    predict_one(predictor.model, image, tmp_path / "one.png", saliency="cdm")
+    run(image, tmp_path / "out", configuration=configuration)
     one, _ = read_label_map(tmp_path / "one.png")
     assert np.array_equal(one, read_label_map(tmp_path / "out" / "case1.png")[0])
     with pytest.raises(UsageError, match="is the input"):
-        predict_weak_file(predictor, files, output_file=files.images[0], **arguments)
+        predict_one(predictor.model, image, image, saliency="cdm")
 
 
 def test_a_picture_shows_the_first_cases_that_have_a_mask(images, tmp_path, monkeypatch):
@@ -352,7 +344,7 @@ def test_a_picture_shows_the_first_cases_that_have_a_mask(images, tmp_path, monk
     monkeypatch.setattr(
         "diffunet.wsss.pictures.plot_saliency", lambda rows, *_, **__: drawn.extend(rows)
     )
-    run(images, tmp_path / "out", has_picture=True)
+    run(images, tmp_path / "out", draws_picture=True)
     assert [row.title for row in drawn] == [f"case{index}" for index in range(4)]
     assert drawn[1].mask[BRIGHT].all()
     assert drawn[1].saliency.shape == (20, 18)
@@ -365,7 +357,7 @@ def test_a_picture_has_at_most_six_rows(tmp_path, monkeypatch):
         "diffunet.wsss.pictures.plot_saliency", lambda rows, *_, **__: drawn.extend(rows)
     )
     cases = {f"case{index}": picture(100, seed=index) for index in range(8)}
-    run(write_pictures(tmp_path / "images", cases), tmp_path / "out", has_picture=True)
+    run(write_pictures(tmp_path / "images", cases), tmp_path / "out", draws_picture=True)
     assert [row.title for row in drawn] == [f"case{index}" for index in range(6)]
 
 
@@ -376,14 +368,14 @@ def test_a_picture_of_a_volume_shows_its_largest_slice(tmp_path, monkeypatch):
     )
     image = volume(tmp_path / "images" / "scan_0000.nii.gz")
     predictor = volume_predictor(has_slice_labels=True)
-    run(tmp_path / "images", tmp_path / "out", predictor=predictor, has_picture=True)
+    run(tmp_path / "images", tmp_path / "out", predictor=predictor, draws_picture=True)
     assert [row.title for row in drawn] == ["scan, slice 3\nbright", "scan, slice 3\ndark lesion"]
     assert np.array_equal(drawn[1].image, image[None, 3])
     assert np.array_equal(drawn[1].mask, image[3] < -0.5)
 
 
 def test_a_picture_is_drawn_into_the_output_folder(images, tmp_path):
-    run(images / "case3_0000.png", tmp_path / "out", has_picture=True)
+    run(images / "case3_0000.png", tmp_path / "out", draws_picture=True)
     assert (tmp_path / "out" / "pictures" / "saliency.png").stat().st_size > 10_000
 
 
@@ -396,7 +388,7 @@ def test_without_matplotlib_there_is_a_warning(images, tmp_path, monkeypatch, ca
         return found(name, *others)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    run(images / "case3_0000.png", tmp_path / "out", has_picture=True)
+    run(images / "case3_0000.png", tmp_path / "out", draws_picture=True)
     assert "saliency.png is not drawn: no matplotlib" in caplog.text
 
 
@@ -405,13 +397,13 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(images, tmp_path, monkeypat
         raise ValueError("no font")
 
     monkeypatch.setattr("diffunet.wsss.pictures.plot_saliency", fail)
-    run(images / "case3_0000.png", tmp_path / "out", has_picture=True)
+    run(images / "case3_0000.png", tmp_path / "out", draws_picture=True)
     assert "saliency.png is not drawn: ValueError: no font" in caplog.text
 
 
 def test_without_any_mask_there_is_no_picture(images, tmp_path, caplog):
     caplog.set_level("INFO")
-    run(images / "empty_0000.png", tmp_path / "out", has_picture=True)
+    run(images / "empty_0000.png", tmp_path / "out", draws_picture=True)
     assert "no case shows a label" in caplog.text
     assert not (tmp_path / "out" / "pictures" / "saliency.png").exists()
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from diffunet.errors import DatasetError, PlansError, UsageError
+from diffunet.inference.options import PredictionOptions
 from diffunet.inference.predictor import Predictor
 from diffunet.plans import MaskPlan, WeakPlan
-from diffunet.wsss.predictor import WeakPredictor
+from diffunet.wsss.predictor import SaliencyPredictor
+from diffunet.wsss.weak_predictor import WeakPredictor
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 from tests.wsss.weak_models import (
     TWO_LABELS,
@@ -185,7 +187,9 @@ def test_folds_that_chose_otherwise_are_predicted_with_the_first_ones_choice_alo
     predictor = WeakPredictor.from_folder(tmp_path)
     assert "fold_1 chose other settings of weak supervision than fold_0" in caplog.text
     assert "default_saliency: cg_diff and cdm" in caplog.text
-    assert predictor.saliency_method(None) == "cdm"
+    options = PredictionOptions()
+    predictor = SaliencyPredictor(predictor.model, compute=predictor.compute, options=options)
+    assert predictor.saliency == "cdm"
 
 
 def test_a_saliency_that_the_model_cannot_make_is_refused():

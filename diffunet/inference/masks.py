@@ -1,0 +1,269 @@
+"""Predictors of models that learned from masks: drawn samples, or probabilities."""
+
+import dataclasses
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffunet.build import build_encoding, build_segmentation_encoding
+from diffunet.data.case import CaseProperties
+from diffunet.data.case_files import CaseFiles
+from diffunet.data.image_io import ImageGeometry
+from diffunet.diffusion.denoiser import Denoiser
+from diffunet.diffusion.encoding import Encoding
+from diffunet.errors import UsageError
+from diffunet.inference.case_predictor import OnSample, OnStep
+from diffunet.inference.compute import Compute
+from diffunet.inference.draw import draw_x_0
+from diffunet.inference.fuse import VolumeSummary, Votes
+from diffunet.inference.model import Model, TrainedModel
+from diffunet.inference.options import FolderRun, PredictionOptions
+from diffunet.inference.output import OutputFolder
+from diffunet.inference.prepared import PreparedImage
+from diffunet.inference.segment import segment_image
+from diffunet.plans import SamplingPlan
+from diffunet.preprocessing.case import restore_x_0
+
+_SLAB_VOXELS = 2**22
+"""Voxels that are decoded at once."""
+
+_SAMPLING_FIELDS = ("num_samples", "num_steps", "sampler", "tile_step_size", "is_mirrored")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseResult:
+    """All samples of a case in one: what is left when each was looked at once.
+
+    Attributes:
+        seconds: spent on the networks and on bringing masks to the grid of the image; reading,
+            preprocessing and writing are not counted.
+    """
+
+    votes: Votes
+    volumes: dict[str, VolumeSummary]
+    seconds: float
+
+
+class MaskPredictor(ABC):
+    """What the two kinds have in common: votes of masks, and how they are written.
+
+    Attributes:
+        sampling: the plans' with what the options say.
+    """
+
+    def __init__(self, model: Model, *, compute: Compute, options: PredictionOptions):
+        """Take a loaded model.
+
+        Raises:
+            UsageError: a value is not valid, or the model was not trained for it.
+        """
+        self.model = model
+        self.compute = compute
+        self.options = options
+        self.sampling = _sampling_of(model, options)
+
+    @property
+    @abstractmethod
+    def num_steps(self) -> int: ...
+
+    @abstractmethod
+    def _begin(
+        self, prepared: PreparedImage, *, on_step: OnStep | None
+    ) -> tuple[Votes, Iterator[tuple[int, np.ndarray]]]:
+        """Return the votes, complete when the iterator over all samples' masks has ended."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return the sampling, and what is written."""
+        return {
+            "sampling": dataclasses.asdict(self.sampling),
+            "output": {
+                "has_probabilities": self.options.saves_probabilities,
+                "has_samples": self.options.saves_samples,
+            },
+        }
+
+    def begin(self, model: TrainedModel, cases: Sequence[CaseFiles]) -> None:  # noqa: B027
+        """Do nothing: all that is asked stands in the options."""
+
+    def predict(
+        self,
+        prepared: PreparedImage,
+        *,
+        on_step: OnStep | None = None,
+        on_sample: OnSample | None = None,
+    ) -> CaseResult:
+        """Predict an image one sample at a time, so that memory does not grow with their number."""
+        start = time.perf_counter()
+        votes, masks = self._begin(prepared, on_step=on_step)
+        spacing_mm = prepared.properties.original_spacing_mm
+        num_voxels: dict[int, list[int]] = {}
+        seconds_elsewhere = 0.0
+        del prepared  # its memory is needed, where nobody else holds it
+        for sample, of_sample in masks:
+            num_voxels[sample] = [int(np.count_nonzero(mask)) for mask in of_sample]
+            if on_sample is not None:
+                left = time.perf_counter()
+                on_sample(sample, of_sample)
+                seconds_elsewhere += time.perf_counter() - left
+        return CaseResult(
+            votes=votes,
+            seconds=time.perf_counter() - start - seconds_elsewhere,
+            volumes={
+                name: VolumeSummary.of(
+                    [num_voxels[sample][label] for sample in sorted(num_voxels)],
+                    spacing_mm=spacing_mm,
+                )
+                for label, name in enumerate(self.model.labels.names)
+            },
+        )
+
+    def label_map(self, result: CaseResult) -> np.ndarray:
+        """Return the consensus."""
+        return self.model.labels.label_map(result.votes.consensus())
+
+    def write(
+        self, result: CaseResult, *, case: str, geometry: ImageGeometry, output: OutputFolder
+    ) -> dict[str, Any]:
+        """Write consensus and uncertainty, and where asked for the probabilities."""
+        output.write_maps(
+            case, result.votes, geometry, has_probabilities=self.options.saves_probabilities
+        )
+        volumes = {name: dataclasses.asdict(volume) for name, volume in result.volumes.items()}
+        return {"seconds": result.seconds, "volumes": volumes}
+
+    def finish(self, cases: Sequence[CaseFiles], *, run: FolderRun, output: OutputFolder) -> None:  # noqa: B027
+        """Do nothing: each case stands for itself."""
+
+    def draw(self, cases: Sequence[CaseFiles], *, run: FolderRun, output: OutputFolder) -> None:  # noqa: B027
+        """Draw nothing."""
+
+
+@final
+class SamplePredictor(MaskPredictor):
+    """Draws samples with the denoisers of a diffusion on segmentations."""
+
+    @property
+    def num_steps(self) -> int:
+        """Of all samples together."""
+        return self.sampling.num_samples * self.sampling.num_steps
+
+    def _begin(
+        self, prepared: PreparedImage, *, on_step: OnStep | None
+    ) -> tuple[Votes, Iterator[tuple[int, np.ndarray]]]:
+        properties, labels = prepared.properties, self.model.labels
+        encoding = build_encoding(labels, self.model.configuration.diffusion)
+        votes = Votes.none_of(
+            (len(labels.names), *properties.original_shape),
+            num_samples=self.sampling.num_samples,
+            is_exclusive=not labels.is_regions,
+        )
+        drawn = draw_x_0(
+            cast("tuple[Denoiser, ...]", self.model.networks),
+            prepared.image,
+            num_channels=encoding.num_channels,
+            sampling=self.sampling,
+            patch_size=self.model.configuration.patch_size,
+            mirror_axes=self.model.configuration.augmentation.mirror_axes,
+            seed=self.options.seed,
+            case=properties.case,
+            compute=self.compute,
+            on_step=on_step,
+        )
+        return votes, _counted(votes, drawn, properties, encoding=encoding)
+
+
+@final
+class ProbabilityPredictor(MaskPredictor):
+    """Gives the one answer of supervised networks: votes are probabilities."""
+
+    @property
+    def num_steps(self) -> int:
+        """The whole case is one step."""
+        return 1
+
+    def _begin(
+        self, prepared: PreparedImage, *, on_step: OnStep | None
+    ) -> tuple[Votes, Iterator[tuple[int, np.ndarray]]]:
+        is_exclusive = not self.model.labels.is_regions
+        votes = Votes(self._probabilities(prepared), total=1, is_exclusive=is_exclusive)
+        if on_step is not None:
+            on_step(1)
+        return votes, iter([(0, votes.consensus())])
+
+    def _probabilities(self, prepared: PreparedImage) -> np.ndarray:
+        """Return the probability of each label on the original grid, (label, *spatial)."""
+        configuration, labels = self.model.configuration, self.model.labels
+        mirror_axes = configuration.augmentation.mirror_axes if self.sampling.is_mirrored else ()
+        probabilities = segment_image(
+            self.model.networks,
+            prepared.image,
+            num_channels=build_segmentation_encoding(labels).num_channels,
+            is_exclusive=not labels.is_regions,
+            patch_size=configuration.patch_size,
+            tile_step_size=self.sampling.tile_step_size,
+            mirror_axes=mirror_axes,
+            compute=self.compute,
+        ).numpy()
+        num_labels = len(labels.names)
+        of_labels = probabilities[len(probabilities) - num_labels :]  # background comes first
+        return restore_x_0(of_labels, prepared.properties, background=[0.0] * num_labels)
+
+
+def _sampling_of(model: Model, options: PredictionOptions) -> SamplingPlan:
+    """Return the plans' sampling with what the options say.
+
+    Raises:
+        UsageError: a value is not valid, or the model was trained without mirrored images.
+    """
+    given = {name: getattr(options, name) for name in _SAMPLING_FIELDS}
+    changes = {name: value for name, value in given.items() if value is not None}
+    try:
+        plan = dataclasses.replace(model.configuration.sampling, **changes)
+    except ValueError as cause:
+        raise UsageError(str(cause)) from None
+    if plan.is_mirrored and not model.configuration.augmentation.mirror_axes:
+        raise UsageError(
+            "sampling.is_mirrored is set, but the model was trained without mirrored images "
+            "(augmentation.mirror_axes is empty); predict without it"
+        )
+    return plan
+
+
+def _counted(
+    votes: Votes,
+    drawn: Iterator[tuple[int, Tensor]],
+    properties: CaseProperties,
+    *,
+    encoding: Encoding,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the masks of each sample on the original grid, once they have voted."""
+    for sample, x_0 in drawn:
+        masks = decode_on_original_grid(x_0.numpy(), properties, encoding=encoding)
+        votes.add(masks)
+        yield sample, masks
+
+
+def decode_on_original_grid(
+    x_0: np.ndarray, properties: CaseProperties, *, encoding: Encoding
+) -> np.ndarray:
+    """Return the boolean masks (label, *original_shape) that x_0 (channel, *shape) stands for.
+
+    x_0 is brought to the original grid first, so that masks there have borders as fine as it.
+    """
+    if not properties.is_on_original_grid:
+        nothing = torch.zeros(1, encoding.num_labels, 1, 1, dtype=torch.bool)
+        background = encoding.encode(nothing, None).flatten().tolist()
+        x_0 = restore_x_0(x_0, properties, background=background)
+    masks = np.empty((encoding.num_labels, *properties.original_shape), bool)
+    thickness = max(1, _SLAB_VOXELS // max(1, math.prod(properties.original_shape[1:])))
+    for start in range(0, len(masks[0]), thickness):
+        slab = (slice(None), slice(start, start + thickness))
+        masks[slab] = encoding.decode(torch.from_numpy(x_0[slab])[None])[0].numpy()
+    return masks

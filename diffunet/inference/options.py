@@ -1,0 +1,60 @@
+"""What a user asks of a prediction: one name per option, from the command line to the loops."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffunet.methods import SaliencyMethod
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionOptions:
+    """How images are predicted, and what is written of it; None leaves a choice to the plans.
+
+    Attributes:
+        num_samples: per case, over all folds together.
+        num_steps, sampler: of drawing a sample.
+        tile_step_size: distance of neighbouring tiles, in tiles.
+        is_mirrored: average over mirrored images.
+        saliency: what masks are made from, of a model that was trained from image-level labels.
+        image_labels: a table of what images show, in place of what the classifier finds.
+        saves_probabilities: write CASE_probability, one per label where there are several.
+        saves_samples: write samples/CASE_s00, ...
+        draws_picture: write `pictures/saliency.png`, of a model that makes saliency.
+        seed: each case's answer is a function of it, the case's name and its image.
+    """
+
+    num_samples: int | None = None
+    num_steps: int | None = None
+    sampler: str | None = None
+    tile_step_size: float | None = None
+    is_mirrored: bool | None = None
+    saliency: SaliencyMethod | None = None
+    image_labels: Path | None = None
+    saves_probabilities: bool = False
+    saves_samples: bool = False
+    draws_picture: bool = True
+    seed: int = 0
+
+    def given(self) -> dict[str, Any]:
+        """Return what was asked for, by name; every method has a seed."""
+        return {
+            each.name: getattr(self, each.name)
+            for each in dataclasses.fields(self)
+            if each.name != "seed" and getattr(self, each.name) != each.default
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderRun:
+    """Which cases of a folder a run predicts.
+
+    Attributes:
+        continues: keep the cases that are whole; otherwise they are predicted anew.
+        num_parts, part_id: the run does every `num_parts`-th case, sorted, from `part_id` on.
+    """
+
+    continues: bool = False
+    num_parts: int = 1
+    part_id: int = 0

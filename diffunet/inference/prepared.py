@@ -1,0 +1,96 @@
+"""A case as the networks see it, from a file, an array or the preprocessed data."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diffunet.data.case import CaseProperties
+from diffunet.data.patches import Store
+from diffunet.errors import DatasetError
+from diffunet.inference.model import TrainedModel
+from diffunet.preprocessing.case import preprocess_case
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedImage:
+    """A normalised image on the grid of training, and the way back to its own.
+
+    Attributes:
+        image: float32 (channel, *properties.shape).
+    """
+
+    image: Float[Tensor, "channel *spatial"]
+    properties: CaseProperties
+
+    def staying_on_stored_grid(self) -> "PreparedImage":
+        """Return the image with the grid of training for its own: answers are not resampled."""
+        return dataclasses.replace(self, properties=self.properties.staying_on_stored_grid())
+
+
+def prepare(
+    image: np.ndarray, spacing_mm: Sequence[float], *, model: TrainedModel, case: str
+) -> PreparedImage:
+    """Check an image and bring it to the grid and the intensities of the training.
+
+    Args:
+        image: (channel, y, x) or (channel, z, y, x), intensities as in the files.
+        spacing_mm: voxel size in the order of the array's axes; 1.0 for photographs.
+
+    Raises:
+        DatasetError: its axes, channels or spacing are not those that the model was trained on.
+    """
+    check_image(image, spacing_mm, model=model, case=case)
+    preprocessed = preprocess_case(
+        image,
+        None,
+        spacing_mm=spacing_mm,
+        configuration=model.configuration,
+        transpose_forward=model.plans.transpose_forward,
+        case=case,
+    )
+    properties = preprocessed.properties
+    normalized = properties.normalized(preprocessed.image)
+    return PreparedImage(image=torch.from_numpy(normalized), properties=properties)
+
+
+def stored_image(images: Store, case: str) -> PreparedImage:
+    """Return a preprocessed case."""
+    properties = images.properties(case)
+    stored = np.asarray(images.array(case, "image")[:])
+    return PreparedImage(
+        image=torch.from_numpy(properties.normalized(stored)), properties=properties
+    )
+
+
+def check_image(
+    image: np.ndarray, spacing_mm: Sequence[float], *, model: TrainedModel, case: str
+) -> None:
+    """Check that an image in memory is of the kind that a model was trained on.
+
+    Raises:
+        DatasetError: its axes, its channels or its spacing are not.
+    """
+    expected = model.num_channels
+    dimensions = model.dimensions
+    axes = "(channel, z, y, x)" if dimensions == 3 else "(channel, y, x)"
+    if image.ndim != dimensions + 1:
+        raise DatasetError(
+            f"case '{case}': expected an array {axes}, as the model was trained on, found the "
+            f"shape {image.shape}"
+        )
+    if len(image) != expected:
+        names = ", ".join(model.channel_names)
+        raise DatasetError(
+            f"case '{case}': expected {expected} channel(s) ({names}) along the first axis, "
+            f"found {len(image)} in the shape {image.shape}"
+        )
+    if len(spacing_mm) != dimensions or not all(size > 0 for size in spacing_mm):
+        raise DatasetError(
+            f"case '{case}': expected {dimensions} positive voxel sizes in mm, in the order of "
+            f"the array's axes, found {tuple(spacing_mm)}"
+        )

@@ -1,0 +1,228 @@
+"""The one driver of prediction: read, prepare, predict, write; for a folder, a file or an array.
+
+One case comes after the other, each whole or absent, so that a run can be continued. What is
+predicted, and how it is written, is the predictor's (`diffunet.inference.case_predictor`).
+"""
+
+import contextlib
+import functools
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from diffunet import __version__
+from diffunet.data.case_files import CaseFiles, find_input_cases
+from diffunet.data.image_io import write_label_map
+from diffunet.errors import DatasetError, UsageError
+from diffunet.inference.case_image import kept_problems, read_case
+from diffunet.inference.case_predictor import CasePredictor, OnStep, Result
+from diffunet.inference.compute import Compute
+from diffunet.inference.model import TrainedModel
+from diffunet.inference.options import FolderRun, PredictionOptions
+from diffunet.inference.output import OutputFolder
+from diffunet.inference.place import check_output_file, check_output_folder, is_output_file
+from diffunet.inference.prepared import prepare
+from diffunet.jsonio import require_writable
+from diffunet.locks import in_use
+from diffunet.methods import METHODS
+from diffunet.parallel import Progress, without_progress
+
+
+def predict_path(
+    model: TrainedModel,
+    *,
+    input: Path,
+    output: Path,
+    compute: Compute,
+    options: PredictionOptions,
+    run: FolderRun,
+    progress: Progress = without_progress,
+) -> None:
+    """Predict what a path names, a folder or one image, into a folder or a file.
+
+    Raises:
+        UsageError: options, model, input and output do not fit together.
+        DatasetError: there are no images, or all that is wrong with those not predicted.
+        InUseError: another command predicts into the folder.
+        WriteError: the output cannot be written.
+    """
+    is_file = is_output_file(input, output, file_ending=model.file_ending)
+    predictor = METHODS[model.method].make_predictor(model, compute=compute, options=options)
+    cases = find_input_cases(input, model.file_ending, model.num_channels)
+    if is_file:
+        with _alone_at(output):
+            predict_file(predictor, model, cases[0], output_file=output, progress=progress)
+        return
+    with _alone_in(output, cases, run):
+        predict_folder(predictor, model, cases, output_folder=output, run=run, progress=progress)
+
+
+def predict_folder(
+    predictor: CasePredictor[Any],
+    model: TrainedModel,
+    cases: Sequence[CaseFiles],
+    *,
+    output_folder: Path,
+    run: FolderRun,
+    progress: Progress = without_progress,
+) -> Path:
+    """Predict cases into a folder, and return the path of its `predictions.json`.
+
+    A case that cannot be read does not keep the others from being predicted.
+
+    Args:
+        cases: of all parts of a division.
+        progress: wraps (items, total, description); an item is a step of a case.
+
+    Raises:
+        UsageError: there is no such part, the output lies in the input or holds something else,
+            files of two cases would have one name, or whole cases that are to be kept were made
+            with other settings.
+        DatasetError: all that is wrong with the cases that could not be predicted, at the end.
+    """
+    predictor.begin(model, cases)
+    output = OutputFolder(output_folder, model=model, settings=settings_of(predictor, model))
+    part = _begin(cases, output, run=run)
+    problems: list[str] = []
+    with _ticking(progress, predictor.num_steps * len(part)) as on_step:
+        for files in part:
+            with kept_problems(problems, case=files.case):
+                _predict_case(predictor, model, files, output=output, on_step=on_step)
+    predictor.finish(cases, run=run, output=output)
+    path = output.gather()
+    predictor.draw(cases, run=run, output=output)
+    if problems:
+        raise DatasetError(problems)
+    return path
+
+
+def predict_file(
+    predictor: CasePredictor[Any],
+    model: TrainedModel,
+    files: CaseFiles,
+    *,
+    output_file: Path,
+    progress: Progress = without_progress,
+) -> None:
+    """Predict one case, and write its label map alone.
+
+    Raises:
+        UsageError: `output_file` is one of the input files, or there already; or samples or
+            probabilities are to be saved.
+        DatasetError: the case cannot be read or does not fit the model.
+        WriteError: `output_file` cannot be written.
+    """
+    if predictor.options.saves_samples or predictor.options.saves_probabilities:
+        raise UsageError(
+            f"-o '{output_file}' is a file and takes the consensus alone; give a folder to save "
+            "samples or probabilities"
+        )
+    check_output_file(files, output_file)
+    require_writable(output_file)
+    predictor.begin(model, [files])
+    image, geometry = read_case(files, model=model)
+    with _ticking(progress, predictor.num_steps) as on_step:
+        result = predictor.predict(
+            prepare(image, geometry.spacing_mm, model=model, case=files.case), on_step=on_step
+        )
+    write_label_map(output_file, predictor.label_map(result), geometry)
+
+
+def settings_of(predictor: CasePredictor[Any], model: TrainedModel) -> dict[str, Any]:
+    """Return all that decides what is written, as plain JSON values."""
+    settings = {
+        "dataset": model.plans.dataset_name,
+        "method": model.method,
+        "plans": model.plans.plans_name,
+        "configuration": model.plans.configuration_name,
+        "folds": model.folds,
+        "checkpoint": model.checkpoint,
+        "weights": model.weights,
+        **predictor.settings(),
+        "seed": predictor.options.seed,
+        "precision": predictor.compute.precision,
+        "versions": {
+            "diffunet": __version__,
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+        },
+    }
+    return json.loads(json.dumps(settings))
+
+
+def _predict_case(
+    predictor: CasePredictor[Result],
+    model: TrainedModel,
+    files: CaseFiles,
+    *,
+    output: OutputFolder,
+    on_step: OnStep | None,
+) -> None:
+    output.begin_case(files)
+    image, geometry = read_case(files, model=model)
+    on_sample = None
+    if predictor.options.saves_samples:
+        on_sample = functools.partial(output.write_sample, files.case, geometry=geometry)
+    result = predictor.predict(
+        prepare(image, geometry.spacing_mm, model=model, case=files.case),
+        on_step=on_step,
+        on_sample=on_sample,
+    )
+    del image
+    content = predictor.write(result, case=files.case, geometry=geometry, output=output)
+    output.write_record(files.case, content, geometry)
+
+
+def _begin(cases: Sequence[CaseFiles], output: OutputFolder, *, run: FolderRun) -> list[CaseFiles]:
+    """Make the output folder ready, and return the cases that this part is to predict, sorted."""
+    if not 0 <= run.part_id < run.num_parts:
+        raise UsageError(f"part_id should be from 0 to {run.num_parts - 1}, got {run.part_id}")
+    check_output_folder(cases, output.folder)
+    output.check_names([files.case for files in cases])
+    part = sorted(cases, key=lambda files: files.case)[run.part_id :: run.num_parts]
+    whole = output.whole_cases(part) if run.continues else set()
+    part = [files for files in part if files.case not in whole]
+    output.begin(is_alone=run.num_parts == 1)
+    output.require_writable([files.case for files in part])
+    output.clear([files.case for files in part])
+    return part
+
+
+def _alone_in(
+    output: Path, cases: Sequence[CaseFiles], run: FolderRun
+) -> AbstractContextManager[None]:
+    """Let nothing else predict into a folder meanwhile but the other parts of the same division."""
+    check_output_folder(cases, output)  # before a lock lies in it
+    if run.num_parts == 1:
+        return in_use(output)
+    of_division = f"_of_{run.num_parts}"
+    return in_use(
+        output,
+        part=f"part_{run.part_id}{of_division}",
+        goes_with=lambda part: part.endswith(of_division),
+    )
+
+
+def _alone_at(output_file: Path) -> AbstractContextManager[None]:
+    """Let nothing else predict into a file meanwhile, nor into the folder that it lies in."""
+    return in_use(output_file.parent, part=output_file.name, goes_with=bool)
+
+
+@contextlib.contextmanager
+def _ticking(progress: Progress, total: int) -> Iterator[OnStep]:
+    """Yield a function that moves a progress bar on by a number of steps."""
+    ticks = iter(progress(itertools.repeat(None, total), total, "predicting"))
+
+    def move(num_steps: int) -> None:
+        for _ in range(num_steps):
+            next(ticks, None)
+
+    yield move
+    for _ in ticks:  # a bar closes when it is asked for more than there is
+        pass
