@@ -91,7 +91,7 @@ class References:
 
 def references_of(data: FoldData, case: str) -> References:
     """Read what the raters marked, in the geometry of the files."""
-    store = label_store(data)
+    store = _label_store(data)
     name = "reference" if "reference" in store.array_names(case) else "labels"
     label_maps = np.asarray(store.array(case, name)[:])
     return References(
@@ -142,12 +142,7 @@ def drawn_masks(
     return np.stack([samples[number] for number in range(len(samples))])
 
 
-def label_store(data: FoldData) -> CaseStore:
-    """Return the store of label maps.
-
-    Raises:
-        ValueError: the method learns without.
-    """
+def _label_store(data: FoldData) -> CaseStore:
     if data.label_maps is None:
         raise ValueError("this fold was opened without label maps")
     return data.label_maps

@@ -1,6 +1,7 @@
 """The methods that learn from masks: diffusion on segmentations, and the supervised baseline."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any, final
 import numpy as np
 from torch import nn
 
+from diffunet.data.patches import Store
 from diffunet.evaluation.scores import ScoreOptions, score_case
-from diffunet.inference.options import PredictionOptions
-from diffunet.inference.prepared import stored_image
+from diffunet.inference.prepared import PreparedImage, stored_image
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
 from diffunet.parallel import Progress
@@ -21,7 +22,6 @@ from diffunet.training.final_validation import (
     VALIDATION_OPTIONS,
     any_ignored,
     drawn_masks,
-    label_store,
     rater_masks,
     run_final_validation,
 )
@@ -72,11 +72,14 @@ class SegmentationMethod:
         num_raters = max((len(data.images.properties(case).raters) for case in cases), default=1)
         draws_samples = "num_samples" in METHODS[data.plans.method].options
         num_samples = max(2, min(NUM_SAMPLES, configuration.sampling.num_samples))
+        options = dataclasses.replace(
+            VALIDATION_OPTIONS, num_samples=num_samples if draws_samples else None
+        )
         scorer = DrawnMaskScorer(
-            data=data,
-            options=dataclasses.replace(
-                VALIDATION_OPTIONS, num_samples=num_samples if draws_samples else None
-            ),
+            images=data.images,
+            label_maps=data.label_maps,
+            labels=data.labels,
+            draw=functools.partial(drawn_masks, data, options=options),
             has_raters=num_raters > 1 and draws_samples,
             show=pictures.add_case,
         )
@@ -126,31 +129,34 @@ class DrawnMaskScorer:
     """Draws masks of cases from fixed noise and scores them.
 
     Attributes:
+        draw: returns the masks (sample, label, *spatial) that a model draws of a case.
         has_raters: several raters marked the cases, and samples are compared with all of them.
         show: takes (case, image, raters' masks, samples) of the first cases, for a picture.
     """
 
-    data: FoldData
-    options: PredictionOptions
+    images: Store
+    label_maps: Store
+    labels: LabelScheme
+    draw: Callable[[nn.Module, PreparedImage], np.ndarray]
     has_raters: bool
     show: Callable[[str, np.ndarray, np.ndarray, np.ndarray], None]
 
     def score(self, model: nn.Module, case: str, *, is_shown: bool) -> DrawnScores:
         """Return GEDs and Dice of a case, on the grid of training."""
-        prepared = stored_image(self.data.images, case).staying_on_stored_grid()
-        samples = drawn_masks(self.data, model, prepared, options=self.options)
-        label_maps = np.asarray(label_store(self.data).array(case, "labels")[:])
-        raters = rater_masks(label_maps, self.data.labels)
+        prepared = stored_image(self.images, case).staying_on_stored_grid()
+        samples = self.draw(model, prepared)
+        label_maps = np.asarray(self.label_maps.array(case, "labels")[:])
+        raters = rater_masks(label_maps, self.labels)
         scores = score_case(
             samples,
             raters,
             spacing_mm=prepared.properties.spacing_mm,
-            ignored=any_ignored(label_maps, self.data.labels),
+            ignored=any_ignored(label_maps, self.labels),
             case=case,
             options=_QUICK,
         )
         if is_shown:
-            image = np.asarray(self.data.images.array(case, "image")[:])
+            image = np.asarray(self.images.array(case, "image")[:])
             self.show(case, image, raters, samples)
         return DrawnScores(
             ged=scores.distribution["ged"],

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from diffunet.data.case import CaseProperties, IntensityNormalization
+from diffunet.geometry import Box
 from diffunet.labels import LabelScheme
 from diffunet.training import validation
 from diffunet.training.distributed import Ranks
@@ -29,27 +31,34 @@ class Store:
         return maps
 
     def properties(self, case):
-        return SimpleNamespace(spacing_mm=(1.0, 1.0))
+        return CaseProperties(
+            case=case,
+            patient=case,
+            original_shape=(4, 4),
+            original_spacing_mm=(1.0, 1.0),
+            transpose_forward=(0, 1),
+            crop_box=Box(start=(0, 0), stop=(4, 4)),
+            shape=(4, 4),
+            spacing_mm=(1.0, 1.0),
+            normalization=(IntensityNormalization(),),
+            is_normalized=True,
+        )
 
 
-class Drawer:
-    """Answers with the first rater's mask, twice."""
-
-    objective = SimpleNamespace(labels=LABELS)
-    images = Store()
-
-    def on_stored_grid(self, model, case, *, num_samples):
-        mask = np.zeros((num_samples, 1, 4, 4), bool)
-        mask[:, :, :2] = True
-        return mask
+def draw(model, prepared):
+    """Answer with the first rater's mask, twice."""
+    mask = np.zeros((2, 1, 4, 4), bool)
+    mask[:, :, :2] = True
+    return mask
 
 
 def runner(num_cases: int = 5, *, has_raters: bool = True, shown: list[str] | None = None):
     names = [] if shown is None else shown
     scorer = DrawnMaskScorer(
-        drawer=Drawer(),  # type: ignore[arg-type]  # as much of one as is needed
-        label_maps=Store(),  # type: ignore[arg-type]  # the same
-        num_samples=2,
+        images=Store(),
+        label_maps=Store(),
+        labels=LABELS,
+        draw=draw,
         has_raters=has_raters,
         show=lambda case, *arrays: names.append(case),
     )
@@ -87,17 +96,15 @@ def test_scores_are_those_by_hand():
     assert scores.criterion == pytest.approx([0] * 5)
 
 
-class DiverseDrawer(Drawer):
-    """Draws what the two raters marked, one after the other."""
-
-    def on_stored_grid(self, model, case, *, num_samples):
-        raters = np.stack([self.images.array(case, "labels")[number] == 1 for number in range(2)])
-        return raters[np.arange(num_samples) % 2][:, None]
+def draw_as_raters(model, prepared):
+    """Draw what the two raters marked."""
+    label_maps = Store().array("c0", "labels")
+    return np.stack([label_map == 1 for label_map in label_maps])[:, None]
 
 
 def test_pairs_of_a_mask_with_itself_are_left_out_of_the_criterion():
     """Samples are the raters' masks: 2 * 1/4 - 1/2 - 1/2, where the plain GED is 0."""
-    scorer = dataclasses.replace(runner().scorer, drawer=DiverseDrawer())
+    scorer = dataclasses.replace(runner().scorer, draw=draw_as_raters)
     score = scorer.score(nn.Identity(), "c0", is_shown=False)
     assert scorer.criterion(score) == pytest.approx(-0.5)
     assert score.ged == pytest.approx(0)
@@ -168,13 +175,12 @@ def test_a_round_takes_as_long_as_each_rank_takes_for_a_case(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(validation, "time", clock)
 
-    def on_stored_grid(self, model, case, *, num_samples):
+    def draw_slowly(model, prepared):
         clock.now += 4
-        return Drawer().on_stored_grid(model, case, num_samples=num_samples)
+        return draw(model, prepared)
 
-    slow = type("SlowDrawer", (Drawer,), {"on_stored_grid": on_stored_grid})()
     validates = runner(50)
-    scorer = dataclasses.replace(validates.scorer, drawer=slow)
+    scorer = dataclasses.replace(validates.scorer, draw=draw_slowly)
     assert run_on_two_ranks(dataclasses.replace(validates, scorer=scorer), budget_s=11.0) == 4
 
 
