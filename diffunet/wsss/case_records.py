@@ -1,8 +1,9 @@
 """The record of a weakly supervised case: what was decided, and how to get its maps back."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +60,7 @@ def read_weak_case(output: OutputFolder, case: str) -> WrittenCase:
     content = output.content_of_record(case)
     if content is None:
         raise UsageError(f"'{output.folder}': case '{case}' is not there; predict it again")
-    try:
+    with said_if_damaged(output, case):
         labels = list(content["labels"].values())
         saliency, geometry = read_maps(output, case, content)
         return WrittenCase(
@@ -70,6 +71,17 @@ def read_weak_case(output: OutputFolder, case: str) -> WrittenCase:
             geometry=geometry,
             content=content,
         )
+
+
+@contextlib.contextmanager
+def said_if_damaged(output: OutputFolder, case: str) -> Iterator[None]:
+    """Use the content of a case's record inside of it.
+
+    Raises:
+        UsageError: something is not there, or not of its kind.
+    """
+    try:
+        yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as cause:
         raise UsageError(
             f"'{output.folder}': the record of case '{case}' is damaged ({cause!r:.80}); "

@@ -13,7 +13,7 @@ import numpy as np
 from diffunet.data.case_files import CaseFiles
 from diffunet.inference.options import FolderRun
 from diffunet.inference.output import OutputFolder
-from diffunet.wsss.case_records import from_plain, plain, read_maps, with_masks
+from diffunet.wsss.case_records import from_plain, plain, read_maps, said_if_damaged, with_masks
 from diffunet.wsss.label_masks import shared_thresholds
 
 SHARED = "otsu_mean"
@@ -45,17 +45,17 @@ def write_shared_masks(
             len(cases),
         )
         return
-    thresholds = {
-        case: np.stack(
-            [from_plain(label["slice_threshold"]) for label in record["labels"].values()], axis=1
-        )
-        for case, record in records.items()
-    }
+    thresholds = {}
     for case, record in records.items():
-        shared = shared_thresholds(thresholds[case], all_thresholds=thresholds.values())
-        wanted = [plain(column) for column in shared.T]
-        if [label.get("threshold") for label in record["labels"].values()] != wanted:
-            _write_mask(case, record, shared, output=output, masks_of=masks_of)
+        with said_if_damaged(output, case):
+            columns = [from_plain(each["slice_threshold"]) for each in record["labels"].values()]
+            thresholds[case] = np.stack(columns, axis=1)
+    for case, record in records.items():
+        with said_if_damaged(output, case):
+            shared = shared_thresholds(thresholds[case], all_thresholds=thresholds.values())
+            wanted = [plain(column) for column in shared.T]
+            if [label.get("threshold") for label in record["labels"].values()] != wanted:
+                _write_mask(case, record, shared, output=output, masks_of=masks_of)
 
 
 def _write_mask(

@@ -469,3 +469,14 @@ def test_saliency_chooses_the_method_of_a_dataset(images, tmp_path):
         assert read_json(out / "predictions.json")["settings"]["method"] == method
     with pytest.raises(WorkspaceError, match="supervised__diffunet_plans__small"):
         api.predict(images, tmp_path / "x", saliency="cdm", method="supervised", **arguments)
+
+
+@pytest.mark.parametrize("damage", [None, {"bright": 1}, {"nodule": {}}, []])
+def test_a_damaged_record_is_named_where_a_threshold_is_shared(images, tmp_path, damage):
+    run(images, tmp_path / "out", configuration=MEAN)
+    path = tmp_path / "out" / "records" / "case1.json"
+    record = read_json(path)
+    record["labels"] = damage
+    write_json(path, record)
+    with pytest.raises(UsageError, match="the record of case 'case1' is damaged"):
+        run(images, tmp_path / "out", configuration=MEAN, continues=True)
