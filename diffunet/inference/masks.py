@@ -28,7 +28,7 @@ from diffunet.inference.options import FolderRun, PredictionOptions
 from diffunet.inference.output import OutputFolder
 from diffunet.inference.prepared import PreparedImage
 from diffunet.inference.segment import segment_image
-from diffunet.plans import SamplingPlan
+from diffunet.plans import ConfigurationPlan, SamplingPlan
 from diffunet.preprocessing.case import restore_x_0
 
 _SLAB_VOXELS = 2**22
@@ -67,7 +67,7 @@ class MaskPredictor(ABC):
         self.model = model
         self.compute = compute
         self.options = options
-        self.sampling = _sampling_of(model, options)
+        self.sampling = sampling_of(model.configuration, options)
 
     @property
     @abstractmethod
@@ -216,7 +216,7 @@ class ProbabilityPredictor(MaskPredictor):
         return restore_x_0(of_labels, prepared.properties, background=[0.0] * num_labels)
 
 
-def _sampling_of(model: Model, options: PredictionOptions) -> SamplingPlan:
+def sampling_of(configuration: ConfigurationPlan, options: PredictionOptions) -> SamplingPlan:
     """Return the plans' sampling with what the options say.
 
     Raises:
@@ -225,10 +225,10 @@ def _sampling_of(model: Model, options: PredictionOptions) -> SamplingPlan:
     given = {name: getattr(options, name) for name in _SAMPLING_FIELDS}
     changes = {name: value for name, value in given.items() if value is not None}
     try:
-        plan = dataclasses.replace(model.configuration.sampling, **changes)
+        plan = dataclasses.replace(configuration.sampling, **changes)
     except ValueError as cause:
         raise UsageError(str(cause)) from None
-    if plan.is_mirrored and not model.configuration.augmentation.mirror_axes:
+    if plan.is_mirrored and not configuration.augmentation.mirror_axes:
         raise UsageError(
             "sampling.is_mirrored is set, but the model was trained without mirrored images "
             "(augmentation.mirror_axes is empty); predict without it"

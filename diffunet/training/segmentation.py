@@ -12,6 +12,7 @@ from torch import nn
 
 from diffunet.data.patches import Store
 from diffunet.evaluation.scores import ScoreOptions, score_case
+from diffunet.inference.masks import sampling_of
 from diffunet.inference.prepared import PreparedImage, stored_image
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
@@ -63,7 +64,11 @@ class SegmentationMethod:
     def sampled_validation(
         self, data: FoldData, *, pictures: Pictures
     ) -> SampledValidation[str, "DrawnScores"] | None:
-        """Return validation by a few samples of a few cases, spread over patients."""
+        """Return validation by a few samples of a few cases, spread over patients.
+
+        Raises:
+            UsageError: the plans ask for sampling that the training does not prepare for.
+        """
         if not data.split.val or data.label_maps is None:
             return None
         configuration = data.plans.configuration
@@ -75,6 +80,7 @@ class SegmentationMethod:
         options = dataclasses.replace(
             VALIDATION_OPTIONS, num_samples=num_samples if draws_samples else None
         )
+        sampling_of(configuration, options)  # refuse what no prediction would do, before hours
         scorer = DrawnMaskScorer(
             images=data.images,
             label_maps=data.label_maps,

@@ -24,7 +24,7 @@ from diffunet.errors import (
 )
 from diffunet.inference.predictor import Predictor
 from diffunet.networks.unet import ResidualUNet
-from diffunet.plans import Plans, ResolvedPlans
+from diffunet.plans import Plans, ResolvedPlans, SamplingPlan
 from diffunet.training.fold import FoldResult, compile_networks, train_fold
 from diffunet.training.loop import to_device, training_precision
 from diffunet.training.objective import DiffusionObjective
@@ -445,3 +445,14 @@ def _labels():
     from diffunet.labels import LabelScheme
 
     return LabelScheme(names=("disc",), values=((1,),))
+
+
+def test_sampling_that_no_prediction_would_do_is_refused_before_training(preprocessed, tmp_path):
+    planned = plans(sampling=SamplingPlan(num_steps=2, is_mirrored=True))
+    augmentation = dataclasses.replace(planned.configuration.augmentation, mirror_axes=())
+    configuration = dataclasses.replace(planned.configuration, augmentation=augmentation)
+    planned = dataclasses.replace(planned, configuration=configuration)
+    with pytest.raises(UsageError, match="trained without mirrored images"):
+        train(preprocessed, tmp_path, planned)
+    assert not records(tmp_path, "training")
+    assert not list((tmp_path / "fold_0").glob("checkpoint_*"))
