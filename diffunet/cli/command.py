@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TypeVar, get_type_hints
 
 from tqdm import tqdm
 
+from diffunet import __version__
 from diffunet.cli.console import lasting_console
 from diffunet.errors import DiffunetError, UsageError, explain
 from diffunet.limits import VARIABLE, max_image_bytes_from, set_max_image_bytes
@@ -33,14 +35,28 @@ SECONDS_BETWEEN_LINES = 60
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults, and keeps the line breaks of descriptions and examples."""
+    """Shows defaults that say something, fills prose, and keeps the lines of examples."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        is_example = "\n" in text
+        return super()._fill_text(text if is_example else textwrap.fill(text, width), width, indent)
 
 
 def new_parser(description: str, *, epilog: str = "") -> argparse.ArgumentParser:
     """Return a parser in the style of all commands."""
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=description, epilog=epilog, formatter_class=HelpFormatter
     )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"diffunet {__version__}",
+        help="show the version and exit",
+    )
+    return parser
 
 
 def add_workspace_argument(parser: argparse.ArgumentParser) -> None:

@@ -23,9 +23,18 @@ from diffunet.diffusion.weighting import WEIGHTINGS
 from diffunet.jsonio import write_text
 from diffunet.ranges import choices_in, ranges_in
 
-_MADE_FROM = (
-    "<!-- Made from the code by `make documentation`; edit the code, not this page. -->\n\n"
-)
+_MADE_FROM = "<!-- Made from the code by `make documentation`; edit the code, not this page. -->\n"
+
+_ABOUT_PLANS = """
+`diffunet_plan_and_preprocess` writes `diffunet_plans.json` into the preprocessed dataset. Edit any
+value, or change it for one run with `--set path.to.field=value`; such paths are relative to the
+configuration, as in `--set diffusion.input_scale=0.3`. The defaults below stand where no rule
+chooses; the block `reasons` of the file says in words why a value was chosen. An unknown key, a
+wrong type, a number out of its range or an impossible combination is refused with the path of the
+field.
+"""
+
+LINE_LENGTH = 120
 
 PLAN_CLASSES: tuple[tuple[str, type], ...] = (
     ("the file itself", plans.Plans),
@@ -58,26 +67,16 @@ NAMES: tuple[tuple[str, Mapping[str, Any]], ...] = (
 
 def plans_page() -> str:
     """Return the page of all plan fields, in Markdown."""
-    parts = [
-        "# Plans: every field\n\n",
-        _MADE_FROM,
-        "`diffunet_plan_and_preprocess` writes `diffunet_plans.json` into the preprocessed "
-        "dataset. Edit any value, or change it for one run with `--set path.to.field=value`; such "
-        "paths are relative to the configuration, as in `--set diffusion.input_scale=0.3`. The "
-        "defaults below stand where no rule chooses; the block `reasons` of the file says in words "
-        "why a value was chosen. An unknown key, a wrong type, a number out of its range or an "
-        "impossible combination is refused with the path "
-        "of the field.\n",
-    ]
+    parts = ["# Plans: every field\n", _MADE_FROM, _wrapped(_ABOUT_PLANS), ""]
     parts += [_plan_section(where, cls) for where, cls in PLAN_CLASSES]
-    parts.append("## Names\n\n| field | name | meaning |\n|---|---|---|")
-    parts += [_name_row(field, *item) for field, names in NAMES for item in names.items()]
-    return "\n".join(parts)
+    parts.append("## Names\n")
+    parts += [_name_entry(field, *item) for field, names in NAMES for item in names.items()]
+    return "\n".join(parts) + "\n"
 
 
 def commands_page(parsers: "dict[str, Callable[[], argparse.ArgumentParser]]") -> str:
     """Return the page with the help text of every command, in Markdown."""
-    parts = ["# Commands\n\n", _MADE_FROM]
+    parts = ["# Commands\n", _MADE_FROM]
     for name, make_parser in parsers.items():
         parser = make_parser()
         parser.prog = name
@@ -103,26 +102,31 @@ def _help_of(parser: argparse.ArgumentParser) -> str:
 
 def _plan_section(where: str, cls: type) -> str:
     summary, meanings = _split_docstring(inspect.getdoc(cls) or "")
-    rows = [
-        f"## `{where}`\n",
-        f"{summary}\n",
-        "| field | type | range | default | meaning |",
-        "|---|---|---|---|---|",
-    ]
+    entries = [f"## `{where}`\n", f"{_wrapped(summary)}\n"]
     hints = typing.get_type_hints(cls)
     ranged = typing.get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
-        meaning = meanings.get(field.name, "").replace("|", "\\|")
-        rows.append(
-            f"| `{field.name}` | {_type_text(hints[field.name], ranged[field.name])} | "
-            f"{_range_text(ranged[field.name])} | {_default(field)} | {meaning} |"
-        )
-    return "\n".join(rows) + "\n"
+        kind = _type_text(hints[field.name], ranged[field.name])
+        facts = "; ".join(filter(None, [kind, _range_text(ranged[field.name]), _default(field)]))
+        entries.append(_entry(f"`{field.name}` ({facts})", meanings.get(field.name, "")))
+    return "\n".join(entries) + "\n"
 
 
-def _name_row(field: str, name: str, member: Any) -> str:
-    meaning = (inspect.getdoc(member) or "").split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
-    return f'| `{field}` | `"{name}"` | {meaning.removeprefix("Return ")} |'
+def _name_entry(field: str, name: str, member: Any) -> str:
+    meaning = (inspect.getdoc(member) or "").split("\n\n")[0].removeprefix("Return ")
+    return _entry(f'`{field}` `"{name}"`', meaning)
+
+
+def _entry(term: str, meaning: str) -> str:
+    return _wrapped(f"- {term}: {meaning}", indent="  ")
+
+
+def _wrapped(text: str, *, indent: str = "") -> str:
+    """Return `text` in lines of a page; what stands between backquotes stays in one line."""
+    whole = re.sub(r"`[^`]*`", lambda code: code[0].replace(" ", "\0"), " ".join(text.split()))
+    return textwrap.fill(
+        whole, LINE_LENGTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    ).replace("\0", " ")
 
 
 def _split_docstring(text: str) -> tuple[str, dict[str, str]]:
@@ -151,7 +155,7 @@ def _type_text(hint: Any, ranged: Any) -> str:
     text = getattr(hint, "__name__", "") if isinstance(hint, type) else ""
     if typing.get_args(hint) or not text:
         text = re.sub(r"\b(?:\w+\.)+(?=\w)", "", str(hint))
-    return f"`{text}`".replace("|", "\\|")
+    return f"`{text}`"
 
 
 def _range_text(hint: Any) -> str:
@@ -163,8 +167,8 @@ def _default(field: "dataclasses.Field[Any]") -> str:
     if dataclasses.is_dataclass(field.default) and not isinstance(field.default, type):
         return _default_block(field.default)
     if field.default is not dataclasses.MISSING:
-        return f"`{field.default!r}`".replace("'", '"')
-    return "none" if field.default_factory is dataclasses.MISSING else "empty"
+        return f"default `{field.default!r}`".replace("'", '"')
+    return "no default" if field.default_factory is dataclasses.MISSING else "default empty"
 
 
 def _default_block(block: Any) -> str:
@@ -174,7 +178,7 @@ def _default_block(block: Any) -> str:
     changed = [
         f"`{name}` `{value!r}`" for name, value in values.items() if value != getattr(usual, name)
     ]
-    return f"as below, but {', '.join(changed)}" if changed else "as below"
+    return f"default as below, but {', '.join(changed)}" if changed else "default as below"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from diffunet import limits
+from diffunet import __version__, limits
 from diffunet.cli.command import command, number_in, number_of, progress_bar
 from diffunet.cli.commands import PARSERS
 from diffunet.errors import DatasetError
@@ -110,6 +110,31 @@ def test_long_work_says_every_minute_how_long_it_takes_without_a_terminal(monkey
     monkeypatch.setattr("diffunet.cli.command.time.monotonic", lambda: float(next(clock)))
     assert list(progress_bar(range(8), 8, "work")) == list(range(8))
     assert caplog.messages == ["work: 2 of 8, 03:45 left", "work: 5 of 8, 01:30 left"]
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_help_tells_no_default_where_there_is_none(name):
+    text = PARSERS[name]().format_help()
+    assert "default: None" not in " ".join(text.split())
+    assert "(default: " in text
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_every_command_tells_its_version(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        PARSERS[name]().parse_args(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"diffunet {__version__}\n"
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_help_fills_prose_and_keeps_the_lines_of_examples(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    parser = PARSERS[name]()
+    description = parser.format_help().split("\n\n")[1]
+    assert " ".join(description.split()) == parser.description
+    assert max(map(len, description.splitlines())) <= 80
+    assert (parser.epilog or "") in parser.format_help()
 
 
 def test_importing_diffunet_is_quick_and_loads_nothing_heavy():

@@ -19,10 +19,12 @@ def test_the_page_says_what_the_code_says(page, monkeypatch):
     assert found == made, f"documentation/reference/{page} is stale: run `make documentation`"
 
 
-def _rows_of(cls):
+def _entries_of(cls):
+    """Return the text of each field of `cls` on the page, in one line, by the field's name."""
     where = next(where for where, each in PLAN_CLASSES if each is cls)
     section = plans_page().split(f"## `{where}`\n")[1].split("\n## ")[0]
-    return [row for row in section.splitlines() if row.startswith("| `")]
+    entries = [" ".join(entry.split()) for entry in section.split("\n- `")[1:]]
+    return dict(entry.split("` ", 1) for entry in entries)
 
 
 def _blocks_of(hint):
@@ -38,20 +40,20 @@ def test_every_block_of_the_plans_has_a_section():
 
 
 def test_the_default_of_a_block_is_told_by_what_differs():
-    cells = {row.split(" | ")[0]: row.split(" | ")[3] for row in _rows_of(WeakPlan)}
-    assert cells["| `cdm`"] == "as below"
-    assert cells["| `cg_cdm`"] == "as below, but `guidance_scale` `1.0`"
-    assert cells["| `network`"] == "none"
-    assert cells["| `masks`"] == "empty"
-    assert not [row for row in plans_page().splitlines() if "Plan(" in row]
+    entries = _entries_of(WeakPlan)
+    assert "; default as below): " in entries["cdm"]
+    assert "; default as below, but `guidance_scale` `1.0`): " in entries["cg_cdm"]
+    assert "; no default): " in entries["network"]
+    assert "; default empty): " in entries["masks"]
+    assert "Plan(" not in plans_page()
 
 
 @pytest.mark.parametrize("cls", [cls for _, cls in PLAN_CLASSES])
 def test_every_plan_field_has_a_meaning(cls):
-    rows = _rows_of(cls)
+    entries = _entries_of(cls)
     for field in dataclasses.fields(cls):
-        row = next(row for row in rows if row.startswith(f"| `{field.name}` "))
-        assert not row.endswith("|  |"), f"{cls.__name__}.{field.name} is not in its docstring"
+        meaning = entries[field.name].partition("): ")[2]
+        assert meaning, f"{cls.__name__}.{field.name} is not in its docstring"
 
 
 def test_every_installed_command_is_in_the_table():
