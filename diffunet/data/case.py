@@ -110,17 +110,6 @@ class CaseProperties:
         return self.crop_box.shape
 
     @property
-    def transposed_spacing_mm(self) -> tuple[float, ...]:
-        """The original spacing in stored axis order."""
-        return tuple(self.original_spacing_mm[axis] for axis in self.transpose_forward)
-
-    @property
-    def transpose_backward(self) -> tuple[int, ...]:
-        """The inverse permutation of `transpose_forward`."""
-        axes = self.transpose_forward
-        return tuple(axes.index(axis) for axis in range(len(axes)))
-
-    @property
     def is_on_original_grid(self) -> bool:
         """Whether a voxel of the stored grid is the same voxel of the file."""
         is_in_file_order = self.transpose_forward == tuple(range(len(self.transpose_forward)))

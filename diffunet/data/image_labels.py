@@ -28,10 +28,6 @@ class ImageLabels:
     names: tuple[str, ...]
     table: dict[tuple[str, int | None], tuple[int, ...]]
 
-    @property
-    def has_slices(self) -> bool:
-        return any(index is not None for _, index in self.table)
-
     @cached_property
     def slices(self) -> dict[str, tuple[int, ...]]:
         """The labelled slices of each case that has some, sorted."""

@@ -259,46 +259,6 @@ def score_label(
     )
 
 
-def score_consensus(
-    mask: Bool[np.ndarray, "label *spatial"],
-    raters: Bool[np.ndarray, "rater label *spatial"],
-    *,
-    spacing_mm: Sequence[float],
-    ignored: Bool[np.ndarray, "*spatial"] | None = None,
-    options: ScoreOptions = DEFAULT_OPTIONS,
-) -> tuple[dict[str, int | float], ...]:
-    """Score one mask per label against the raters' majority, and on average over raters.
-
-    Returns:
-        per label nnU-Net's `Dice`, `IoU`, `TP`, `FP`, `FN`, `TN`, `n_pred`, `n_ref`, then `HD95`
-        (mm), `surface_dice`, `volume_error` (signed, mm^3, mm^2 in 2D), `relative_volume_error` and
-        the absolute values of both, all against the voxels that more than half of the raters
-        marked; and `Dice_over_raters`,
-        `IoU_over_raters`, `HD95_over_raters`, `surface_dice_over_raters`.
-
-    Raises:
-        ValueError: shapes differ, or there is no rater or label.
-    """
-    _check_shapes(mask[None], raters, consensus=mask, ignored=ignored, spacing_mm=spacing_mm)
-    results: list[dict[str, int | float]] = []
-    for label in range(len(mask)):
-        references = [*raters[:, label], majority(raters[:, label])]
-        pool = MaskPool.of([mask[label], *references], ignored=ignored)
-        numbers = list(range(1, len(references) + 1))
-        scores = _score_overlap(pool, 0, numbers, voxel_volume=math.prod(spacing_mm))
-        if options.has_surface_scores:
-            left = True if ignored is None else ~ignored
-            scores |= _score_surfaces(
-                mask[label] & left,
-                (reference & left for reference in references),
-                num_raters=len(raters),
-                spacing_mm=spacing_mm,
-                options=options,
-            )
-        results.append(scores)
-    return tuple(results)
-
-
 def _score_overlap(
     pool: MaskPool, mask: int, references: Sequence[int], *, voxel_volume: float
 ) -> dict[str, int | float]:

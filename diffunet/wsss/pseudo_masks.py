@@ -9,7 +9,6 @@ Maps are signed, in units of the image's (normalised) intensity or of a CAM, of 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
@@ -22,20 +21,6 @@ from diffunet.wsss.edges import smooth_within_edges
 
 NUM_BINS = 256  # of Otsu's histogram, as in scikit-image
 _ROUNDING = 1e-10  # candidates in a gap between the classes are equally good but for rounding
-
-
-@dataclass(frozen=True, kw_only=True)
-class OtsuSplit:
-    """The two classes of values between which the variance is largest (Otsu 1979).
-
-    Attributes:
-        threshold: values above it are the upper class.
-        separability: variance between the classes over that of all values, in [0, 1] (eta in Otsu's
-            eq. 15); 0 where all values are equal.
-    """
-
-    threshold: float
-    separability: float
 
 
 def prepared_map(
@@ -189,13 +174,20 @@ def strongest_component(
 def otsu_threshold(values: Float[np.ndarray, "*shape"]) -> float:
     """Return Otsu's threshold; that of equal values is their value, so nothing is above it.
 
+    The variance between the two classes is largest there (Otsu 1979), over a histogram of 256 bins.
     Equal to scikit-image's `threshold_otsu`: the centre of the upmost of the 256 bins of the lower
     class, the first among equally good ones.
 
     Raises:
         ValueError: there are no values, or NaN or infinity among them.
     """
-    return split_otsu(values).threshold
+    counts, centres = _histogram(values)
+    if len(centres) == 1:
+        return float(centres[0])
+    offsets = centres - counts @ centres / counts.sum()
+    below = np.cumsum(counts)[:-1]
+    between = np.cumsum(counts * offsets)[:-1] ** 2 / (below * (counts.sum() - below))
+    return float(centres[np.argmax(between >= (1 - _ROUNDING) * between.max())])
 
 
 def upper_otsu_threshold(values: Float[np.ndarray, "*shape"]) -> float:
@@ -210,35 +202,6 @@ def upper_otsu_threshold(values: Float[np.ndarray, "*shape"]) -> float:
     first = otsu_threshold(values)
     above = values[values > first]
     return otsu_threshold(above) if above.size else first
-
-
-def otsu_separability(values: Float[np.ndarray, "*shape"]) -> float:
-    """Return how well a threshold splits `values` into two classes, in [0, 1].
-
-    A map whose values fall into two narrow groups has 1, one with equal values 0; a Gaussian has
-    2 / pi, a uniform distribution 3/4. It needs no mask: maps and parameters can be compared by it.
-
-    Raises:
-        ValueError: there are no values, or NaN or infinity among them.
-    """
-    return split_otsu(values).separability
-
-
-def split_otsu(values: Float[np.ndarray, "*shape"]) -> OtsuSplit:
-    """Return the threshold of the largest variance between classes, over a histogram of 256 bins.
-
-    Raises:
-        ValueError: there are no values, or NaN or infinity among them.
-    """
-    counts, centres = _histogram(values)
-    if len(centres) == 1:
-        return OtsuSplit(threshold=float(centres[0]), separability=0.0)
-    offsets = centres - counts @ centres / counts.sum()
-    below = np.cumsum(counts)[:-1]
-    between = np.cumsum(counts * offsets)[:-1] ** 2 / (below * (counts.sum() - below))
-    best = int(np.argmax(between >= (1 - _ROUNDING) * between.max()))
-    share_between = between[best] * counts.sum() / (counts @ offsets**2)
-    return OtsuSplit(threshold=float(centres[best]), separability=min(1.0, float(share_between)))
 
 
 def unsure_mask(

@@ -22,13 +22,12 @@ def test_labels_follow_the_order_of_dataset_json(tmp_path: Path) -> None:
     labels = read(tmp_path, ("y", "case", "x"), (0, "a", 1), (1, "b", 0), (1, "t", 1))
     assert labels.names == ("x", "y")
     assert [labels.of(case) for case in ("a", "b", "t")] == [(1, 0), (0, 1), (1, 1)]
-    assert not labels.has_slices
+    assert labels.slices == {}
 
 
 def test_slices_are_labelled_one_by_one(tmp_path: Path) -> None:
     rows = [("a", 7, 1), ("a", 2, 0), ("b", 10, 0)]
     labels = read(tmp_path, ("case", "slice", "x"), *rows, names=("x",))
-    assert labels.has_slices
     assert labels.slices == {"a": (2, 7), "b": (10,)}
     assert labels.of("a", 7) == (1,)
     assert labels.of("a", 3) is None

@@ -10,7 +10,6 @@ from diffunet.evaluation.scores import (
     ScoreOptions,
     mean_scores,
     score_case,
-    score_consensus,
 )
 
 SPACING_MM = (2.0, 0.5)
@@ -21,6 +20,14 @@ def random_case(seed: int = 0, *, num_labels: int = 2) -> tuple[np.ndarray, np.n
     samples = generator.random((8, num_labels, 12, 10)) < 0.4
     raters = generator.random((4, num_labels, 12, 10)) < 0.4
     return samples, raters
+
+
+def consensus_scores(
+    mask: np.ndarray, raters: np.ndarray, *, spacing_mm: tuple[float, ...] = SPACING_MM
+) -> list[dict[str, int | float]]:
+    """Score one mask, (label, *spatial), which is all that was drawn."""
+    found = score_case(mask[None], raters, spacing_mm=spacing_mm)
+    return [label.consensus for label in found.labels]
 
 
 def test_case_scores_are_means_over_labels():
@@ -41,7 +48,7 @@ def test_case_scores_are_means_over_labels():
 def test_consensus_scores_equal_monai():
     samples, raters = random_case()
     mask, reference = samples[0], raters.sum(axis=0) > 2
-    found = score_consensus(mask, raters, spacing_mm=SPACING_MM)
+    found = consensus_scores(mask, raters)
     tensors = [torch.from_numpy(masks)[None] for masks in (mask, reference)]
     dice, iou = compute_dice(*tensors)[0], compute_iou(*tensors)[0]
     assert [each["Dice"] for each in found] == pytest.approx(dice.tolist())
@@ -51,7 +58,7 @@ def test_consensus_scores_equal_monai():
 def test_consensus_is_scored_against_the_majority_and_each_rater():
     raters = np.zeros((3, 1, 4, 4), bool)
     raters[:2, :, :2] = True  # two of three mark the upper half, the third nothing
-    (scores,) = score_consensus(raters[0], raters, spacing_mm=SPACING_MM)
+    (scores,) = consensus_scores(raters[0], raters)
     assert (scores["Dice"], scores["HD95"], scores["surface_dice"]) == (1.0, 0.0, 1.0)
     assert scores["Dice_over_raters"] == pytest.approx(2 / 3)
     assert scores["IoU_over_raters"] == pytest.approx(2 / 3)
@@ -64,29 +71,29 @@ def test_volume_error_is_in_cubic_millimetres():
     mask, rater = np.zeros((2, 1, 5, 4, 4), bool)
     mask[0, 0, :2, :2] = True
     rater[0, 0, :2, :1] = True
-    (scores,) = score_consensus(mask, rater[None], spacing_mm=(3.0, 0.5, 1.0))
+    (scores,) = consensus_scores(mask, rater[None], spacing_mm=(3.0, 0.5, 1.0))
     assert (scores["volume_error"], scores["relative_volume_error"]) == (2 * 1.5, 1.0)
 
 
 def test_single_rater_is_the_majority():
     samples, raters = random_case()
-    for each in score_consensus(samples[0], raters[:1], spacing_mm=SPACING_MM):
+    for each in consensus_scores(samples[0], raters[:1]):
         for name in ("Dice", "IoU", "HD95", "surface_dice"):
             assert each[name] == each[f"{name}_over_raters"]
 
 
 def test_consensus_defaults_to_the_majority_of_the_samples():
     samples, raters = random_case()
-    expected = score_consensus(samples.sum(axis=0) > 4, raters, spacing_mm=SPACING_MM)
+    expected = consensus_scores(samples.sum(axis=0) > 4, raters)
     found = score_case(samples, raters, spacing_mm=SPACING_MM)
-    assert [label.consensus for label in found.labels] == list(expected)
+    assert [label.consensus for label in found.labels] == expected
 
 
 def test_given_consensus_is_scored_in_its_place():
     samples, raters = random_case()
     found = score_case(samples, raters, spacing_mm=SPACING_MM, consensus=raters[0])
-    expected = score_consensus(raters[0], raters, spacing_mm=SPACING_MM)
-    assert [label.consensus for label in found.labels] == list(expected)
+    expected = consensus_scores(raters[0], raters)
+    assert [label.consensus for label in found.labels] == expected
 
 
 def test_trivial_answers_are_scored_like_samples():
@@ -120,8 +127,6 @@ def test_surface_scores_and_trivial_answers_can_be_left_out():
     found = score_case(samples, raters, spacing_mm=SPACING_MM, options=options)
     assert "HD95" not in found.consensus
     assert found.trivial_answers == {}
-    (label, _) = score_consensus(samples[0], raters, spacing_mm=SPACING_MM, options=options)
-    assert "HD95" not in label
 
 
 def test_ignored_voxels_change_no_score_of_a_case():

@@ -10,12 +10,10 @@ from diffunet.wsss.pseudo_masks import (
     largest_component,
     mask_of,
     mean_threshold,
-    otsu_separability,
     otsu_threshold,
     prepared_map,
     pseudo_label_map,
     shared_threshold,
-    split_otsu,
     strongest_component,
     threshold_of,
     unsure_mask,
@@ -84,32 +82,6 @@ def test_float32_values_one_step_apart_have_a_threshold_between_them():
     low = np.float32(1.0)
     values = np.array([low, np.nextafter(low, np.float32(2))])
     assert list(values > otsu_threshold(values)) == [False, True]
-
-
-def test_two_narrow_groups_are_wholly_separable():
-    assert otsu_separability(np.repeat([0.0, 5.0], [70, 30])) == pytest.approx(1.0)
-
-
-def test_equal_values_are_not_separable():
-    assert otsu_separability(np.ones(9)) == 0.0
-
-
-def test_a_uniform_distribution_has_its_closed_separability():
-    assert otsu_separability(np.linspace(-1, 1, 100_000)) == pytest.approx(3 / 4, abs=1e-4)
-
-
-def test_a_gaussian_has_its_closed_separability():
-    values = np.random.default_rng(0).normal(size=400_000)
-    assert otsu_separability(values) == pytest.approx(2 / math.pi, abs=2e-3)
-
-
-def test_separability_is_the_share_of_the_variance_between_the_classes():
-    values = two_groups()
-    split = split_otsu(values)
-    upper = values > split.threshold
-    share = upper.mean()
-    between = share * (1 - share) * (values[upper].mean() - values[~upper].mean()) ** 2
-    assert split.separability == pytest.approx(between / values.var(), abs=2e-3)
 
 
 def test_a_map_is_smoothed_within_its_slices_only():
