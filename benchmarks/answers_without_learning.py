@@ -13,7 +13,7 @@ import numpy as np
 from diffunet.fingerprint.position import area_under_curve
 from diffunet.plans import MaskPlan
 from diffunet.randomness import numpy_generator
-from diffunet.wsss.pseudo_masks import NUM_BINS, mask_of, prepared_map, threshold_of
+from diffunet.wsss.masks.pseudo_masks import NUM_BINS, mask_of, prepared_map, threshold_of
 
 RADIUS_SHARES = tuple(round(0.05 * step, 2) for step in range(1, 11))
 """Radii of the centre disc that are compared, as shares of an image's shorter side."""

@@ -26,7 +26,7 @@ import torch
 from diffunet.networks.classification import ClassificationNetwork
 from diffunet.networks.unet import UNetShape
 from diffunet.plans import CamPlan, CamSaliency
-from diffunet.wsss.cam import GRADIENT_WEIGHTINGS, class_activation_maps
+from diffunet.wsss.saliency.cam import GRADIENT_WEIGHTINGS, class_activation_maps
 
 METHODS: tuple[CamSaliency, ...] = ("grad_cam", "grad_cam++", "score_cam", "layer_cam")
 

@@ -30,7 +30,7 @@ from diffunet.plans import (
     TrajectoryPlan,
     WeakPlan,
 )
-from diffunet.wsss.trajectories import conditional_saliency
+from diffunet.wsss.saliency.trajectories import conditional_saliency
 
 NUM_STEPS = 10
 LABELS = LabelScheme(names=("lesion",), values=((1,),))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diffunet.api import evaluate, plan_and_preprocess, predict, pseudo_label, train
     from diffunet.inference.predictor import Predictor
-    from diffunet.wsss.weak_predictor import WeakPredictor
+    from diffunet.wsss.prediction.weak_predictor import WeakPredictor
 
 __version__ = "0.1.0"
 
@@ -32,7 +32,7 @@ __all__ = [
 
 _HOMES = {
     "Predictor": "diffunet.inference.predictor",
-    "WeakPredictor": "diffunet.wsss.weak_predictor",
+    "WeakPredictor": "diffunet.wsss.prediction.weak_predictor",
     "evaluate": "diffunet.api",
     "plan_and_preprocess": "diffunet.api",
     "predict": "diffunet.api",

@@ -507,7 +507,7 @@ def pseudo_label(
     import torch
 
     from diffunet.inference.compute import Compute
-    from diffunet.wsss.second_stage import make_pseudo_dataset, require_tags
+    from diffunet.wsss.second_stage.make import make_pseudo_dataset, require_tags
 
     place = workspace_of(workspace)
     raw = open_dataset(place.raw_folder(dataset))

@@ -158,8 +158,8 @@ METHODS = {
             saliency=get_args(DiffusionSaliency),
             saliency_field="default_saliency",
             builder="diffunet.build:build_image_model",
-            trainer="diffunet.wsss.method:CDM",
-            predictor="diffunet.wsss.predictor:SaliencyPredictor",
+            trainer="diffunet.wsss.training.method:CDM",
+            predictor="diffunet.wsss.prediction.predictor:SaliencyPredictor",
             sizes="diffunet.needs:image_model_sizes",
         ),
         Method(
@@ -171,8 +171,8 @@ METHODS = {
             saliency=get_args(CamSaliency),
             saliency_field="default_cam",
             builder="diffunet.build:build_classifier",
-            trainer="diffunet.wsss.method:CLASSIFIER",
-            predictor="diffunet.wsss.predictor:SaliencyPredictor",
+            trainer="diffunet.wsss.training.method:CLASSIFIER",
+            predictor="diffunet.wsss.prediction.predictor:SaliencyPredictor",
             sizes="diffunet.needs:classifier_sizes",
         ),
     )

@@ -14,20 +14,15 @@ CHECKED = [
         for name in ("ambiguity", "calibration", "overlap", "slice_scores", "surface")
     ),
     *(f"diffunet.inference.{name}" for name in ("noise", "sliding_window", "tiles")),
-    *(
-        f"diffunet.wsss.{name}"
-        for name in (
-            "final_validation",
-            "image_scores",
-            "label_masks",
-            "objective",
-            "predictor",
-            "presence",
-            "presence_threshold",
-            "pseudo_masks",
-            "saliency",
-        )
-    ),
+    "diffunet.wsss.choice.presence_threshold",
+    "diffunet.wsss.masks.label_masks",
+    "diffunet.wsss.masks.pseudo_masks",
+    "diffunet.wsss.prediction.predictor",
+    "diffunet.wsss.prediction.presence",
+    "diffunet.wsss.saliency.maps",
+    "diffunet.wsss.training.final_validation",
+    "diffunet.wsss.training.image_scores",
+    "diffunet.wsss.training.objective",
 ]
 
 install_import_hook(CHECKED, "beartype.beartype")

@@ -126,7 +126,7 @@ class MaskPlan:
         smoothing_voxels: sigma of the Gaussian that the map is smoothed with, in voxels of the grid
             of training; 0 for none.
         edge_smoothing_voxels: sigma of a second smoothing that stops at the edges of the image
-            (`diffunet.wsss.edges`), in voxels; 0 for none.
+            (`diffunet.wsss.masks.edges`), in voxels; 0 for none.
         edge_contrast: of that smoothing: the difference of normalised intensity that is an edge.
         threshold: "otsu": of each slice; "otsu_upper": Otsu's again, among what exceeds the first;
             "otsu_volume": of all slices of a case that show the label together; "otsu_mean": the

@@ -15,7 +15,7 @@ from diffunet.diffusion.predictions import PREDICTIONS
 from diffunet.diffusion.process import DiscreteSchedule, ScaledSchedule
 from diffunet.diffusion.schedules import SCHEDULES, CosineSchedule
 from diffunet.plans import TrajectoryPlan
-from diffunet.wsss.trajectories import conditional_saliency
+from diffunet.wsss.saliency.trajectories import conditional_saliency
 
 SIZE = 6
 BRIGHT = torch.zeros(1, SIZE, SIZE, dtype=torch.float64)

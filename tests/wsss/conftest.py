@@ -1,6 +1,6 @@
 import pytest
 
-from diffunet.wsss import trajectories
+from diffunet.wsss.saliency import trajectories
 
 
 @pytest.fixture(params=[True, False], ids=["joined", "apart"])

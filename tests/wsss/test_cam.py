@@ -11,13 +11,13 @@ from diffunet.inference.compute import Compute
 from diffunet.networks.classification import ClassificationNetwork
 from diffunet.networks.unet import UNetShape
 from diffunet.plans import CamPlan
-from diffunet.wsss.cam import (
+from diffunet.wsss.masks.pseudo_masks import otsu_threshold
+from diffunet.wsss.saliency.cam import (
     class_activation_maps,
     first_principal_component,
     weighted_by_masked_scores,
     weighted_by_positive_gradients,
 )
-from diffunet.wsss.pseudo_masks import otsu_threshold
 
 METHODS = ("grad_cam", "grad_cam++", "score_cam", "layer_cam")
 SMOOTHED = CamPlan(stage=-1, is_smoothed=True)

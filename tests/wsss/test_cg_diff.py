@@ -10,7 +10,7 @@ from diffunet.diffusion.process import DiscreteSchedule, ScaledSchedule
 from diffunet.diffusion.schedules import CosineSchedule
 from diffunet.errors import PlansError
 from diffunet.plans import EncodingPlan
-from diffunet.wsss.cg_diff import CLEANEST_LOG_SNR, encoding_levels, guided_anomaly
+from diffunet.wsss.saliency.cg_diff import CLEANEST_LOG_SNR, encoding_levels, guided_anomaly
 from tests.wsss.closed_form import (
     ALL_SCHEDULES,
     BRIGHT,

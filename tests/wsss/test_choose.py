@@ -12,10 +12,10 @@ from diffunet.parallel import without_progress
 from diffunet.planning.choice import with_choices
 from diffunet.plans import EncodingPlan, MaskPlan, Plans, TrajectoryPlan
 from diffunet.training.distributed import Ranks
-from diffunet.wsss import candidates, choose
-from diffunet.wsss.candidates import compared, mask_rules
-from diffunet.wsss.choose import choose_saliency
-from diffunet.wsss.tagged_images import TaggedImage
+from diffunet.wsss.choice import candidates, choose
+from diffunet.wsss.choice.candidates import compared, mask_rules
+from diffunet.wsss.choice.choose import choose_saliency
+from diffunet.wsss.choice.tagged_images import TaggedImage
 from tests.wsss.weak_folds import weak_plans
 
 EDGE = 32

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from diffunet.wsss.controls import NUM_CONTROLS, body_of, control_masks
-from diffunet.wsss.erasure import erasure_gain, with_controls
-from diffunet.wsss.gains import Gains
+from diffunet.wsss.choice.controls import NUM_CONTROLS, body_of, control_masks
+from diffunet.wsss.choice.erasure import erasure_gain, with_controls
+from diffunet.wsss.choice.gains import Gains
 
 SHAPE = (48, 56)
 ROWS, COLUMNS = np.indices(SHAPE)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from diffunet.plans import MaskPlan
-from diffunet.wsss.edges import smooth_within_edges
-from diffunet.wsss.pseudo_masks import smoothed_map
+from diffunet.wsss.masks.edges import smooth_within_edges
+from diffunet.wsss.masks.pseudo_masks import smoothed_map
 
 RNG = np.random.default_rng(0)
 

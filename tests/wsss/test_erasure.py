@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from diffunet.wsss.controls import control_masks
-from diffunet.wsss.erasure import SMOOTHING_VOXELS, erased, with_controls
+from diffunet.wsss.choice.controls import control_masks
+from diffunet.wsss.choice.erasure import SMOOTHING_VOXELS, erased, with_controls
 
 
 def square(shape=(24, 24), corner=(4, 4), edge=5) -> np.ndarray:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from diffunet.wsss.gains import Gains
+from diffunet.wsss.choice.gains import Gains
 
 
 def test_the_overlap_is_the_ochiai_coefficient_of_mask_and_object():

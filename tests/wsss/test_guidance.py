@@ -8,7 +8,7 @@ from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.image_model import ImageModel
 from diffunet.diffusion.predictions import PREDICTIONS
 from diffunet.plans import TrajectoryPlan
-from diffunet.wsss.trajectories import trajectory_levels
+from diffunet.wsss.saliency.trajectories import trajectory_levels
 from tests.wsss.closed_form import (
     ALL_SCHEDULES,
     PATTERNS,

@@ -11,7 +11,7 @@ from diffunet.diffusion.predictions import PREDICTIONS
 from diffunet.diffusion.process import ScaledSchedule
 from diffunet.diffusion.schedules import CosineSchedule
 from diffunet.inference.compute import Compute
-from diffunet.wsss.image_scores import (
+from diffunet.wsss.training.image_scores import (
     ImageScores,
     auc_of,
     classification_auc,

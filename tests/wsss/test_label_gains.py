@@ -1,7 +1,7 @@
 import numpy as np
 
-from diffunet.wsss.gains import Gains
-from diffunet.wsss.label_gains import gains_by_label, summary_with_labels, warn_of_labels
+from diffunet.wsss.choice.gains import Gains
+from diffunet.wsss.choice.label_gains import gains_by_label, summary_with_labels, warn_of_labels
 
 
 def gains_of_two_labels() -> tuple[Gains, dict[str, Gains]]:

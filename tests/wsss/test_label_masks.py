@@ -1,7 +1,7 @@
 import numpy as np
 
 from diffunet.plans import MaskPlan
-from diffunet.wsss.label_masks import label_masks, shared_thresholds
+from diffunet.wsss.masks.label_masks import label_masks, shared_thresholds
 
 PLAN = MaskPlan(smoothing_voxels=0.0)
 NAN = float("nan")

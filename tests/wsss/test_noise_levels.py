@@ -5,8 +5,8 @@ from diffunet.diffusion.process import DiscreteSchedule, ScaledSchedule
 from diffunet.diffusion.schedules import CosineSchedule
 from diffunet.errors import PlansError
 from diffunet.plans import TrajectoryPlan
-from diffunet.wsss.noise_levels import levels_at_log_snr
-from diffunet.wsss.trajectories import trajectory_levels
+from diffunet.wsss.saliency.noise_levels import levels_at_log_snr
+from diffunet.wsss.saliency.trajectories import trajectory_levels
 from tests.wsss.closed_form import ALL_SCHEDULES
 
 LIMITED = ScaledSchedule(CosineSchedule(), 0.3, 15.0)

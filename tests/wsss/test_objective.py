@@ -12,7 +12,7 @@ from diffunet.diffusion.schedules import DDPM_GRIDS, SCHEDULES
 from diffunet.labels import LabelScheme
 from diffunet.plans import ImageDiffusionPlan
 from diffunet.training.objective import TensorBatch, noise_of, times_of
-from diffunet.wsss.objective import (
+from diffunet.wsss.training.objective import (
     CdmObjective,
     ClassifierObjective,
     classified_images,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffunet.errors import PlansError, UsageError
-from diffunet.wsss.presence import decide_presence, given_tags
+from diffunet.wsss.prediction.presence import decide_presence, given_tags
 from tests.wsss.weak_models import weak_configuration
 
 BY_CASE = weak_configuration().weak

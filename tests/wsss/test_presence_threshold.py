@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from diffunet.wsss.presence_threshold import choose_presence_threshold, rates
+from diffunet.wsss.choice.presence_threshold import choose_presence_threshold, rates
 
 RISING = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.9])
 

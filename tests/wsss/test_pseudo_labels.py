@@ -4,8 +4,8 @@ import pytest
 from diffunet.data.image_io import ImageGeometry
 from diffunet.labels import LabelScheme
 from diffunet.plans import MaskPlan
-from diffunet.wsss.case_records import WrittenCase
-from diffunet.wsss.pseudo_labels import label_record, pseudo_labels_of, summary_of
+from diffunet.wsss.prediction.case_records import WrittenCase
+from diffunet.wsss.second_stage.pseudo_labels import label_record, pseudo_labels_of, summary_of
 
 ONE = LabelScheme(names=("a",), values=((1,),), ignore_value=2)
 TWO = LabelScheme(names=("a", "b"), values=((1,), (2,)), ignore_value=3)

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from diffunet.labels import LabelScheme
 from diffunet.plans import MaskPlan
-from diffunet.wsss.pseudo_masks import (
+from diffunet.wsss.masks.pseudo_masks import (
     largest_component,
     mask_of,
     mean_threshold,

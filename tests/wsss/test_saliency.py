@@ -10,9 +10,9 @@ from diffunet.inference.compute import Compute
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS, method_of_saliency, require_saliency
 from diffunet.plans import CamPlan, MaskPlan, TrajectoryPlan
-from diffunet.wsss.cam import class_activation_maps
-from diffunet.wsss.cg_diff import guided_anomaly
-from diffunet.wsss.saliency import (
+from diffunet.wsss.saliency.cam import class_activation_maps
+from diffunet.wsss.saliency.cg_diff import guided_anomaly
+from diffunet.wsss.saliency.maps import (
     default_saliency,
     mirror_axes_of,
     num_draws_of,

@@ -18,12 +18,12 @@ from diffunet.figures import SaliencyCase
 from diffunet.inference.compute import Compute
 from diffunet.inference.output import OutputFolder
 from diffunet.jsonio import read_json, write_json
-from diffunet.wsss import second_stage
-from diffunet.wsss.case_records import read_weak_case
-from diffunet.wsss.fold_shares import say_what_is_in_sample, shares_of
-from diffunet.wsss.predictor import SaliencyPredictor
-from diffunet.wsss.pseudo_dataset import path_from
-from diffunet.wsss.weak_predictor import WeakPredictor
+from diffunet.wsss.prediction.case_records import read_weak_case
+from diffunet.wsss.prediction.predictor import SaliencyPredictor
+from diffunet.wsss.prediction.weak_predictor import WeakPredictor
+from diffunet.wsss.second_stage import make as second_stage
+from diffunet.wsss.second_stage.fold_shares import say_what_is_in_sample, shares_of
+from diffunet.wsss.second_stage.pseudo_dataset import path_from
 from tests.cli.test_image_labels_alone import watched_files
 from tests.data.tiny_datasets import write_csv
 from tests.inference.test_predict import contents
@@ -396,7 +396,7 @@ def test_volumes_keep_their_geometry_and_slices_their_own_truth(
         ("load_model", lambda *_, **__: model),
         ("joined_model", lambda models: models[0]),
     ):
-        monkeypatch.setattr(f"diffunet.wsss.fold_shares.{name}", value)
+        monkeypatch.setattr(f"diffunet.wsss.second_stage.fold_shares.{name}", value)
     folder = second_stage.make_pseudo_dataset(
         raw,
         tmp_path / "raw" / "Dataset504_VolumesPseudo",

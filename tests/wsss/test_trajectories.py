@@ -7,7 +7,7 @@ import torch
 
 from diffunet.diffusion.predictions import PREDICTIONS
 from diffunet.diffusion.process import DiscreteSchedule
-from diffunet.wsss import trajectories
+from diffunet.wsss.saliency import trajectories
 from tests.wsss.closed_form import (
     ALL_SCHEDULES,
     BRIGHT,

@@ -12,7 +12,7 @@ from diffunet.data.image_io import MapScale, read_label_map, read_map
 from diffunet.errors import DatasetError, UsageError, WorkspaceError
 from diffunet.jsonio import read_json, write_json
 from diffunet.plans import ConfigurationPlan, MaskPlan, NormalizationPlan
-from diffunet.wsss import pictures
+from diffunet.wsss.prediction import pictures
 from tests.inference.driving import predict_into, predict_one
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 from tests.inference.test_predict import contents
@@ -342,7 +342,7 @@ def test_one_file_to_one_file(images, tmp_path, configuration):
 def test_a_picture_shows_the_first_cases_that_have_a_mask(images, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "diffunet.wsss.pictures.plot_saliency", lambda rows, *_, **__: drawn.extend(rows)
+        "diffunet.wsss.prediction.pictures.plot_saliency", lambda rows, *_, **__: drawn.extend(rows)
     )
     run(images, tmp_path / "out", draws_picture=True)
     assert [row.title for row in drawn] == [f"case{index}" for index in range(4)]
@@ -354,7 +354,7 @@ def test_a_picture_shows_the_first_cases_that_have_a_mask(images, tmp_path, monk
 def test_a_picture_has_at_most_six_rows(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "diffunet.wsss.pictures.plot_saliency", lambda rows, *_, **__: drawn.extend(rows)
+        "diffunet.wsss.prediction.pictures.plot_saliency", lambda rows, *_, **__: drawn.extend(rows)
     )
     cases = {f"case{index}": picture(100, seed=index) for index in range(8)}
     run(write_pictures(tmp_path / "images", cases), tmp_path / "out", draws_picture=True)
@@ -364,7 +364,7 @@ def test_a_picture_has_at_most_six_rows(tmp_path, monkeypatch):
 def test_a_picture_of_a_volume_shows_its_largest_slice(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "diffunet.wsss.pictures.plot_saliency", lambda rows, *_, **__: drawn.extend(rows)
+        "diffunet.wsss.prediction.pictures.plot_saliency", lambda rows, *_, **__: drawn.extend(rows)
     )
     image = volume(tmp_path / "images" / "scan_0000.nii.gz")
     predictor = volume_predictor(has_slice_labels=True)
@@ -396,7 +396,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(images, tmp_path, monkeypat
     def fail(*_: Any, **__: Any) -> None:
         raise ValueError("no font")
 
-    monkeypatch.setattr("diffunet.wsss.pictures.plot_saliency", fail)
+    monkeypatch.setattr("diffunet.wsss.prediction.pictures.plot_saliency", fail)
     run(images / "case3_0000.png", tmp_path / "out", draws_picture=True)
     assert "saliency.png is not drawn: ValueError: no font" in caplog.text
 

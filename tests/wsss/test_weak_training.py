@@ -19,8 +19,8 @@ from diffunet.methods import METHODS
 from diffunet.plans import CropPlan, ImageDiffusionPlan, Plans, ResolvedPlans
 from diffunet.training.fold import FoldResult, train_fold
 from diffunet.training.reporting import Pictures
-from diffunet.wsss.candidates import CAM_METHODS, DIFFUSION_METHODS
-from diffunet.wsss.objective import classification_term
+from diffunet.wsss.choice.candidates import CAM_METHODS, DIFFUSION_METHODS
+from diffunet.wsss.training.objective import classification_term
 from tests.processes import start_group
 from tests.training.folds import SIZE, with_settings
 from tests.training.run_fold import WEAK, run
@@ -238,7 +238,7 @@ def test_the_classifier_does_not_influence_the_denoiser(preprocessed, tmp_path, 
     def of_wrong_labels(logits, tags):
         return classification_term(logits, 1 - tags)
 
-    monkeypatch.setattr("diffunet.wsss.objective.classification_term", of_wrong_labels)
+    monkeypatch.setattr("diffunet.wsss.training.objective.classification_term", of_wrong_labels)
     train(preprocessed, tmp_path / "wrong", plans)
     ours, theirs = weights(tmp_path / "plain"), weights(tmp_path / "wrong")
     assert_same(ours, theirs, prefix="denoiser.")

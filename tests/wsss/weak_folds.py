@@ -21,7 +21,7 @@ from diffunet.plans import (
     WeakPlan,
 )
 from diffunet.randomness import numpy_generator
-from diffunet.wsss import candidates, choose
+from diffunet.wsss.choice import candidates, choose
 from tests.training.folds import SIZE, plans
 
 NUM_CASES, NUM_HELD = 16, 6

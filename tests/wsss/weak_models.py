@@ -32,7 +32,7 @@ from diffunet.plans import (
     TrajectoryPlan,
     WeakPlan,
 )
-from diffunet.wsss.weak_predictor import WeakPredictor
+from diffunet.wsss.prediction.weak_predictor import WeakPredictor
 from tests.inference.models import dataset_content, small_configuration, small_plans
 
 ONE_LABEL = {"background": 0, "bright": 1}

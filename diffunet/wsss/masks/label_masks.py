@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from diffunet.plans import MaskPlan
-from diffunet.wsss.pseudo_masks import (
+from diffunet.wsss.masks.pseudo_masks import (
     mask_of,
     mean_threshold,
     oriented_map,

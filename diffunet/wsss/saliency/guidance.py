@@ -9,7 +9,7 @@ from torch import Tensor
 from diffunet.diffusion.image_model import ImageModel, NoisedClassifier
 from diffunet.diffusion.schedules import alpha_sigma
 from diffunet.networks.classification import log_probability_of
-from diffunet.wsss.noise_levels import NoiseLevel
+from diffunet.wsss.saliency.noise_levels import NoiseLevel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from diffunet.data.image_io import read_image
 from diffunet.data.image_labels import ImageLabels, read_given_labels
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.model import TrainedModel
-from diffunet.wsss.presence import GivenTags
+from diffunet.wsss.prediction.presence import GivenTags
 
 
 def read_given_table(path: Path, cases: Sequence[CaseFiles], *, model: TrainedModel) -> ImageLabels:

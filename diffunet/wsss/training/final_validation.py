@@ -18,11 +18,11 @@ from diffunet.parallel import Progress
 from diffunet.planning.choice import Choice
 from diffunet.training.distributed import Ranks
 from diffunet.training.fold_data import FoldData
-from diffunet.wsss.image_scores import ImageScores, auc_of, condition_gains, noised_auc
-from diffunet.wsss.presence_threshold import choose_presence_threshold, rates
-from diffunet.wsss.saliency import mirror_axes_of, presence_probabilities
-from diffunet.wsss.tagged_images import TaggedImage, read_image, validation_images
-from diffunet.wsss.validation import IMAGES_PER_CASE, score_tagged_image
+from diffunet.wsss.choice.presence_threshold import choose_presence_threshold, rates
+from diffunet.wsss.choice.tagged_images import TaggedImage, read_image, validation_images
+from diffunet.wsss.saliency.maps import mirror_axes_of, presence_probabilities
+from diffunet.wsss.training.image_scores import ImageScores, auc_of, condition_gains, noised_auc
+from diffunet.wsss.training.validation import IMAGES_PER_CASE, score_tagged_image
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffunet.data.patches import Store
+from diffunet.randomness import derive_seed
 from diffunet.training.fold_data import FoldData
 from diffunet.training.validation import spread_over_patients
+
+NOISE_SEED = derive_seed("validation")
+"""Of the noise: not of the training, so that two of them are validated alike."""
 
 
 @dataclass(frozen=True, kw_only=True)

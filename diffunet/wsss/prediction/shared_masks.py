@@ -13,8 +13,14 @@ import numpy as np
 from diffunet.data.case_files import CaseFiles
 from diffunet.inference.options import FolderRun
 from diffunet.inference.output import OutputFolder
-from diffunet.wsss.case_records import from_plain, plain, read_maps, said_if_damaged, with_masks
-from diffunet.wsss.label_masks import shared_thresholds
+from diffunet.wsss.masks.label_masks import shared_thresholds
+from diffunet.wsss.prediction.case_records import (
+    from_plain,
+    plain,
+    read_maps,
+    said_if_damaged,
+    with_masks,
+)
 
 SHARED = "otsu_mean"
 """The rule of a threshold that all cases share."""

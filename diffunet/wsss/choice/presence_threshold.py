@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from diffunet.planning.choice import Choice
-from diffunet.wsss.presence import DEFAULT_THRESHOLD
+from diffunet.wsss.prediction.presence import DEFAULT_THRESHOLD
 
 
 def choose_presence_threshold(

@@ -10,14 +10,14 @@ from diffunet.build import weak_plan_of
 from diffunet.inference.noise import draw_noise
 from diffunet.randomness import derive_seed
 from diffunet.training.fold_data import FoldData
-from diffunet.wsss.image_scores import (
+from diffunet.wsss.choice.tagged_images import NOISE_SEED, TaggedImage, read_image
+from diffunet.wsss.saliency.maps import slice_images
+from diffunet.wsss.training.image_scores import (
     ImageScores,
     classification_auc,
     condition_gains,
     score_image,
 )
-from diffunet.wsss.saliency import slice_images
-from diffunet.wsss.tagged_images import TaggedImage, read_image
 
 IMAGES_PER_CASE = 10
 """Images of a validation for each case that the plan names: a case's segmentations take that many
@@ -25,9 +25,6 @@ network evaluations and more, an image two to ten, and an AUC of few images says
 
 SAMPLED_LOG_SNRS = (-3.0, -1.0, 1.0, 3.0)
 """Noise levels of validation during training: about where maps of saliency start."""
-
-NOISE_SEED = derive_seed("validation")
-"""Of the noise: not of the training, so that two of them are validated alike."""
 
 
 @dataclass(frozen=True, kw_only=True)

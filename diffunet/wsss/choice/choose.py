@@ -27,7 +27,7 @@ from diffunet.planning.choice import Choice
 from diffunet.plans import MaskPlan, SaliencyMethod, TrajectoryPlan, WeakPlan
 from diffunet.training.distributed import Ranks
 from diffunet.training.fold_data import FoldData
-from diffunet.wsss.candidates import (
+from diffunet.wsss.choice.candidates import (
     CAM_METHODS,
     CAM_STAGES,
     CG_DIFF_LOG_SNRS,
@@ -44,13 +44,12 @@ from diffunet.wsss.candidates import (
     mask_rules,
     provisional_mask,
 )
-from diffunet.wsss.controls import body_of
-from diffunet.wsss.erasure import erasure_gain, with_controls
-from diffunet.wsss.gains import Gains
-from diffunet.wsss.pseudo_masks import mask_of, oriented_map, smoothed_map, threshold_of
-from diffunet.wsss.saliency import mirror_axes_of, presence_logits, saliency_map, slice_images
-from diffunet.wsss.tagged_images import TaggedImage, read_image
-from diffunet.wsss.validation import NOISE_SEED
+from diffunet.wsss.choice.controls import body_of
+from diffunet.wsss.choice.erasure import erasure_gain, with_controls
+from diffunet.wsss.choice.gains import Gains
+from diffunet.wsss.choice.tagged_images import NOISE_SEED, TaggedImage, read_image
+from diffunet.wsss.masks.pseudo_masks import mask_of, oriented_map, smoothed_map, threshold_of
+from diffunet.wsss.saliency.maps import mirror_axes_of, presence_logits, saliency_map, slice_images
 
 logger = logging.getLogger(__name__)
 

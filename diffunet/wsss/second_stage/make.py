@@ -26,11 +26,11 @@ from diffunet.jsonio import as_json, write_json
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import SaliencyMethod
-from diffunet.wsss.case_records import read_weak_case
-from diffunet.wsss.fold_shares import ShareRun, runs_of, say_what_is_in_sample
-from diffunet.wsss.given_labels import given_of_case
-from diffunet.wsss.pictures import MOST_ROWS, draw_rows, saliency_rows, warning_only
-from diffunet.wsss.pseudo_dataset import (
+from diffunet.wsss.prediction.case_records import read_weak_case
+from diffunet.wsss.prediction.given_labels import given_of_case
+from diffunet.wsss.prediction.pictures import MOST_ROWS, draw_rows, saliency_rows, warning_only
+from diffunet.wsss.second_stage.fold_shares import ShareRun, runs_of, say_what_is_in_sample
+from diffunet.wsss.second_stage.pseudo_dataset import (
     DATASET_FILE,
     LABELS_FOLDER,
     RECORD_FILE,
@@ -39,7 +39,7 @@ from diffunet.wsss.pseudo_dataset import (
     student_content,
     write_companions,
 )
-from diffunet.wsss.pseudo_labels import label_record, pseudo_labels_of, summary_of
+from diffunet.wsss.second_stage.pseudo_labels import label_record, pseudo_labels_of, summary_of
 
 PICTURE_FILE = "pseudo_labels.png"
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from diffunet.data.image_io import ImageGeometry, MapScale
 from diffunet.errors import UsageError
 from diffunet.inference.output import OutputFolder
-from diffunet.wsss.presence import Presence
+from diffunet.wsss.prediction.presence import Presence
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from diffunet.inference.model import TrainedModel, joined_model, load_model, tra
 from diffunet.inference.options import PredictionOptions
 from diffunet.inference.output import OutputFolder
 from diffunet.inference.run import settings_of
-from diffunet.wsss.predictor import SaliencyPredictor
+from diffunet.wsss.prediction.predictor import SaliencyPredictor
 
 _CHECKPOINT = "final"
 

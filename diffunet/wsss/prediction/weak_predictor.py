@@ -13,8 +13,8 @@ from diffunet.inference.model import TrainedModel, load_model
 from diffunet.inference.options import PredictionOptions
 from diffunet.inference.prepared import prepare
 from diffunet.methods import SaliencyMethod
-from diffunet.wsss.predictor import SaliencyPredictor
-from diffunet.wsss.presence import given_tags
+from diffunet.wsss.prediction.predictor import SaliencyPredictor
+from diffunet.wsss.prediction.presence import given_tags
 
 
 @dataclass(frozen=True, kw_only=True)

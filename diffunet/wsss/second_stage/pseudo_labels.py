@@ -9,9 +9,9 @@ from jaxtyping import Bool, Integer
 
 from diffunet.labels import LabelScheme
 from diffunet.plans import MaskPlan
-from diffunet.wsss.case_records import WrittenCase
-from diffunet.wsss.label_masks import label_masks, shown_without_mask, unsure_masks
-from diffunet.wsss.pseudo_masks import pseudo_label_map
+from diffunet.wsss.masks.label_masks import label_masks, shown_without_mask, unsure_masks
+from diffunet.wsss.masks.pseudo_masks import pseudo_label_map
+from diffunet.wsss.prediction.case_records import WrittenCase
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,14 @@ from diffunet.diffusion.sampling import ddim_step
 from diffunet.diffusion.schedules import Schedule
 from diffunet.errors import PlansError
 from diffunet.plans import EncodingPlan
-from diffunet.wsss.guidance import (
+from diffunet.wsss.saliency.guidance import (
     GuidedDenoiser,
     Target,
     embed_tags,
     intensity_range,
     with_label,
 )
-from diffunet.wsss.noise_levels import NoiseLevel, levels_at_log_snr, log_snr_range
+from diffunet.wsss.saliency.noise_levels import NoiseLevel, levels_at_log_snr, log_snr_range
 
 CLEANEST_LOG_SNR = 9.0
 """Noise level that the image itself stands for: about that of DDPM's first timestep (sigma 0.01).

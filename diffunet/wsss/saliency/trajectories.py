@@ -23,14 +23,14 @@ from diffunet.diffusion.process import add_noise
 from diffunet.diffusion.sampling import ddim_step
 from diffunet.diffusion.schedules import Schedule
 from diffunet.plans import TrajectoryPlan
-from diffunet.wsss.guidance import (
+from diffunet.wsss.saliency.guidance import (
     GuidedDenoiser,
     Target,
     embed_tags,
     intensity_range,
     with_label,
 )
-from diffunet.wsss.noise_levels import NoiseLevel, levels_at_log_snr, levels_at_timesteps
+from diffunet.wsss.saliency.noise_levels import NoiseLevel, levels_at_log_snr, levels_at_timesteps
 
 CPU_JOINED_VOXELS = 2**15
 """Most voxels of both trajectories together that a CPU denoises in one call.

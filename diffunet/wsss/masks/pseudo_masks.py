@@ -17,7 +17,7 @@ from scipy import ndimage
 from diffunet.fingerprint.objects import label_components
 from diffunet.labels import LabelScheme
 from diffunet.plans import MaskPlan
-from diffunet.wsss.edges import smooth_within_edges
+from diffunet.wsss.masks.edges import smooth_within_edges
 
 NUM_BINS = 256  # of Otsu's histogram, as in scikit-image
 _ROUNDING = 1e-10  # candidates in a gap between the classes are equally good but for rounding

@@ -13,7 +13,7 @@ from diffunet.diffusion.image_model import ImageModel
 from diffunet.diffusion.process import add_noise, time_of_log_snr
 from diffunet.fingerprint.position import area_under_curve
 from diffunet.inference.compute import Compute, run_in_memory
-from diffunet.wsss.objective import CLEAN_TIME
+from diffunet.wsss.training.objective import CLEAN_TIME
 
 
 @dataclass(frozen=True, kw_only=True)

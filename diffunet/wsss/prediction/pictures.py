@@ -15,7 +15,7 @@ from diffunet.inference.output import OutputFolder
 from diffunet.plans import CamSaliency, SaliencyMethod
 
 if TYPE_CHECKING:
-    from diffunet.wsss.predictor import SaliencyPredictor
+    from diffunet.wsss.prediction.predictor import SaliencyPredictor
 
 PICTURE_FILE = "pictures/saliency.png"
 MOST_ROWS = 6

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from diffunet.plans import SaliencyMethod
-from diffunet.wsss.gains import Gains
+from diffunet.wsss.choice.gains import Gains
 
 logger = logging.getLogger(__name__)
 

@@ -32,19 +32,19 @@ from diffunet.methods import (
 )
 from diffunet.plans import MaskPlan, WeakPlan
 from diffunet.preprocessing.case import restore_x_0
-from diffunet.wsss.case_records import CaseSaliency, record_of, with_masks
-from diffunet.wsss.given_labels import given_of_case, read_given_table
-from diffunet.wsss.label_masks import label_masks, shared_thresholds
-from diffunet.wsss.pictures import draw_saliency
-from diffunet.wsss.presence import GivenTags, Presence, decide_presence
-from diffunet.wsss.pseudo_masks import oriented_map, smoothed_map, threshold_of
-from diffunet.wsss.saliency import (
+from diffunet.wsss.masks.label_masks import label_masks, shared_thresholds
+from diffunet.wsss.masks.pseudo_masks import oriented_map, smoothed_map, threshold_of
+from diffunet.wsss.prediction.case_records import CaseSaliency, record_of, with_masks
+from diffunet.wsss.prediction.given_labels import given_of_case, read_given_table
+from diffunet.wsss.prediction.pictures import draw_saliency
+from diffunet.wsss.prediction.presence import GivenTags, Presence, decide_presence
+from diffunet.wsss.prediction.shared_masks import SHARED, write_shared_masks
+from diffunet.wsss.saliency.maps import (
     default_saliency,
     mirror_axes_of,
     presence_probabilities,
     saliency_map,
 )
-from diffunet.wsss.shared_masks import SHARED, write_shared_masks
 
 
 @final

@@ -23,9 +23,9 @@ from diffunet.plans import (
     TrajectoryPlan,
     WeakPlan,
 )
-from diffunet.wsss.cam import class_activation_maps
-from diffunet.wsss.cg_diff import guided_anomaly
-from diffunet.wsss.trajectories import conditional_saliency
+from diffunet.wsss.saliency.cam import class_activation_maps
+from diffunet.wsss.saliency.cg_diff import guided_anomaly
+from diffunet.wsss.saliency.trajectories import conditional_saliency
 
 
 def default_saliency(plan: WeakPlan, *, method: str) -> SaliencyMethod:

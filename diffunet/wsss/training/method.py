@@ -19,13 +19,13 @@ from diffunet.training.distributed import Ranks
 from diffunet.training.fold_data import FoldData
 from diffunet.training.reporting import Pictures
 from diffunet.training.validation import SampledValidation
-from diffunet.wsss.choose import choose_saliency
-from diffunet.wsss.final_validation import validate_on_image_labels
-from diffunet.wsss.image_scores import ImageScores
-from diffunet.wsss.label_gains import gains_by_label, summary_with_labels, warn_of_labels
-from diffunet.wsss.objective import CdmObjective, ClassifierObjective
-from diffunet.wsss.tagged_images import TaggedImage, validation_images
-from diffunet.wsss.validation import IMAGES_PER_CASE, TaggedImageScorer
+from diffunet.wsss.choice.choose import choose_saliency
+from diffunet.wsss.choice.label_gains import gains_by_label, summary_with_labels, warn_of_labels
+from diffunet.wsss.choice.tagged_images import TaggedImage, validation_images
+from diffunet.wsss.training.final_validation import validate_on_image_labels
+from diffunet.wsss.training.image_scores import ImageScores
+from diffunet.wsss.training.objective import CdmObjective, ClassifierObjective
+from diffunet.wsss.training.validation import IMAGES_PER_CASE, TaggedImageScorer
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from diffunet.wsss.controls import control_masks
+from diffunet.wsss.choice.controls import control_masks
 
 SMOOTHING_VOXELS = (1.0, 3.0, 9.0, 27.0)
 """Sigmas of the Gaussians that fill a mask from its surroundings, each where the ones before do not

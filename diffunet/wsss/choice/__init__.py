@@ -1,0 +1,1 @@
+"""How maps and masks are made, chosen without a mask."""

@@ -1,0 +1,1 @@
+"""From maps to masks, and what is unsure about them."""

@@ -1,0 +1,1 @@
+"""Prediction with models that were trained from image-level labels."""

@@ -1,0 +1,1 @@
+"""Maps of how much each voxel speaks for a label."""

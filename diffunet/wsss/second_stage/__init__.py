@@ -1,0 +1,1 @@
+"""A dataset of pseudo-masks, for a student to learn from."""

@@ -1,0 +1,1 @@
+"""Training from image-level labels, and its validation."""
