@@ -1,5 +1,6 @@
 """Install diffunet with `pip install .`; to develop, with `pip install -e ".[dev,oracles]"`."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -52,9 +53,13 @@ COMMANDS = {
     "diffunet_demo": "demo:main",
 }
 
+# The version stands in the package alone, and is read here without importing it.
+SOURCE = Path("diffunet/__init__.py").read_text(encoding="utf-8")
+VERSION = re.findall(r'^__version__ = "(.+)"$', SOURCE, flags=re.MULTILINE)[0]
+
 setup(
     name="diffunet",
-    version="0.1.0",
+    version=VERSION,
     description="Self-configuring diffusion models for ambiguous medical image segmentation",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

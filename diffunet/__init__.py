@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from diffunet.inference.predictor import Predictor
     from diffunet.wsss.prediction.weak_predictor import WeakPredictor
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Predictor",
