@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import fuzz_kinds
-from fuzz_kinds import Kind
+from fuzz_kind import Kind
 
 from diffunet.errors import DiffunetError
 from diffunet.limits import set_max_image_bytes

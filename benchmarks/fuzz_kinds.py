@@ -1,14 +1,14 @@
 """Every kind of file that is read: how a whole one is made, and how the product reads it."""
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import fuzz_other_kinds
 import mutations as change
 import numpy as np
 import torch
+from fuzz_kind import Kind
 
 from diffunet import api
 from diffunet.arguments import dataset_content_of
@@ -66,21 +66,6 @@ SMALL = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """A kind of file.
-
-    Attributes:
-        read: reads the file as the product does.
-        mutations: one of these is drawn each time.
-    """
-
-    name: str
-    path: Path
-    read: Callable[[], object]
-    mutations: tuple[change.Mutation, ...] = (change.bytes_changed,)
-
-
 def build(root: Path) -> None:
     """Make one whole file of each kind below `root`."""
     workspace = workspace_of(root)
@@ -91,6 +76,7 @@ def build(root: Path) -> None:
     _write_prediction(root / "predictions", workspace.results / DATASET / "model", raw)
     _write_images(root / "images")
     _write_volumes(root / "volumes")
+    fuzz_other_kinds.build(root, model=workspace.results / DATASET / "model")
     rows = [f"synthetic{number:04d},{number % 2}" for number in range(6)]
     (root / "tags.csv").write_text("\n".join(["case,lesion", *rows]) + "\n")
 
@@ -255,6 +241,7 @@ def kinds(root: Path) -> list[Kind]:
             read=partial(dataset_content_of, None, root / "predictions", raw / "labelsTs"),
             mutations=as_json,
         ),
+        *fuzz_other_kinds.kinds(root, model=model, plans=preprocessed / "diffunet_plans.json"),
     ]
 
 

@@ -14,7 +14,7 @@ import fuzz_kinds  # pyright: ignore[reportMissingImports]
 
 NUM_MUTATIONS = 25
 NUM_OF_SLOW_KINDS = 4
-SLOW_KINDS = ("checkpoint", "plans.configuration", "dataset_fingerprint", "dataset.json of a model")
+SLOW_KINDS = ("checkpoint", "plans.resolved", "dataset_fingerprint", "dataset.json of a model")
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,7 @@ def make_pseudo_dataset(
     )
     settings_of_runs = {run.share.name: run.settings for run in runs}
     settings = as_json({"dataset": raw.name, "runs": settings_of_runs})
-    if begin_dataset(folder, settings, is_continued=continues):
+    if begin_dataset(folder, settings, continues=continues):
         logger.info("'%s' is whole already", folder)
     else:
         say_what_is_in_sample([run.share for run in runs])

@@ -30,7 +30,7 @@ _OF_THE_MASKS = ("raters", "image_labels", "numTest", "training", "test")
 logger = logging.getLogger(__name__)
 
 
-def begin_dataset(folder: Path, settings: dict[str, Any], *, is_continued: bool) -> bool:
+def begin_dataset(folder: Path, settings: dict[str, Any], *, continues: bool) -> bool:
     """Make the folder ready; return whether the dataset in it is whole already.
 
     Raises:
@@ -46,7 +46,7 @@ def begin_dataset(folder: Path, settings: dict[str, Any], *, is_continued: bool)
     path = made if is_whole else begun
     if not path.is_file():
         raise UsageError(f"'{folder}' holds something else than pseudo-masks; choose another name")
-    if not is_continued:
+    if not continues:
         state = "is there" if is_whole else "was begun"
         raise UsageError(
             f"the dataset '{folder}' {state}; go on with --continue, or choose another name"
