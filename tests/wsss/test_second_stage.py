@@ -522,7 +522,7 @@ def test_what_was_preprocessed_under_the_name_is_no_place_for_a_new_dataset(work
 def test_the_folder_itself_refuses_to_be_made_twice(workspace, without_pictures):
     folder = label(workspace)
     with pytest.raises(UsageError, match="is there; go on with --continue"):
-        second_stage.begin_dataset(folder, {}, is_continued=False)
+        second_stage.begin_dataset(folder, {}, continues=False)
 
 
 def test_a_dataset_without_image_level_labels_is_refused(workspace):
