@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from p1_recipe import P1_NETWORK
 from torch import Tensor
 
 from diffunet.data.batch_augment import BatchAugmentation
@@ -41,7 +40,7 @@ from diffunet.training.optim import build_optimizer
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 MODES = ["float32", "bfloat16", "compiled", "graphed"]
-NETWORKS: dict[str, tuple[str, ...]] = {"planned": (), "p1": P1_NETWORK}
+NETWORKS: dict[str, tuple[str, ...]] = {"planned": (), "p1": ("network=p1",)}
 _NUM_BATCHES = 4
 _WARM_UP_STEPS = 8
 

@@ -20,7 +20,6 @@ from typing import Any
 
 from full_size import EXIT_INTERRUPTED, Record, run_stages
 from full_size_stages import Stage
-from p1_recipe import P1_RECIPE
 from stoppable_commands import Clock, StoppableCommands, only_call
 
 from diffunet.cli.command import number_in
@@ -30,7 +29,7 @@ from diffunet.jsonio import write_json, write_text
 from diffunet.parallel import default_num_processes
 from diffunet.ranges import Range
 
-RECIPES: dict[str, tuple[str, ...]] = {"planned": (), "p1": P1_RECIPE}
+RECIPES: dict[str, tuple[str, ...]] = {"planned": (), "p1": ("p1",)}
 SCORES = ("ged_fully_unbiased", "ged", "ged_4", "hm_iou", "D_max", "D_ss", "volume_coverage")
 
 

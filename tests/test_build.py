@@ -21,7 +21,7 @@ from diffunet.diffusion.weighting import WEIGHTINGS
 from diffunet.errors import PlansError
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
-from diffunet.planning.topology import p1_network, plan_network
+from diffunet.planning.topology import plan_network
 from diffunet.plans import (
     AugmentationPlan,
     ConfigurationPlan,
@@ -34,6 +34,7 @@ from diffunet.plans import (
     TrainingPlan,
     WeakPlan,
 )
+from diffunet.plans.presets import p1_network
 from diffunet.ranges import choices_of
 
 NETWORK = NetworkPlan(

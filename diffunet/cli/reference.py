@@ -21,6 +21,7 @@ from diffunet.diffusion.samplers import SAMPLERS
 from diffunet.diffusion.schedules import DDPM_GRIDS, SCHEDULES
 from diffunet.diffusion.weighting import WEIGHTINGS
 from diffunet.jsonio import write_text
+from diffunet.plans.presets import PRESETS
 from diffunet.ranges import choices_in, ranges_in
 
 _MADE_FROM = "<!-- Made from the code by `make documentation`; edit the code, not this page. -->\n"
@@ -28,10 +29,11 @@ _MADE_FROM = "<!-- Made from the code by `make documentation`; edit the code, no
 _ABOUT_PLANS = """
 `diffunet_plan_and_preprocess` writes `diffunet_plans.json` into the preprocessed dataset. Edit any
 value, or change it for one run with `--set path.to.field=value`; such paths are relative to the
-configuration, as in `--set diffusion.input_scale=0.3`. The defaults below stand where no rule
-chooses; the block `reasons` of the file says in words why a value was chosen. An unknown key, a
-wrong type, a number out of its range or an impossible combination is refused with the path of the
-field.
+configuration, as in `--set diffusion.input_scale=0.3`. The name of a [preset](#names) sets a group
+(`--set network=p1`), or all that the preset has (`--set p1`); a field that is set by itself is
+kept. The defaults below stand where no rule chooses; the block `reasons` of the file says in words
+why a value was chosen. An unknown key, a wrong type, a number out of its range or an impossible
+combination is refused with the path of the field.
 """
 
 LINE_LENGTH = 120
@@ -62,6 +64,7 @@ NAMES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("prediction", PREDICTIONS),
     ("loss_weighting", WEIGHTINGS),
     ("sampler", SAMPLERS),
+    ("preset", PRESETS),
 )
 
 

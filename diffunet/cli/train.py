@@ -19,6 +19,7 @@ from diffunet.cli.command import (
 from diffunet.cli.ranks import require_devices, train_in_processes
 from diffunet.methods import METHODS
 from diffunet.plans import TrainingPlan
+from diffunet.plans.presets import PRESETS
 from diffunet.ranges import Range
 
 
@@ -124,7 +125,9 @@ def _add_optimisation(made: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="PATH=VALUE",
-        help="change a field of the plans for this run, e.g. diffusion.input_scale=0.3",
+        help="change a field of the plans for this run, e.g. diffusion.input_scale=0.3; the name "
+        "of a preset sets a group (network=p1), or all that the preset has (p1); presets: "
+        f"{', '.join(PRESETS)}",
     )
 
 

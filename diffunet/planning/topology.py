@@ -186,28 +186,6 @@ def plan_image_model_network(patch_size: Sequence[int], spacing_mm: Sequence[flo
     return Topology(network=network, divisors=pooling.divisors, reasons=reasons)
 
 
-def p1_network(dimensions: int) -> NetworkPlan:
-    """Return the network of P1 (Christensen et al. 2025, arXiv:2504.05977): 6.9 million parameters.
-
-    The image is concatenated at every step. Patches are multiples of 8 along each axis.
-
-    Args:
-        dimensions: 2 as published, or 3.
-    """
-    return NetworkPlan(
-        conditioning="concatenated",
-        channels=(32, 32, 64, 128),
-        strides=((1,) * dimensions, *((2,) * dimensions,) * 3),
-        kernel_sizes=((3,) * dimensions,) * 4,
-        num_blocks=(1, 2, 3, 4),
-        num_decoder_blocks=(2, 3, 4, 5),
-        num_middle_blocks=4,
-        has_attention=(False, False, False, True),
-        num_heads=4,
-        num_groups=32,
-    )
-
-
 def _stride(edges: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...] | None:
     """Return the next stage's stride, or None where no axis can be halved."""
     can_be_halved = [edge >= 2 * MIN_COARSEST_EDGE for edge in edges]

@@ -13,7 +13,7 @@ from diffunet.methods import METHODS
 from diffunet.names import require_name
 from diffunet.plans.data import AugmentationPlan, CropPlan, PreprocessingPlan
 from diffunet.plans.model import DiffusionPlan, NetworkPlan, SamplingPlan, TrainingPlan
-from diffunet.plans.settings import apply_setting, paths_noted_as_set, with_settings_noted
+from diffunet.plans.settings import apply_settings, paths_noted_as_set, with_settings_noted
 from diffunet.plans.weak import WeakPlan
 from diffunet.ranges import Length, OneOf, Range, check_ranges
 from diffunet.records import record_from_json
@@ -99,12 +99,14 @@ class ConfigurationPlan:
                     f"other, at most {MOST_ATTENTION_POSITIONS} are possible; switch it off, or "
                     "make patch_size smaller"
                 )
-        for axis in range(self.dimensions):
-            total = math.prod(stride[axis] for stride in network.strides)
-            if self.patch_size[axis] % total:
+        divisors = [math.prod(strides) for strides in zip(*network.strides, strict=True)]
+        fits = [-(-edge // of) * of for edge, of in zip(self.patch_size, divisors, strict=True)]
+        for axis, divisor in enumerate(divisors):
+            if self.patch_size[axis] % divisor:
                 raise ValueError(
                     f"patch_size[{axis}] = {self.patch_size[axis]} should be a multiple of "
-                    f"{total}, the product of {name}.strides along that axis"
+                    f"{divisor}, the product of {name}.strides along that axis; the next one that "
+                    f"fits is patch_size=[{','.join(map(str, fits))}]"
                 )
 
 
@@ -193,15 +195,16 @@ class Plans:
             configuration: None for the recommended one.
             method: None for the plans' own.
             settings: "path.to.field=value" each, relative to the configuration; values as in JSON,
-                a bare word is a string.
+                a bare word is a string. Or a preset's name: "network=p1", "p1".
             edited: paths in the configuration of what the user changed in the file.
 
         Raises:
-            PlansError: an unknown configuration, method or field, or a value that does not fit.
+            PlansError: an unknown configuration, method, field or preset, or a value that does not
+                fit.
         """
         name = configuration or self.recommended_configuration
         content = dataclasses.asdict(self.configuration(name))
-        values = dict(apply_setting(content, setting) for setting in settings)
+        values = apply_settings(content, settings)
         where = f"plans with --set: configurations.{name}" if settings else f"configurations.{name}"
         content = {
             "dataset_name": self.dataset_name,

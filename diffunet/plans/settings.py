@@ -1,26 +1,68 @@
 """What a user sets for one run: `--set path.to.field=value`, and how the plans remember it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffunet.errors import PlansError
 from diffunet.jsonio import parse_json
+from diffunet.plans.presets import PRESETS, presets_of
 
 _SET_BY_USER = "set by the user to"
 
 
-def apply_setting(content: dict[str, Any], setting: str) -> tuple[str, Any]:
-    """Set one field of a configuration in place, and return its path and its value.
+def apply_settings(content: dict[str, Any], settings: Sequence[str]) -> dict[str, str]:
+    """Set fields of a configuration in place, and return the path of each, with the reason.
+
+    Presets come first, wherever they stand: a field that is set by itself is never overwritten.
 
     Args:
         content: a configuration as nested dictionaries.
-        setting: "path.to.field=value"; the value as in JSON, a bare word is a string.
+        settings: "path.to.field=value" each, the value as in JSON, a bare word is a string; or the
+            name of a preset, for a whole group ("network=p1") or for all that it sets ("p1").
 
     Raises:
-        PlansError: it is not of that form, or there is no such field.
+        PlansError: one is not of that form, or there is no such field or preset.
     """
-    path, value = _parse(setting)
+    presets = [(setting, _preset_values(content, setting)) for setting in settings]
+    reasons = {}
+    for setting, values in presets:
+        for path, value in (values or {}).items():
+            _set(content, path, value, setting=setting)
+            reasons[path] = f"preset {setting.rpartition('=')[2].strip()}, set by the user"
+    for setting in (setting for setting, values in presets if values is None):
+        path, value = _parse(setting)
+        _set(content, path, value, setting=setting)
+        reasons[path] = f"{_SET_BY_USER} {value}"
+    return reasons
+
+
+def _preset_values(content: Mapping[str, Any], setting: str) -> dict[str, Any] | None:
+    """Return what a setting that names a preset sets, by path; None of one that names a field.
+
+    Raises:
+        PlansError: there is no such preset.
+    """
+    dimensions = content["dimensions"]
+    group, separator, name = (part.strip() for part in setting.partition("="))
+    if not separator and group in PRESETS:
+        groups = PRESETS[group](dimensions)
+    elif separator and isinstance(content.get(group), dict):
+        known = presets_of(group, dimensions=dimensions)
+        if name not in known:
+            more = f", or take a preset: {', '.join(known)}" if known else ""
+            raise PlansError(f"--set {setting}: '{group}' is a group; set one of its fields{more}")
+        groups = {group: known[name]}
+    else:
+        return None
+    return {
+        f"{group}.{field}": value
+        for group, values in groups.items()
+        for field, value in values.items()
+    }
+
+
+def _set(content: dict[str, Any], path: str, value: Any, *, setting: str) -> None:
     *parents, last = path.split(".")
     for depth, name in enumerate([*parents, last]):
         if not isinstance(content, dict) or name not in content:
@@ -32,20 +74,19 @@ def apply_setting(content: dict[str, Any], setting: str) -> tuple[str, Any]:
     if isinstance(content[last], dict):
         raise PlansError(f"--set {setting}: '{path}' is a group; set one of its fields")
     content[last] = value
-    return path, value
 
 
-def with_settings_noted(reasons: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration's reasons that say of each path in `values` that the user set it."""
+def with_settings_noted(reasons: Mapping[str, Any], settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return a configuration's reasons with those of `apply_settings` in them."""
     noted = json.loads(json.dumps(reasons))
-    for path, value in values.items():
+    for path, reason in settings.items():
         *parents, last = path.split(".")
         block = noted
         for parent in parents:
             if not isinstance(block.get(parent), dict):
                 block[parent] = {}
             block = block[parent]
-        block[last] = f"{_SET_BY_USER} {value}"
+        block[last] = reason
     return noted
 
 
@@ -67,7 +108,8 @@ def _parse(setting: str) -> tuple[str, Any]:
     path, separator, text = setting.partition("=")
     if not separator or not path:
         raise PlansError(
-            f"--set {setting}: expected path.to.field=value, e.g. diffusion.input_scale=0.3"
+            f"--set {setting}: expected path.to.field=value, e.g. diffusion.input_scale=0.3, or "
+            f"the name of a preset: {', '.join(PRESETS)}"
         )
     try:
         return path.strip(), parse_json(text)

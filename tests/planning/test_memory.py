@@ -16,8 +16,9 @@ from diffunet.planning.memory import (
     measure_training_memory,
     state_bytes,
 )
-from diffunet.planning.topology import p1_network, plan_image_model_network, plan_network
+from diffunet.planning.topology import plan_image_model_network, plan_network
 from diffunet.plans import WeakPlan
+from diffunet.plans.presets import p1_network
 
 SMALL_2D = plan_network((32, 32), (1.0, 1.0), num_label_channels=1).network
 SMALL_3D = plan_network((16, 32, 32), (3.0, 1.0, 1.0), num_label_channels=1).network

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from diffunet.build import build_denoising_network, build_supervised_network
-from diffunet.planning.topology import p1_network, plan_network, plan_pooling
+from diffunet.planning.topology import plan_network, plan_pooling
+from diffunet.plans.presets import p1_network
 
 
 def num_parameters(plan):

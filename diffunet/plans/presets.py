@@ -1,0 +1,73 @@
+"""Presets: values of plans that belong together, taken by one word.
+
+`--set network=p1` takes one group of a preset, `--set p1` all of them.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from diffunet.plans.model import NetworkPlan
+
+Groups = dict[str, dict[str, Any]]
+"""Per group of a configuration the values of its fields."""
+
+
+def p1_network(dimensions: int) -> NetworkPlan:
+    """Return the network of P1 (Christensen et al. 2025, arXiv:2504.05977): 6.9 million parameters.
+
+    The image is concatenated at every step. Patches are multiples of 8 along each axis.
+
+    Args:
+        dimensions: 2 as published, or 3.
+    """
+    return NetworkPlan(
+        conditioning="concatenated",
+        channels=(32, 32, 64, 128),
+        strides=((1,) * dimensions, *((2,) * dimensions,) * 3),
+        kernel_sizes=((3,) * dimensions,) * 4,
+        num_blocks=(1, 2, 3, 4),
+        num_decoder_blocks=(2, 3, 4, 5),
+        num_middle_blocks=4,
+        has_attention=(False, False, False, True),
+        num_heads=4,
+        num_groups=32,
+    )
+
+
+def p1(dimensions: int) -> Groups:
+    """Return P1's network, diffusion and sampling (Christensen et al. 2025, arXiv:2504.05977).
+
+    The weighting is that of the published checkpoint; the released code names another one. What
+    depends on the dataset stays as planned: the number of samples, tiles, the encoding of labels.
+
+    Args:
+        dimensions: 2 as published, or 3.
+    """
+    return {
+        "network": dataclasses.asdict(p1_network(dimensions)),
+        "diffusion": {
+            "schedule": "cosine",
+            "input_scale": 0.1,
+            "log_snr_limit": 20.0,
+            "prediction": "x_0",
+            "loss_weighting": "snr_truncated",
+            "is_weighting_decoupled": False,
+        },
+        "sampling": {
+            "sampler": "ddpm",
+            "variance": "large",
+            "num_steps": 10,
+            "step_spacing": "t",
+        },
+    }
+
+
+PRESETS: dict[str, Callable[[int], Groups]] = {"p1": p1}
+"""By name: a function from the number of axes of a patch to what is set."""
+
+
+def presets_of(group: str, *, dimensions: int) -> Mapping[str, dict[str, Any]]:
+    """Return what each preset sets in one group; presets that leave it alone are left out."""
+    made = {name: preset(dimensions) for name, preset in PRESETS.items()}
+    return {name: groups[group] for name, groups in made.items() if group in groups}
