@@ -545,3 +545,37 @@ def test_whole_numbers_beyond_any_label_are_refused(tmp_path):
     SimpleITK.WriteImage(image, str(tmp_path / "a.nii"))
     with pytest.raises(DatasetError, match=r"a\.nii': expected integers, found float64.*1e\+30"):
         read_label_map(tmp_path / "a.nii")
+
+
+LAYERS_OF_SLICER = b"""NRRD0004
+type: unsigned char
+dimension: 4
+space: left-posterior-superior
+sizes: 2 8 6 4
+space directions: none (1,0,0) (0,1,0) (0,0,2)
+kinds: list domain domain domain
+encoding: raw
+space origin: (0,0,0)
+
+"""
+
+
+def test_layers_of_overlapping_segments_are_not_one_label_map(tmp_path):
+    """3D Slicer writes segments that overlap as layers, along the first axis of a NRRD file."""
+    path = tmp_path / "case.nrrd"
+    path.write_bytes(LAYERS_OF_SLICER + bytes(2 * 8 * 6 * 4))
+    with pytest.raises(DatasetError, match=r"found 2 channels; a file with layers.* each layer as"):
+        read_label_map(path)
+
+
+@pytest.mark.parametrize(("num_points", "is_read"), [(1, True), (6, False)])
+def test_a_fourth_axis_of_one_point_is_none_and_of_several_no_label_map(
+    tmp_path, num_points, is_read
+):
+    path = tmp_path / "case.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((8, 6, 4, num_points), np.uint8), np.eye(4)), path)
+    if is_read:
+        assert read_label_map(path)[0].shape == (4, 6, 8)
+        return
+    with pytest.raises(DatasetError, match=r"found 6 channels; .*several points in time"):
+        read_label_map(path)

@@ -146,6 +146,16 @@ def read_image(
     return array, geometry
 
 
+def _one_channel_remedy(geometry: ImageGeometry) -> str:
+    """Return how a label map of several channels usually came about, and what to do."""
+    if len(geometry.shape) == 2:
+        return "save it as one channel of integers (a grey image, not a coloured one)"
+    return (
+        "a file with layers for segments that overlap (as 3D Slicer writes them) or with several "
+        "points in time is not one label map: export each layer as a label map of its own"
+    )
+
+
 def read_label_map(path: Path) -> tuple[np.ndarray, ImageGeometry]:
     """Read the integers of a label map, (*spatial), and its geometry.
 
@@ -158,7 +168,7 @@ def read_label_map(path: Path) -> tuple[np.ndarray, ImageGeometry]:
     if len(array) != 1:
         raise DatasetError(
             f"'{path}': expected a label map of one channel, found {len(array)} channels; "
-            "save it as one channel of integers (a grey image, not a coloured one)"
+            f"{_one_channel_remedy(geometry)}"
         )
     label_map = array[0]
     if np.issubdtype(label_map.dtype, np.integer):
