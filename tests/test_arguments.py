@@ -12,7 +12,7 @@ from diffunet.errors import DatasetError, UsageError, WorkspaceError
 from diffunet.jsonio import write_json
 from diffunet.workspace import Workspace
 from tests.data.tiny_datasets import build_2d
-from tests.training.folds import plans, write_preprocessed
+from tests.training.folds import of_dataset, plans, write_preprocessed
 
 UNFIT = ["../elsewhere", "/elsewhere", "a/b", "..", "", ".hidden"]
 
@@ -37,12 +37,12 @@ def test_plans_take_the_place_of_nothing_else(workspace, name):
 @pytest.mark.parametrize("content", ["{}", "[1]", '{"plans_name": "x"}', "not JSON"])
 def test_a_file_of_the_users_is_not_replaced_by_plans(tmp_path, content):
     (tmp_path / "notes.json").write_text(content)
-    with pytest.raises(UsageError, match="holds something else and would be lost"):
+    with pytest.raises(UsageError, match="holds something other than plans and would be lost"):
         new_plans_path(tmp_path, "notes")
 
 
 def test_plans_are_replaced_by_plans_of_their_name(tmp_path):
-    plans().save(tmp_path / "mine.json")
+    of_dataset(plans()).save(tmp_path / "mine.json")
     (tmp_path / "diffunet_plans.json").write_text("cut sho")
     for name in ("mine", "new", "diffunet_plans"):
         assert new_plans_path(tmp_path, name) == tmp_path / f"{name}.json"
@@ -50,7 +50,7 @@ def test_plans_are_replaced_by_plans_of_their_name(tmp_path):
 
 @pytest.mark.parametrize("name", UNFIT)
 def test_plans_are_read_from_their_folder_only(tmp_path, name):
-    plans().save(tmp_path / "elsewhere.json")
+    of_dataset(plans()).save(tmp_path / "elsewhere.json")
     (tmp_path / "here").mkdir()
     with pytest.raises(WorkspaceError, match="-p: expected a name that a file can have"):
         plans_of(tmp_path / "here", name)
@@ -63,7 +63,7 @@ def test_a_summary_takes_the_place_of_summaries_only(tmp_path, content):
         path.mkdir()
     else:
         path.write_text(content)
-    with pytest.raises(UsageError, match="is there already, and no summary of diffunet_evaluate"):
+    with pytest.raises(UsageError, match="exists and is not a summary of diffunet_evaluate"):
         api.evaluate(tmp_path, tmp_path)
     assert new_summary_path(tmp_path / "new.json") == tmp_path / "new.json"
 
@@ -85,7 +85,7 @@ def test_a_dataset_given_by_its_path_is_trained_and_found_by_that_path(tmp_path)
     place = Workspace.resolve(folder=tmp_path / "w", environment={}, current_folder=tmp_path)
     folder = write_preprocessed(place.preprocessed / "my discs")
     plan = plans(training={"num_iterations": 1, "num_validations": 0})
-    write_json(folder / "diffunet_plans.json", plan)
+    of_dataset(plan).save(folder / "diffunet_plans.json")
     options = {"workspace": place, "device": "cpu", "num_processes": 0}
     fold = api.train(raw, "all", **options)
     assert fold.parent == model_folder_of(place, raw, None, "diffunet_plans", None)
@@ -95,7 +95,7 @@ def test_a_dataset_given_by_its_path_is_trained_and_found_by_that_path(tmp_path)
 @pytest.mark.parametrize("fold", ["00", "０", "-1", "../0", "x"])
 def test_a_fold_that_is_none_is_refused_before_a_folder_is_made(workspace, fold):
     folder = write_preprocessed(workspace.preprocessed / "Dataset001_Discs")
-    write_json(folder / "diffunet_plans.json", plans())
+    of_dataset(plans()).save(folder / "diffunet_plans.json")
     with pytest.raises(UsageError, match="there is no fold"):
         api.train(1, fold, workspace=workspace, device="cpu", num_processes=0)
     assert not workspace.results.exists()

@@ -144,7 +144,12 @@ def plans(
 
 def with_settings(plans: ResolvedPlans, *settings: str) -> ResolvedPlans:
     """Return the plans that a run with these `--set` has."""
-    whole = Plans(
+    return of_dataset(plans).resolve(settings=settings)
+
+
+def of_dataset(plans: ResolvedPlans) -> Plans:
+    """Return plans of a dataset whose one configuration is that of a run."""
+    return Plans(
         dataset_name=plans.dataset_name,
         plans_name=plans.plans_name,
         method=plans.method,
@@ -152,7 +157,6 @@ def with_settings(plans: ResolvedPlans, *settings: str) -> ResolvedPlans:
         transpose_forward=plans.transpose_forward,
         configurations={plans.configuration_name: plans.configuration},
     )
-    return whole.resolve(settings=settings)
 
 
 def json_of(properties: CaseProperties) -> dict[str, Any]:
