@@ -193,7 +193,7 @@ def extract_fingerprint(
         planned = DatasetState.load(folder / STATE_FILE)
         kept = kept_fingerprint(path, DatasetState.of(raw), planned=planned)
         if kept is not None:
-            logger.info("%s is there and kept; --clean measures anew", path)
+            logger.info("%s exists and is kept; --clean measures again", path)
             return kept
     require_writable(path)
     fingerprint = extract(raw, num_processes=processes_of(num_processes), progress=progress)
@@ -286,7 +286,7 @@ def preprocess(
     plans = plans_of(folder, plans_name)
     if plans.dataset_name != raw.name:
         logger.warning(
-            "the plans '%s' were made for %s and are now obeyed for %s",
+            "the plans '%s' were made for %s and are now used for %s",
             plans_name,
             plans.dataset_name,
             raw.name,
@@ -519,7 +519,7 @@ def pseudo_label(
     with in_use(place.raw / name):
         if is_known and not continues:
             raise WorkspaceError(
-                f"there is a dataset '{name}' already in {place}; go on with it (--continue), or "
+                f"there is a dataset '{name}' already in {place}; continue it (--continue), or "
                 "choose another number or name"
             )
         return make_pseudo_dataset(
@@ -601,8 +601,8 @@ def _warn_of_changes(raw: RawDataset, folder: Path) -> None:
     changes = DatasetState.of(raw).changes_since(planned) if planned is not None else ()
     if changes:
         logger.warning(
-            "plans and folds are of data that have changed since: %s; diffunet_plan_and_preprocess "
-            "measures and plans anew, and takes new cases into the folds",
+            "the data have changed since plans and folds were made: %s; "
+            "diffunet_plan_and_preprocess measures and plans again, and puts new cases into folds",
             "; ".join(changes),
         )
 

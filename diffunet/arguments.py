@@ -108,7 +108,7 @@ def new_plans_path(folder: Path, plans_name: str) -> Path:
     if is_kept or (name != DEFAULT_PLANS_NAME and path.exists() and not _holds_plans(path)):
         raise UsageError(
             f"-overwrite_plans_name {name}: expected a name for plans, found that of '{path}', "
-            "which holds something else and would be lost; choose another name"
+            "which holds something other than plans and would be lost; choose another name"
         )
     return path
 
@@ -127,7 +127,7 @@ def new_summary_path(path: Path) -> Path:
         content = None
     if not isinstance(content, dict) or "distribution" not in content:
         raise UsageError(
-            f"'{path}' is there already, and no summary of diffunet_evaluate; give another file "
+            f"'{path}' exists and is not a summary of diffunet_evaluate; name another file "
             "for the summary (-o)"
         )
     return path

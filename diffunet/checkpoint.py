@@ -79,8 +79,8 @@ def entry_of(content: Mapping[str, Any], name: str, kind: type[Entry], *, where:
         return kind(found)
     raise CheckpointError(
         f"'{where}': expected '{name}' as {kind.__name__}, found "
-        f"{type(found).__name__ if name in content else 'nothing'}; it was not written by "
-        "diffunet_train, or by another version: use another checkpoint of the fold"
+        f"{type(found).__name__ if name in content else 'nothing'}; another program or another "
+        "version wrote it: use another checkpoint of the fold"
     )
 
 

@@ -176,7 +176,7 @@ def _class_order(content: Mapping[str, Any], num_labels: int) -> tuple[int, ...]
     if not is_valid or len(order) != num_labels or len(set(order)) < num_labels:
         raise DatasetError(
             f"dataset.json: 'regions_class_order' should hold one integer for each of the "
-            f"{num_labels} labels, each another, since there are regions; found {order!r:.80}"
+            f"{num_labels} labels, all different, since there are regions; found {order!r:.80}"
         )
     return tuple(order)
 

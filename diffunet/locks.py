@@ -214,7 +214,7 @@ def _holder(path: Path) -> Holder | None:
 
 
 def _refusal(path: Path, holder: Holder | None) -> InUseError:
-    who = str(holder) if holder else "another process, which has just begun"
+    who = str(holder) if holder else "another process, which has just started"
     advice = "wait until it has ended, or stop it"
     if holder is not None and holder.machine != _machine():
         advice += f"; if it was killed, this is over {_SECONDS_UNTIL_DEAD:.0f} s after that"

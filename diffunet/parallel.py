@@ -132,7 +132,7 @@ def _result_of(item: Item, future: "Future[Result]", describe: Callable[[Item], 
             return future.result()
     except WorkerLostError:
         raise WorkerLostError(
-            f"a worker process ended without a word around {describe(item)}, most likely "
+            f"a worker process ended without a message around {describe(item)}, most likely "
             "killed for memory; run the same command again with fewer processes (-np), "
             "it continues where it stopped"
         ) from None

@@ -94,7 +94,7 @@ class StopRequest:
             return
         self.is_made, self._made_at = True, time.monotonic()
         logger.warning(
-            "%s: stopping after this iteration; once more stops at once",
+            "%s: stopping after this iteration; a second signal stops at once",
             signal.Signals(number).name,
         )
         if self._is_interruptible:

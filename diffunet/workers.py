@@ -89,7 +89,7 @@ class Worker:
         try:
             error, text, result = self._answer_of(self._ask(item))
         except (EOFError, OSError):
-            raise WorkerLostError("a worker process ended without a word") from None
+            raise WorkerLostError("a worker process ended without a message") from None
         if text:
             raise (
                 error or RuntimeError(text.strip().rpartition("\n")[2])

@@ -285,7 +285,7 @@ IN_DATASET_JSON = [
         "class_order_with_an_integer_twice",
         "2d",
         _edit(labels=_REGIONS, regions_class_order=[2, 2]),
-        ("'regions_class_order'", "each another", "found [2, 2]"),
+        ("'regions_class_order'", "all different", "found [2, 2]"),
     ),
     BrokenDataset(
         "label_not_whole",
@@ -1253,7 +1253,7 @@ DOUBTFUL_DATASETS = [
         "same_image_twice",
         "2d",
         _same_image("imagesTr/a_0000.png", "imagesTr/b_0000.png"),
-        ("1 images are there more than once", "'a' = 'b'"),
+        ("1 images occur more than once", "'a' = 'b'"),
     ),
     BrokenDataset(
         "same_image_in_training_and_test",
@@ -1271,7 +1271,7 @@ DOUBTFUL_DATASETS = [
         "tiff_without_spacing",
         "tiff",
         _remove("imagesTr/b.json"),
-        ("1 volumes tell no spacing, 1 mm is taken: 'b'", "CASE.json"),
+        ("1 volumes have no spacing, and 1 mm is used: 'b'", "CASE.json"),
     ),
 ]
 """Allowed, but perhaps not meant: `verify_dataset` warns, and reports no problem."""

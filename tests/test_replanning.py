@@ -104,7 +104,7 @@ def test_nothing_is_measured_anew_where_nothing_changed(workspace, caplog):
     with caplog.at_level("INFO"):
         plan(workspace)
     assert preprocessed(workspace, "dataset_fingerprint.json").stat().st_mtime_ns == before
-    assert "is there and kept" in caplog.text
+    assert "exists and is kept" in caplog.text
     assert not preprocessed(workspace, "diffunet_plans.former.json").exists()
 
 
@@ -221,7 +221,7 @@ def test_plans_that_somebody_edited_are_kept_beside_the_new_ones(workspace, capl
 def test_cases_that_changed_after_planning_are_said_when_preprocessing(workspace, caplog):
     write_case(workspace / "raw" / NAME, "f")
     api.preprocess(1, workspace=workspace, configurations=["2d"], num_processes=0)
-    assert "plans and folds are of data that have changed since: 1 case added: 'f'" in caplog.text
+    assert "the data have changed since plans and folds were made: 1 case added: 'f'" in caplog.text
 
 
 def test_planning_without_a_fingerprint_says_how_to_measure(workspace):
@@ -237,7 +237,7 @@ def test_plans_of_another_dataset_are_obeyed_and_said(workspace, caplog):
     folder.mkdir()
     shutil.copy(preprocessed(workspace, "diffunet_plans.json"), folder)
     api.preprocess(other, workspace=workspace, num_processes=0)
-    assert f"were made for {NAME} and are now obeyed for {other}" in caplog.text
+    assert f"were made for {NAME} and are now used for {other}" in caplog.text
     assert len(read_json(folder / "splits_final.json")) == 5
     assert read_json(folder / "dataset.json")["labels"] == DESCRIBED["labels"]
 

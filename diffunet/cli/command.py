@@ -65,9 +65,9 @@ def add_workspace_argument(parser: argparse.ArgumentParser) -> None:
         "--workspace",
         type=Path,
         metavar="DIR",
-        help="folder holding raw, preprocessed and results; without it the environment variables "
-        "diffunet_raw, diffunet_preprocessed and diffunet_results count, then "
-        "./diffunet_workspace",
+        help="folder that holds raw, preprocessed and results; without it, the environment "
+        "variables diffunet_raw, diffunet_preprocessed and diffunet_results say where they are, "
+        "and else they are in ./diffunet_workspace",
     )
 
 

@@ -43,7 +43,7 @@ SETTINGS = (
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_demo`."""
     made = new_parser(
-        "The whole road on a laptop's CPU: generate a small dataset whose experts disagree in a "
+        "All steps on a laptop's CPU: generate a small dataset whose experts disagree in a "
         "known way, configure, train, predict, evaluate; ends with pictures (demo.png) and a "
         "table. Run "
         "again after an interruption: it continues."
@@ -56,9 +56,9 @@ def parser() -> argparse.ArgumentParser:
         type=number_of(TrainingPlan, "num_iterations"),
         default=DEFAULT_ITERATIONS,
         metavar="N",
-        help="of training; the default beats the trivial answers, 2 only shows the road",
+        help="training iterations; the default beats the trivial answers, 2 only shows the steps",
     )
-    add_seed_argument(made, "of the dataset and of all that follows")
+    add_seed_argument(made, "seed of the dataset and of everything after it")
     add_processes_argument(made)
     return made
 

@@ -27,14 +27,15 @@ def parser() -> argparse.ArgumentParser:
     _add_planning(made)
     _add_preprocessing(made)
     made.add_argument("--no_pp", action="store_true", help="stop after planning")
-    made.add_argument("--clean", action="store_true", help="extract the fingerprint anew")
+    made.add_argument("--clean", action="store_true", help="extract the fingerprint again")
     return made
 
 
 def verify_parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_verify_dataset`."""
     made = new_parser(
-        "Check a raw dataset: every fault at once, with case, expected, found and remedy."
+        "Check a raw dataset and report all faults at once: the case, what was expected, what was "
+        "found, and what to do."
     )
     _add_common(made)
     made.add_argument(
@@ -50,7 +51,9 @@ def fingerprint_parser() -> argparse.ArgumentParser:
     made = new_parser("Measure what the training cases look like: dataset_fingerprint.json.")
     _add_common(made)
     _add_check(made)
-    made.add_argument("--clean", action="store_true", help="measure anew even if it is there")
+    made.add_argument(
+        "--clean", action="store_true", help="measure again even if there is a fingerprint"
+    )
     return made
 
 
@@ -67,7 +70,7 @@ def preprocess_parser() -> argparse.ArgumentParser:
     made = new_parser("Preprocess the training cases as the plans say; continues where it stopped.")
     _add_common(made)
     made.add_argument(
-        "-p", dest="plans_name", default="diffunet_plans", metavar="NAME", help="plans to obey"
+        "-p", dest="plans_name", default="diffunet_plans", metavar="NAME", help="plans to follow"
     )
     _add_preprocessing(made)
     return made
@@ -198,7 +201,7 @@ def _add_planning(made: argparse.ArgumentParser) -> None:
         type=number_in(SPACING_MM, is_whole=False),
         nargs="+",
         metavar="MM",
-        help="voxel size to train at, in mm per file axis (z y x); without it, the rule's",
+        help="voxel size to train at, in mm per file axis (z y x); without it, a rule chooses",
     )
     made.add_argument(
         "-overwrite_plans_name",

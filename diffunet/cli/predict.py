@@ -41,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
         dest="output",
         type=Path,
         required=True,
-        help="folder, new, empty or of predictions; a file, not there yet, if -i is a file",
+        help="a folder that is new, empty or holds predictions; or, if -i is a file, a file that "
+        "does not exist yet",
     )
     _add_model(made)
     _add_sampling(made)
@@ -113,12 +114,16 @@ def _add_model(made: argparse.ArgumentParser) -> None:
     group.add_argument("--model", type=Path, metavar="FOLDER", help="folder of a trained model")
     group.add_argument("-d", dest="dataset", help="number, name or path")
     group.add_argument(
-        "-m", dest="method", help="without it, the one that makes --saliency, or the plans' own"
+        "-m",
+        dest="method",
+        help="without it, the one that makes --saliency, or the method of the plans",
     )
     group.add_argument(
         "-p", dest="plans_name", default="diffunet_plans", metavar="NAME", help="plans"
     )
-    group.add_argument("-c", dest="configuration", help="without it, what the plans recommend")
+    group.add_argument(
+        "-c", dest="configuration", help="without it, the configuration that the plans recommend"
+    )
     group.add_argument(
         "-f", dest="folds", nargs="+", metavar="FOLD", help="without it, all trained folds"
     )
@@ -132,7 +137,7 @@ def _add_model(made: argparse.ArgumentParser) -> None:
 
 
 def _add_sampling(made: argparse.ArgumentParser) -> None:
-    group = made.add_argument_group("sampling; without a value, the plans' own")
+    group = made.add_argument_group("sampling; without a value, the plans decide")
     group.add_argument(
         "--num_samples",
         type=number_of(SamplingPlan, "num_samples"),
@@ -160,8 +165,8 @@ def _add_saliency(made: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--saliency",
         choices=get_args(SaliencyMethod),
-        help="what masks are made from: the first three of cdm, the others of classifier; without "
-        "it, what the plans chose",
+        help="map that masks are made from: the first three need a model of cdm, the others one of "
+        "classifier; without it, the plans decide",
     )
     group.add_argument(
         "--image_labels",
@@ -180,7 +185,7 @@ def _add_outputs(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--continue_prediction",
         action="store_true",
-        help="keep the cases that are whole, of images that have not changed",
+        help="keep finished cases whose images have not changed",
     )
 
 

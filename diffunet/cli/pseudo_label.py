@@ -18,10 +18,10 @@ from diffunet.plans import SaliencyMethod
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_pseudo_label`."""
     made = new_parser(
-        "Make a raw dataset whose masks are those that a model trained from image-level labels "
-        "makes of its own training images, where possible by the fold that has not learned from "
-        "them. Pixels that are unsure hold the label 'ignore'. A second stage trains on it like on "
-        "any dataset. The masks of the first dataset, if there are any, are never opened.",
+        "Make a raw dataset of pseudo-masks: a model that was trained from image-level labels "
+        "marks its own training images. Where possible, a fold marks the images that it has not "
+        "learned from. Unsure pixels hold the label 'ignore'. A second stage trains on the result "
+        "as on any dataset. The masks of the first dataset, if there are any, are never opened.",
         epilog="example:\n  diffunet_pseudo_label -d 3 -o 503\n"
         "  diffunet_plan_and_preprocess -d 503\n"
         "  diffunet_train 503 0 -m supervised",
@@ -80,19 +80,21 @@ def _add_model(made: argparse.ArgumentParser) -> None:
         "-m",
         dest="method",
         choices=methods_that_learn_from("image_labels"),
-        help="without it, the one that makes --saliency, or the plans' own",
+        help="without it, the one that makes --saliency, or the method of the plans",
     )
     made.add_argument(
         "-p", dest="plans_name", default="diffunet_plans", metavar="NAME", help="plans"
     )
-    made.add_argument("-c", dest="configuration", help="without it, what the plans recommend")
+    made.add_argument(
+        "-c", dest="configuration", help="without it, the configuration that the plans recommend"
+    )
     made.add_argument(
         "-f", dest="folds", nargs="+", metavar="FOLD", help="without it, all trained folds"
     )
     made.add_argument(
         "--saliency",
         choices=get_args(SaliencyMethod),
-        help="what masks are made from; without it, what the plans chose",
+        help="map that masks are made from; without it, the plans decide",
     )
 
 

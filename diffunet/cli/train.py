@@ -26,16 +26,20 @@ from diffunet.ranges import Range
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_train`."""
     made = new_parser(
-        "Train one fold of a preprocessed dataset. Killed or interrupted, it continues with --c, "
-        "to the same weights as an unbroken run.",
+        "Train one fold of a preprocessed dataset. After a kill or an interruption, --c continues "
+        "it to the same weights as an unbroken run.",
         epilog="examples:\n  diffunet_train 1 0\n"
         "  diffunet_train LIDC all --set diffusion.input_scale=0.3\n"
         "  torchrun --nproc_per_node 4 -m diffunet.cli.train 1 0",
     )
     made.add_argument("dataset", metavar="DATASET", help="number, name or path")
     made.add_argument("fold", metavar="FOLD", help="0, 1, ... or all")
-    made.add_argument("-c", dest="configuration", help="without it, what the plans recommend")
-    made.add_argument("-m", dest="method", choices=list(METHODS), help="without it, the plans' own")
+    made.add_argument(
+        "-c", dest="configuration", help="without it, the configuration that the plans recommend"
+    )
+    made.add_argument(
+        "-m", dest="method", choices=list(METHODS), help="without it, the method of the plans"
+    )
     made.add_argument(
         "-p", dest="plans_name", default="diffunet_plans", metavar="NAME", help="plans"
     )
@@ -117,7 +121,7 @@ def _add_optimisation(made: argparse.ArgumentParser) -> None:
     ):
         parse = number_of(TrainingPlan, field)
         made.add_argument(flag, type=parse, metavar="N", help=meaning)
-    add_seed_argument(made, "of every random draw")
+    add_seed_argument(made, "seed of all random draws")
     made.add_argument(
         "--set",
         dest="settings",

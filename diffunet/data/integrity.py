@@ -180,7 +180,7 @@ class _Summary:
         if twins:
             pairs = "; ".join(" = ".join(f"'{case}'" for case in cases) for cases in twins[:10])
             more = f"; and {len(twins) - 10} more" if len(twins) > 10 else ""
-            yield f"{len(twins)} images are there more than once, voxel by voxel: {pairs}{more}"
+            yield f"{len(twins)} images occur more than once, equal voxel by voxel: {pairs}{more}"
         divided = [c for c in twins if len({each in self._training_cases for each in c}) > 1]
         if divided:
             names = {case for cases in divided for case in cases if case in self._training_cases}
@@ -190,7 +190,7 @@ class _Summary:
             )
         if self._without_spacing:
             yield (
-                f"{len(self._without_spacing)} volumes tell no spacing, 1 mm is taken: "
+                f"{len(self._without_spacing)} volumes have no spacing, and 1 mm is used: "
                 f"{listing(self._without_spacing)}; write CASE.json with "
                 '{"spacing": [z, y, x]} in mm beside them'
             )
@@ -198,9 +198,9 @@ class _Summary:
             counted = sorted(self._by_orientation.items(), key=lambda item: (-len(item[1]), item))
             most, *others = [f"{len(cases)} {name} ({listing(cases)})" for name, cases in counted]
             yield (
-                "volumes lie in several orientations, where x, y and z of the file rise to other "
-                f"sides of the patient: {most.partition(' (')[0]}, {', '.join(others)}; axes are "
-                "taken as they are in the file: bring all to one orientation"
+                "volumes lie in several orientations, in which x, y and z of the file rise towards "
+                f"other sides of the patient: {most.partition(' (')[0]}, {', '.join(others)}; axes "
+                "are taken as they are in the file: bring all to one orientation"
             )
         if self._checks_labels and self._training_cases:
             scheme = self._dataset.labels

@@ -136,8 +136,8 @@ class BatchLoader:
             )
         except WorkerLostError:
             raise WorkerLostError(
-                "a process that loads training data ended without a word, most likely killed for "
-                "memory; continue the training (--c) with fewer processes"
+                "a process that loads training data ended without a message, most likely killed "
+                "for memory; continue the training (--c) with fewer processes"
             ) from None
 
 

@@ -114,7 +114,7 @@ class PatchSampler:
         if configuration.crop.foreground_share > 1 - 1 / MAX_WEIGHT:
             logger.warning(
                 "crop.foreground_share %g is above %g: places that nobody marked are shown too "
-                "rarely for weights to make up for it, and masks will be drawn too often; take a "
+                "rarely for weights to correct it, and masks will be drawn too often; take a "
                 "smaller share",
                 configuration.crop.foreground_share,
                 1 - 1 / MAX_WEIGHT,

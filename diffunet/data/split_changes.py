@@ -42,7 +42,7 @@ def settled_splits(dataset: RawDataset, path: Path, *, known: Collection[str]) -
         _tell_changes(before, splits, path)
         if given.is_file() and read_splits(given) != splits:
             logger.warning(
-                "'%s' says otherwise than '%s', which counts; remove the latter to take the former",
+                "'%s' differs from '%s', which is used; remove the latter to use the former",
                 given,
                 path,
             )
@@ -128,7 +128,7 @@ def _tell_changes(before: Sequence[Split], splits: Sequence[Split], path: Path) 
         )
     if gone := there - now:
         logger.info(
-            "'%s': %d cases are taken out, since the dataset has them no more: %s",
+            "'%s': %d cases are taken out, since the dataset no longer has them: %s",
             path,
             len(gone),
             listing(gone),

@@ -44,7 +44,7 @@ def load_current(path: Path, state: DatasetState, *, planned: DatasetState | Non
     fingerprint = Fingerprint.load(path)
     if fingerprint.source != state.digest:
         raise DatasetError(
-            f"'{path}' is of other data than the raw dataset has now: "
+            f"'{path}' was measured on other data than the raw dataset holds now: "
             f"{_in_words(fingerprint, state, planned=planned)}; measure it anew with "
             f"diffunet_extract_fingerprint -d {path.parent.name}"
         )

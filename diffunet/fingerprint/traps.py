@@ -130,7 +130,7 @@ def _rater_warnings(raters: RaterFingerprint) -> Iterator[str]:
     if raters.per_case.minimum != raters.per_case.maximum:
         yield (
             f"Cases have {raters.per_case.minimum:.0f} to {raters.per_case.maximum:.0f} raters: "
-            "GED is not comparable between cases of different numbers."
+            "GED is not comparable between cases with different numbers of raters."
         )
 
 
@@ -189,8 +189,8 @@ def _image_label_warnings(name: str, label: ImageLabelFingerprint) -> Iterator[s
     if label.num_whole_positives:
         yield (
             f"Image-level label '{name}': {label.num_whole_positives} volumes that show it have "
-            "one row for the whole case, though others have a row for each slice; every slice of "
-            "theirs counts as showing it. Give rows for their slices, or leave these cases out."
+            "one row for the whole case, though others have a row for each slice; each of their "
+            "slices counts as showing it. Give rows for their slices, or leave these cases out."
         )
     if label.content_auc is not None and abs(label.content_auc - 0.5) > _PREDICTABLE - 0.5:
         yield (

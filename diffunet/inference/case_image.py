@@ -28,9 +28,10 @@ def read_case(files: CaseFiles, *, model: TrainedModel) -> tuple[np.ndarray, Ima
     known = model.plans.orientations
     if known and geometry.orientation is not None and geometry.orientation not in known:
         logger.warning(
-            "case '%s' lies in the orientation %s (to where x, y and z of the file rise), the "
-            "volumes of the training in %s; axes are taken as they are in the file, so the model "
-            "sees it turned as it never was: bring it to one of these",
+            "case '%s' lies in the orientation %s (the directions in which x, y and z of the file "
+            "rise), the training volumes in %s; axes are used as they are in the file, so the "
+            "model sees this case turned in a way that it has never seen: reorient it to one of "
+            "these",
             files.case,
             geometry.orientation,
             ", ".join(known),

@@ -112,7 +112,7 @@ class Compute:
         """
         if self.precision == "float16" and not output.isfinite().all():
             raise UsageError(
-                "--precision float16: numbers inside of the network grew beyond what float16 "
+                "--precision float16: numbers inside the network grew beyond what float16 "
                 "holds; predict with --precision float32"
             )
         return output.float()
@@ -147,8 +147,8 @@ def run_in_memory(run: Callable[[int], Result], batch_size: int) -> tuple[Result
         except torch.cuda.OutOfMemoryError as cause:
             if batch_size == 1:
                 raise UsageError(
-                    "the GPU's memory does not hold the network and one tile; end what else runs "
-                    "on it, or predict on the CPU (-device cpu)"
+                    "the GPU's memory does not hold the network and one tile; stop other programs "
+                    "that use it, or predict on the CPU (-device cpu)"
                 ) from cause
         torch.cuda.empty_cache()
         batch_size //= 2

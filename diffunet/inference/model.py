@@ -224,9 +224,9 @@ def _warn_of_unfinished(folder: Path, folds: Sequence[str], plans: ResolvedPlans
     for name in folds:
         if name != "all" and not (folder / f"fold_{name}" / VALIDATION_SUMMARY).is_file():
             logger.warning(
-                "'%s': fold_%s has not come to the end of its training: noise level, guidance and "
-                "the rule from map to mask are the plans', not chosen by its validation; go on "
-                "with diffunet_train --c",
+                "'%s': fold_%s has not finished its training: noise level, guidance and the rule "
+                "from map to mask come from the plans, and validation has not chosen them; "
+                "continue with diffunet_train --c",
                 folder,
                 name,
             )

@@ -103,7 +103,7 @@ def _require_possible_cases(largest_shape: Sequence[int]) -> None:
         raise PlansError(
             f"-overwrite_target_spacing: cases would have up to "
             f"{' x '.join(map(str, largest_shape))} voxels, {4 * num_voxels / 2**30:.3g} GB for "
-            f"each channel; at most {4 * MOST_VOXELS / 2**30:.3g} GB are possible: take a larger "
+            f"each channel; at most {4 * MOST_VOXELS / 2**30:.3g} GB are possible: choose a larger "
             "spacing"
         )
 

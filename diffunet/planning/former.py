@@ -27,7 +27,7 @@ def keep_former_plans(path: Path, plans: Plans) -> None:
     write_bytes(kept, path.read_bytes())
     more = f" and {len(changed) - _MOST_SHOWN} more" if len(changed) > _MOST_SHOWN else ""
     logger.warning(
-        "'%s' is planned anew and now says otherwise in %s%s; the former is kept as '%s'",
+        "'%s' was planned again and now differs in %s%s; the old one is kept as '%s'",
         path,
         ", ".join(changed[:_MOST_SHOWN]),
         more,

@@ -151,5 +151,5 @@ def choose_recommended_configuration(grid: DatasetGrid, *, has_image_labels: boo
     return Choice(
         "3d_fullres",
         f"Voxels are close to cubes (ratio {ratio:.3g}) and volumes {depth} slices deep: objects "
-        "hang together across slices; 2d trains faster.",
+        "are connected across slices; 2d trains faster.",
     )

@@ -20,7 +20,7 @@ from diffunet.plans import (
     cam_plan_of,
 )
 
-_CHOSEN_LATER = "Training chooses anew, from image-level labels."
+_CHOSEN_LATER = "Training chooses again, from image-level labels."
 _SAME_AS_CDM = "As cdm.{name}."
 
 _DIFFUSION_REASONS = {
@@ -89,8 +89,8 @@ _MASK_REASONS = {
     "threshold_value": "Counts only for the threshold 'fixed'.",
     "maximum_share": "Counts only for the threshold 'maximum': half of the peak.",
     "components": f"All: a label may be at several places. {_CHOSEN_LATER}",
-    "unsure_share": "Further than half way: an object that is taught as background costs a second "
-    "stage more than one that is not taught.",
+    "unsure_share": "Further than half way: an object taught as background harms a second stage "
+    "more than one that is left out.",
 }
 
 _CHANGES_INTENSITY_REASON = (

@@ -141,8 +141,8 @@ def _patch(trial: _Trial, *, smallest: int, budget: int, num_cases: int) -> Patc
         memory_gb=trial.memory.total(batch_size, num_voxels=trial.num_voxels) / GIB,
         reasons={
             "patch_size": f"The largest image, {list(axes.largest_shape)} voxels, rounded up to "
-            "multiples of the network's strides: a label of an image speaks of the whole of it, "
-            "and a part would bear a label of what it may not show.",
+            "multiples of the network's strides: a label belongs to the whole image, and a part of "
+            "the image may not show what the label says.",
             "batch_size": batch_reason,
             "network": trial.network.reasons,
         },

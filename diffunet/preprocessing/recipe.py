@@ -66,8 +66,8 @@ def check_recipe(store: CaseStore, plans: ResolvedPlans, *, labels: LabelScheme 
             f"-c {plans.configuration_name}, or put the plans back"
         )
         raise WorkspaceError(
-            f"'{store.folder}' was preprocessed otherwise than this training says ({listing}); "
-            f"{remedy}"
+            f"'{store.folder}' was preprocessed with other settings than this training asks for "
+            f"({listing}); {remedy}"
         )
 
 
@@ -77,8 +77,8 @@ def warn_of_other_data(store: CaseStore, preprocessed_folder: Path) -> None:
     made_from = store.recipe.get(_DATA)
     if planned is not None and made_from is not None and planned.digest != made_from:
         logger.warning(
-            "'%s' was preprocessed from raw data that were other ones when '%s' was planned; run "
-            "diffunet_plan_and_preprocess to have both of the same",
+            "'%s' was preprocessed from other raw data than '%s' was planned for; run "
+            "diffunet_plan_and_preprocess to make both from the same data",
             store.folder,
             preprocessed_folder,
         )

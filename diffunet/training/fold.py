@@ -106,7 +106,7 @@ def train_fold(
             configuration's stores.
         fold_folder: results/DATASET/METHOD__PLANS__CONFIGURATION/fold_k.
         fold: "0", "1", ... or "all" (every case; then there is no validation).
-        seed: of every random draw.
+        seed: of all random draws.
         num_processes: that load data, per rank; 0 means "in this process".
         continues: from `checkpoint_latest`; starts anew, with a warning, where there is none.
         pretrained_weights: a checkpoint to start from, as far as its tensors fit.
@@ -271,7 +271,7 @@ def _check_start(fold_folder: Path, *, continues: bool, pretrained_weights: Path
     latest = fold_folder / LATEST
     if continues and pretrained_weights is not None:
         raise UsageError(
-            "a training that is continued has its weights; leave out -pretrained_weights, or --c"
+            "a continued training already has its weights; leave out -pretrained_weights, or --c"
         )
     if latest.exists():
         if not continues:
@@ -283,12 +283,12 @@ def _check_start(fold_folder: Path, *, continues: bool, pretrained_weights: Path
     kept = [str(name) for name in _RESULTS if (fold_folder / name).exists()]
     if kept:
         raise UsageError(
-            f"'{fold_folder}' holds what a training left ({', '.join(kept)}) but no '{LATEST}': "
-            "there is nothing to continue from, and training anew would replace it; validate its "
-            "weights with --val, or move or remove the folder to train anew"
+            f"'{fold_folder}' holds files of a training ({', '.join(kept)}) but no '{LATEST}': "
+            "there is nothing to continue from, and a new training would replace them; validate "
+            "its weights with --val, or move or remove the folder to train anew"
         )
     if continues:
-        logger.warning("there is no '%s' to continue from; starting anew", latest)
+        logger.warning("there is no '%s' to continue from; starting from the beginning", latest)
 
 
 def _new_state(

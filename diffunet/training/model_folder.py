@@ -32,8 +32,8 @@ def check_same_dataset(model_folder: Path, preprocessed_folder: Path) -> None:
             f"'{key}' was {_value(before, key)} and is {_value(now, key)}" for key in changed
         )
         raise WorkspaceError(
-            f"'{model_folder}' holds {', '.join(trained)}, trained on a dataset that was described "
-            f"otherwise ({listing}); move that folder to keep what it holds, plan under another "
+            f"'{model_folder}' holds {', '.join(trained)}, trained on a dataset with another "
+            f"description ({listing}); move that folder to keep what it holds, plan under another "
             "name (-overwrite_plans_name), or put dataset.json back"
         )
 

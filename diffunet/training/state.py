@@ -286,7 +286,7 @@ def _check_data(old: Mapping[str, Any], new: Mapping[str, str], *, where: Path) 
     )
     if listing:
         raise CheckpointError(
-            f"'{where}' was trained on other preprocessed data than there are now ({listing}); put "
+            f"'{where}' was trained on other preprocessed data than there is now ({listing}); put "
             "the data or the splits back and preprocess again, or train anew in another folder"
         )
 

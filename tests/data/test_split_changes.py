@@ -111,7 +111,7 @@ def test_splits_beside_the_raw_data_are_named_where_others_count(
     assert settled_splits(dataset, path, known=()) == (Split(train=("a",), val=("b", "c")),)
     assert not caplog.text
     settled(dataset, path, [Split(train=("a", "b"), val=("c",))])
-    assert f"says otherwise than '{path}', which counts" in caplog.text
+    assert f"differs from '{path}', which is used" in caplog.text
 
 
 def test_raw_splits_that_leave_cases_out_are_warned_of(

@@ -256,7 +256,7 @@ def test_in_sample_cases_are_said_aloud(workspace, without_pictures, caplog):
     assert "2 of 8 cases are labelled by folds that were validated on them, 6 in sample" in (
         caplog.text
     )
-    assert "with all folds trained none would be" in caplog.text
+    assert "train all folds to avoid this" in caplog.text
 
 
 def test_of_cases_that_no_fold_learned_nothing_is_warned(caplog):
@@ -480,7 +480,7 @@ def test_a_whole_dataset_is_continued_by_doing_nothing(workspace, without_pictur
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     with caplog.at_level("INFO"):
         label(workspace, continues=True)
-    assert "is whole already" in caplog.text
+    assert "is already complete" in caplog.text
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
@@ -508,7 +508,7 @@ def test_another_dataset_is_never_written_to(workspace):
         label(workspace, 3, continues=True)
     with pytest.raises(WorkspaceError, match="there is a dataset"):
         label(workspace, NAME)
-    with pytest.raises(UsageError, match="holds something else than pseudo-masks"):
+    with pytest.raises(UsageError, match="holds something other than pseudo-masks"):
         label(workspace, NAME, continues=True)
     assert contents(workspace / "raw" / NAME) == before
 

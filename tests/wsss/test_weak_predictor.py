@@ -253,7 +253,7 @@ def test_a_fold_whose_settings_were_never_chosen_is_warned_of(tmp_path, caplog):
     assert not caplog.records
     (folder / "fold_0" / "validation" / "summary.json").unlink()
     WeakPredictor.from_folder(folder)
-    assert "fold_0 has not come to the end of its training" in caplog.text
+    assert "fold_0 has not finished its training" in caplog.text
     caplog.clear()
     WeakPredictor.from_folder(folder, folds=["all"])
     assert not caplog.records

@@ -189,8 +189,8 @@ def _geometry_of(path: Path, header: "Nifti1Header", *, shape: tuple[int, ...]) 
     if affine is not None:
         if other is not None and not _is_same(affine, other, num_axes=num_axes):
             doubts.append(
-                "the header's sform and qform differ, and other programs may take the qform: the "
-                "sform is taken"
+                "the header's sform and qform differ: the sform is used, but other programs may "
+                "use the qform"
             )
         if np.allclose(sizes[:num_axes], spacing[:num_axes], rtol=SPACING_TOLERANCE, atol=0):
             spacing = np.where(sizes > 0, sizes, spacing)  # the same, without its rounding

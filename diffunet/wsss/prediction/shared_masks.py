@@ -44,7 +44,7 @@ def write_shared_masks(
     if run.num_parts > 1 and len(records) < len(cases):
         logger.info(
             "'%s': the threshold is the mean over all cases, and %d of %d have no saliency "
-            "yet; the masks are made by the part that ends last, or by a run with "
+            "yet; the part that ends last makes the masks, or a run with "
             "--continue_prediction and without -num_parts",
             output.folder,
             len(cases) - len(records),

@@ -146,8 +146,8 @@ def say_what_is_in_sample(shares: Sequence[Share]) -> None:
     )
     if num_in_sample:
         logger.warning(
-            "%d cases are labelled by folds that learned from them, and may be surer of their maps "
-            "than they are right; with all folds trained none would be",
+            "%d cases are labelled by folds that learned from them, so their maps may be more "
+            "confident than they are right; train all folds to avoid this",
             num_in_sample,
         )
 

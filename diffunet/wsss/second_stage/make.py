@@ -100,7 +100,7 @@ def make_pseudo_dataset(
     settings_of_runs = {run.share.name: run.settings for run in runs}
     settings = as_json({"dataset": raw.name, "runs": settings_of_runs})
     if begin_dataset(folder, settings, continues=continues):
-        logger.info("'%s' is whole already", folder)
+        logger.info("'%s' is already complete", folder)
     else:
         say_what_is_in_sample([run.share for run in runs])
         _predict(runs, continues=continues, progress=progress)

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def begin_dataset(folder: Path, settings: dict[str, Any], *, continues: bool) -> bool:
-    """Make the folder ready; return whether the dataset in it is whole already.
+    """Make the folder ready; return whether the dataset in it is already complete.
 
     Raises:
         UsageError: it is there and not to be continued, is not one of ours, or has other settings.
@@ -45,7 +45,7 @@ def begin_dataset(folder: Path, settings: dict[str, Any], *, continues: bool) ->
     is_whole = (folder / DATASET_FILE).is_file()
     path = made if is_whole else begun
     if not path.is_file():
-        raise UsageError(f"'{folder}' holds something else than pseudo-masks; choose another name")
+        raise UsageError(f"'{folder}' holds something other than pseudo-masks; choose another name")
     if not continues:
         state = "is there" if is_whole else "was begun"
         raise UsageError(

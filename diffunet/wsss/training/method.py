@@ -56,8 +56,8 @@ class WeakMethod:
             )
         if configuration.crop.policy != "whole":
             logger.warning(
-                "crop.policy is '%s': a crop may miss what the label of its image speaks of; "
-                "'whole' shows images whole",
+                "crop.policy is '%s': a crop may miss what its image's label is about; 'whole' "
+                "shows whole images",
                 configuration.crop.policy,
             )
         return self.make_objective(configuration=configuration, labels=labels, seed=seed)
