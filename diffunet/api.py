@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from diffunet.arguments import (
-    DATASET_FILE,
-    DEFAULT_PLANS_NAME,
-    FINGERPRINT_FILE,
     Dataset,
     check_planning,
     dataset_content_of,
@@ -27,7 +24,7 @@ from diffunet.arguments import (
     splits_of,
     workspace_of,
 )
-from diffunet.data.dataset import PATIENTS_FILE, SPLITS_FILE, STATE_FILE, RawDataset, open_dataset
+from diffunet.data.dataset import RawDataset, open_dataset
 from diffunet.data.nnunet_files import refuse_nnunet_folder
 from diffunet.errors import UsageError, WorkspaceError
 from diffunet.fingerprint.fingerprint import Fingerprint
@@ -39,11 +36,20 @@ from diffunet.names import require_fold
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import Plans, SaliencyMethod
 from diffunet.plans.edits import edited_fields, save_planned
-from diffunet.workspace import Workspace, bare_name
+from diffunet.workspace import (
+    DATASET_FILE,
+    DEFAULT_PLANS_NAME,
+    FINGERPRINT_FILE,
+    PATIENTS_FILE,
+    SPLITS_FILE,
+    STATE_FILE,
+    SUMMARY_FILE,
+    Workspace,
+    bare_name,
+)
 
 logger = logging.getLogger(__name__)
 
-SUMMARY_FILE = "summary.json"
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")

@@ -4,21 +4,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffunet.data.dataset import SPLITS_FILE, STATE_FILE, RawDataset
+from diffunet.data.dataset import RawDataset
 from diffunet.data.dataset_json import file_ending_problems
 from diffunet.errors import DatasetError, DiffunetError, UsageError, WorkspaceError
 from diffunet.jsonio import read_json
 from diffunet.names import is_number, require_name
 from diffunet.parallel import default_num_processes
 from diffunet.plans import GPU_MEMORY_GB, SPACING_MM, Plans
-from diffunet.workspace import Workspace
+from diffunet.workspace import (
+    DATASET_FILE,
+    DEFAULT_PLANS_NAME,
+    FINGERPRINT_FILE,
+    SPLITS_FILE,
+    STATE_FILE,
+    Workspace,
+)
 
 if TYPE_CHECKING:
     from diffunet.data.splits import Split
-
-DATASET_FILE = "dataset.json"
-FINGERPRINT_FILE = "dataset_fingerprint.json"
-DEFAULT_PLANS_NAME = "diffunet_plans"
 
 _PLANS_KEYS = frozenset({"plans_name", "configurations", "recommended_configuration"})
 """What only our plans have, of all files that lie beside them."""

@@ -1,4 +1,7 @@
-"""Where the three folders raw, preprocessed and results lie, and which dataset a name means."""
+"""Where the three folders raw, preprocessed and results lie, and which dataset a name means.
+
+The names of the files and folders in them that more than one module knows stand here.
+"""
 
 import os
 import re
@@ -8,6 +11,30 @@ from pathlib import Path
 
 from diffunet.errors import WorkspaceError
 from diffunet.names import is_number, name_problem, require_name
+
+IMAGES_FOLDER, LABELS_FOLDER = "imagesTr", "labelsTr"
+TEST_IMAGES_FOLDER, TEST_LABELS_FOLDER = "imagesTs", "labelsTs"
+
+DATASET_FILE = "dataset.json"
+"""Of a raw dataset, and a copy of it wherever its data, models or predictions lie."""
+
+PATIENTS_FILE = "patients.csv"
+SPLITS_FILE = "splits_final.json"
+STATE_FILE = "dataset_state.json"
+FINGERPRINT_FILE = "dataset_fingerprint.json"
+DEFAULT_PLANS_NAME = "diffunet_plans"
+
+RESOLVED_PLANS_FILE = "plans.resolved.json"
+"""The plans that a fold was trained by, or that predictions were made by."""
+
+METRICS_FILE = "metrics.jsonl"
+LOG_FILE = "log.txt"
+
+SUMMARY_FILE = "summary.json"
+"""Scores of a folder of predictions."""
+
+VALIDATION_SUMMARY = Path("validation") / SUMMARY_FILE
+"""Scores of a fold's final validation."""
 
 _DATASET_FOLDER = re.compile(r"Dataset([0-9]{3})_(.+)")
 
@@ -116,7 +143,7 @@ class Workspace:
         return sorted(
             path.name
             for path in self.raw.iterdir()
-            if not _DATASET_FOLDER.fullmatch(path.name) and (path / "dataset.json").is_file()
+            if not _DATASET_FOLDER.fullmatch(path.name) and (path / DATASET_FILE).is_file()
         )
 
     def new_dataset_name(self, wanted: int | str, *, default: str) -> str:

@@ -1,5 +1,9 @@
+import ast
+from pathlib import Path
+
 import pytest
 
+from diffunet import workspace as home
 from diffunet.errors import WorkspaceError
 from diffunet.workspace import Workspace, bare_name
 
@@ -155,3 +159,16 @@ def test_a_new_dataset_of_another_form_is_refused(workspace, wanted):
 def test_a_bare_name_has_no_number():
     assert bare_name("Dataset001_Lung") == "Lung"
     assert bare_name("lungs") == "lungs"
+
+
+def test_each_file_of_a_workspace_is_named_in_one_place():
+    names = {value for name, value in vars(home).items() if name.endswith(("_FILE", "_NAME"))}
+    assert "dataset.json" in names
+    elsewhere = [
+        f"{path}:{node.lineno} {node.value}"
+        for path in Path(home.__file__).parent.rglob("*.py")
+        if path != Path(home.__file__)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in names
+    ]
+    assert elsewhere == []

@@ -17,7 +17,7 @@ from diffunet.cli.command import (
 from diffunet.errors import UsageError
 from diffunet.locks import in_use
 from diffunet.plans import TrainingPlan
-from diffunet.workspace import Workspace
+from diffunet.workspace import TEST_IMAGES_FOLDER, TEST_LABELS_FOLDER, Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def run_demo(output: Path, *, num_iterations: int, seed: int, num_processes: int
     )
     _say(4, f"draw {NUM_SAMPLES} segmentations for each of {NUM_TEST} unseen images")
     api.predict(
-        raw / "imagesTs",
+        raw / TEST_IMAGES_FOLDER,
         predictions,
         dataset=DATASET,
         num_samples=NUM_SAMPLES,
@@ -120,9 +120,9 @@ def run_demo(output: Path, *, num_iterations: int, seed: int, num_processes: int
     )
     _say(5, "score them, beside the trivial answers")
     summary = api.evaluate(
-        raw / "labelsTs", predictions, num_processes=num_processes, progress=progress_bar
+        raw / TEST_LABELS_FOLDER, predictions, num_processes=num_processes, progress=progress_bar
     )
-    truth = true_ged(raw / "labelsTs", num_samples=NUM_SAMPLES, seed=seed)
+    truth = true_ged(raw / TEST_LABELS_FOLDER, num_samples=NUM_SAMPLES, seed=seed)
     print(f"GED of {NUM_SAMPLES} masks drawn from the true distribution itself: {truth:.3f}")
     sheet = output / "demo.png"
     draw_sheet(raw, predictions, sheet, seed=seed)
@@ -178,18 +178,19 @@ def draw_sheet(raw: Path, predictions: Path, sheet: Path, *, seed: int) -> None:
     from diffunet.data.synthetic import scene_of_case
     from diffunet.figures import PicturedCase, plot_cases
 
-    cases = sorted(path.name.removesuffix("_0000.png") for path in raw.glob("imagesTs/*_0000.png"))
+    images = raw / TEST_IMAGES_FOLDER
+    cases = sorted(path.name.removesuffix("_0000.png") for path in images.glob("*_0000.png"))
     by_presence = sorted(cases, key=lambda c: scene_of_case(c, size=SIZE, seed=seed).presence)
     chosen = [by_presence[int(share * (len(cases) - 1))] for share in (0.1, 0.3, 0.5, 0.7, 0.9)]
     pictured = []
     for case in chosen:
         scene = scene_of_case(case, size=SIZE, seed=seed)
-        raters = sorted((raw / "labelsTs").glob(f"{case}_r*.png"))
+        raters = sorted((raw / TEST_LABELS_FOLDER).glob(f"{case}_r*.png"))
         samples = sorted((predictions / "samples").glob(f"{case}_s*.png"))
         pictured.append(
             PicturedCase(
                 title=f"{scene.presence:.0%} of experts\nwould see it",
-                image=read_image([raw / "imagesTs" / f"{case}_0000.png"], num_channels=1)[0],
+                image=read_image([images / f"{case}_0000.png"], num_channels=1)[0],
                 raters=np.stack([read_label_map(path)[0] > 0 for path in raters]),
                 samples=np.stack([read_label_map(path)[0] > 0 for path in samples]),
                 uncertainty=read_map(predictions / f"{case}_uncertainty.png")[0],

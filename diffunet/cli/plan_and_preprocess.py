@@ -12,6 +12,7 @@ from diffunet.cli.command import (
     resolve_workspace,
 )
 from diffunet.plans import GPU_MEMORY_GB, SPACING_MM
+from diffunet.workspace import DEFAULT_PLANS_NAME
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,7 +71,7 @@ def preprocess_parser() -> argparse.ArgumentParser:
     made = new_parser("Preprocess the training cases as the plans say; continues where it stopped.")
     _add_common(made)
     made.add_argument(
-        "-p", dest="plans_name", default="diffunet_plans", metavar="NAME", help="plans to follow"
+        "-p", dest="plans_name", default=DEFAULT_PLANS_NAME, metavar="NAME", help="plans to follow"
     )
     _add_preprocessing(made)
     return made
@@ -205,7 +206,7 @@ def _add_planning(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument(
         "-overwrite_plans_name",
-        default="diffunet_plans",
+        default=DEFAULT_PLANS_NAME,
         metavar="NAME",
         help="write NAME.json, beside other plans of the dataset",
     )

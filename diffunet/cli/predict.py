@@ -16,6 +16,7 @@ from diffunet.cli.command import (
 )
 from diffunet.plans import SaliencyMethod, SamplingPlan
 from diffunet.ranges import Range, choices_of
+from diffunet.workspace import DEFAULT_PLANS_NAME
 
 
 def parser() -> argparse.ArgumentParser:
@@ -119,7 +120,7 @@ def _add_model(made: argparse.ArgumentParser) -> None:
         help="without it, the one that makes --saliency, or the method of the plans",
     )
     group.add_argument(
-        "-p", dest="plans_name", default="diffunet_plans", metavar="NAME", help="plans"
+        "-p", dest="plans_name", default=DEFAULT_PLANS_NAME, metavar="NAME", help="plans"
     )
     group.add_argument(
         "-c", dest="configuration", help="without it, the configuration that the plans recommend"

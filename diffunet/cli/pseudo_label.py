@@ -13,6 +13,7 @@ from diffunet.cli.command import (
 )
 from diffunet.methods import methods_that_learn_from
 from diffunet.plans import SaliencyMethod
+from diffunet.workspace import DEFAULT_PLANS_NAME
 
 
 def parser() -> argparse.ArgumentParser:
@@ -83,7 +84,7 @@ def _add_model(made: argparse.ArgumentParser) -> None:
         help="without it, the one that makes --saliency, or the method of the plans",
     )
     made.add_argument(
-        "-p", dest="plans_name", default="diffunet_plans", metavar="NAME", help="plans"
+        "-p", dest="plans_name", default=DEFAULT_PLANS_NAME, metavar="NAME", help="plans"
     )
     made.add_argument(
         "-c", dest="configuration", help="without it, the configuration that the plans recommend"

@@ -23,6 +23,7 @@ from diffunet.diffusion.weighting import WEIGHTINGS
 from diffunet.jsonio import write_text
 from diffunet.plans.presets import PRESETS
 from diffunet.ranges import choices_in, ranges_in
+from diffunet.workspace import RESOLVED_PLANS_FILE
 
 _MADE_FROM = "<!-- Made from the code by `make documentation`; edit the code, not this page. -->\n"
 
@@ -40,7 +41,7 @@ LINE_LENGTH = 120
 
 PLAN_CLASSES: tuple[tuple[str, type], ...] = (
     ("the file itself", plans.Plans),
-    ("plans.resolved.json", plans.ResolvedPlans),
+    (RESOLVED_PLANS_FILE, plans.ResolvedPlans),
     ("configurations.NAME", plans.ConfigurationPlan),
     ("preprocessing", plans.PreprocessingPlan),
     ("preprocessing.normalization[CHANNEL]", plans.NormalizationPlan),

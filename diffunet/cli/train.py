@@ -21,6 +21,7 @@ from diffunet.methods import METHODS
 from diffunet.plans import TrainingPlan
 from diffunet.plans.presets import PRESETS
 from diffunet.ranges import Range
+from diffunet.workspace import DEFAULT_PLANS_NAME
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         "-m", dest="method", choices=list(METHODS), help="without it, the method of the plans"
     )
     made.add_argument(
-        "-p", dest="plans_name", default="diffunet_plans", metavar="NAME", help="plans"
+        "-p", dest="plans_name", default=DEFAULT_PLANS_NAME, metavar="NAME", help="plans"
     )
     made.add_argument("--c", dest="continues", action="store_true", help="continue a training")
     made.add_argument("--val", action="store_true", help="only the final validation")

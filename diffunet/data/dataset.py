@@ -27,14 +27,11 @@ from diffunet.data.tables import read_patients
 from diffunet.errors import DatasetError
 from diffunet.labels import LabelScheme
 from diffunet.names import shared_names
+from diffunet.workspace import DATASET_FILE, PATIENTS_FILE, SPLITS_FILE
 
 __all__ = ["CaseFiles", "RawDataset", "find_input_cases", "open_dataset", "scan_dataset"]
 
 Result = TypeVar("Result")
-
-SPLITS_FILE = "splits_final.json"
-STATE_FILE = "dataset_state.json"
-PATIENTS_FILE = "patients.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +101,7 @@ def scan_dataset(folder: Path, *, findings: Findings) -> RawDataset | None:
     if not folder.is_dir():
         findings.problems.append(f"'{folder}': expected a dataset folder, found none; create it")
         return None
-    described = read_dataset_json(folder / "dataset.json", findings=findings)
+    described = read_dataset_json(folder / DATASET_FILE, findings=findings)
     if described is None:
         return None
     if described.file_table is not None:

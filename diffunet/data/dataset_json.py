@@ -13,6 +13,7 @@ from diffunet.errors import DatasetError
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
 from diffunet.names import is_number, name_problem
+from diffunet.workspace import IMAGES_FOLDER, LABELS_FOLDER
 
 _KEYS_READ = (
     "channel_names",
@@ -115,7 +116,7 @@ def training_list_warnings(described: DatasetJson, num_cases: int) -> list[str]:
     if not isinstance(entries, list) or not entries:
         return []
     listed = [entry for entry in entries if isinstance(entry, dict)]
-    places = {"image": "imagesTr", "label": "labelsTr"}
+    places = {"image": IMAGES_FOLDER, "label": LABELS_FOLDER}
     elsewhere = {
         str(entry[key])
         for entry in listed

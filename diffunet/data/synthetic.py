@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 from diffunet.data.image_io import ImageGeometry, write_label_map
 from diffunet.jsonio import write_json, write_text
 from diffunet.randomness import numpy_generator
+from diffunet.workspace import DATASET_FILE, PATIENTS_FILE
 
 _BACKGROUND = 70.0
 _TEXTURE_STD = 10.0
@@ -121,7 +122,7 @@ def write_ambiguous_dataset(
         for rater, mask in enumerate(scene.draw_masks(num_raters, generator)):
             path = folder / f"labels{part}" / f"{case}_r{rater:02d}.png"
             write_label_map(path, mask, geometry)
-    write_text(folder / "patients.csv", "\n".join(patients) + "\n")
+    write_text(folder / PATIENTS_FILE, "\n".join(patients) + "\n")
     content = {
         "channel_names": {"0": "generated image"},
         "labels": {"background": 0, "lesion": 1},
@@ -129,4 +130,4 @@ def write_ambiguous_dataset(
         "numTraining": num_training,
         "file_ending": ".png",
     }
-    write_json(folder / "dataset.json", content)
+    write_json(folder / DATASET_FILE, content)

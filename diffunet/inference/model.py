@@ -20,10 +20,8 @@ from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
 from diffunet.needs import require_memory_for_weights
 from diffunet.plans import ConfigurationPlan, ResolvedPlans
+from diffunet.workspace import DATASET_FILE, RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
 
-DATASET_FILE = "dataset.json"
-RESOLVED_PLANS_FILE = "plans.resolved.json"
-VALIDATION_SUMMARY = Path("validation") / "summary.json"
 """In a fold's folder, the last that a training writes."""
 
 AVERAGED_WEIGHTS = "weights"

@@ -37,14 +37,15 @@ from diffunet.data.prediction_records import (
 )
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.fuse import Votes
-from diffunet.inference.model import DATASET_FILE, RESOLVED_PLANS_FILE, TrainedModel
+from diffunet.inference.model import TrainedModel
 from diffunet.inference.place import check_run, sign_run
 from diffunet.jsonio import remove_unfinished, require_writable, write_json
 from diffunet.names import file_parts, require_distinct
+from diffunet.workspace import DATASET_FILE, RESOLVED_PLANS_FILE, SUMMARY_FILE
 
 PREDICTIONS_FILE = "predictions.json"
 
-_OWN_FILES = (DATASET_FILE, RESOLVED_PLANS_FILE, PREDICTIONS_FILE, "summary.json")
+_OWN_FILES = (DATASET_FILE, RESOLVED_PLANS_FILE, PREDICTIONS_FILE, SUMMARY_FILE)
 _GRID = ("shape", "spacing_mm")
 """What a record says about the grid of a case."""
 

@@ -7,8 +7,8 @@ from typing import Any
 from diffunet.data.case_files import CaseFiles, ending_of_a_file, listing
 from diffunet.data.prediction_records import RECORDS_FOLDER, setting_differences
 from diffunet.errors import DiffunetError, UsageError
-from diffunet.inference.model import RESOLVED_PLANS_FILE
 from diffunet.jsonio import read_json, write_json
+from diffunet.workspace import RESOLVED_PLANS_FILE
 
 RUN_FILE = Path(RECORDS_FOLDER) / ".run.json"  # its dot: no case has this name
 

@@ -17,6 +17,7 @@ from diffunet.plans.settings import apply_settings, paths_noted_as_set, with_set
 from diffunet.plans.weak import WeakPlan
 from diffunet.ranges import Length, OneOf, Range, check_ranges
 from diffunet.records import record_from_json
+from diffunet.workspace import DEFAULT_PLANS_NAME
 
 FORMAT_VERSION = 1
 RESOLVED_FORMAT_VERSION = 2
@@ -129,7 +130,7 @@ class Plans:
 
     format_version: Annotated[int, Range(0, 1000)] = FORMAT_VERSION
     dataset_name: str
-    plans_name: str = "diffunet_plans"
+    plans_name: str = DEFAULT_PLANS_NAME
     method: MethodName
     recommended_configuration: str
     transpose_forward: AxisOrder

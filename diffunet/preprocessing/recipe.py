@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from diffunet.data.case_store import CaseStore
-from diffunet.data.dataset import STATE_FILE
 from diffunet.data.dataset_state import DatasetState
 from diffunet.errors import WorkspaceError
 from diffunet.jsonio import as_json
 from diffunet.labels import LabelScheme
 from diffunet.plans import PreprocessingPlan, ResolvedPlans
 from diffunet.plans.differences import differences
+from diffunet.workspace import STATE_FILE
 
 logger = logging.getLogger(__name__)
 

@@ -36,6 +36,7 @@ from diffunet.preprocessing.jobs import (
 )
 from diffunet.preprocessing.locations import foreground_locations
 from diffunet.preprocessing.recipe import recipe_of
+from diffunet.workspace import DATASET_FILE
 
 IMAGES, LABELS = "images", "labels"
 
@@ -115,7 +116,7 @@ def _check_channels(plans: Plans, configurations: Sequence[str], dataset: RawDat
         if num_planned != dataset.num_channels:
             raise PlansError(
                 f"the plans '{plans.plans_name}' are for {num_planned} channels, found "
-                f"{dataset.num_channels} in '{dataset.folder / 'dataset.json'}' "
+                f"{dataset.num_channels} in '{dataset.folder / DATASET_FILE}' "
                 f"({', '.join(dataset.channel_names)}); run diffunet_plan_and_preprocess: it "
                 "measures and plans anew"
             )

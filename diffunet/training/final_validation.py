@@ -12,7 +12,7 @@ from torch import nn
 from diffunet.data.case_store import CaseStore
 from diffunet.evaluation.blocks import summary_blocks
 from diffunet.evaluation.scores import CaseScores, score_case
-from diffunet.inference.model import VALIDATION_SUMMARY, Model
+from diffunet.inference.model import Model
 from diffunet.inference.options import PredictionOptions
 from diffunet.inference.prepared import PreparedImage, stored_image
 from diffunet.jsonio import write_json
@@ -23,6 +23,7 @@ from diffunet.randomness import derive_seed
 from diffunet.training.distributed import Ranks
 from diffunet.training.fold_data import FoldData
 from diffunet.training.validation import spread_over_patients
+from diffunet.workspace import VALIDATION_SUMMARY
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from diffunet.data.batch_augment import BatchAugmentation
 from diffunet.data.loader import BatchLoader, indices_of_rank
 from diffunet.data.patches import PatchSampler
 from diffunet.errors import UsageError
-from diffunet.inference.model import DATASET_FILE, RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
 from diffunet.jsonio import copy_file, remove_unfinished
 from diffunet.locks import in_use
 from diffunet.methods import METHODS
@@ -29,7 +28,6 @@ from diffunet.training.ema import ExponentialMovingAverage
 from diffunet.training.fold_data import FoldData, open_fold
 from diffunet.training.graphs import as_graphs
 from diffunet.training.loop import (
-    METRICS,
     TrainingLoop,
     channels_last,
     own_random_state,
@@ -50,10 +48,16 @@ from diffunet.training.state import (
     load_pretrained,
     trained_model,
 )
+from diffunet.workspace import (
+    DATASET_FILE,
+    FINGERPRINT_FILE,
+    LOG_FILE,
+    METRICS_FILE,
+    RESOLVED_PLANS_FILE,
+    VALIDATION_SUMMARY,
+)
 
 logger = logging.getLogger(__name__)
-
-_FINGERPRINT_FILE = "dataset_fingerprint.json"
 
 _RESULTS = (FINAL, BEST, VALIDATION_SUMMARY)
 """What a training leaves, and no other training of the fold may replace."""
@@ -151,7 +155,7 @@ def train_fold(
         )
         stack.enter_context(own_random_state(device))
         if ranks.is_first:
-            stack.enter_context(log_file(fold_folder / "log.txt"))
+            stack.enter_context(log_file(fold_folder / LOG_FILE))
         data = open_fold(
             plans,
             preprocessed_folder,
@@ -228,7 +232,7 @@ def _validate_fold(
         ranks, device = stack.enter_context(joined_ranks(device))
         stack.enter_context(ranks.entered_by_first(in_use(fold_folder)))
         if ranks.is_first:
-            stack.enter_context(log_file(fold_folder / "log.txt"))
+            stack.enter_context(log_file(fold_folder / LOG_FILE))
         data = open_fold(
             plans,
             preprocessed_folder,
@@ -328,10 +332,10 @@ def _prepare_folder(
     (fold_folder / VALIDATION_SUMMARY).unlink(missing_ok=True)
     origin.plans.save(fold_folder / RESOLVED_PLANS_FILE)
     keep_records_until(
-        fold_folder / METRICS, state.iteration, last_validation=state.last_validation
+        fold_folder / METRICS_FILE, state.iteration, last_validation=state.last_validation
     )
     # beside the folds, so that the model's folder is sufficient in itself
-    for name in (DATASET_FILE, _FINGERPRINT_FILE, f"{origin.plans.plans_name}.json"):
+    for name in (DATASET_FILE, FINGERPRINT_FILE, f"{origin.plans.plans_name}.json"):
         if (preprocessed_folder / name).exists():
             copy_file(preprocessed_folder / name, fold_folder.parent / name)
 

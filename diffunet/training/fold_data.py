@@ -12,15 +12,15 @@ from diffunet.data.case_store import MANIFEST, CaseStore, hash_of
 from diffunet.data.splits import Split, load_splits
 from diffunet.errors import DatasetError, WorkspaceError
 from diffunet.inference.compute import Compute
-from diffunet.inference.model import DATASET_FILE
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS, Supervision, methods_that_learn_from
 from diffunet.names import require_fold
 from diffunet.plans import ResolvedPlans
 from diffunet.preprocessing.recipe import check_recipe, warn_of_other_data
+from diffunet.workspace import DATASET_FILE, SPLITS_FILE
 
-IMAGES, LABELS, SPLITS_FILE = "images", "labels", "splits_final.json"
+IMAGES, LABELS = "images", "labels"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,10 +30,10 @@ from diffunet.training.optim import learning_rate_at, set_learning_rate
 from diffunet.training.reporting import Pictures
 from diffunet.training.state import BEST, LATEST, Origin, TrainingState
 from diffunet.training.validation import SampledScores, SampledValidation
+from diffunet.workspace import METRICS_FILE
 
 logger = logging.getLogger(__name__)
 
-METRICS = "metrics.jsonl"
 
 Made = TypeVar("Made")
 
@@ -330,7 +330,7 @@ class TrainingLoop:
 
     def _append(self, *, record: dict[str, Any], sentence: str) -> None:
         if self.ranks.is_first:
-            append_record(self.folder / METRICS, record)
+            append_record(self.folder / METRICS_FILE, record)
             where = f"iteration {record['iteration']}/{self.plan.num_iterations}"
             logger.info("%s: %s", where, sentence)
 

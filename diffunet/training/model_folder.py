@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from diffunet.errors import WorkspaceError
-from diffunet.inference.model import DATASET_FILE
 from diffunet.jsonio import read_json
+from diffunet.workspace import DATASET_FILE
 
 _DECISIVE = ("labels", "regions_class_order", "channel_names", "file_ending", "image_labels")
 """Keys of `dataset.json` that the weights of every fold belong to."""

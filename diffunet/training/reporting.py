@@ -14,6 +14,7 @@ import numpy as np
 from diffunet.errors import WriteError
 from diffunet.jsonio import atomic_file
 from diffunet.workers import Program
+from diffunet.workspace import METRICS_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class Pictures:
                 self._write_cases(self._folder / "samples.npz")
                 self._draw("samples", self._folder / "samples.npz")
                 self._cases = []
-            self._draw("training", self._folder / "metrics.jsonl")
+            self._draw("training", self._folder / METRICS_FILE)
         except (WriteError, OSError) as cause:
             self._give_up(str(cause))
 

@@ -13,13 +13,14 @@ from diffunet.data.loader import Batch
 from diffunet.stopping import StopRequest
 from diffunet.training.distributed import Ranks
 from diffunet.training.ema import ExponentialMovingAverage
-from diffunet.training.loop import METRICS, TrainingLoop
+from diffunet.training.loop import TrainingLoop
 from diffunet.training.metrics import read_records
 from diffunet.training.objective import LossTerm, TensorBatch
 from diffunet.training.optim import build_optimizer
 from diffunet.training.reporting import Pictures
 from diffunet.training.state import Origin, TrainingState
 from diffunet.training.validation import SampledValidation
+from diffunet.workspace import METRICS_FILE
 from tests.training.folds import plans
 
 NUM_ITERATIONS = 6
@@ -135,14 +136,16 @@ def test_the_best_validation_is_that_of_the_smallest_score(tmp_path):
 def test_a_batch_of_which_every_voxel_is_ignored_teaches_nothing_and_ends_nothing(tmp_path):
     _, raw = train(tmp_path, objective=Nearness(count=0.0))
     assert raw == [0.0] * NUM_ITERATIONS
-    assert [record["loss"] for record in read_records(tmp_path / METRICS)] == [0.0] * NUM_ITERATIONS
+    assert [record["loss"] for record in read_records(tmp_path / METRICS_FILE)] == [
+        0.0
+    ] * NUM_ITERATIONS
 
 
 @pytest.mark.parametrize("count", [1.0, 50.0])
 def test_the_gradient_is_of_the_mean_of_one_batch(tmp_path, count):
     """However many values it is of, and whatever the gradients before: that of (w - 1)^2."""
     _, raw = train(tmp_path, objective=Nearness(count=count), learning_rate=0.1)
-    found = [record["gradient_norm"] for record in read_records(tmp_path / METRICS)]
+    found = [record["gradient_norm"] for record in read_records(tmp_path / METRICS_FILE)]
     assert found == pytest.approx([2 * abs(1 - weight) for weight in [0.0, *raw[:-1]]], rel=1e-5)
 
 
@@ -185,7 +188,7 @@ def test_steps_are_as_long_as_the_learning_rate_of_their_iteration(tmp_path):
     Where all gradients are equal so do the others; they shrink as the rate does.
     """
     _, raw = train(tmp_path, objective=Nearness(), learning_rate=1e-3, decay_share=1.0)
-    records = read_records(tmp_path / METRICS)
+    records = read_records(tmp_path / METRICS_FILE)
     steps = np.diff([0.0, *raw])
     np.testing.assert_allclose(steps, [each["learning_rate"] for each in records], rtol=0.01)
     assert steps[-1] < 0.2 * steps[0]

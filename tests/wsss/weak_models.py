@@ -18,7 +18,7 @@ from diffunet.diffusion.predictions import PREDICTIONS
 from diffunet.diffusion.process import ScaledSchedule
 from diffunet.diffusion.schedules import SCHEDULES
 from diffunet.inference.compute import Compute
-from diffunet.inference.model import VALIDATION_SUMMARY, TrainedModel
+from diffunet.inference.model import TrainedModel
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
@@ -32,6 +32,7 @@ from diffunet.plans import (
     TrajectoryPlan,
     WeakPlan,
 )
+from diffunet.workspace import VALIDATION_SUMMARY
 from diffunet.wsss.prediction.weak_predictor import WeakPredictor
 from tests.inference.models import dataset_content, small_configuration, small_plans
 

@@ -26,13 +26,12 @@ from diffunet.jsonio import as_json, write_json
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import SaliencyMethod
+from diffunet.workspace import DATASET_FILE, LABELS_FOLDER
 from diffunet.wsss.prediction.case_records import read_weak_case
 from diffunet.wsss.prediction.given_labels import given_of_case
 from diffunet.wsss.prediction.pictures import MOST_ROWS, draw_rows, saliency_rows, warning_only
 from diffunet.wsss.second_stage.fold_shares import ShareRun, runs_of, say_what_is_in_sample
 from diffunet.wsss.second_stage.pseudo_dataset import (
-    DATASET_FILE,
-    LABELS_FOLDER,
     RECORD_FILE,
     WORK_FOLDER,
     begin_dataset,

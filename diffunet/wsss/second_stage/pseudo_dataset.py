@@ -8,16 +8,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffunet.data.dataset import PATIENTS_FILE, SPLITS_FILE, RawDataset
+from diffunet.data.dataset import RawDataset
 from diffunet.data.prediction_records import setting_differences
 from diffunet.data.splits import Split, write_splits
 from diffunet.errors import UsageError
 from diffunet.jsonio import is_temporary, read_json, remove_unfinished, write_json, write_text
 from diffunet.locks import is_lock
+from diffunet.workspace import (
+    DATASET_FILE,
+    LABELS_FOLDER,
+    PATIENTS_FILE,
+    SPLITS_FILE,
+    TEST_IMAGES_FOLDER,
+)
 
-DATASET_FILE = "dataset.json"
-LABELS_FOLDER = "labelsTr"
-TEST_IMAGES_FOLDER = "imagesTs"
 RECORD_FILE = "pseudo_labels.json"
 WORK_FOLDER = "unfinished_pseudo_labels"
 """What the pseudo-masks are made from; removed once the dataset is whole."""

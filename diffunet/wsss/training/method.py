@@ -9,7 +9,6 @@ from torch import nn
 
 from diffunet.build import weak_plan_of
 from diffunet.errors import PlansError
-from diffunet.inference.model import RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress
@@ -19,6 +18,7 @@ from diffunet.training.distributed import Ranks
 from diffunet.training.fold_data import FoldData
 from diffunet.training.reporting import Pictures
 from diffunet.training.validation import SampledValidation
+from diffunet.workspace import RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
 from diffunet.wsss.choice.choose import choose_saliency
 from diffunet.wsss.choice.label_gains import gains_by_label, summary_with_labels, warn_of_labels
 from diffunet.wsss.choice.tagged_images import TaggedImage, validation_images
