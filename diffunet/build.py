@@ -6,6 +6,8 @@ from functools import partial
 
 from torch import Tensor
 
+from diffunet.backbones import BACKBONES
+from diffunet.backbones.shape import unet_shape
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.encoding import ENCODINGS, Encoding
 from diffunet.diffusion.image_model import ImageModel
@@ -18,9 +20,8 @@ from diffunet.diffusion.weighting import WEIGHTINGS, Weighting
 from diffunet.errors import PlansError
 from diffunet.labels import LabelScheme
 from diffunet.networks.classification import ClassificationNetwork
-from diffunet.networks.denoising import ConcatenatedNetwork, DenoisingNetwork, EncodedNetwork
+from diffunet.networks.denoising import ConcatenatedNetwork, DenoisingNetwork
 from diffunet.networks.segmentation import SegmentationNetwork
-from diffunet.networks.unet import UNetShape
 from diffunet.plans import (
     ConfigurationPlan,
     DiffusionPlan,
@@ -29,12 +30,6 @@ from diffunet.plans import (
     SamplingPlan,
     WeakPlan,
 )
-
-# Residual blocks of an image encoder that the plan does not name: per decoder stage, and in the
-# middle: as light as nnU-Net's residual encoder presets have them (Isensee et al. 2024,
-# arXiv:2404.09556).
-_NUM_IMAGE_DECODER_BLOCKS = 1
-_NUM_IMAGE_MIDDLE_BLOCKS = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,13 +167,8 @@ def build_image_networks(
         PlansError: the plan describes no network.
     """
     try:
-        network = ConcatenatedNetwork(
-            num_image_channels=0,
-            num_label_channels=num_image_channels,
-            shape=_shape(plan.network),
-            has_final_tanh=False,
-            num_classes=num_classes,
-            has_concatenated_skips=plan.network.conditioning == "concatenated",
+        network = BACKBONES[plan.network.conditioning].image_denoising(
+            plan.network, num_image_channels=num_image_channels, num_classes=num_classes
         )
         classifier = _classification_network(
             plan, num_image_channels=num_image_channels, num_classes=num_classes, has_time=True
@@ -227,7 +217,7 @@ def _classification_network(
     return ClassificationNetwork(
         num_image_channels=num_image_channels,
         num_classes=num_classes,
-        shape=_shape(plan.network),
+        shape=unet_shape(plan.network),
         has_time=has_time,
     )
 
@@ -243,24 +233,12 @@ def build_denoising_network(
     Raises:
         PlansError: the plan describes no network.
     """
-    shape = _shape(plan)
-    has_final_tanh = plan.has_final_tanh and is_output_bounded
     try:
-        if plan.conditioning == "concatenated":
-            return ConcatenatedNetwork(
-                num_image_channels=num_image_channels,
-                num_label_channels=num_label_channels,
-                shape=shape,
-                has_final_tanh=has_final_tanh,
-                num_classes=0,
-            )
-        return EncodedNetwork(
+        return BACKBONES[plan.conditioning].denoising(
+            plan,
             num_image_channels=num_image_channels,
             num_label_channels=num_label_channels,
-            shape=shape,
-            image_shape=_image_shape(plan),
-            has_final_tanh=has_final_tanh,
-            num_classes=0,
+            has_final_tanh=plan.has_final_tanh and is_output_bounded,
         )
     except ValueError as cause:
         raise PlansError(f"network: {cause}") from None
@@ -274,45 +252,9 @@ def build_supervised_network(
     Raises:
         PlansError: the plan describes no network.
     """
-    is_concatenated = plan.conditioning == "concatenated"
     try:
-        return SegmentationNetwork(
-            num_image_channels=num_image_channels,
-            num_label_channels=num_label_channels,
-            shape=_shape(plan) if is_concatenated else _image_shape(plan),
-            has_concatenated_skips=is_concatenated,
+        return BACKBONES[plan.conditioning].supervised(
+            plan, num_image_channels=num_image_channels, num_label_channels=num_label_channels
         )
     except ValueError as cause:
         raise PlansError(f"network: {cause}") from None
-
-
-def _shape(plan: NetworkPlan) -> UNetShape:
-    return UNetShape(
-        channels=plan.channels,
-        strides=plan.strides,
-        kernel_sizes=plan.kernel_sizes,
-        num_blocks=plan.num_blocks,
-        num_decoder_blocks=plan.num_decoder_blocks,
-        num_middle_blocks=plan.num_middle_blocks,
-        has_attention=plan.has_attention,
-        num_heads=plan.num_heads,
-        num_groups=plan.num_groups,
-        dropout=plan.dropout,
-        embedding_dim=None,
-    )
-
-
-def _image_shape(plan: NetworkPlan) -> UNetShape:
-    return UNetShape(
-        channels=plan.image_channels,
-        strides=plan.strides,
-        kernel_sizes=plan.kernel_sizes,
-        num_blocks=plan.num_image_blocks,
-        num_decoder_blocks=(_NUM_IMAGE_DECODER_BLOCKS,) * len(plan.strides),
-        num_middle_blocks=_NUM_IMAGE_MIDDLE_BLOCKS,
-        has_attention=plan.has_attention,
-        num_heads=plan.num_heads,
-        num_groups=plan.num_groups,
-        dropout=plan.dropout,
-        embedding_dim=None,
-    )

@@ -14,12 +14,12 @@ from diffunet.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
+    from diffunet.backbones.size import NetworkSize
     from diffunet.inference.case_predictor import CasePredictor
     from diffunet.inference.compute import Compute
     from diffunet.inference.model import Model
     from diffunet.inference.options import PredictionOptions
     from diffunet.labels import LabelScheme
-    from diffunet.needs import NetworkSize
     from diffunet.plans import ConfigurationPlan
     from diffunet.training.method import TrainingMethod
 

@@ -6,13 +6,14 @@ The planner measures instead (`diffunet.planning.memory`).
 
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffunet.backbones import BACKBONES
+from diffunet.backbones.size import NetworkSize, encoder_size, unet_size
 from diffunet.errors import PlansError
 from diffunet.methods import METHODS
-from diffunet.plans import ConfigurationPlan, NetworkPlan
+from diffunet.plans import ConfigurationPlan
 
 if TYPE_CHECKING:
     import torch
@@ -24,31 +25,6 @@ _LIMITS_OF_CONTAINERS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkSize:
-    """Encoder and decoder of one network, as far as their size goes."""
-
-    plan: NetworkPlan
-    channels: tuple[int, ...]
-    num_blocks: tuple[int, ...]
-
-    @property
-    def num_weights(self) -> int:
-        """Of the second convolution of each block, which has as many inputs as outputs."""
-        per_stage = zip(self.channels, self.num_blocks, self.plan.kernel_sizes, strict=True)
-        return sum(count * width**2 * math.prod(kernel) for width, count, kernel in per_stage)
-
-    def num_values(self, patch_size: tuple[int, ...]) -> int:
-        """What two convolutions in each block keep for the backward pass, for one patch."""
-        voxels = math.prod(patch_size)
-        total = 0
-        per_stage = zip(self.channels, self.num_blocks, self.plan.strides, strict=True)
-        for width, count, stride in per_stage:
-            voxels //= math.prod(stride)
-            total += 2 * count * width * voxels
-        return total
 
 
 def require_memory_to_train(
@@ -100,36 +76,26 @@ def _require(needs: dict[str, int], device: "torch.device | None", *, remedy: st
 def denoiser_sizes(configuration: ConfigurationPlan) -> list[NetworkSize]:
     """Return the sizes of what `build_denoiser` makes."""
     plan = configuration.network
-    return [_whole(plan), *([_image_encoder(plan)] if plan.image_channels else [])]
+    return BACKBONES[plan.conditioning].denoising_sizes(plan)
 
 
 def segmentation_network_sizes(configuration: ConfigurationPlan) -> list[NetworkSize]:
     """Return the size of what `build_segmentation_network` makes."""
     plan = configuration.network
-    return [_image_encoder(plan) if plan.image_channels else _whole(plan)]
+    return BACKBONES[plan.conditioning].supervised_sizes(plan)
 
 
 def image_model_sizes(configuration: ConfigurationPlan) -> list[NetworkSize]:
     """Return the sizes of what `build_image_model` makes; nothing without a plan of it."""
     classifier = classifier_sizes(configuration)
-    return [*classifier, *(_whole(each.plan) for each in classifier)]
+    return [*classifier, *(unet_size(each.plan) for each in classifier)]
 
 
 def classifier_sizes(configuration: ConfigurationPlan) -> list[NetworkSize]:
     """Return the size of what `build_classifier` makes; nothing without a plan of it."""
     if configuration.weak is None:
         return []
-    plan = configuration.weak.network
-    return [NetworkSize(plan=plan, channels=plan.channels, num_blocks=plan.num_blocks)]
-
-
-def _image_encoder(plan: NetworkPlan) -> NetworkSize:
-    return NetworkSize(plan=plan, channels=plan.image_channels, num_blocks=plan.num_image_blocks)
-
-
-def _whole(plan: NetworkPlan) -> NetworkSize:
-    blocks = zip(plan.num_blocks, plan.num_decoder_blocks, strict=True)
-    return NetworkSize(plan=plan, channels=plan.channels, num_blocks=tuple(map(sum, blocks)))
+    return [encoder_size(configuration.weak.network)]
 
 
 def _memory_of(device: "torch.device | None") -> float:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from diffunet import plans
+from diffunet.backbones import BACKBONES
 from diffunet.diffusion.predictions import PREDICTIONS
 from diffunet.diffusion.samplers import SAMPLERS
 from diffunet.diffusion.schedules import DDPM_GRIDS, SCHEDULES
@@ -65,6 +66,7 @@ NAMES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("prediction", PREDICTIONS),
     ("loss_weighting", WEIGHTINGS),
     ("sampler", SAMPLERS),
+    ("conditioning", BACKBONES),
     ("preset", PRESETS),
 )
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from diffunet.backbones import BACKBONES
 from diffunet.diffusion.predictions import PREDICTIONS
 from diffunet.diffusion.samplers import SAMPLERS, Variance
 from diffunet.diffusion.schedules import SCHEDULES
@@ -83,8 +84,7 @@ class NetworkPlan:
     """The U-Net's topology; every tuple has one entry per resolution stage, finest first.
 
     Attributes:
-        conditioning: "concatenated": the image is a channel of the input (P1); "encoded": a
-            separate image encoder runs once per image, a lighter network at every step.
+        conditioning: the backbone: how the networks see the image, and what they are made of.
         channels: of the per-step network.
         strides: per stage the down-sampling per axis on entering it; all ones at the first.
         kernel_sizes: per stage and axis; the planner takes 1 and 3.
@@ -101,7 +101,7 @@ class NetworkPlan:
         dropout: probability.
     """
 
-    conditioning: Literal["encoded", "concatenated"] = "encoded"
+    conditioning: Annotated[str, OneOf(BACKBONES)] = "encoded"
     channels: Annotated[tuple[Width, ...], Stages]
     strides: Annotated[tuple[Annotated[tuple[Stride, ...], Length(2, 3)], ...], Stages]
     kernel_sizes: Annotated[tuple[Annotated[tuple[Kernel, ...], Length(2, 3)], ...], Stages]
@@ -120,25 +120,17 @@ class NetworkPlan:
         check_ranges(self)
         num_stages = len(self.channels)
         per_stage = ["strides", "kernel_sizes", "num_blocks", "num_decoder_blocks", "has_attention"]
-        if self.conditioning == "encoded" and (self.image_channels or self.num_image_blocks):
-            per_stage += ["image_channels", "num_image_blocks"]
         for name in per_stage:
             found = len(getattr(self, name))
             if found != num_stages:
                 raise ValueError(
                     f"{name} should have {num_stages} entries, as channels; found {found}"
                 )
-        if self.conditioning == "concatenated" and self.image_channels:
-            raise ValueError("image_channels are only for conditioning 'encoded'")
         if any(stride != 1 for stride in self.strides[0]):
             raise ValueError(f"strides of the first stage should be 1, got {self.strides[0]}")
         if len({len(each) for each in (*self.strides, *self.kernel_sizes)}) != 1:
             raise ValueError("strides and kernel_sizes should have one value per axis everywhere")
-        if self.conditioning == "concatenated" and 0 in self.num_blocks + self.num_decoder_blocks:
-            raise ValueError(
-                "num_blocks and num_decoder_blocks should be at least 1 with conditioning "
-                f"'concatenated', got {list(self.num_blocks)} and {list(self.num_decoder_blocks)}"
-            )
+        BACKBONES[self.conditioning].check(self)
 
     @property
     def dimensions(self) -> int:

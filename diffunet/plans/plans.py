@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from diffunet.backbones import BACKBONES
 from diffunet.errors import PlansError
 from diffunet.jsonio import read_json, write_json
 from diffunet.methods import METHODS
@@ -71,11 +72,10 @@ class ConfigurationPlan:
                 f"preprocessing.spacing_mm should have {self.dimensions} values, "
                 f"got {list(self.preprocessing.spacing_mm)}"
             )
-        num_stages = len(self.network.channels)
-        if self.network.conditioning == "encoded" and not self.network.image_channels:
-            raise ValueError(
-                f"network.image_channels should have {num_stages} entries, as channels; found 0"
-            )
+        try:
+            BACKBONES[self.network.conditioning].check_conditioned(self.network)
+        except ValueError as cause:
+            raise ValueError(f"network.{cause}") from None
         if any(axis >= self.dimensions for axis in self.augmentation.mirror_axes):
             raise ValueError(
                 f"augmentation.mirror_axes should be below {self.dimensions}, the number of axes, "
