@@ -1,5 +1,5 @@
 # Two commands on a fresh machine with Python (3.10 to 3.13), make and git:
-#   make demo   the whole road on a small generated dataset, ending with pictures and a table
+#   make demo   every step on a small generated dataset, ending with pictures and a table
 #   make test   every check: format, lint, types, imports, tests
 PYTHON ?= python3
 VENV := .venv
