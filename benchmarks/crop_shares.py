@@ -189,7 +189,13 @@ def trained(method: str, configuration: ConfigurationPlan, store: Images, *, see
     for iteration in range(plan.num_iterations):
         set_learning_rate(optimizer, learning_rate_at(iteration, plan))
         batch = load_batch(sampler, iteration, range(plan.batch_size))
-        tensors = to_device(batch, torch.device("cpu"), global_size=plan.batch_size)
+        tensors = to_device(
+            batch,
+            torch.device("cpu"),
+            global_size=plan.batch_size,
+            seed=seed,
+            augmentation=None,
+        )
         terms = objective(model, tensors)
         if method == "cross_entropy":
             del terms["dice"]
