@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from diffunet.errors import PlansError, UsageError
 from diffunet.plans import WeakPlan
-
-Origin = Literal["classifier", "given"]
 
 GivenTags = Mapping[int | None, Sequence[int]]
 """What is known of one case: slice along the first file axis, or None for the whole case, to 0 or 1
