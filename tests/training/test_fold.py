@@ -212,7 +212,7 @@ def test_continuing_from_nothing_starts_anew_with_a_warning(preprocessed, tmp_pa
         result = train(
             preprocessed, tmp_path, plans(training={"num_iterations": 1}), continues=True
         )
-    assert "starting anew" in caplog.text
+    assert "starting from the beginning" in caplog.text
     assert result.is_finished
 
 
