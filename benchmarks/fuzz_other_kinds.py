@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from fuzz_kind import Kind
 
+from diffunet.arguments import new_summary_path
 from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import ImageGeometry, write_label_map
 from diffunet.data.nnunet_files import refuse_nnunet_folder
@@ -38,6 +39,10 @@ def build(root: Path, *, model: Path) -> None:
     geometry = ImageGeometry(shape=SHAPE, spacing_mm=(1.0, 1.0))
     _write_weak_prediction(root / "weak", model, geometry)
     begin_dataset(root / "pseudo", OF_PSEUDO_LABELS, continues=False)
+    made = root / "pseudo_made"
+    write_json(made / "pseudo_labels.json", {"settings": OF_PSEUDO_LABELS, "cases": {}})
+    write_json(made / "dataset.json", {})
+    write_json(root / "summary.json", {"distribution": {"mean": 0.5}, "cases": [1, 2]})
     write_json(root / "nnunet" / "nnUNetPlans.json", {"patch_size": [16, 16], "a": {"b": 1.5}})
     holder = {"host": "h", "machine": "m", "pid": 1, "command": "c", "since": "s", "mark": "k"}
     write_json(root / "locked" / LOCK, holder)
@@ -70,6 +75,18 @@ def kinds(root: Path, *, model: Path, plans: Path) -> list[Kind]:
             name="settings of pseudo-labels",
             path=next((root / "pseudo").rglob("*.json")),
             read=partial(begin_dataset, root / "pseudo", OF_PSEUDO_LABELS, continues=True),
+            mutations=as_json,
+        ),
+        Kind(
+            name="pseudo_labels.json",
+            path=root / "pseudo_made" / "pseudo_labels.json",
+            read=partial(begin_dataset, root / "pseudo_made", OF_PSEUDO_LABELS, continues=True),
+            mutations=as_json,
+        ),
+        Kind(
+            name="summary.json of scores",
+            path=root / "summary.json",
+            read=partial(new_summary_path, root / "summary.json"),
             mutations=as_json,
         ),
         Kind(
