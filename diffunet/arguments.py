@@ -11,6 +11,7 @@ from diffunet.jsonio import read_json
 from diffunet.names import is_number, require_name
 from diffunet.parallel import default_num_processes
 from diffunet.plans import GPU_MEMORY_GB, SPACING_MM, Plans
+from diffunet.plans.edits import PLANNED_SUFFIX
 from diffunet.workspace import (
     DATASET_FILE,
     DEFAULT_PLANS_NAME,
@@ -90,7 +91,8 @@ def plans_of(folder: Path, plans_name: str) -> Plans:
     name = require_name(plans_name, where="-p", error=WorkspaceError)
     path = folder / f"{name}.json"
     if not path.is_file():
-        found = ", ".join(sorted(p.stem for p in folder.glob("*lans*.json"))) or "none"
+        files = [p for p in folder.glob("*lans*.json") if not p.name.endswith(PLANNED_SUFFIX)]
+        found = ", ".join(sorted(p.stem for p in files)) or "none"
         raise WorkspaceError(
             f"there are no plans '{plans_name}' in '{folder}' (found: {found}); run "
             f"diffunet_plan_and_preprocess -d {folder.name} first"

@@ -99,3 +99,10 @@ def test_a_fold_that_is_none_is_refused_before_a_folder_is_made(workspace, fold)
     with pytest.raises(UsageError, match="there is no fold"):
         api.train(1, fold, workspace=workspace, device="cpu", num_processes=0)
     assert not workspace.results.exists()
+
+
+def test_the_planners_own_copies_are_not_offered_as_plans(tmp_path):
+    for name in ("diffunet_plans.json", "diffunet_plans.planned.json", "other_plans.json"):
+        (tmp_path / name).touch()
+    with pytest.raises(WorkspaceError, match=r"\(found: diffunet_plans, other_plans\)"):
+        plans_of(tmp_path, "mine")

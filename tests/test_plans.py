@@ -248,3 +248,40 @@ def test_plans_written_by_hand_and_configurations_of_the_users_own_have_no_edits
     more = {**plans.configurations, "own": plans.configurations["2d"]}
     dataclasses.replace(plans, configurations=more).save(tmp_path / "ours.json")
     assert edited_fields(tmp_path / "ours.json", configuration="own") == ()
+
+
+def test_planning_that_is_killed_while_it_writes_leaves_no_edits(plans, tmp_path, monkeypatch):
+    path = tmp_path / "diffunet_plans.json"
+    save_planned(plans, path)
+    other = dataclasses.replace(
+        plans, configurations={"2d": dataclasses.replace(plans.configurations["2d"], weak=None)}
+    )
+    changed = dataclasses.replace(other.configurations["2d"], data_identifier="other")
+    other = dataclasses.replace(other, configurations={"2d": changed})
+    save, saved = Plans.save, []
+
+    def killed(self, where):
+        saved.append(where)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        save(self, where)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Plans, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save_planned(other, path)
+    assert Plans.load(path) == other
+    assert edited_fields(path, configuration=None) == ()
+
+
+@pytest.mark.parametrize("setting", ["network.num_groups=64", "network.num_groups=16"])
+def test_a_group_of_a_single_number_is_refused(plans, setting):
+    """A group norm of one number ends in an error of torch, at the first prediction of one tile."""
+    tiny = ["patch_size=[2, 2]", "network.has_attention=[false, false]"]
+    width = plans.configurations["2d"].network.channels[-1]
+    is_wide = width > int(setting.rpartition("=")[2])
+    if is_wide:
+        assert plans.resolve(settings=[*tiny, setting])
+        return
+    with pytest.raises(PlansError, match=r"one voxel of a patch of \[2, 2\].*single number"):
+        plans.resolve(settings=[*tiny, setting])

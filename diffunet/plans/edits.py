@@ -7,9 +7,16 @@ from diffunet.jsonio import as_json
 from diffunet.plans.differences import differences
 from diffunet.plans.plans import Plans
 
+PLANNED_SUFFIX = ".planned.json"
+"""Of the copy, in place of `.json`: the plans as the planner wrote them."""
+
 
 def save_planned(plans: Plans, path: Path) -> None:
-    """Write new plans, and the copy by which edits are told from choices."""
+    """Write new plans, and the copy by which edits are told from choices.
+
+    The former copy goes first: of a run that is killed between the two, nothing counts as edited.
+    """
+    _copy_of(path).unlink(missing_ok=True)
     plans.save(path)
     plans.save(_copy_of(path))
 
@@ -33,5 +40,4 @@ def edited_fields(path: Path, *, configuration: str | None) -> tuple[str, ...]:
 
 
 def _copy_of(path: Path) -> Path:
-    """Return where the plans stand as the planner wrote them."""
-    return path.with_suffix(".planned.json")
+    return path.with_suffix(PLANNED_SUFFIX)

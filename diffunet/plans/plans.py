@@ -100,6 +100,14 @@ class ConfigurationPlan:
                     f"other, at most {MOST_ATTENTION_POSITIONS} are possible; switch it off, or "
                     "make patch_size smaller"
                 )
+        widths = [network.channels[-1], *network.image_channels[-1:]]
+        if positions == 1 and min(widths) <= network.num_groups:
+            raise ValueError(
+                f"{name} has {min(widths)} channels at its coarsest stage, which is one voxel of a "
+                f"patch of {list(self.patch_size)}, and {network.num_groups} groups to normalise: "
+                f"a group would be a single number; make patch_size larger, {name}.num_groups "
+                "smaller, or take fewer strides"
+            )
         divisors = [math.prod(strides) for strides in zip(*network.strides, strict=True)]
         fits = [-(-edge // of) * of for edge, of in zip(self.patch_size, divisors, strict=True)]
         for axis, divisor in enumerate(divisors):

@@ -57,17 +57,11 @@ def check_recipe(store: CaseStore, plans: ResolvedPlans, *, labels: LabelScheme 
     )
     if changed := differences(found, expected):
         listing = "; ".join(f"{path}: {old} -> {new}" for path, (old, new) in changed.items())
-        set_here = any(path.startswith("preprocessing.") for path in plans.set_by_user)
-        remedy = (
-            "what preprocessing decides cannot be set for one run; edit it in the plans file and "
-            "preprocess again, or leave it out of --set"
-            if set_here
-            else f"run diffunet_preprocess -d {plans.dataset_name} -p {plans.plans_name} "
-            f"-c {plans.configuration_name}, or put the plans back"
-        )
         raise WorkspaceError(
             f"'{store.folder}' was preprocessed with other settings than this training asks for "
-            f"({listing}); {remedy}"
+            f"({listing}). Preprocessing decides that, and it cannot be set for one run: leave it "
+            f"out of --set. If the plans say so, run diffunet_preprocess -d {plans.dataset_name} "
+            f"-p {plans.plans_name} -c {plans.configuration_name}, or put the plans back"
         )
 
 
