@@ -30,7 +30,7 @@ from diffunet.inference.compute import Compute
 from diffunet.inference.draw import draw_samples
 from diffunet.jsonio import read_json, write_json
 from diffunet.labels import LabelScheme
-from diffunet.plans import ConfigurationPlan, Plans
+from diffunet.plans import ConfigurationPlan, Plans, ResolvedPlans
 from diffunet.training.ema import ExponentialMovingAverage
 from diffunet.training.fold import compile_networks
 from diffunet.training.graphs import graphed_denoiser
@@ -50,7 +50,7 @@ class Data:
     """A preprocessed dataset, and plans of its 2d configuration."""
 
     folder: Path
-    plans: Plans
+    plans: ResolvedPlans
     labels: LabelScheme
 
     @classmethod

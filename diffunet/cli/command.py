@@ -38,7 +38,8 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
     """Shows defaults that say something, fills prose, and keeps the lines of examples."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
+        has_none = action.default is None or action.default == []
+        return action.help if has_none else super()._get_help_string(action)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         is_example = "\n" in text

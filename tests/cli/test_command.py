@@ -116,6 +116,7 @@ def test_long_work_says_every_minute_how_long_it_takes_without_a_terminal(monkey
 def test_help_tells_no_default_where_there_is_none(name):
     text = PARSERS[name]().format_help()
     assert "default: None" not in " ".join(text.split())
+    assert "default: []" not in " ".join(text.split())
     assert "(default: " in text
 
 
