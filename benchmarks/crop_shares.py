@@ -39,9 +39,9 @@ from diffunet.plans import (
 )
 from diffunet.randomness import numpy_generator
 from diffunet.training.ema import ExponentialMovingAverage
-from diffunet.training.loop import to_device
 from diffunet.training.objective import DiffusionObjective, SupervisedObjective, loss_of
 from diffunet.training.optim import build_optimizer, learning_rate_at, set_learning_rate
+from diffunet.training.tensors import to_device
 
 PRESENCES = (0.0, 0.1, 0.3, 0.5)
 FREQUENCIES = (0.74, 0.14, 0.06, 0.06)

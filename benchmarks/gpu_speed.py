@@ -34,9 +34,9 @@ from diffunet.plans import ConfigurationPlan, Plans, ResolvedPlans
 from diffunet.training.ema import ExponentialMovingAverage
 from diffunet.training.fold import compile_networks
 from diffunet.training.graphs import graphed_denoiser
-from diffunet.training.loop import to_device
 from diffunet.training.objective import DiffusionObjective
 from diffunet.training.optim import build_optimizer
+from diffunet.training.tensors import to_device
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 MODES = ["float32", "bfloat16", "compiled", "graphed"]

@@ -30,15 +30,17 @@ from diffunet.data.batch_augment import BatchAugmentation
 from diffunet.data.loader import BatchLoader
 from diffunet.data.patches import PatchSampler
 from diffunet.methods import METHODS
+from diffunet.networks.memory_order import channels_last
 from diffunet.plans import Plans, ResolvedPlans
 from diffunet.randomness import derive_seed
 from diffunet.training.distributed import Ranks
 from diffunet.training.ema import ExponentialMovingAverage
 from diffunet.training.fold_data import FoldData, open_fold
-from diffunet.training.loop import channels_last, to_device, training_precision
+from diffunet.training.loop import training_precision
 from diffunet.training.objective import loss_of
 from diffunet.training.optim import build_optimizer, learning_rate_at, set_learning_rate
 from diffunet.training.reporting import Pictures
+from diffunet.training.tensors import to_device
 from diffunet.workspace import Workspace
 
 WARMUP_SHARE = 0.05

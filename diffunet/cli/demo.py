@@ -101,7 +101,7 @@ def run_demo(output: Path, *, num_iterations: int, seed: int, num_processes: int
         0,
         settings=settings,
         seed=seed,
-        continues=True,
+        continues=any(workspace.results.rglob("checkpoint_latest.pth")),
         device="cpu",
         num_processes=0,
         **shared,

@@ -19,6 +19,7 @@ from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
 from diffunet.needs import require_memory_for_weights
+from diffunet.networks.memory_order import channels_last
 from diffunet.plans import ConfigurationPlan, ResolvedPlans
 from diffunet.workspace import DATASET_FILE, RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
 
@@ -266,9 +267,7 @@ def _load_network(
     load_weights(network, weights, where=str(path))
     network.eval().requires_grad_(False)
     # 1.1 to 1.3 times faster on a CPU, in 2D and 3D
-    formats = {2: torch.channels_last, 3: torch.channels_last_3d}
-    memory_format = formats[configuration.dimensions]
-    return network.to(device, memory_format=memory_format)  # pyright: ignore  # unlisted
+    return channels_last(network.to(device), dimensions=configuration.dimensions)
 
 
 def _checkpoint_path(folder: Path, fold: str, checkpoint: str) -> Path:

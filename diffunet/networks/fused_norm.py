@@ -17,6 +17,8 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
+from diffunet.networks.memory_order import CHANNELS_LAST
+
 _TILE_VALUES = 4096  # positions times channels that a program has in registers
 _MOST_CHUNKS = 1024  # of a sample, each a program that takes at least as many positions
 
@@ -288,4 +290,4 @@ def group_norm_silu(
 
 
 def _memory_format(x: Tensor) -> torch.memory_format:
-    return torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+    return CHANNELS_LAST[x.ndim - 2]

@@ -18,6 +18,7 @@ from diffunet.jsonio import copy_file, remove_unfinished
 from diffunet.locks import in_use
 from diffunet.methods import METHODS
 from diffunet.needs import require_memory_to_train
+from diffunet.networks.memory_order import channels_last
 from diffunet.networks.unet import Encoder, ResidualUNet, UNet
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import ResolvedPlans
@@ -29,7 +30,6 @@ from diffunet.training.fold_data import FoldData, open_fold
 from diffunet.training.graphs import as_graphs
 from diffunet.training.loop import (
     TrainingLoop,
-    channels_last,
     own_random_state,
     training_precision,
 )

@@ -14,6 +14,7 @@ from diffunet.build import build_encoding
 from diffunet.diffusion.denoiser import Denoiser, DenoisingNetwork, Features
 from diffunet.inference.compute import Precision
 from diffunet.labels import LabelScheme
+from diffunet.networks.memory_order import CHANNELS_LAST
 from diffunet.plans import ConfigurationPlan
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def as_graphs(
     if device.type != "cuda" or is_random or not isinstance(model, Denoiser):
         return model
     shape = (configuration.training.batch_size, num_image_channels, *configuration.patch_size)
-    order = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
+    order = CHANNELS_LAST[len(shape) - 2]
     image = torch.zeros(shape, device=device).contiguous(memory_format=order)
     num_labels = build_encoding(labels, configuration.diffusion).num_channels
     _accept_gradients_of_graphs()

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from diffunet.data.batch_augment import BatchAugmentation, BatchPlace
+from diffunet.data.batch_augment import BatchAugmentation
 from diffunet.data.loader import Batch
-from diffunet.data.transfer import on_device
 from diffunet.inference.compute import Precision, computes_in
 from diffunet.plans import TrainingPlan
 from diffunet.randomness import derive_seed
@@ -29,6 +28,7 @@ from diffunet.training.objective import LossTerm, Objective, TensorBatch, loss_o
 from diffunet.training.optim import learning_rate_at, set_learning_rate
 from diffunet.training.reporting import Pictures
 from diffunet.training.state import BEST, LATEST, Origin, TrainingState
+from diffunet.training.tensors import to_device
 from diffunet.training.validation import SampledScores, SampledValidation
 from diffunet.workspace import METRICS_FILE
 
@@ -36,9 +36,6 @@ logger = logging.getLogger(__name__)
 
 
 Made = TypeVar("Made")
-
-_MEMORY_FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
-"""In which convolutions are fastest, on CPU and GPU, by number of dimensions."""
 
 _SECONDS_BETWEEN_AGREEMENTS = 1.0
 _LONGEST_GAP = 20
@@ -363,48 +360,6 @@ def training_precision(device: torch.device) -> Precision:
         "that the plans count with; if it runs out, choose a smaller --batch_size or patch_size"
     )
     return "float32"
-
-
-def to_device(
-    batch: Batch,
-    device: torch.device,
-    *,
-    global_size: int,
-    seed: int,
-    augmentation: BatchAugmentation | None,
-) -> TensorBatch:
-    """Return a batch as tensors on `device`, images in the memory order that convolutions like.
-
-    Args:
-        seed: of the training.
-        augmentation: what is left to change of the patches; None for nothing.
-    """
-    images, label_maps = on_device(batch.images, device), batch.label_maps
-    if label_maps is not None:
-        is_small = label_maps.dtype == np.uint8
-        label_maps = on_device(label_maps if is_small else label_maps.astype(np.int32), device)
-    if augmentation is not None:
-        place = BatchPlace(
-            seed=seed,
-            iteration=batch.iteration,
-            indices=batch.indices,
-            global_size=global_size,
-        )
-        images, label_maps = augmentation(images, label_maps, place=place)
-    return TensorBatch(
-        images=images.contiguous(memory_format=_MEMORY_FORMATS[images.ndim - 2]),
-        label_maps=label_maps,
-        tags=on_device(batch.tags, device),
-        weights=None if batch.weights is None else on_device(batch.weights, device),
-        iteration=batch.iteration,
-        indices=batch.indices,
-        global_size=global_size,
-    )
-
-
-def channels_last(model: nn.Module, *, dimensions: int) -> nn.Module:
-    """Give convolution weights the memory order of `to_device`'s images."""
-    return model.to(memory_format=_MEMORY_FORMATS[dimensions])  # pyright: ignore  # unlisted
 
 
 @contextlib.contextmanager

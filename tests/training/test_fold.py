@@ -26,10 +26,11 @@ from diffunet.inference.predictor import Predictor
 from diffunet.networks.unet import ResidualUNet
 from diffunet.plans import Plans, ResolvedPlans, SamplingPlan
 from diffunet.training.fold import FoldResult, compile_networks, train_fold
-from diffunet.training.loop import to_device, training_precision
+from diffunet.training.loop import training_precision
 from diffunet.training.objective import DiffusionObjective
 from diffunet.training.reporting import Pictures
 from diffunet.training.segmentation import DrawnMaskScorer
+from diffunet.training.tensors import to_device
 from tests.training.folds import SIZE, plans, write_preprocessed
 
 CPU = torch.device("cpu")

@@ -11,7 +11,6 @@ from diffunet.diffusion.times import stratified_times
 from diffunet.labels import LabelScheme
 from diffunet.plans import AugmentationPlan, DiffusionPlan
 from diffunet.randomness import derive_seed
-from diffunet.training.loop import to_device
 from diffunet.training.objective import (
     DiffusionObjective,
     LossTerm,
@@ -22,6 +21,7 @@ from diffunet.training.objective import (
     sample_noise,
     soft_dice,
 )
+from diffunet.training.tensors import to_device
 from tests.training.folds import SIZE, plans
 
 ONE = LabelScheme(names=("disc",), values=((1,),))

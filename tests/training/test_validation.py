@@ -10,11 +10,15 @@ from torch import nn
 from diffunet.data.case import CaseProperties, IntensityNormalization
 from diffunet.geometry import Box
 from diffunet.labels import LabelScheme
+from diffunet.methods import METHODS
 from diffunet.training import validation
 from diffunet.training.distributed import Ranks
 from diffunet.training.final_validation import any_ignored, mean_marked_volumes
+from diffunet.training.fold_data import open_fold
+from diffunet.training.reporting import Pictures
 from diffunet.training.segmentation import DrawnMaskScorer
 from diffunet.training.validation import SampledScores, SampledValidation, spread_over_patients
+from tests.training.folds import plans, write_preprocessed
 
 LABELS = LabelScheme(names=("a",), values=((1,),), ignore_value=2)
 
@@ -230,3 +234,43 @@ def test_validation_leaves_the_global_generator_alone():
     before = torch.random.get_rng_state()
     run(runner())
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+class ResampledStore(Store):
+    """Its case was cropped, turned and resampled from a volume of slices of another size."""
+
+    def properties(self, case):
+        return dataclasses.replace(
+            super().properties(case),
+            original_shape=(12, 10),
+            original_spacing_mm=(2.0, 3.0),
+            transpose_forward=(1, 0),
+            crop_box=Box(start=(1, 2), stop=(9, 10)),
+            nearest_axis=0,
+        )
+
+
+def test_masks_are_drawn_on_the_grid_of_training_and_not_resampled():
+    asked = []
+
+    def draw_and_note(model, prepared):
+        asked.append(prepared.properties)
+        return draw(model, prepared)
+
+    scorer = dataclasses.replace(runner().scorer, images=ResampledStore(), draw=draw_and_note)
+    scorer.score(nn.Identity(), "c0", is_shown=False)
+    (properties,) = asked
+    assert properties.is_on_original_grid
+    assert properties.nearest_axis is None
+    assert properties.original_spacing_mm == properties.spacing_mm == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("method", "is_compared"), [("diffusion", True), ("supervised", False)])
+def test_one_answer_is_not_compared_with_all_raters(tmp_path, method, is_compared):
+    """A supervised model draws no samples, of which an unbiased GED could be made."""
+    folder = write_preprocessed(tmp_path / "preprocessed", num_raters=2)
+    data = open_fold(plans(method=method), folder, fold="0", device=torch.device("cpu"))
+    pictures = Pictures(tmp_path)
+    validates = METHODS[method].training().sampled_validation(data, pictures=pictures)
+    assert validates is not None
+    assert validates.scorer.has_raters == is_compared

@@ -480,3 +480,14 @@ def test_a_damaged_record_is_named_where_a_threshold_is_shared(images, tmp_path,
     write_json(path, record)
     with pytest.raises(UsageError, match="the record of case 'case1' is damaged"):
         run(images, tmp_path / "out", configuration=MEAN, continues=True)
+
+
+def test_no_picture_is_drawn_where_none_is_asked_for(images, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "diffunet.wsss.prediction.pictures.plot_saliency", lambda *_, **__: drawn.append(1)
+    )
+    run(images, tmp_path / "none", draws_picture=False)
+    assert not drawn
+    run(images, tmp_path / "one", draws_picture=True)
+    assert drawn == [1]

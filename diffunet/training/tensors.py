@@ -1,0 +1,47 @@
+"""From what the loading processes hand over to what a training step takes."""
+
+import numpy as np
+import torch
+
+from diffunet.data.batch_augment import BatchAugmentation, BatchPlace
+from diffunet.data.loader import Batch
+from diffunet.data.transfer import on_device
+from diffunet.networks.memory_order import CHANNELS_LAST
+from diffunet.training.objective import TensorBatch
+
+
+def to_device(
+    batch: Batch,
+    device: torch.device,
+    *,
+    global_size: int,
+    seed: int,
+    augmentation: BatchAugmentation | None,
+) -> TensorBatch:
+    """Return a batch as tensors on `device`, images in the memory order that convolutions like.
+
+    Args:
+        seed: of the training.
+        augmentation: what is left to change of the patches; None for nothing.
+    """
+    images, label_maps = on_device(batch.images, device), batch.label_maps
+    if label_maps is not None:
+        is_small = label_maps.dtype == np.uint8
+        label_maps = on_device(label_maps if is_small else label_maps.astype(np.int32), device)
+    if augmentation is not None:
+        place = BatchPlace(
+            seed=seed,
+            iteration=batch.iteration,
+            indices=batch.indices,
+            global_size=global_size,
+        )
+        images, label_maps = augmentation(images, label_maps, place=place)
+    return TensorBatch(
+        images=images.contiguous(memory_format=CHANNELS_LAST[images.ndim - 2]),
+        label_maps=label_maps,
+        tags=on_device(batch.tags, device),
+        weights=None if batch.weights is None else on_device(batch.weights, device),
+        iteration=batch.iteration,
+        indices=batch.indices,
+        global_size=global_size,
+    )
