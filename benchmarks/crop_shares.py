@@ -19,10 +19,10 @@ import torch
 from torch import nn
 
 from diffunet.build import build_sampler
-from diffunet.data import patches
-from diffunet.data.case import CaseProperties, IntensityNormalization
-from diffunet.data.loader import load_batch
-from diffunet.data.patches import PatchSampler
+from diffunet.data.batches import patches
+from diffunet.data.batches.loader import load_batch
+from diffunet.data.batches.patches import PatchSampler
+from diffunet.data.store.case import CaseProperties, IntensityNormalization
 from diffunet.geometry import Box
 from diffunet.labels import LabelScheme
 from diffunet.planning.crop import choose_crop

@@ -21,7 +21,7 @@ from full_size_stages import PREPARE, Request, Stage, check_dataset, stages_of, 
 from stoppable_commands import SECONDS_TO_STOP, Clock, StoppableCommands, only_call
 
 from diffunet.cli.command import number_in, number_of
-from diffunet.data.dataset import open_dataset
+from diffunet.data.raw.dataset import open_dataset
 from diffunet.errors import DiffunetError, UsageError
 from diffunet.inference.output import setting_differences
 from diffunet.jsonio import as_json, read_json, write_json

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from opened_cases import scored_cases
 
-from diffunet.data.dataset import RawDataset
-from diffunet.data.image_labels import ImageLabels
+from diffunet.data.raw.dataset import RawDataset
+from diffunet.data.raw.image_labels import ImageLabels
 from diffunet.errors import UsageError
 from diffunet.jsonio import write_text
 from diffunet.plans import ConfigurationPlan, Plans

@@ -12,11 +12,7 @@ from fuzz_kind import Kind
 
 from diffunet import api
 from diffunet.arguments import dataset_content_of
-from diffunet.data.case import CaseProperties, IntensityNormalization
-from diffunet.data.case_files import find_input_cases
-from diffunet.data.case_store import CaseStore
-from diffunet.data.dataset import open_dataset
-from diffunet.data.dataset_state import DatasetState
+from diffunet.data.batches.patches import PatchSampler
 from diffunet.data.image_io import (
     ImageGeometry,
     read_image,
@@ -24,11 +20,15 @@ from diffunet.data.image_io import (
     supported_file_endings,
     write_label_map,
 )
-from diffunet.data.image_labels import read_image_labels
-from diffunet.data.integrity import verify_dataset
-from diffunet.data.patches import PatchSampler
 from diffunet.data.prediction_records import record_path
-from diffunet.data.store_writer import MadeCase, StoredCases, seal, write_group
+from diffunet.data.raw.case_files import find_input_cases
+from diffunet.data.raw.dataset import open_dataset
+from diffunet.data.raw.dataset_state import DatasetState
+from diffunet.data.raw.image_labels import read_image_labels
+from diffunet.data.raw.integrity import verify_dataset
+from diffunet.data.store.case import CaseProperties, IntensityNormalization
+from diffunet.data.store.case_store import CaseStore
+from diffunet.data.store.store_writer import MadeCase, StoredCases, seal, write_group
 from diffunet.data.synthetic import write_ambiguous_dataset
 from diffunet.errors import DatasetError
 from diffunet.geometry import Box

@@ -12,10 +12,10 @@ import torch
 from fuzz_kind import Kind
 
 from diffunet.arguments import new_summary_path
-from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import ImageGeometry, write_label_map
-from diffunet.data.nnunet_files import refuse_nnunet_folder
 from diffunet.data.prediction_records import record_path
+from diffunet.data.raw.case_files import CaseFiles
+from diffunet.data.store.nnunet_files import refuse_nnunet_folder
 from diffunet.errors import DatasetError
 from diffunet.evaluation.scored_files import pair_files
 from diffunet.inference.model import TrainedModel, load_model

@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffunet.data.batch_augment import BatchAugmentation
-from diffunet.data.case_store import CaseStore
-from diffunet.data.loader import Batch, BatchLoader, load_batch
-from diffunet.data.patches import PatchSampler
+from diffunet.data.batches.batch_augment import BatchAugmentation
+from diffunet.data.batches.loader import Batch, BatchLoader, load_batch
+from diffunet.data.batches.patches import PatchSampler
+from diffunet.data.store.case_store import CaseStore
 from diffunet.errors import UsageError
 from diffunet.inference.compute import Compute
 from diffunet.inference.draw import draw_samples

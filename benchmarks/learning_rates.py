@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from diffunet.data.batch_augment import BatchAugmentation
-from diffunet.data.loader import BatchLoader
-from diffunet.data.patches import PatchSampler
+from diffunet.data.batches.batch_augment import BatchAugmentation
+from diffunet.data.batches.loader import BatchLoader
+from diffunet.data.batches.patches import PatchSampler
 from diffunet.methods import METHODS
 from diffunet.networks.memory_order import channels_last
 from diffunet.plans import Plans, ResolvedPlans

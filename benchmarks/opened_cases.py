@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import answers_without_learning as answers
 import numpy as np
 
-from diffunet.data.dataset import CaseFiles, RawDataset
 from diffunet.data.image_io import read_image, read_label_map
+from diffunet.data.raw.dataset import CaseFiles, RawDataset
 from diffunet.errors import UsageError
 from diffunet.evaluation.baselines import majority
 

@@ -22,7 +22,7 @@ import numpy as np
 from opened_cases import OpenedCase, opened_cases, read_slices, scored_cases
 from weak_table import COMPARED, markdown
 
-from diffunet.data.dataset import RawDataset, open_dataset
+from diffunet.data.raw.dataset import RawDataset, open_dataset
 from diffunet.errors import DiffunetError, UsageError
 from diffunet.evaluation.slice_folder import score_slice_folder
 from diffunet.evaluation.slice_scores import (

@@ -24,8 +24,8 @@ from diffunet.arguments import (
     splits_of,
     workspace_of,
 )
-from diffunet.data.dataset import RawDataset, open_dataset
-from diffunet.data.nnunet_files import refuse_nnunet_folder
+from diffunet.data.raw.dataset import RawDataset, open_dataset
+from diffunet.data.store.nnunet_files import refuse_nnunet_folder
 from diffunet.errors import UsageError, WorkspaceError
 from diffunet.fingerprint.fingerprint import Fingerprint
 from diffunet.jsonio import require_writable, write_json
@@ -148,7 +148,7 @@ def verify_dataset(
     Raises:
         DatasetError: all faults at once.
     """
-    from diffunet.data import integrity
+    from diffunet.data.raw import integrity
 
     folder = workspace_of(workspace).raw_folder(dataset)
     report = integrity.verify_dataset(
@@ -183,7 +183,7 @@ def extract_fingerprint(
         DatasetError: all faults of the dataset at once.
         WorkspaceError: there is no such dataset, or its preprocessed folder is nnU-Net's.
     """
-    from diffunet.data.dataset_state import DatasetState
+    from diffunet.data.raw.dataset_state import DatasetState
     from diffunet.fingerprint.extract import extract_fingerprint as extract
     from diffunet.fingerprint.kept import kept_fingerprint
 
@@ -228,9 +228,9 @@ def plan_experiment(
         WorkspaceError: the preprocessed folder is nnU-Net's.
         UsageError: an argument is out of range.
     """
-    from diffunet.data.dataset_state import DatasetState
-    from diffunet.data.split_changes import settled_splits
-    from diffunet.data.splits import write_splits
+    from diffunet.data.raw.dataset_state import DatasetState
+    from diffunet.data.raw.split_changes import settled_splits
+    from diffunet.data.raw.splits import write_splits
     from diffunet.fingerprint.kept import load_current
     from diffunet.planning.experiment import plan_experiment as plan
     from diffunet.planning.former import keep_former_plans
@@ -601,7 +601,7 @@ def evaluate(
 
 def _warn_of_changes(raw: RawDataset, folder: Path) -> None:
     """Say what is not as it was when the plans were made."""
-    from diffunet.data.dataset_state import DatasetState
+    from diffunet.data.raw.dataset_state import DatasetState
 
     planned = DatasetState.load(folder / STATE_FILE)
     changes = DatasetState.of(raw).changes_since(planned) if planned is not None else ()
@@ -615,8 +615,8 @@ def _warn_of_changes(raw: RawDataset, folder: Path) -> None:
 
 def _write_what_is_missing(raw: RawDataset, folder: Path) -> None:
     """Write what a training needs beside plans, where these came from another dataset."""
-    from diffunet.data.split_changes import settled_splits
-    from diffunet.data.splits import write_splits
+    from diffunet.data.raw.split_changes import settled_splits
+    from diffunet.data.raw.splits import write_splits
 
     if not (folder / SPLITS_FILE).is_file():
         write_splits(folder / SPLITS_FILE, settled_splits(raw, folder / SPLITS_FILE, known=()))

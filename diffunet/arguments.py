@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffunet.data.dataset import RawDataset
-from diffunet.data.dataset_json import file_ending_problems
+from diffunet.data.raw.dataset import RawDataset
+from diffunet.data.raw.dataset_json import file_ending_problems
 from diffunet.errors import DatasetError, DiffunetError, UsageError, WorkspaceError
 from diffunet.jsonio import read_json
 from diffunet.names import is_number, require_name
@@ -22,7 +22,7 @@ from diffunet.workspace import (
 )
 
 if TYPE_CHECKING:
-    from diffunet.data.splits import Split
+    from diffunet.data.raw.splits import Split
 
 _PLANS_KEYS = frozenset({"plans_name", "configurations", "recommended_configuration"})
 """What only our plans have, of all files that lie beside them."""
@@ -148,7 +148,7 @@ def _holds_plans(path: Path) -> bool:
 
 def splits_of(place: Workspace, raw: RawDataset) -> "Sequence[Split]":
     """Return the splits that models of a dataset are trained with."""
-    from diffunet.data.splits import load_splits
+    from diffunet.data.raw.splits import load_splits
 
     path = place.preprocessed / raw.name / SPLITS_FILE
     if not path.is_file():
@@ -215,6 +215,6 @@ def dataset_content_of(given: Path | None, prediction: Path, reference: Path) ->
 
 def patients_of(path: Path) -> dict[str, str]:
     """Return the patient of each case that a table of patients names."""
-    from diffunet.data.tables import read_rows
+    from diffunet.data.raw.tables import read_rows
 
     return {row["case"]: row["patient"] for _, row in read_rows(path, columns=("case", "patient"))}

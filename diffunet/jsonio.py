@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import hashlib
 import io
 import json
 import math
@@ -157,6 +158,12 @@ def write_json(path: Path, content: Any) -> None:
     """
     text = json.dumps(content, indent=2, default=_to_json, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def hash_of(content: Any) -> str:
+    """Return 16 hexadecimal digits that depend on all of `content`, which JSON can hold."""
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=8).hexdigest()
 
 
 def as_json(content: Any) -> Any:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from diffunet.data.dataset import open_dataset
-from diffunet.data.integrity import IntegrityReport, verify_dataset
+from diffunet.data.raw.dataset import open_dataset
+from diffunet.data.raw.integrity import IntegrityReport, verify_dataset
 from diffunet.errors import DatasetError
 from tests.broken_datasets import (
     BROKEN_DATASETS,

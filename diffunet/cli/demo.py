@@ -137,7 +137,7 @@ def check_output(output: Path) -> None:
     Raises:
         UsageError: it holds something else.
     """
-    from diffunet.data.case_files import listing
+    from diffunet.data.raw.case_files import listing
 
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output '{output}': expected a folder, found a file")

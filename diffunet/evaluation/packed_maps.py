@@ -15,7 +15,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Integer
 
-from diffunet.data.compression import compress, decompress
+from diffunet.data.store.compression import compress, decompress
 
 VOXELS_PER_BLOCK = 2**20
 """Of each map: a block of twenty maps then takes 20 MiB."""

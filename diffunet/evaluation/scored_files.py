@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
-from diffunet.data.case_files import Findings, labels_by_case, listing
 from diffunet.data.file_state import FileState
 from diffunet.data.image_io import ImageGeometry, grid_difference, read_label_map
 from diffunet.data.prediction_records import (
@@ -18,6 +17,7 @@ from diffunet.data.prediction_records import (
     read_records,
     setting_differences,
 )
+from diffunet.data.raw.case_files import Findings, labels_by_case, listing
 from diffunet.errors import DatasetError
 from diffunet.evaluation.packed_maps import PackedMaps
 from diffunet.labels import LabelScheme

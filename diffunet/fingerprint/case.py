@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
 
-from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import read_image, read_label_map
+from diffunet.data.raw.case_files import CaseFiles
 from diffunet.errors import DatasetError
 from diffunet.fingerprint.intensity import ChannelMeasurement, measure_channel
 from diffunet.fingerprint.masks import LabelMeasurement, coarse_axis, measure_masks

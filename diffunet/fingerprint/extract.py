@@ -1,7 +1,7 @@
 """Measure every training case of a dataset, and sum up."""
 
-from diffunet.data.dataset import RawDataset
-from diffunet.data.dataset_state import DatasetState
+from diffunet.data.raw.dataset import RawDataset
+from diffunet.data.raw.dataset_state import DatasetState
 from diffunet.errors import DatasetError
 from diffunet.fingerprint.accumulate import (
     INTENSITY_CAPACITY,

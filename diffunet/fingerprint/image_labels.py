@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from diffunet.data.image_labels import ImageLabels
+from diffunet.data.raw.image_labels import ImageLabels
 from diffunet.fingerprint.case import CaseMeasurement
 from diffunet.fingerprint.fingerprint import ImageLabelFingerprint
 from diffunet.fingerprint.position import (

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from diffunet.data.dataset_state import DatasetState
+from diffunet.data.raw.dataset_state import DatasetState
 from diffunet.errors import DatasetError
 from diffunet.fingerprint.fingerprint import Fingerprint
 

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from diffunet.data.balance import overlap_weights
+from diffunet.data.batches.balance import overlap_weights
 
 NUM_POSITIONS = 20
 

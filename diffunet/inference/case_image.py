@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import ImageGeometry, read_image
+from diffunet.data.raw.case_files import CaseFiles
 from diffunet.errors import DatasetError
 from diffunet.inference.model import TrainedModel
 

@@ -5,8 +5,8 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import ImageGeometry
+from diffunet.data.raw.case_files import CaseFiles
 from diffunet.inference.compute import Compute
 from diffunet.inference.model import Model, TrainedModel
 from diffunet.inference.options import FolderRun, PredictionOptions

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from diffunet.build import build_encoding, build_segmentation_encoding
-from diffunet.data.case import CaseProperties
-from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import ImageGeometry
+from diffunet.data.raw.case_files import CaseFiles
+from diffunet.data.store.case import CaseProperties
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.encoding import Encoding
 from diffunet.errors import UsageError

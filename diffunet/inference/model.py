@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from diffunet.checkpoint import load_checkpoint, load_weights, weights_of
-from diffunet.data.dataset_json import file_ending_problems
+from diffunet.data.raw.dataset_json import file_ending_problems
 from diffunet.errors import CheckpointError
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme

@@ -13,7 +13,6 @@ from typing import Any, final
 
 import numpy as np
 
-from diffunet.data.case_files import CaseFiles, listing
 from diffunet.data.file_state import FileState
 from diffunet.data.image_io import (
     ImageGeometry,
@@ -35,6 +34,7 @@ from diffunet.data.prediction_records import (
     record_path,
     setting_differences,
 )
+from diffunet.data.raw.case_files import CaseFiles, listing
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.fuse import Votes
 from diffunet.inference.model import TrainedModel

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffunet.data.case_files import CaseFiles, ending_of_a_file, listing
 from diffunet.data.prediction_records import RECORDS_FOLDER, setting_differences
+from diffunet.data.raw.case_files import CaseFiles, ending_of_a_file, listing
 from diffunet.errors import DiffunetError, UsageError
 from diffunet.jsonio import read_json, write_json
 from diffunet.workspace import RESOLVED_PLANS_FILE

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffunet.data.case import CaseProperties
-from diffunet.data.patches import Store
+from diffunet.data.batches.patches import Store
+from diffunet.data.store.case import CaseProperties
 from diffunet.errors import DatasetError
 from diffunet.inference.model import TrainedModel
 from diffunet.preprocessing.case import preprocess_case

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from diffunet import __version__
-from diffunet.data.case_files import CaseFiles, find_input_cases
 from diffunet.data.image_io import write_label_map
+from diffunet.data.raw.case_files import CaseFiles, find_input_cases
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.case_image import kept_problems, read_case
 from diffunet.inference.case_predictor import CasePredictor, OnStep, Result

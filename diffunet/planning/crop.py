@@ -24,7 +24,7 @@ def choose_crop(
     Random patches if at least half of them show an object anyway; else so many are cut around a
     voxel of some rater that half of all do. Where patches are cut then depends on what was marked,
     and places that nobody marked are drawn too rarely; the loss makes up for it by a weight per
-    patch (`diffunet.data.place_weight`), so that each place counts as often as it occurs.
+    patch (`diffunet.data.batches.place_weight`), so that each place counts as often as it occurs.
 
     Args:
         patch_size, median_shape, largest_shape: voxels per axis, at the training spacing.

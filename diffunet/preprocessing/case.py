@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from diffunet.data.case import CaseProperties
 from diffunet.data.image_io.geometry import in_words
+from diffunet.data.store.case import CaseProperties
 from diffunet.errors import DatasetError
 from diffunet.limits import VARIABLE, max_image_bytes
 from diffunet.plans import ConfigurationPlan, PreprocessingPlan

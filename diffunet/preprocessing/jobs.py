@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from diffunet.data.case_files import CaseFiles
-from diffunet.data.case_store import hash_of
-from diffunet.data.dataset import RawDataset
-from diffunet.data.dataset_state import case_state, tags_of
-from diffunet.data.store_writer import is_complete
+from diffunet.data.raw.case_files import CaseFiles
+from diffunet.data.raw.dataset import RawDataset
+from diffunet.data.raw.dataset_state import case_state, tags_of
+from diffunet.data.store.store_writer import is_complete
+from diffunet.jsonio import hash_of
 from diffunet.labels import LabelScheme
 from diffunet.plans import PreprocessingPlan
 

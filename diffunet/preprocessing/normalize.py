@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffunet.data.case import LARGEST_INTENSITY, IntensityNormalization
+from diffunet.data.store.case import LARGEST_INTENSITY, IntensityNormalization
 from diffunet.errors import DatasetError
 from diffunet.plans import NormalizationPlan
 

@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from diffunet.data.case_store import CaseStore
-from diffunet.data.dataset_state import DatasetState
+from diffunet.data.raw.dataset_state import DatasetState
+from diffunet.data.store.case_store import CaseStore
 from diffunet.errors import WorkspaceError
 from diffunet.jsonio import as_json
 from diffunet.labels import LabelScheme

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from diffunet.data.case import CaseProperties
-from diffunet.data.dataset import RawDataset
-from diffunet.data.dataset_state import DatasetState
 from diffunet.data.image_io import read_image, read_label_map
-from diffunet.data.store_writer import (
+from diffunet.data.raw.dataset import RawDataset
+from diffunet.data.raw.dataset_state import DatasetState
+from diffunet.data.store.case import CaseProperties
+from diffunet.data.store.store_writer import (
     IMAGE,
     MadeCase,
     StoredCases,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from diffunet.data.case_store import CaseStore
+from diffunet.data.store.case_store import CaseStore
 from diffunet.evaluation.blocks import summary_blocks
 from diffunet.evaluation.scores import CaseScores, score_case
 from diffunet.inference.model import Model

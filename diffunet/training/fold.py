@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from diffunet.data.batch_augment import BatchAugmentation
-from diffunet.data.loader import BatchLoader, indices_of_rank
-from diffunet.data.patches import PatchSampler
+from diffunet.data.batches.batch_augment import BatchAugmentation
+from diffunet.data.batches.loader import BatchLoader, indices_of_rank
+from diffunet.data.batches.patches import PatchSampler
 from diffunet.errors import UsageError
 from diffunet.jsonio import copy_file, remove_unfinished
 from diffunet.locks import in_use

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from diffunet.data.case import CaseProperties
-from diffunet.data.case_store import MANIFEST, CaseStore, hash_of
-from diffunet.data.splits import Split, load_splits
+from diffunet.data.raw.splits import Split, load_splits
+from diffunet.data.store.case import CaseProperties
+from diffunet.data.store.case_store import MANIFEST, CaseStore
 from diffunet.errors import DatasetError, WorkspaceError
 from diffunet.inference.compute import Compute
-from diffunet.jsonio import read_json
+from diffunet.jsonio import hash_of, read_json
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS, Supervision, methods_that_learn_from
 from diffunet.names import require_fold

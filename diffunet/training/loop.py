@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from diffunet.data.batch_augment import BatchAugmentation
-from diffunet.data.loader import Batch
+from diffunet.data.batches.batch_augment import BatchAugmentation
+from diffunet.data.batches.loader import Batch
 from diffunet.inference.compute import Precision, computes_in
 from diffunet.plans import TrainingPlan
 from diffunet.randomness import derive_seed

@@ -21,7 +21,7 @@ from diffunet.build import (
     build_segmentation_network,
     build_weighting,
 )
-from diffunet.data.transfer import on_device
+from diffunet.data.batches.transfer import on_device
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.encoding import Encoding
 from diffunet.diffusion.times import stratified_times

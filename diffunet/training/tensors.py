@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from diffunet.data.batch_augment import BatchAugmentation, BatchPlace
-from diffunet.data.loader import Batch
-from diffunet.data.transfer import on_device
+from diffunet.data.batches.batch_augment import BatchAugmentation, BatchPlace
+from diffunet.data.batches.loader import Batch
+from diffunet.data.batches.transfer import on_device
 from diffunet.networks.memory_order import CHANNELS_LAST
 from diffunet.training.objective import TensorBatch
 

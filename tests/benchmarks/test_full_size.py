@@ -13,7 +13,7 @@ import pytest
 
 from diffunet import api
 from diffunet.cli import plan_and_preprocess, predict, pseudo_label, train
-from diffunet.data.dataset import open_dataset
+from diffunet.data.raw.dataset import open_dataset
 from diffunet.errors import DiffunetError, UsageError
 from diffunet.plans import Plans
 from tests.benchmarks.test_stoppable_commands import SAVES, stoppable

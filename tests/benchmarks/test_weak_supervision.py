@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffunet.data.dataset import open_dataset
 from diffunet.data.image_io import ImageGeometry, write_label_map
+from diffunet.data.raw.dataset import open_dataset
 from diffunet.errors import UsageError
 from diffunet.evaluation.slice_folder import score_slice_folder
 from tests.data.tiny_datasets import write_csv, write_json, write_png, write_volume

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from diffunet.cli import plan_and_preprocess, predict, pseudo_label, train
-from diffunet.data.case_store import CaseStore
+from diffunet.data.store.case_store import CaseStore
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
 from diffunet.plans import Plans

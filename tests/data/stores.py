@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from diffunet.data.case import CaseProperties, IntensityNormalization
+from diffunet.data.store.case import CaseProperties, IntensityNormalization
 from diffunet.geometry import Box
 from diffunet.plans import (
     AugmentationPlan,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffunet.data.augment import Augmentation, SpatialChange, seeded_globals
+from diffunet.data.batches.augment import Augmentation, SpatialChange, seeded_globals
 from diffunet.plans import AugmentationPlan
 from diffunet.randomness import numpy_generator
 

@@ -3,14 +3,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from diffunet.data.balance import (
+from diffunet.data.batches.balance import (
     NUM_POSITIONS,
     BalancedOrder,
     image_positions,
     is_plain_turn,
     overlap_weights,
 )
-from diffunet.data.case import CaseProperties, IntensityNormalization
+from diffunet.data.store.case import CaseProperties, IntensityNormalization
 from diffunet.geometry import Box
 
 

@@ -8,9 +8,9 @@ from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
 from batchgeneratorsv2.transforms.noise.gaussian_blur import _build_kernel
 from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
 
-from diffunet.data import batch_augment
-from diffunet.data.augment import Augmentation, SpatialChange
-from diffunet.data.batch_augment import BatchAugmentation, BatchPlace, balanced_factors
+from diffunet.data.batches import batch_augment
+from diffunet.data.batches.augment import Augmentation, SpatialChange
+from diffunet.data.batches.batch_augment import BatchAugmentation, BatchPlace, balanced_factors
 from diffunet.plans import AugmentationPlan
 from diffunet.randomness import numpy_generator
 

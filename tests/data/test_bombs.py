@@ -19,7 +19,7 @@ from PIL import Image
 
 from diffunet import limits
 from diffunet.data.image_io import read_image, tiff_bounds
-from diffunet.data.integrity import verify_dataset
+from diffunet.data.raw.integrity import verify_dataset
 from diffunet.errors import DatasetError
 from diffunet.parallel import map_ordered
 from tests.data.tiny_datasets import VALID_DATASETS

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from diffunet.data.case import CaseProperties, IntensityNormalization
+from diffunet.data.store.case import CaseProperties, IntensityNormalization
 from diffunet.geometry import Box
 
 

@@ -6,10 +6,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from diffunet.data import shards, volumes
-from diffunet.data.case import CaseProperties, IntensityNormalization
-from diffunet.data.case_store import CaseStore, Manifest
-from diffunet.data.store_writer import (
+from diffunet.data.store import shards, volumes
+from diffunet.data.store.case import CaseProperties, IntensityNormalization
+from diffunet.data.store.case_store import CaseStore, Manifest
+from diffunet.data.store.store_writer import (
     MadeCase,
     StoredCases,
     is_complete,

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffunet.data import shards, volumes
-from diffunet.data.blocked_array import BlockedArray, write_blocked
-from diffunet.data.case_store import CaseStore
-from diffunet.data.compression import check_block, compress, decompress
+from diffunet.data.store import shards, volumes
+from diffunet.data.store.blocked_array import BlockedArray, write_blocked
+from diffunet.data.store.case_store import CaseStore
+from diffunet.data.store.compression import check_block, compress, decompress
 from diffunet.errors import WorkspaceError
 from tests.data.test_case_store import make, make_large, properties, write_store
 

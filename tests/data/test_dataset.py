@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from diffunet.data.case_files import CaseFiles, Findings
-from diffunet.data.dataset import find_input_cases, open_dataset, scan_dataset
-from diffunet.data.splits import Split
+from diffunet.data.raw.case_files import CaseFiles, Findings
+from diffunet.data.raw.dataset import find_input_cases, open_dataset, scan_dataset
+from diffunet.data.raw.splits import Split
 from diffunet.errors import DatasetError
 from tests.data.tiny_datasets import (
     build_2d,

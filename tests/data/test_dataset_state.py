@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffunet.data.dataset import open_dataset
-from diffunet.data.dataset_state import DatasetState
+from diffunet.data.raw.dataset import open_dataset
+from diffunet.data.raw.dataset_state import DatasetState
 from diffunet.errors import DatasetError
 from tests.data.tiny_datasets import build_2d, edit_json, write_csv, write_png
 

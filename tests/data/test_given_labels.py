@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from diffunet.data.image_labels import read_given_labels
+from diffunet.data.raw.image_labels import read_given_labels
 from diffunet.errors import DatasetError
 
 NUM_SLICES = {"scan": 4, "picture": 0, "broken": None}

@@ -533,7 +533,8 @@ def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:
 
 def test_no_reading_library_is_imported_before_a_file_of_its_kind_is_read() -> None:
     code = (
-        "import sys, diffunet.data.image_io, diffunet.data.dataset, diffunet.data.integrity\n"
+        "import sys, diffunet.data.image_io, diffunet.data.raw.dataset\n"
+        "import diffunet.data.raw.integrity\n"
         "print([n for n in ('SimpleITK', 'nibabel', 'PIL', 'tifffile') if n in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from diffunet.data.image_labels import ImageLabels, read_image_labels
+from diffunet.data.raw.image_labels import ImageLabels, read_image_labels
 from diffunet.errors import DatasetError
 from tests.data.tiny_datasets import write_csv
 

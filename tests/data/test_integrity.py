@@ -6,9 +6,9 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from diffunet.data import integrity
-from diffunet.data.dataset import open_dataset
-from diffunet.data.integrity import verify_dataset
+from diffunet.data.raw import integrity
+from diffunet.data.raw.dataset import open_dataset
+from diffunet.data.raw.integrity import verify_dataset
 from diffunet.errors import DatasetError
 from tests.data.tiny_datasets import (
     SHAPE_3D,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from diffunet.data.loader import BatchLoader, indices_of_rank
-from diffunet.data.patches import PatchSampler, TrainingSample
+from diffunet.data.batches.loader import BatchLoader, indices_of_rank
+from diffunet.data.batches.patches import PatchSampler, TrainingSample
 from diffunet.errors import DatasetError, DiffunetError
 from diffunet.plans import AugmentationPlan, CropPlan
 from diffunet.randomness import numpy_generator

@@ -5,8 +5,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from diffunet.data.balance import BalancedOrder
-from diffunet.data.patches import PatchSampler, is_foreground_turn, marked_voxel, patch_start
+from diffunet.data.batches.balance import BalancedOrder
+from diffunet.data.batches.patches import (
+    PatchSampler,
+    is_foreground_turn,
+    marked_voxel,
+    patch_start,
+)
 from diffunet.errors import DatasetError, PlansError
 from diffunet.plans import AugmentationPlan, CropPlan
 from diffunet.randomness import numpy_generator

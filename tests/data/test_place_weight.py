@@ -3,9 +3,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from diffunet.data.loader import load_batch
-from diffunet.data.patches import PatchSampler, marked_voxel, patch_start
-from diffunet.data.place_weight import MAX_WEIGHT, place_weight
+from diffunet.data.batches.loader import load_batch
+from diffunet.data.batches.patches import PatchSampler, marked_voxel, patch_start
+from diffunet.data.batches.place_weight import MAX_WEIGHT, place_weight
 from diffunet.plans import CropPlan
 from diffunet.randomness import numpy_generator
 from tests.data.stores import MemoryStore, case_arrays, configuration

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from diffunet.data.dataset import RawDataset, open_dataset
-from diffunet.data.split_changes import extended_splits, settled_splits
-from diffunet.data.splits import Split, make_splits, write_splits
+from diffunet.data.raw.dataset import RawDataset, open_dataset
+from diffunet.data.raw.split_changes import extended_splits, settled_splits
+from diffunet.data.raw.splits import Split, make_splits, write_splits
 from diffunet.errors import DatasetError
 from tests.data.tiny_datasets import build_2d, write_csv, write_json
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from diffunet.data.splits import Split, load_splits, make_splits, write_splits
+from diffunet.data.raw.splits import Split, load_splits, make_splits, write_splits
 
 
 def own_patients(cases: list[str]) -> dict[str, str]:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from diffunet.data.dataset import open_dataset
 from diffunet.data.image_io import read_image, read_label_map
+from diffunet.data.raw.dataset import open_dataset
 from diffunet.data.synthetic import Scene, scene_of_case, write_ambiguous_dataset
 
 SIZE = (64, 64)

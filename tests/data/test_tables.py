@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from diffunet.data.tables import read_rows
+from diffunet.data.raw.tables import read_rows
 from diffunet.errors import DatasetError
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from diffunet.data.dataset import RawDataset, open_dataset
+from diffunet.data.raw.dataset import RawDataset, open_dataset
 from tests.data.tiny_datasets import write_csv, write_json, write_png, write_volume
 
 LABELS = {"background": 0, "lesion": 1}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffunet.data.dataset import RawDataset
+from diffunet.data.raw.dataset import RawDataset
 from diffunet.errors import DatasetError
 from diffunet.fingerprint.extract import extract_fingerprint
 from diffunet.fingerprint.fingerprint import Fingerprint

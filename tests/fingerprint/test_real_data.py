@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diffunet.data.dataset import open_dataset
+from diffunet.data.raw.dataset import open_dataset
 from diffunet.fingerprint.extract import extract_fingerprint
 from diffunet.fingerprint.fingerprint import Fingerprint
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from diffunet import api
-from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import ImageGeometry, write_label_map
 from diffunet.data.prediction_records import read_record
+from diffunet.data.raw.case_files import CaseFiles
 from diffunet.errors import InUseError, UsageError
 from diffunet.inference.model import load_model
 from diffunet.inference.output import OutputFolder

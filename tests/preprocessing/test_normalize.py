@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from diffunet.data.case import IntensityNormalization
+from diffunet.data.store.case import IntensityNormalization
 from diffunet.errors import DatasetError
 from diffunet.plans import NormalizationPlan
 from diffunet.preprocessing import normalize

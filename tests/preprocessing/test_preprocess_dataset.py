@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffunet.data.case_store import CaseStore
-from diffunet.data.dataset import open_dataset
-from diffunet.data.dataset_state import DatasetState
+from diffunet.data.raw.dataset import open_dataset
+from diffunet.data.raw.dataset_state import DatasetState
+from diffunet.data.store.case_store import CaseStore
 from diffunet.errors import DatasetError, PlansError, WorkspaceError
 from diffunet.preprocessing import jobs, run
 from diffunet.preprocessing.recipe import check_recipe

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffunet.data.case import CaseProperties, IntensityNormalization
+from diffunet.data.store.case import CaseProperties, IntensityNormalization
 from diffunet.geometry import Box
 from diffunet.inference.compute import Compute
 from diffunet.inference.prepared import PreparedImage

@@ -4,7 +4,7 @@ import json
 import pytest
 import torch
 
-from diffunet.data.dataset_state import DatasetState
+from diffunet.data.raw.dataset_state import DatasetState
 from diffunet.errors import DatasetError, WorkspaceError
 from diffunet.inference.compute import Compute
 from diffunet.plans import ResolvedPlans

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from diffunet.data.loader import Batch
+from diffunet.data.batches.loader import Batch
 from diffunet.stopping import StopRequest
 from diffunet.training.distributed import Ranks
 from diffunet.training.ema import ExponentialMovingAverage

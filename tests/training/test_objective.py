@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from diffunet.data.batch_augment import BatchAugmentation
-from diffunet.data.loader import Batch
+from diffunet.data.batches.batch_augment import BatchAugmentation
+from diffunet.data.batches.loader import Batch
 from diffunet.diffusion.times import stratified_times
 from diffunet.labels import LabelScheme
 from diffunet.plans import AugmentationPlan, DiffusionPlan

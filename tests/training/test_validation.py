@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from diffunet.data.case import CaseProperties, IntensityNormalization
+from diffunet.data.store.case import CaseProperties, IntensityNormalization
 from diffunet.geometry import Box
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import ImageGeometry, write_label_map, write_signed_map
+from diffunet.data.raw.case_files import CaseFiles
 from diffunet.jsonio import write_json
 from diffunet.plans import MaskPlan, ResolvedPlans
 from tests.data.tiny_datasets import write_csv

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from diffunet import api
-from diffunet.data.dataset import open_dataset
 from diffunet.data.image_io import read_image, read_label_map
-from diffunet.data.splits import Split
+from diffunet.data.raw.dataset import open_dataset
+from diffunet.data.raw.splits import Split
 from diffunet.errors import CheckpointError, DatasetError, UsageError, WorkspaceError
 from diffunet.figures import SaliencyCase
 from diffunet.inference.compute import Compute

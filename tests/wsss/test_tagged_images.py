@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffunet.data.case_store import CaseStore
+from diffunet.data.store.case_store import CaseStore
 from diffunet.training.fold_data import FoldData, open_fold
 from diffunet.wsss.choice.tagged_images import TaggedImage, read_image, validation_images
 from tests.wsss.weak_folds import NUM_HELD, tagged_properties, weak_plans, write_tagged

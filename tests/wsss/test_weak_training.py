@@ -12,7 +12,7 @@ import torch
 from diffunet.build import weak_plan_of
 from diffunet.checkpoint import load_checkpoint
 from diffunet.cli.ranks import train_in_processes
-from diffunet.data.case_store import CaseStore
+from diffunet.data.store.case_store import CaseStore
 from diffunet.errors import CheckpointError, PlansError
 from diffunet.inference.model import load_model
 from diffunet.methods import METHODS

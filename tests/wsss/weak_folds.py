@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffunet.data.case import CaseProperties, IntensityNormalization
-from diffunet.data.case_store import Manifest
-from diffunet.data.shards import PackedArray, PackedCase, write_shard
+from diffunet.data.store.case import CaseProperties, IntensityNormalization
+from diffunet.data.store.case_store import Manifest
+from diffunet.data.store.shards import PackedArray, PackedCase, write_shard
 from diffunet.geometry import Box
 from diffunet.jsonio import write_json
 from diffunet.plans import (

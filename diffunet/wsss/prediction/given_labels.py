@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import read_image
-from diffunet.data.image_labels import ImageLabels, read_given_labels
+from diffunet.data.raw.case_files import CaseFiles
+from diffunet.data.raw.image_labels import ImageLabels, read_given_labels
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.model import TrainedModel
 from diffunet.wsss.prediction.presence import GivenTags

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import MapScale, read_image, read_label_map
+from diffunet.data.raw.case_files import CaseFiles
 from diffunet.figures import SaliencyCase, plot_saliency
 from diffunet.inference.output import OutputFolder
 from diffunet.plans import CamSaliency, SaliencyMethod

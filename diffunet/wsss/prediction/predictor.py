@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from diffunet.build import weak_plan_of
-from diffunet.data.case import CaseProperties
-from diffunet.data.case_files import CaseFiles
 from diffunet.data.image_io import ImageGeometry
-from diffunet.data.image_labels import ImageLabels
+from diffunet.data.raw.case_files import CaseFiles
+from diffunet.data.raw.image_labels import ImageLabels
+from diffunet.data.store.case import CaseProperties
 from diffunet.errors import PlansError, UsageError
 from diffunet.inference.case_predictor import OnSample, OnStep
 from diffunet.inference.compute import Compute

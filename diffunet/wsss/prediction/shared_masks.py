@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from diffunet.data.case_files import CaseFiles
+from diffunet.data.raw.case_files import CaseFiles
 from diffunet.inference.options import FolderRun
 from diffunet.inference.output import OutputFolder
 from diffunet.wsss.masks.label_masks import shared_thresholds

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffunet.data.case_files import CaseFiles
-from diffunet.data.dataset import RawDataset
-from diffunet.data.image_labels import ImageLabels
-from diffunet.data.splits import Split
+from diffunet.data.raw.case_files import CaseFiles
+from diffunet.data.raw.dataset import RawDataset
+from diffunet.data.raw.image_labels import ImageLabels
+from diffunet.data.raw.splits import Split
 from diffunet.errors import UsageError
 from diffunet.inference.compute import Compute
 from diffunet.inference.model import TrainedModel, joined_model, load_model, trained_folds

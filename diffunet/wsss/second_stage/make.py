@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from diffunet.data.case_files import CaseFiles
-from diffunet.data.dataset import RawDataset
 from diffunet.data.image_io import read_label_map, write_label_map
-from diffunet.data.image_labels import ImageLabels
-from diffunet.data.splits import Split
+from diffunet.data.raw.case_files import CaseFiles
+from diffunet.data.raw.dataset import RawDataset
+from diffunet.data.raw.image_labels import ImageLabels
+from diffunet.data.raw.splits import Split
 from diffunet.errors import DatasetError
 from diffunet.inference.compute import Compute
 from diffunet.inference.options import FolderRun, PredictionOptions

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffunet.data.dataset import RawDataset
 from diffunet.data.prediction_records import setting_differences
-from diffunet.data.splits import Split, write_splits
+from diffunet.data.raw.dataset import RawDataset
+from diffunet.data.raw.splits import Split, write_splits
 from diffunet.errors import UsageError
 from diffunet.jsonio import is_temporary, read_json, remove_unfinished, write_json, write_text
 from diffunet.locks import is_lock

@@ -15,7 +15,7 @@ from diffunet.build import (
     build_weighting,
     weak_plan_of,
 )
-from diffunet.data.balance import is_plain_turn
+from diffunet.data.batches.balance import is_plain_turn
 from diffunet.diffusion.image_model import CLEAN_TIME, ImageModel
 from diffunet.diffusion.process import add_noise
 from diffunet.diffusion.schedules import Schedule

@@ -5,9 +5,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from diffunet.data.case_files import listing
-from diffunet.data.dataset import RawDataset
-from diffunet.data.splits import Split, check_splits, read_splits
+from diffunet.data.raw.case_files import listing
+from diffunet.data.raw.dataset import RawDataset
+from diffunet.data.raw.splits import Split, check_splits, read_splits
 from diffunet.workspace import SPLITS_FILE
 
 logger = logging.getLogger(__name__)

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from diffunet.data.augment import Augmentation
-from diffunet.data.balance import BalancedOrder, TaggedKey, is_plain_turn
-from diffunet.data.case import CaseProperties
-from diffunet.data.place_weight import MAX_WEIGHT, place_weight, start_limits
+from diffunet.data.batches.augment import Augmentation
+from diffunet.data.batches.balance import BalancedOrder, TaggedKey, is_plain_turn
+from diffunet.data.batches.place_weight import MAX_WEIGHT, place_weight, start_limits
+from diffunet.data.store.case import CaseProperties
 from diffunet.errors import DatasetError, PlansError
 from diffunet.plans import ConfigurationPlan, CropPlan
 from diffunet.randomness import derive_seed, numpy_generator
@@ -34,7 +34,7 @@ class PatchChoice:
         slice_index: along stored axis 0 of a volume, for a 2d configuration; None otherwise.
         start: first voxel per axis of the patch; negative where the image is smaller than the
             patch, which then is centred on it.
-        weight: uniform over actual density of this place (`diffunet.data.place_weight`).
+        weight: uniform over actual density of this place (`diffunet.data.batches.place_weight`).
     """
 
     case: str
@@ -80,7 +80,7 @@ class PatchSampler:
         images: store with "image".
         labels: store with "labels" and "locations"; None to learn from image-level labels: images
             are then drawn among those that have some, but for the plan's `clean_share` balanced
-            over positions (`diffunet.data.balance`), and no label map is opened.
+            over positions (`diffunet.data.batches.balance`), and no label map is opened.
         cases: training cases; each is drawn equally often.
         configuration: patch size, crop policy and augmentation.
         batch_size: samples per iteration, over all ranks together.

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
-from diffunet.data.case import CaseProperties
+from diffunet.data.store.case import CaseProperties
 
 NUM_POSITIONS = 10
 """Equal parts of a patient within which labels are balanced; few, so that each holds both kinds."""

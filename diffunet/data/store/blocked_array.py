@@ -18,7 +18,7 @@ from typing import Any, final
 
 import numpy as np
 
-from diffunet.data.compression import (
+from diffunet.data.store.compression import (
     check_size,
     checksum,
     compress,

@@ -4,17 +4,15 @@ Large cases lie in files of their own (`volumes.py`), small 2D cases in shards (
 manifest `store.manifest` says where each case is; without it the store is unfinished.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, final
 
-from diffunet.data import shards, volumes
-from diffunet.data.case import CaseProperties
+from diffunet.data.store import shards, volumes
+from diffunet.data.store.case import CaseProperties
 from diffunet.errors import WorkspaceError
-from diffunet.jsonio import read_json, write_json
+from diffunet.jsonio import hash_of, read_json, write_json
 from diffunet.names import require_name
 from diffunet.records import record_from_json
 
@@ -211,12 +209,6 @@ class CaseStore:
         if entry is None:
             raise WorkspaceError(f"case '{case}' is missing in '{self.folder}'; preprocess again")
         return entry
-
-
-def hash_of(content: Any) -> str:
-    """Return 16 hexadecimal digits that depend on all of `content`, which JSON can hold."""
-    text = json.dumps(content, sort_keys=True, allow_nan=False)
-    return hashlib.blake2b(text.encode("utf-8"), digest_size=8).hexdigest()
 
 
 def properties_from_json(content: Mapping[str, Any], *, where: str) -> CaseProperties:

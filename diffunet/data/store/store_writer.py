@@ -14,17 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from diffunet.data import shards, volumes
-from diffunet.data.case import CaseProperties
-from diffunet.data.case_store import (
-    MANIFEST,
-    SHARD_SUFFIX,
-    Manifest,
-    hash_of,
-    properties_from_json,
-)
+from diffunet.data.store import shards, volumes
+from diffunet.data.store.case import CaseProperties
+from diffunet.data.store.case_store import MANIFEST, SHARD_SUFFIX, Manifest, properties_from_json
 from diffunet.errors import DiffunetError, WorkspaceError, WriteError, explain
-from diffunet.jsonio import as_json, remove_unfinished
+from diffunet.jsonio import as_json, hash_of, remove_unfinished
 
 logger = logging.getLogger(__name__)
 

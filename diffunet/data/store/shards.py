@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from diffunet.data.compression import (
+from diffunet.data.store.compression import (
     check_block,
     check_size,
     checksum,

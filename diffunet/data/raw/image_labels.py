@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from diffunet.data.case_files import listing
-from diffunet.data.tables import read_rows, unknown_cases_problem
+from diffunet.data.raw.case_files import listing
+from diffunet.data.raw.tables import read_rows, unknown_cases_problem
 from diffunet.errors import DatasetError
 from diffunet.names import is_number
 

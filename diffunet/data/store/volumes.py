@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from diffunet.data.blocked_array import BLOCK_BYTES, BlockedArray, write_blocked
+from diffunet.data.store.blocked_array import BLOCK_BYTES, BlockedArray, write_blocked
 from diffunet.errors import WorkspaceError
 from diffunet.jsonio import read_json, write_json
 from diffunet.names import require_name

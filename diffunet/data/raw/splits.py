@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from diffunet.data.case_files import listing, without_channel
+from diffunet.data.raw.case_files import listing, without_channel
 from diffunet.errors import DatasetError
 from diffunet.jsonio import read_json, write_json
 from diffunet.names import canonical

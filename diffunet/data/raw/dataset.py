@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diffunet.data.case_files import (
+from diffunet.data.raw.case_files import (
     CaseFiles,
     Findings,
     find_input_cases,
@@ -15,15 +15,15 @@ from diffunet.data.case_files import (
     without_channel,
     without_rater,
 )
-from diffunet.data.dataset_json import (
+from diffunet.data.raw.dataset_json import (
     DatasetJson,
     read_dataset_json,
     training_list_warnings,
 )
-from diffunet.data.file_table import cases_of_table
-from diffunet.data.image_labels import ImageLabels, read_image_labels
-from diffunet.data.splits import Split, load_splits, make_splits
-from diffunet.data.tables import read_patients
+from diffunet.data.raw.file_table import cases_of_table
+from diffunet.data.raw.image_labels import ImageLabels, read_image_labels
+from diffunet.data.raw.splits import Split, load_splits, make_splits
+from diffunet.data.raw.tables import read_patients
 from diffunet.errors import DatasetError
 from diffunet.labels import LabelScheme
 from diffunet.names import shared_names

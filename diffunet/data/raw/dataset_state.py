@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffunet.data.case_files import CaseFiles, listing
-from diffunet.data.case_store import hash_of
-from diffunet.data.dataset import RawDataset
 from diffunet.data.image_io import files_of_image
-from diffunet.data.image_labels import ImageLabels
+from diffunet.data.raw.case_files import CaseFiles, listing
+from diffunet.data.raw.dataset import RawDataset
+from diffunet.data.raw.image_labels import ImageLabels
 from diffunet.errors import DatasetError
-from diffunet.jsonio import as_json, read_json, write_json
+from diffunet.jsonio import as_json, hash_of, read_json, write_json
 from diffunet.records import record_from_json
 
 _DECLARED = ("channel_names", "labels", "regions_class_order", "file_ending", "raters")

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from diffunet.data.augment import MIN_EDGE_FOR_BLUR
-from diffunet.data.transfer import on_device
+from diffunet.data.batches.augment import MIN_EDGE_FOR_BLUR
+from diffunet.data.batches.transfer import on_device
 from diffunet.plans import AugmentationPlan
 from diffunet.randomness import derive_seed, numpy_generator
 

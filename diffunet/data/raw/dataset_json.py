@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffunet.data.case_files import Findings, listing
 from diffunet.data.image_io import LOSSY_FILE_ENDINGS, supported_file_endings
+from diffunet.data.raw.case_files import Findings, listing
 from diffunet.errors import DatasetError
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme

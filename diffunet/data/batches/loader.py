@@ -6,7 +6,7 @@ from typing import Protocol, final
 
 import numpy as np
 
-from diffunet.data.patches import TrainingSample
+from diffunet.data.batches.patches import TrainingSample
 from diffunet.errors import DiffunetError
 from diffunet.parallel import map_ordered
 from diffunet.workers import WorkerLostError

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from diffunet.data.case import LARGEST_INTENSITY
-from diffunet.data.case_files import CaseFiles, Findings, listing
-from diffunet.data.dataset import RawDataset, scan_dataset
 from diffunet.data.image_io import (
     ImageGeometry,
     grid_difference,
     read_image,
     read_label_map,
 )
+from diffunet.data.raw.case_files import CaseFiles, Findings, listing
+from diffunet.data.raw.dataset import RawDataset, scan_dataset
+from diffunet.data.store.case import LARGEST_INTENSITY
 from diffunet.errors import DatasetError
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, map_ordered, without_progress

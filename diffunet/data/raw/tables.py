@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from diffunet.data.case_files import listing
+from diffunet.data.raw.case_files import listing
 from diffunet.errors import DatasetError
 from diffunet.names import canonical
 

@@ -1,0 +1,1 @@
+"""Preprocessed cases on disk: compressed arrays in shards, read and written."""
