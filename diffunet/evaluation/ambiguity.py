@@ -1,7 +1,7 @@
 """How well a set of drawn masks agrees with the set of masks that raters drew.
 
 Notation: n samples s, m raters y, distance d = 1 - IoU. All functions take matrices of pairs or
-counts of voxels (see `mask_pool`), so that the masks are gone through once.
+    counts of voxels (see `mask_pool`), so that the masks are read only once.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -24,8 +24,8 @@ def ged(
 ) -> float:
     """Return the squared generalised energy distance 2 E d(s,y) - E d(s,s') - E d(y,y').
 
-    A V-statistic: expectations over all pairs, a mask with itself included; no root is taken. In
-    expectation it exceeds its limit of many samples by D_ss / n (`ged_unbiased` does not).
+    A V-statistic: expectations are over all pairs, including each mask with itself; no root is
+    taken. On average it exceeds its limit for many samples by D_ss / n (`ged_unbiased` does not).
     Source: Szekely and Rizzo 2013; for segmentation Kohl et al. 2018 (arXiv:1806.05034).
     """
     return float(
@@ -40,8 +40,8 @@ def ged_unbiased(
 ) -> float:
     """Return the GED with E d(s,s') over different samples only: what many samples would give.
 
-    A U-statistic over the samples and a V-statistic over the raters, who are all there are. It may
-    be negative. One sample: NaN.
+    A U-statistic over the samples, and a V-statistic over the raters, since no others are asked. It
+    may be negative. One sample: NaN.
     """
     distance = float(2 * (1 - sample_rater_iou.mean()) - (1 - rater_iou.mean()))
     return distance - mean_distance_of_different(sample_iou)
@@ -74,9 +74,9 @@ def hungarian_matched_iou(iou: Float[np.ndarray, "sample rater"]) -> float:
     """Return the mean IoU of the best one-to-one matching of samples and raters.
 
     With different numbers, both are repeated to their least common multiple (Kassapis et al. 2021,
-    arXiv:2006.13144; Zbinden et al. 2023, arXiv:2303.08888). That matching is a transport problem
-    between n and m points of equal weight, which is solved as such where the repeated matrix would
-    be large; both ways have the same optimum.
+    arXiv:2006.13144; Zbinden et al. 2023, arXiv:2303.08888). The matching is a transport problem
+    between n and m points of equal weight. Where the repeated matrix would be large, that problem
+    is solved instead; both have the same optimum.
     """
     num_samples, num_raters = iou.shape
     repeated = math.lcm(num_samples, num_raters)
@@ -120,9 +120,9 @@ def diversity_agreement(
     """Return D_a = 1 - (|V_min^s - V_min^y| + |V_max^s - V_max^y|) / 2 (Rahman et al. 2023).
 
     V_min and V_max are the smallest and the largest of `difference_variances` over pairs of
-    *different* masks, 0 where there is but one mask. D_a is close to 1 for small objects whatever
-    the masks, since the variance is over all voxels of the image: read it beside the trivial
-    answers' values.
+    *different* masks, 0 for a single mask. For small objects D_a is close to 1 whatever the masks,
+    since the variance is over all voxels of the image. Compare it with the values of the trivial
+    answers.
     """
     lowest = _of_different(sample_variances).min() - _of_different(rater_variances).min()
     highest = _of_different(sample_variances).max() - _of_different(rater_variances).max()
@@ -135,7 +135,7 @@ def diversity_agreement_ambdiffseg(
 ) -> float:
     """Return D_a as the published code of Christensen et al. 2025 has it.
 
-    There the pairs hold each mask with itself, so that V_min is always 0 and only V_max counts.
+    Its pairs include each mask with itself, so that V_min is always 0 and only V_max counts.
     """
     return float(1 - abs(sample_variances.max() - rater_variances.max()) / 2)
 
@@ -159,10 +159,10 @@ def collective_insight(sensitivity: float, matched_dice: float, agreement: float
 def ncc(levels: Levels) -> float:
     """Return the mean over raters of the normalised cross-correlation of PHiSeg.
 
-    Correlates over voxels the cross-entropy of the samples with their mean, and with a rater
-    (Baumgartner et al. 2019, arXiv:1906.04045). For samples that are masks the two are, but for one
-    common factor, 2 p (1 - p) and |y - p|, p being the share of samples that mark the voxel: so
-    defined here. A rater for whom either is constant over the image counts as 0.
+    It correlates two maps over the voxels: the cross-entropy of the samples with their mean, and
+    that with a rater (Baumgartner et al. 2019, arXiv:1906.04045). For binary masks they become, up
+    to one common factor, 2 p (1 - p) and |y - p|, where p is the share of samples that mark the
+    voxel. This function uses these two forms. A rater for whom either map is constant counts as 0.
     """
     total = levels.num_voxels.sum()
     if not total:
@@ -205,8 +205,8 @@ def is_kept_by_post_processing(
 ) -> Bool[np.ndarray, " sample"]:
     """Return which samples the post-processing "rel_area0.5" keeps; the others become empty.
 
-    Kept is what is larger than half of the largest of these samples. Christensen et al. 2025 report
-    a GED after it; it gains by IoU(empty, empty) = 1.
+    It keeps samples larger than half of the largest one. Christensen et al. 2025 report a GED after
+    it; the GED improves because IoU(empty, empty) = 1.
     """
     return volumes > 0.5 * volumes.max()
 

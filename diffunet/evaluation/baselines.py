@@ -1,4 +1,4 @@
-"""The trivial answers: without them beside it, a score of a distribution says nothing."""
+"""The trivial answers: a score of a distribution means nothing without theirs beside it."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false

@@ -20,7 +20,7 @@ def summary_blocks(
 
     Args:
         scores: by case.
-        patients: of cases; a case that it lacks is a patient of its own.
+        patients: by case; a case without an entry is a patient of its own.
         files: what else to write beside a case's scores.
     """
     patient_of = {case: patients.get(case, case) for case in scores}

@@ -16,7 +16,7 @@ INTERVAL_PERCENTILES = (2.5, 97.5)
 class Interval:
     """A mean over cases and its 95 % interval; NaN where undefined.
 
-    The interval is undefined with fewer than two patients: a bootstrap would give it no width.
+    With fewer than two patients there is no interval: a bootstrap would give it no width.
     """
 
     mean: float
@@ -51,7 +51,7 @@ def bootstrap_means(
     """Return the mean over cases of each column of `values`, with a percentile interval.
 
     Each draw takes as many patients as there are, with replacement, and all their cases; the mean
-    is over the cases drawn. NaN is left out; a column of nothing else has NaN for a mean.
+    is over the cases drawn. NaN is left out; a column of NaN alone has the mean NaN.
 
     Args:
         patients: one per case.

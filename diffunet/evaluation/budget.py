@@ -1,4 +1,4 @@
-"""How many processes may score at once, so that all of them together stay within the memory."""
+"""How many processes may score at once within the memory allowed."""
 
 import logging
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ logger = logging.getLogger(__name__)
 MEMORY_BYTES = 2 * 2**30
 """For the whole set of processes, this one counted."""
 
-# Measured: what a process takes with all libraries, and what scoring takes for each voxel of the
-# image, whatever the number of samples: a map while it is read, whole masks whose surfaces are
-# measured, the compressed maps, and eight masks in each byte of what any of them marks.
+# Measured: the memory of a process with all libraries, and that of scoring per voxel of the image,
+# whatever the number of samples: a map while it is read, whole masks whose surfaces are measured,
+# the compressed maps, and the voxels that any mask marks, with eight masks in each byte.
 _PROCESS_BYTES = 200 * 2**20
 _BYTES_PER_VOXEL = 11
 
@@ -28,7 +28,7 @@ def processes_within_memory(paired: Sequence[ScoredFiles], num_processes: int) -
     chosen = fitting if fitting > 1 else 0
     logger.info(
         "scoring in %d process(es) instead of %d: a case has up to %.0f million voxels, and all "
-        "processes together stay within %.0f GB",
+        "processes together may use %.0f GB",
         max(1, chosen),
         num_processes,
         largest / 1e6,

@@ -1,4 +1,4 @@
-"""Whether the share of samples that mark a voxel, or their spread of volumes, can be believed."""
+"""Whether the share of samples per voxel, and the spread of volumes, match the raters'."""
 
 import math
 from dataclasses import dataclass
@@ -52,7 +52,8 @@ class Reliability:
     def ece(self) -> float:
         """Expected calibration error: mean over all voxels of their bin's |predicted - observed|.
 
-        Mostly of background, hence small for small objects (Guo et al. 2017); NaN without voxels.
+        Most voxels are background, so it is small for small objects (Guo et al. 2017); NaN without
+        voxels.
         """
         total = self.num_voxels.sum()
         return float(np.abs(self.predicted - self.observed).sum() / total) if total else math.nan
@@ -75,9 +76,9 @@ def volume_coverage(
 ) -> float:
     """Return the share of raters whose volume lies in the samples' 5 % to 95 % interval.
 
-    Quantiles at Weibull's plotting positions, k / (n + 1): with them the share is 0.9 in
-    expectation for exchangeable volumes without ties where n >= 19; below, the interval spans all
-    samples and the expectation is (n - 1) / (n + 1) (`nominal_volume_coverage`).
+    The quantiles use Weibull's plotting positions, k / (n + 1). For exchangeable volumes without
+    ties the expected share is then 0.9 if n >= 19. With fewer samples the interval spans all of
+    them, and the expected share is (n - 1) / (n + 1) (`nominal_volume_coverage`).
     """
     lower, upper = np.quantile(sample_volumes, VOLUME_INTERVAL, method="weibull")
     return float(((rater_volumes >= lower) & (rater_volumes <= upper)).mean())

@@ -66,10 +66,10 @@ def evaluate_folders(
             without samples the mask of a case counts as its only sample (a folder of nnU-Net's).
         num_processes: 0 means "in this process"; fewer work where cases are so large that they
             would take more than `budget.MEMORY_BYTES` together.
-        patients: of cases; a case that it lacks, or all without it, is a patient of its own.
+        patients: by case; a case without an entry is a patient of its own.
         cases: score these only; None: all references, and every other prediction is an error.
-        blob_volumes: of the centre blob per label, mm^3 (mm^2 in 2D), as the fingerprint of the
-            training set tells; None: mean volume over these references that mark anything.
+        blob_volumes: of the centre blob per label, mm^3 (mm^2 in 2D), from the fingerprint of the
+            training set; None: the mean volume of those references that mark anything.
         summary_file: where to write the summary; None: nowhere.
 
     Returns:
@@ -78,8 +78,8 @@ def evaluate_folders(
         `distribution`, the result of `summarise` with the origin of the centre blob.
 
     Raises:
-        DatasetError: all that is wrong: missing, extra or unreadable files, differing shapes or
-            numbers of samples, unknown integers.
+        DatasetError: every fault at once: missing, extra or unreadable files, shapes or numbers of
+            samples that differ, unknown integers.
     """
     problems: list[str] = []
     paired = pair_files(
@@ -144,7 +144,7 @@ def _for_each_case(
 
 
 def _check_files(files: ScoredFiles, *, labels: LabelScheme) -> list[str]:
-    """Return what is wrong with the files of a case, without scoring them."""
+    """Return the faults of a case's files, without scoring them."""
     try:
         read_maps(files, labels=labels)
     except DatasetError as error:

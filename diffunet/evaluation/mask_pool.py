@@ -1,8 +1,8 @@
 """All masks of one label on one image, reduced to what their scores depend on.
 
-Every score but the surface ones depends on the masks only through pairwise intersections and
-through how many voxels are marked by k samples and by which raters. Voxels that no mask marks enter
-by their number alone, so that the work is proportional to what is marked, not to the image.
+Except for surface scores, a score needs only the pairwise intersections of masks, and how many
+voxels k samples and which raters mark. Voxels that no mask marks count only by their number, so the
+work grows with what is marked, not with the image.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -49,7 +49,7 @@ class Levels:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskPool:
-    """Masks by number, without the voxels that none of them marks; the last one is empty.
+    """Masks by number, without the voxels that no mask marks; the last mask is empty.
 
     Attributes:
         parts: of the active voxels, eight masks in each byte: (byte, active voxel) each.
@@ -198,6 +198,6 @@ def _count_marks(
     return counts
 
 
-# What is unpacked to bytes at a time: some tens of masks then take some MiB.
+# Voxels unpacked to bytes at a time: some tens of masks then take some MiB.
 _VOXELS_PACKED_AT_ONCE = 2**20
 _VOXELS_UNPACKED_AT_ONCE = 2**18

@@ -1,7 +1,7 @@
 """Many label maps of one shape in little memory: compressed, undone block by block.
 
-A case may have dozens of samples, each as large as the image. Scores are sums over voxels, so that
-no more than a block of all maps, or one whole mask, is needed at a time.
+A case may have dozens of samples, each as large as the image. Scores are sums over voxels, so one
+block of all maps, or one whole mask, is enough at a time.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false

@@ -35,9 +35,9 @@ class ScoredFiles:
 
     Attributes:
         references: label maps, one per rater, sorted by rater.
-        prediction: the consensus; or the only mask.
-        samples: drawn label maps in their order; empty where there is but the prediction.
-        written: what each sample was when it was drawn, as far as that is recorded.
+        prediction: the consensus, or the only mask.
+        samples: drawn label maps in their order; empty where there is only the prediction.
+        written: the state of each sample's file when it was drawn, where this was recorded.
     """
 
     case: str
@@ -111,7 +111,7 @@ def pair_files(
 
     Args:
         cases: only these, whatever else lies in the folders; None: all.
-        problems: every fault of the folders is appended.
+        problems: gets every fault of the folders.
     """
     for folder in (reference_folder, prediction_folder):
         if not folder.is_dir():
@@ -155,8 +155,8 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
     """Read all label maps of a case.
 
     Raises:
-        DatasetError: all that is wrong with them: unreadable, of another grid than the first
-            reference (shape, spacing, origin, direction), or with integers that `labels` does not
+        DatasetError: all their faults: a map is unreadable, its grid is not that of the first
+            reference (shape, spacing, origin, direction), or it has integers that `labels` does not
             know.
     """
     packed: PackedMaps | None = None
@@ -171,8 +171,8 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
             continue
         if path in files.written and not files.written[path].is_of(path):
             problems.append(
-                f"case '{files.case}': '{path}' is not the sample that was drawn, so that samples "
-                "of two predictions may be mixed; predict the case again, or remove "
+                f"case '{files.case}': '{path}' has changed since it was drawn, so samples of two "
+                "predictions may be mixed; predict the case again, or remove "
                 f"'{RECORDS_FOLDER}/{files.case}.json' and its like if you changed them yourself"
             )
         if first is None or packed is None:
@@ -182,7 +182,7 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
             problems.append(
                 f"case '{files.case}': expected the {difference.what} {difference.expected} of "
                 f"'{paths[0].name}', found {difference.found} in '{path}'; predictions are scored "
-                "on the grid of the reference: export them in the original geometry"
+                "on the grid of the reference: export them in its geometry"
             )
         problems += _unknown_values(label_map, path, case=files.case, labels=labels)
         if not problems:
@@ -239,7 +239,7 @@ def _report_extra(found: Collection[str], expected: set[str], *, problems: list[
     extra = set(found) - expected
     if extra:
         problems.append(
-            f"expected predictions of cases that have references only, found {len(extra)} others: "
+            f"expected predictions only of cases that have references, found {len(extra)} others: "
             f"{listing(extra)}; remove them, or add their references"
         )
 
@@ -256,7 +256,7 @@ def _report_missing(
 
 
 def _report_uneven_samples(paired: list[ScoredFiles], *, problems: list[str]) -> None:
-    """Scores of distributions depend on the number of samples: it must be one."""
+    """Scores of distributions depend on the number of samples: it must be the same in all cases."""
     most = max((files.num_samples for files in paired), default=1)
     fewer = [files.case for files in paired if files.num_samples < most]
     if fewer:
@@ -269,18 +269,18 @@ def _report_uneven_samples(paired: list[ScoredFiles], *, problems: list[str]) ->
 def _with_records(
     paired: list[ScoredFiles], folder: Path, *, problems: list[str]
 ) -> list[ScoredFiles]:
-    """Return the cases with what is recorded of their samples, and report what does not agree.
+    """Return the cases with the records of their samples, and report files that do not match them.
 
-    Scores of a folder are those of one model with one choice of settings, and the samples of a case
-    are those of one run.
+    All predictions of a folder must come from one model with one choice of settings, and all
+    samples of a case from one run.
     """
     records = read_records(folder)
     known = {files.case: records[files.case] for files in paired if files.case in records}
     if unfinished := [files.case for files in paired if files.case not in known]:
         problems.append(
             f"'{folder}': expected the record '{RECORDS_FOLDER}/CASE.json' of each case, found "
-            f"none of {len(unfinished)}: {listing(unfinished)}; these were not predicted to the "
-            "end, or come from elsewhere: predict them again, or remove them"
+            f"none of {len(unfinished)}: {listing(unfinished)}; their prediction did not finish, "
+            "or they come from elsewhere: predict them again, or remove them"
         )
     _report_mixed_settings(known, problems=problems)
     found: list[ScoredFiles] = []
@@ -312,7 +312,7 @@ def _report_mixed_settings(records: Mapping[str, PredictionRecord], *, problems:
         names = setting_differences(first.settings, records[others[0]].settings)
         shown = "; ".join(name.replace(", now ", " and ") for name in names)
         problems.append(
-            f"expected predictions of one choice of settings, found {len(records) - len(others)} "
+            f"expected predictions with one choice of settings, found {len(records) - len(others)} "
             f"and {len(others)} that differ ({shown}): {listing(others)}; predict these again, or "
             "remove them"
         )

@@ -48,7 +48,7 @@ class LabelScores:
     Attributes:
         consensus: of the one mask that stands for all samples, nnU-Net's names where it has one.
         distribution: of the samples, by name.
-        trivial_answers: the same scores of each trivial answer, at the same number of samples.
+        trivial_answers: the same scores of each trivial answer, with the same number of samples.
         reliability: of the samples.
     """
 
@@ -83,7 +83,7 @@ class CaseScores:
 
 
 def mean_scores(scores: Sequence[Mapping[str, int | float]]) -> dict[str, float]:
-    """Return each score's mean over those of `scores` where it is defined (not NaN)."""
+    """Return each score's mean over the entries of `scores` in which it is defined (not NaN)."""
     means: dict[str, float] = {}
     for name in scores[0]:
         defined = [each[name] for each in scores if not math.isnan(each[name])]
@@ -111,9 +111,8 @@ def score_case(
         ignored: voxels that count nowhere.
         consensus: None: the voxels that more than half of the samples mark, per label.
         case: identifier; it seeds the oracle that redraws raters.
-        blob_volumes: volume of the centre blob per label, mm^3 (mm^2 in 2D): the mean of what
-            raters of other, or of all, cases marked where they marked anything. None leaves that
-            trivial answer out.
+        blob_volumes: volume of the centre blob per label, mm^3 (mm^2 in 2D): the mean volume of the
+            non-empty masks of other cases, or of all. None leaves that trivial answer out.
 
     Raises:
         ValueError: shapes differ, or there is no sample, rater or label.

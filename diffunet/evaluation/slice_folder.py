@@ -45,11 +45,11 @@ def score_slice_folder(
             then the reference.
         prediction_folder: `CASE.ext`.
         num_processes: 0 means "in this process".
-        patients: of cases; a case that it lacks, or all without it, is a patient of its own.
+        patients: by case; a case without an entry is a patient of its own.
         cases: score these only; None: all references, and every other prediction is an error.
 
     Raises:
-        DatasetError: all that is wrong with the two folders, at once.
+        DatasetError: all faults of the two folders at once.
     """
     problems: list[str] = []
     paired = pair_files(

@@ -1,6 +1,6 @@
-"""Scores of single slices: where a label is, how well it is found; where it is not, what is marked.
+"""Scores of single slices: how well a label is found, or what is marked where there is none.
 
-Weak supervision is scored by slice, as in the papers, and apart on positive slices (the reference
+Weak supervision is scored by slice, as in the papers, separately on positive slices (the reference
 marks something) and healthy ones. A 2D case is one slice; a volume is cut along its first axis.
 """
 

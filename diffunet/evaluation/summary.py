@@ -1,4 +1,4 @@
-"""Scores of many cases as one object for JSON, with intervals and the trivial answers beside."""
+"""Scores of many cases as one object for JSON, with intervals and the scores of trivial answers."""
 
 import math
 from collections.abc import Mapping, Sequence

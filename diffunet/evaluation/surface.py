@@ -23,7 +23,7 @@ from diffunet.geometry import Box
 
 @dataclass(frozen=True, kw_only=True)
 class SurfaceDistances:
-    """From each surface voxel of one mask to the nearest of the other, in mm, both ways.
+    """Distances from each surface voxel of one mask to the nearest of the other, in mm, both ways.
 
     Attributes:
         from_prediction, from_reference: one per surface voxel; empty if that mask is empty,
@@ -37,9 +37,9 @@ class SurfaceDistances:
 
     @property
     def hd95(self) -> float:
-        """95th percentile (linear interpolation) of the distances of both ways pooled: medpy's.
+        """95th percentile (linear interpolation) of the pooled distances of both ways, as in medpy.
 
-        MONAI takes the larger of the two ways' percentiles; the definitions differ by several per
+        MONAI takes the larger percentile of the two ways; the definitions differ by several per
         cent. Both masks empty: 0; one empty: the image's diagonal.
         """
         pooled = np.concatenate([self.from_prediction, self.from_reference])
@@ -71,8 +71,8 @@ def surface_distances(
 ) -> SurfaceDistances:
     """Measure how far the surfaces of two masks of one shape are apart.
 
-    Works on the box around both masks; voxels that are surface of both are 0 apart, the others
-    look up their nearest in a k-d tree.
+    It works on the box around both masks. Voxels on both surfaces are 0 apart; the others find
+    their nearest in a k-d tree.
 
     Args:
         spacing_mm: voxel size per axis, in array order.

@@ -60,7 +60,7 @@ def test_samples_of_two_runs_within_a_case_are_noticed(references, tmp_path):
     predict(tmp_path / "out", seed=0, num_samples=20)
     predict(tmp_path / "other", seed=1, num_samples=10)
     shutil.copytree(tmp_path / "other" / "samples", tmp_path / "out/samples", dirs_exist_ok=True)
-    with pytest.raises(DatasetError, match=r"case 'a': .*a_s00.bmp' is not the sample that was"):
+    with pytest.raises(DatasetError, match=r"case 'a': .*a_s00.bmp' has changed since it was"):
         evaluate(references, tmp_path / "out")
     shutil.copytree(tmp_path / "other" / "records", tmp_path / "out/records", dirs_exist_ok=True)
     with pytest.raises(DatasetError, match="case 'b': expected the 10 samples .* found 20"):
@@ -77,7 +77,7 @@ def test_cases_of_different_settings_are_no_set(references, tmp_path):
 def test_a_case_that_was_not_predicted_to_the_end_is_named(references, tmp_path):
     predict(tmp_path / "out", seed=0, num_samples=2)
     (tmp_path / "out" / "records" / "b.json").unlink()
-    with pytest.raises(DatasetError, match="found none of 1: 'b'; these were not predicted to the"):
+    with pytest.raises(DatasetError, match="found none of 1: 'b'; their prediction did not finish"):
         evaluate(references, tmp_path / "out")
 
 
