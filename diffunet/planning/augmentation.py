@@ -1,4 +1,4 @@
-"""Which random changes leave a training patch a plausible one."""
+"""Which random changes keep a training patch plausible."""
 
 import re
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ def choose_mirror_axes(label_names: Sequence[str], *, dimensions: int) -> Choice
         return Choice(
             (),
             f"None: labels are named by direction ({', '.join(named)}), and a mirror image would "
-            "show the other one. Name the axes that do no harm here.",
+            "show the other one. If some axes do no harm, list them here.",
         )
     return Choice(tuple(range(dimensions)), "All axes: no label is named by direction.")
 
@@ -59,32 +59,33 @@ def choose_mirror_axes(label_names: Sequence[str], *, dimensions: int) -> Choice
 def choose_rotation_degrees(
     *, patch_size: Sequence[int], turns_in_plane_only: bool, has_mirrors: bool
 ) -> Choice[float]:
-    """Choose the largest angle: in a plane any, in 3D and where directions count little."""
+    """Choose the largest angle: any in a plane; a small one in 3D and where directions count."""
     in_plane = list(patch_size[1:] if turns_in_plane_only else patch_size)
     if len(in_plane) == 3:
         return Choice(_FAR, "nnU-Net's for 3D.")
     if max(in_plane) > _ELONGATED * min(in_plane):
         return Choice(
-            _LITTLE, "The patch is longer than wide: turning it far would leave it half empty."
+            _LITTLE,
+            "The patch is much longer than wide: a large rotation would leave it half empty.",
         )
     if not has_mirrors:
-        return Choice(_FAR, "Labels are named by direction: patches are not turned around.")
-    return Choice(_ALL_AROUND, "nnU-Net's for planes: any angle.")
+        return Choice(_FAR, "Labels are named by direction: patches are not rotated far.")
+    return Choice(_ALL_AROUND, "nnU-Net's rule for planes: any angle.")
 
 
 def choose_first_axis_apart(
     *, patch_size: Sequence[int], spacing_mm: Sequence[float]
 ) -> Choice[bool]:
-    """Choose whether 3D patches are turned and scaled in the plane only: thick slices or few."""
+    """Choose whether 3D patches are rotated and scaled in the plane only."""
     if len(patch_size) == 2:
         return Choice(False, "Patches are planes.")
     thick = spacing_mm[0] > ANISOTROPY * min(spacing_mm[1:])
     few = patch_size[0] * ANISOTROPY < max(patch_size[1:])
     if thick or few:
         return Choice(
-            True, "Slices are thick or few: turning out of their plane would only blur them."
+            True, "Slices are thick or few: rotating out of their plane would only blur them."
         )
-    return Choice(False, "Voxels are even enough to turn patches about every axis.")
+    return Choice(False, "Voxels are close enough to cubes to rotate patches about every axis.")
 
 
 def _words(name: str) -> list[str]:

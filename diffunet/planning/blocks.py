@@ -47,7 +47,7 @@ def plan_masks(
     sampling, sampling_reasons = _plan_sampling(fingerprint.labels, decision_size, input_scale)
     warning = input_scale.warning
     if warning and fingerprint.image_labels is not None:
-        warning += " It counts for -m diffusion alone."
+        warning += " It matters only for -m diffusion."
     return PlannedMasks(
         diffusion=diffusion,
         sampling=sampling,

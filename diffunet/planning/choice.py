@@ -22,7 +22,7 @@ class Choice(Generic[Value]):
     Attributes:
         value: goes into the plans.
         reason: a sentence or two for the user, beside the value.
-        warning: what the user should look at before training; empty where there is nothing.
+        warning: what the user should look at before training; may be empty.
     """
 
     value: Value
@@ -31,7 +31,7 @@ class Choice(Generic[Value]):
 
 
 def with_choices(plans: ResolvedPlans, choices: Mapping[str, Choice[Any]]) -> ResolvedPlans:
-    """Return the plans of a run with some values chosen anew, and why; the user's are kept.
+    """Return the plans of a run with some values chosen anew, and why; the user's values stay.
 
     Args:
         choices: by the path of the field in the configuration ("weak.cdm.log_snr"). A value may
@@ -67,7 +67,7 @@ def _at(content: Any, path: str) -> Any:
 
 
 def _group(reasons: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the reasons of a group; one sentence for the whole of it makes way."""
+    """Return the reasons of a group; they replace a single sentence for the whole group."""
     if not isinstance(reasons.get(name), dict):
         reasons[name] = {}
     return reasons[name]

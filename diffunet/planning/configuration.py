@@ -31,8 +31,8 @@ from diffunet.plans import (
 )
 
 _SCALING_OF_TAGGED_IMAGES = (
-    "nnU-Net's. A zoom or a turn may push a finding at the border out of an image that keeps its "
-    "label; few images are concerned."
+    "nnU-Net's. Scaling or rotation may push a finding at the border out of an image that keeps "
+    "its label; this affects few images."
 )
 _NOT_WORTH_TILES = 1.5  # largest over median image: up to it a patch may cover every image
 
@@ -105,7 +105,7 @@ def plan_configuration(
     reasons = {
         **_grid_reasons(axes, patch),
         "preprocessing": preprocessing_reasons,
-        "crop": {"policy": crop.reason, "foreground_share": "As the reason of the policy says."},
+        "crop": {"policy": crop.reason, "foreground_share": "See the reason of the policy."},
         "augmentation": augmentation_reasons,
         "network": {key: sentence(text) for key, text in patch.reasons["network"].items()},
         **masks.reasons,
@@ -125,7 +125,7 @@ def _grid_reasons(axes: PatchGrid, patch: PatchChoice) -> dict[str, Any]:
         dimensions = "Patches are slices of the volumes."
     return {
         "dimensions": dimensions,
-        "data_identifier": "Folder of the preprocessed cases; other plans have one of their own.",
+        "data_identifier": "Folder of the preprocessed cases; other plans have their own.",
         "median_shape": "Of the training cases at this spacing; for information.",
         "patch_size": patch.reasons["patch_size"],
     }
@@ -206,8 +206,8 @@ def _choose_patch(
     reason = sentence(choice.reasons["patch_size"])
     if covered != axes.median_shape:
         reason += (
-            f" The largest image, {list(covered)} voxels, was taken for the median one, which is "
-            "not much smaller: a patch that covers every image needs no tiles."
+            f" The largest image, {list(covered)} voxels, is used instead of the median one, "
+            "which is not much smaller: a patch that covers every image needs no tiles."
         )
     return dataclasses.replace(choice, reasons=choice.reasons | {"patch_size": reason})
 

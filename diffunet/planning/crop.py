@@ -21,15 +21,16 @@ def choose_crop(
 ) -> Choice[CropPlan]:
     """Choose among whole images, random patches, and patches that often show foreground.
 
-    Random patches if at least half of them show an object anyway; else so many are cut around a
-    voxel of some rater that half of all do. Where patches are cut then depends on what was marked,
-    and places that nobody marked are drawn too rarely; the loss makes up for it by a weight per
-    patch (`diffunet.data.batches.place_weight`), so that each place counts as often as it occurs.
+    Patches are random if at least half of them show an object anyway. Otherwise enough are cut
+    around a voxel that some rater marked that half of all patches show an object. Places that
+    nobody marked are then drawn too rarely. A weight per patch
+    (`diffunet.data.batches.place_weight`) corrects the loss, so that each place counts as often as
+    it occurs.
 
     Args:
         patch_size, median_shape, largest_shape: voxels per axis, at the training spacing.
         num_slices: of a volume where patches are cut from its slices, else 1.
-        object_diameter: mean, in voxels; None where nothing is known.
+        object_diameter: mean, in voxels; None if unknown.
         objects_per_image: mean number, over all slices together.
         is_centred: objects lie at the centre of the images.
     """
@@ -38,13 +39,13 @@ def choose_crop(
         if is_centred:
             reason += (
                 " Objects lie at the centre of the images, and a model may learn that place; to "
-                "forbid it, set a smaller patch_size and crop.policy to 'random'."
+                "prevent this, set a smaller patch_size and crop.policy to 'random'."
             )
         return Choice(CropPlan(policy="whole"), reason)
     if object_diameter is None:
         return Choice(
             CropPlan(policy="random"),
-            "Images are larger than the patch, and nothing is known about where objects are.",
+            "Images are larger than the patch, and it is not known where objects are.",
         )
     seen = share_of_patches_with_object(
         patch_size=patch_size,
@@ -64,9 +65,9 @@ def choose_crop(
         CropPlan(policy="foreground", foreground_share=share),
         f"Only about {seen:.0%} of random patches show an object of an image that has some; with "
         f"{share:.0%} of them cut around a voxel that some rater marked, half do. Places that "
-        "nobody marked are then drawn too rarely; each patch's loss is weighed by uniform over "
-        f"actual density of its place (at most {1 / (1 - share):.2g}), so that nothing is learned "
-        "to be marked more often than it is.",
+        "nobody marked are then drawn too rarely. Each patch's loss is weighted by uniform over "
+        f"actual density of its place (at most {1 / (1 - share):.2g}), so that the model does "
+        "not mark more often than raters do.",
     )
 
 

@@ -1,4 +1,4 @@
-"""How many voxels are decided at once while a mask is denoised."""
+"""How many voxels are decided together while a mask is denoised."""
 
 import math
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ def choose_decision_size(
 ) -> Choice[float | None]:
     """Return N, the size in voxels of the region whose fate is decided as one.
 
-    Formula A, where cases have one rater: whether an object is there at all; N is the disc or ball
-    of the mean diameter of the objects. Formula B, where they have two or more: which rater is
-    followed; N is the mean size of the largest connected piece of the difference of two raters
-    within a training patch. Over several labels: the geometric mean.
+    Formula A, for cases with one rater, asks whether there is an object at all: N is the size of a
+    disc or ball of the objects' mean diameter. Formula B, for two or more raters, asks which rater
+    is followed: N is the mean size of the largest connected piece in which two raters differ within
+    a training patch. Several labels: the geometric mean.
 
     Args:
         labels: None where masks may not be opened.
@@ -36,7 +36,7 @@ def choose_decision_size(
         spacing_ratio: edge of a voxel in training over that in the files.
 
     Returns:
-        None where nothing is known about the objects.
+        None if nothing is known about the objects.
     """
     parts: list[tuple[float, str]] = []
     for name, label in (labels or {}).items():

@@ -2,8 +2,8 @@
 
 DEFAULT_REASONS: dict[str, dict[str, str]] = {
     "preprocessing": {
-        "image_order": "Cubic splines, as nnU-Net.",
-        "separate_axis_anisotropy": "As nnU-Net: beyond it slices are not interpolated.",
+        "image_order": "Cubic splines, as in nnU-Net.",
+        "separate_axis_anisotropy": "nnU-Net's: above this ratio slices are not interpolated.",
     },
     "augmentation": {
         "rotation_probability": "nnU-Net's.",
@@ -23,7 +23,7 @@ DEFAULT_REASONS: dict[str, dict[str, str]] = {
         "prediction": "P1 and its sequels found x_0 best, noise worst.",
         "loss_weighting": "The best of those that P1's authors compared, and robust.",
         "is_weighting_decoupled": (
-            "P1's loss as it is; decoupling changes how often a noise level counts."
+            "P1's loss unchanged; decoupling would change how often a noise level counts."
         ),
     },
     "sampling": {
@@ -38,11 +38,11 @@ DEFAULT_REASONS: dict[str, dict[str, str]] = {
     },
     "training": {
         "weight_decay": "P1's.",
-        "decay_share": "P1's: the last quarter.",
+        "decay_share": "P1's choice: the last quarter.",
         "gradient_clip_norm": "P1's.",
         "num_validations": "Every twentieth of the training.",
         "num_validation_cases": "Enough to rank checkpoints in less than a tenth of the time.",
-        "num_final_validation_cases": "Drawn by patient; --all_cases scores every one.",
+        "num_final_validation_cases": "Spread over patients; --all_cases scores every case.",
     },
     "network": {
         "conditioning": (

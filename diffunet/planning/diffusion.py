@@ -35,7 +35,7 @@ def choose_input_scale(decision_size: Choice[float | None]) -> Choice[float]:
         return Choice(value, reason)
     warning = (
         f"The input scale would be {wanted:.3g} for regions of N = {size:.4g} voxels and is "
-        f"clipped to {value:g}; so large regions are hardly ambiguous as a whole. Try "
+        f"clipped to {value:g}: regions of this size are rarely ambiguous as a whole. Try "
         f"diffusion.input_scale = {2 * value:g} too."
     )
     return Choice(
@@ -54,12 +54,12 @@ def choose_loss_weighting_bias(input_scale: float) -> Choice[float]:
 
 
 def choose_encoding(num_labels: int, *, is_regions: bool) -> Choice[str]:
-    """Choose how labels become channels: one signed channel each."""
+    """Choose how labels become signed channels."""
     if is_regions:
         return Choice("signed", "Regions may overlap: one channel each.")
     if num_labels == 1:
         return Choice("signed", "One label: one channel, -1 outside and +1 inside.")
     reason = f"One channel for each of the {num_labels + 1} classes."
     if num_labels > _MANY_LABELS:
-        reason += " With so many, 'analog_bits' needs fewer channels: worth a try."
+        reason += " With so many classes, 'analog_bits' needs fewer channels: worth a try."
     return Choice("signed", reason)

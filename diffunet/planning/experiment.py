@@ -72,8 +72,8 @@ def plan_experiment(
     if len(fingerprint.geometry.orientations) > 1:
         warnings.append(
             "training volumes lie in several orientations "
-            f"({', '.join(fingerprint.geometry.orientations)}); axes are taken as they are in the "
-            "file: bring all to one orientation, diffunet_verify_dataset names the cases"
+            f"({', '.join(fingerprint.geometry.orientations)}); axes are used as they are in the "
+            "file: bring all volumes to one orientation; diffunet_verify_dataset names the cases"
         )
     for configuration in planned.values():
         warnings.extend(configuration.warnings)
@@ -97,7 +97,7 @@ def plan_experiment(
 
 
 def _require_possible_cases(largest_shape: Sequence[int]) -> None:
-    """Refuse a spacing of a user's at which no memory holds the cases."""
+    """Refuse a spacing set by the user at which no memory holds the cases."""
     num_voxels = math.prod(largest_shape)
     if num_voxels > MOST_VOXELS:
         raise PlansError(
@@ -109,16 +109,17 @@ def _require_possible_cases(largest_shape: Sequence[int]) -> None:
 
 
 def choose_method(*, has_image_labels: bool) -> Choice[str]:
-    """Choose the method that `diffunet_train` takes unless another is asked for."""
+    """Choose the default method of `diffunet_train`."""
     if not has_image_labels:
         return Choice(
             "diffusion",
-            "Masks are there: a diffusion on them gives the distribution that raters draw from, "
-            "with one rater that of the cases. 'supervised' is the baseline.",
+            "The dataset has masks: a diffusion on them learns the distribution that raters "
+            "draw from. 'supervised' is the baseline.",
         )
     return Choice(
         "cdm",
-        "The dataset declares image-level labels: masks are learned from them alone, and labelsTr "
-        "is never opened. 'classifier' trains the network of class activation maps; 'supervised' "
-        "and 'diffusion' learn from labelsTr, where it exists, and show what masks would give.",
+        "The dataset declares image-level labels: masks are learned from them alone, and "
+        "labelsTr is never opened. 'classifier' trains the network for class activation maps; "
+        "'supervised' and 'diffusion' learn from labelsTr, if it exists, and show what training "
+        "on masks would reach.",
     )

@@ -1,4 +1,4 @@
-"""Plans that were there before: somebody may have edited them."""
+"""Earlier plans: somebody may have edited them."""
 
 import logging
 from pathlib import Path
@@ -14,13 +14,13 @@ _MOST_SHOWN = 8
 
 
 def keep_former_plans(path: Path, plans: Plans) -> None:
-    """Copy the plans in `path` to `NAME.former.json` where `plans` say otherwise, and say so."""
+    """Copy the plans in `path` to `NAME.former.json` if `plans` differ, and say so."""
     if not path.is_file():
         return
     try:
         changed = list(differences(read_json(path), as_json(plans)))
     except DiffunetError:
-        changed = ["all that could not be read"]
+        changed = ["the whole file, which could not be read"]
     if not changed:
         return
     kept = path.with_suffix(".former.json")

@@ -1,4 +1,4 @@
-"""How much memory a training step needs, measured on the very network.
+"""How much memory a training step needs, measured on the network itself.
 
 A forward pass of two tiny patches runs on the CPU, and what autograd keeps for the backward pass is
 counted. All of it is proportional to the voxels of a patch that is a multiple of the strides, fused
@@ -59,7 +59,7 @@ class TrainingMemory:
         return self.fixed + math.ceil(self.per_voxel * num_voxels * batch_size)
 
     def or_more(self, other: "TrainingMemory") -> "TrainingMemory":
-        """Return what suffices for either of two trainings."""
+        """Return the memory that is enough for either of two trainings."""
         return TrainingMemory(
             fixed=max(self.fixed, other.fixed), per_voxel=max(self.per_voxel, other.per_voxel)
         )
@@ -204,7 +204,7 @@ def forward_bytes(network: nn.Module, forward: Callable[[], Tensor]) -> ForwardB
 
 
 def _fill_with_zeros(network: nn.Module) -> None:
-    """Give a network built on the meta device parameters."""
+    """Give real parameters to a network that was built on the meta device."""
     zeros = {name: torch.zeros(each.shape) for name, each in network.state_dict().items()}
     network.load_state_dict(zeros, assign=True)
 

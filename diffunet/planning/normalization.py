@@ -44,7 +44,9 @@ def _ct(
     if intensities is None or intensities.std == 0:
         fallback = _zscore(channel, relative_size_after_crop)
         found = "there is no foreground" if intensities is None else "the foreground is constant"
-        warning = f"Channel '{channel}' would be normalised as CT, but {found}: zscore is taken."
+        warning = (
+            f"Channel '{channel}' would be normalised as CT, but {found}: zscore is used instead."
+        )
         return Choice(fallback.value, f"{warning} {fallback.reason}", warning)
     plan = NormalizationPlan(
         scheme="ct",

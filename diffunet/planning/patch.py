@@ -20,10 +20,11 @@ MIN_BATCH_SIZE = {2: 8, 3: 2}
 # Beyond it, more iterations serve the training better than larger batches.
 MAX_BATCH_SIZE = 32
 
-# A batch sees at most this share of the training voxels, lest few images be repeated (nnU-Net).
+# A batch sees at most this share of the training voxels, so that few images do not repeat within it
+# (nnU-Net).
 MAX_BATCH_SHARE = 0.05
 
-# Of the GPU's memory, for what no tensor holds: the CUDA context and the convolutions' workspaces.
+# GPU memory kept free for the CUDA context and the convolutions' workspaces.
 RESERVED_GB = 1.0
 
 # No axis is made shorter than this: the first length at which it is halved.
@@ -134,7 +135,7 @@ def initial_patch(median_shape: Sequence[int], spacing_mm: Sequence[float]) -> t
 
 @dataclass(frozen=True, kw_only=True)
 class _Search:
-    """The search for a patch that `batch_size` times fits into `budget` bytes."""
+    """The search for a patch of which `batch_size` fit into `budget` bytes."""
 
     median_shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
@@ -160,7 +161,7 @@ class _Search:
             if shorter is None:
                 needed = memory.total(self.batch_size, num_voxels=math.prod(patch))
                 raise PlansError(
-                    f"{self.batch_size} patches of {list(patch)} voxels, the least that is worth "
+                    f"{self.batch_size} patches of {list(patch)} voxels, the smallest worth "
                     f"training, need {needed / GIB + RESERVED_GB:.2f} GB of GPU memory, expected "
                     f"at most {self.budget / GIB + RESERVED_GB:.2f}; raise -gpu_memory_target"
                 )
@@ -168,7 +169,7 @@ class _Search:
         return patch
 
     def _shortened(self, patch: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Return `patch` with the axis shorter that covers most of the median image.
+        """Return `patch` with that axis shortened that covers most of the median image.
 
         By one multiple of the strides; among equals, the axis that is longest in mm.
         """
@@ -190,7 +191,7 @@ class _Search:
         return patch[axis] / self.median_shape[axis], edge_mm
 
     def _rounded_down(self, patch: Sequence[int]) -> tuple[int, ...]:
-        """Return multiples of the strides of the network for the very patch returned."""
+        """Return multiples of the strides of the network for the returned patch itself."""
         while True:
             divisors = plan_pooling(patch, self.spacing_mm).divisors
             rounded = [
@@ -209,7 +210,7 @@ class _Search:
         ):
             return "the median image as a whole, rounded up to multiples of the network's strides"
         if patch == start:
-            return "isotropic in mm; larger patches see no more than the network can take in"
+            return "isotropic in mm; the network could not use the context of a larger patch"
         return (
             f"the largest of which {self.batch_size} fit into {gpu_memory_gb:g} GB of GPU memory; "
             f"the median image has {list(self.median_shape)} voxels"
@@ -233,7 +234,7 @@ def choose_batch_size(
         num_training_voxels: of all training images together.
     """
     limits = {
-        "what fits into the GPU's memory": memory.largest_batch(budget, num_voxels=num_voxels),
+        "the GPU's memory": memory.largest_batch(budget, num_voxels=num_voxels),
         f"{MAX_BATCH_SHARE:.0%} of the training voxels": int(
             MAX_BATCH_SHARE * num_training_voxels / num_voxels
         ),
@@ -241,5 +242,5 @@ def choose_batch_size(
     }
     reason = min(limits, key=lambda each: limits[each])
     if limits[reason] < smallest:
-        return smallest, f"the least; otherwise limited by {reason}"
+        return smallest, f"the minimum; otherwise limited by {reason}"
     return limits[reason], f"limited by: {reason}"

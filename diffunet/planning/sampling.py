@@ -1,4 +1,4 @@
-"""How many steps and samples: from the schedule and from how much raters differ."""
+"""How many steps and samples to draw: from the schedule and from how much raters differ."""
 
 import math
 from collections.abc import Mapping

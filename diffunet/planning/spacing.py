@@ -7,7 +7,7 @@ from diffunet.fingerprint.masks import coarse_axis
 from diffunet.planning.choice import Choice
 
 ANISOTROPY = 3.0
-"""From this ratio of spacings on, the coarse axis is treated apart."""
+"""Above this ratio of spacings, the coarse axis is treated separately."""
 
 
 def choose_target_spacing(
@@ -21,7 +21,7 @@ def choose_target_spacing(
 
     The median of each axis; an axis that is both coarse (more than three times the next spacing)
     and short (less than a third of the next length) takes its 10th percentile, but is never finer
-    than the others: interpolating slices that were never taken costs more than it gives.
+    than the others: interpolating slices that were never recorded costs more than it helps.
 
     Args:
         median_mm, percentile_10_mm: spacing per axis over the training cases.

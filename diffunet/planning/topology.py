@@ -37,7 +37,7 @@ MAX_IMAGE_MODEL_CHANNELS = 128
 MAX_IMAGE_MODEL_ATTENTION_POSITIONS = 256
 
 # Normalising a group of one channel (P1: 32 groups of 32 channels) removes the channel's mean; in a
-# group of several, their differences stay.
+# group of several channels, the differences between their means stay.
 NUM_GROUPS = 8
 
 
@@ -137,7 +137,7 @@ def plan_network(
 
 
 def plan_image_model_network(patch_size: Sequence[int], spacing_mm: Sequence[float]) -> Topology:
-    """Return the network of a diffusion of images that labels alone condition.
+    """Return the network of a diffusion of images that is conditioned on labels alone.
 
     Args:
         patch_size: voxels per axis, 2 or 3 of them.
@@ -165,10 +165,11 @@ def plan_image_model_network(patch_size: Sequence[int], spacing_mm: Sequence[flo
         has_final_tanh=False,
     )
     reasons = {
-        "conditioning": "the lighter body with added skips; there is no image to encode, since "
-        "labels alone condition",
+        "conditioning": "the lighter U-Net with added skips; there is no image to encode, since "
+        "only labels condition it",
         "channels": f"doubled from {FINEST_IMAGE_MODEL_CHANNELS} up to {MAX_IMAGE_MODEL_CHANNELS}: "
-        "full resolution takes most of the time, and all of this runs twice at every step of a map",
+        "full resolution takes most of the time, and the whole network runs twice at every step "
+        "of a map",
         "strides": "those of the other network: one patch serves both",
         "kernel_sizes": "those of the other network",
         "num_blocks": "one per stage, for the same reason as channels",

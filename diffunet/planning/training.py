@@ -33,7 +33,7 @@ def choose_num_iterations(
         value,
         f"A fold trains on about {available:.0f} patches' worth of images; {value} iterations of "
         f"{batch_size} draw each {drawn / available:.0f} times. P1 drew "
-        f"{_MOST_PATCHES / 1e6:g} million for its published scores: more iterations still improve.",
+        f"{_MOST_PATCHES / 1e6:g} million for its published scores: more iterations still help.",
     )
 
 

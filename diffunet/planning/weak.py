@@ -1,8 +1,7 @@
 """Weak supervision: noise on images, maps of saliency, and masks from image-level labels (P2).
 
-Whatever can only be learned from the trained model (noise level, steps, sign, smoothing, threshold)
-starts from a value that worked in a pilot, and is chosen anew, from image-level labels, at the end
-of a training.
+Settings that depend on the trained model (noise level, steps, sign, smoothing, threshold) start
+from values that worked in a pilot. Training chooses them anew at its end, from image-level labels.
 """
 
 from collections.abc import Mapping
@@ -25,20 +24,20 @@ _SAME_AS_CDM = "As cdm.{name}."
 
 _DIFFUSION_REASONS = {
     "schedule": (
-        "A cosine spends most of t where images lose their objects, at log SNR -2 to 3, and little "
-        "of it on what is clean or noise already."
+        "A cosine spends most of t where images lose their objects, at log SNR -2 to 3, and "
+        "little where they are already clean or pure noise."
     ),
     "num_timesteps": "DDPM's; counts only for the schedules ddpm_linear and ddpm_cosine.",
     "input_scale": (
-        "1: images are normalised to unit variance, and a finding of many voxels is not to be "
+        "1: images are normalised to unit variance, and a finding of many voxels should not be "
         "decided earlier than the rest of the image."
     ),
     "log_snr_limit": "P1's: at +-20 an image is clean or noise to 1 part in 20,000.",
     "prediction": (
-        "Its error is magnified at no noise level, and a map may start from any: v is the noise "
-        "where there is little of it, the image where there is much."
+        "A map may start from any noise level, and the error of v is magnified at none of them: "
+        "v is the noise where there is little noise, and the image where there is much."
     ),
-    "loss_weighting": "With v the plain error of v: about alike at every noise level.",
+    "loss_weighting": "With v, the plain error of v: about the same at every noise level.",
     "loss_weighting_bias": "Counts only for the weighting 'sigmoid'.",
 }
 
@@ -47,17 +46,18 @@ _CDM_REASONS = {
         "The best of -2, -0.5, 1 and 2.5 on FLAIR slices. P2 counts time steps, whose 400th is at "
         f"-1.4 to 3.6, depending on its schedule. {_CHOSEN_LATER}"
     ),
-    "timestep": "None: noise levels say the same for every schedule.",
+    "timestep": "None: log SNR means the same for every schedule.",
     "num_steps": "P2's.",
     "log_snr_step": (
-        "Ten steps raise log SNR by 0.5, P2's by 0.04 to 0.1: the trajectories are to differ by "
+        "Ten steps raise log SNR by 0.5, P2's by 0.04 to 0.1: the trajectories must differ by "
         "more than rounding."
     ),
     "tau": (
         "0: the whole difference of the two conditions. With P2's 0.95 it drowns in the noise of "
         "the trajectories."
     ),
-    "num_draws": "Noise in a map costs as much as what it shows, and falls with the root of draws.",
+    "num_draws": "Averaging over draws removes noise from a map: it falls with the root of "
+    "their number.",
     "guidance_scale": "0: without the classifier.",
     "is_guidance_mixed": "Counts only with guidance.",
 }
@@ -71,32 +71,34 @@ _CG_DIFF_REASONS = {
 }
 
 _CAM_REASONS = {
-    "stage": "The last but one: twice the resolution of the coarsest, and nearly its meaning.",
-    "is_smoothed": "As P2 compared with.",
+    "stage": "The last but one: it has twice the resolution of the coarsest stage, and nearly "
+    "as much meaning.",
+    "is_smoothed": "As in P2's comparison.",
 }
 
 _MASK_REASONS = {
     "sign": (
-        "Positive: the label makes voxels brighter, as lesions in FLAIR; absolute maps were worse "
-        f"there. {_CHOSEN_LATER}"
+        "Positive: the label makes voxels brighter, as lesions are in FLAIR; absolute maps were "
+        f"worse there. {_CHOSEN_LATER}"
     ),
-    "smoothing_voxels": f"Noise of single voxels is no finding. {_CHOSEN_LATER}",
+    "smoothing_voxels": f"Single noisy voxels are not a finding. {_CHOSEN_LATER}",
     "edge_smoothing_voxels": f"None, as in P2. {_CHOSEN_LATER}",
     "edge_contrast": (
-        "Images are normalised to unit variance; 0.15, 0.3 and 0.6 served alike on FLAIR slices."
+        "Images are normalised to unit variance; 0.15, 0.3 and 0.6 worked equally well on FLAIR "
+        "slices."
     ),
     "threshold": f"P2's code: Otsu's threshold of each slice. {_CHOSEN_LATER}",
     "threshold_value": "Counts only for the threshold 'fixed'.",
     "maximum_share": "Counts only for the threshold 'maximum': half of the peak.",
-    "components": f"All: a label may be at several places. {_CHOSEN_LATER}",
-    "unsure_share": "Further than half way: an object taught as background harms a second stage "
-    "more than one that is left out.",
+    "components": f"All: a label may appear in several places. {_CHOSEN_LATER}",
+    "unsure_share": "More than half way: a second stage suffers more from an object taught as "
+    "background than from one that is left out.",
 }
 
 _CHANGES_INTENSITY_REASON = (
-    "No: brighter, darker, blurred or noisy images are nothing that the diffusion should learn to "
-    "make, and a finding is told by its intensity. On FLAIR slices the noised classifier was as "
-    "good after half the iterations."
+    "No: the diffusion should not learn to make brighter, darker, blurred or noisy images, and "
+    "intensity often gives a finding away. On FLAIR slices the classifier of noised images was "
+    "as good after half the iterations."
 )
 
 _IS_MIRRORED_REASON = (
@@ -142,10 +144,11 @@ def plan_weak(
     )
     cg_cdm = {name: _SAME_AS_CDM.format(name=name) for name in _CDM_REASONS} | {
         "guidance_scale": (
-            "P2 took 10 for BraTS and 1 for CHAOS; the smaller, since the classifier's gradient "
-            f"soon hides the difference of the conditions. {_CHOSEN_LATER}"
+            "P2 used 10 for BraTS and 1 for CHAOS. The smaller is taken, since the classifier's "
+            f"gradient soon hides the difference between the conditions. {_CHOSEN_LATER}"
         ),
-        "is_guidance_mixed": "Guidance then counts as much as the conditions, whatever tau is.",
+        "is_guidance_mixed": "Guidance then has the same weight against the conditions for "
+        "every tau.",
     }
     reasons = {
         "network": topology.reasons,
@@ -180,8 +183,9 @@ def _warnings(normalization: Mapping[str, NormalizationPlan]) -> tuple[str, ...]
         return ()
     return (
         f"Channel {', '.join(others)} is not normalised to unit variance, for which the noise "
-        "levels of weak supervision are meant: name it otherwise, so that it becomes zscore, or "
-        "set weak.cdm.log_snr and its like higher by about minus the logarithm of its variance.",
+        "levels of weak supervision are meant: rename it, so that it is normalised by zscore, "
+        "or raise weak.cdm.log_snr and the other noise levels by about minus the logarithm of "
+        "its variance.",
     )
 
 
@@ -198,8 +202,8 @@ def _mask_reasons(method: SaliencyMethod) -> dict[str, str]:
     if method in ("cdm", "cg_cdm"):
         return _MASK_REASONS
     return _MASK_REASONS | {
-        "sign": "Activation maps are rectified: what speaks for the label is positive.",
-        "smoothing_voxels": "Activation maps are of low resolution, and smooth as they are.",
+        "sign": "Activation maps are rectified: positive values support the label.",
+        "smoothing_voxels": "Activation maps have a low resolution, and are smooth already.",
     }
 
 
@@ -213,21 +217,22 @@ def _presence_reason(image_labels: Mapping[str, ImageLabelFingerprint]) -> str:
     if shortcuts:
         reason += (
             f" Position alone predicts {', '.join(shortcuts)}: a classifier no better than that "
-            "has learned the anatomy of the place, not the finding, and so have its maps."
+            "has learned the anatomy of the place, not the finding, and its maps show that "
+            "anatomy."
         )
     return reason
 
 
 def _clean_share_reason(image_labels: Mapping[str, ImageLabelFingerprint]) -> str:
-    """Return why some images are drawn as they come, and the others balanced over positions."""
+    """Return why some images are drawn as they occur, and the others balanced over positions."""
     presence = (
         "A quarter, without noise and as often as they occur, teaches whether a label is present."
     )
     aucs = [label.position_auc for label in image_labels.values() if label.position_auc is not None]
     if not aucs:
-        return f"{presence} The others are one half with the label; positions are not known."
+        return f"{presence} Half of the others show the label; positions are not known."
     return (
-        f"{presence} The others are balanced: position alone predicts a label with an AUC of up to "
-        f"{max(aucs):.2f}, and the condition would learn what slices of that position look like. "
+        f"{presence} The others are balanced: position alone predicts a label with an AUC of up "
+        f"to {max(aucs):.2f}, and the model would learn what slices at that position look like. "
         "On FLAIR slices, Dice of maps at the best threshold was 0.59 with balance, 0.36 without."
     )

@@ -1,4 +1,4 @@
-"""Patches that hold whole images: what a label of an image needs, since nobody says where it is."""
+"""Patches that hold whole images, since an image-level label does not say where it applies."""
 
 import math
 from collections.abc import Sequence
@@ -181,7 +181,7 @@ def _next_factor(factor: float, trial: _Trial, *, budget: int, batch_size: int) 
     if affordable < SMALLEST_EDGE**dimensions:
         needed = trial.memory.total(batch_size, num_voxels=SMALLEST_EDGE**dimensions)
         raise PlansError(
-            f"{batch_size} images of {SMALLEST_EDGE} voxels per axis, the least that is worth "
+            f"{batch_size} images of {SMALLEST_EDGE} voxels per axis, the smallest worth "
             f"training, need {needed / GIB + RESERVED_GB:.2f} GB of GPU memory, expected at most "
             f"{budget / GIB + RESERVED_GB:.2f}; raise -gpu_memory_target"
         )
@@ -196,7 +196,7 @@ def _spacing(
         return Choice(taken.spacing_mm, reason)
     warning = (
         f"The spacing is {_mm(taken.spacing_mm)} in place of {_mm(wanted.spacing_mm)} mm: "
-        f"{batch_size} whole images of {list(wanted.largest_shape)} voxels, the least that is "
+        f"{batch_size} whole images of {list(wanted.largest_shape)} voxels, the smallest batch "
         f"worth training, do not fit into {gpu_memory_gb:g} GB of GPU memory, and labels of whole "
         "images say nothing about parts. Small findings may be lost; raise -gpu_memory_target."
     )

@@ -34,7 +34,7 @@ def test_ct_takes_the_numbers_of_the_dataset():
 def test_ct_without_a_usable_foreground_is_zscored_with_a_warning(intensities):
     found = choose_normalization("CT", intensities=intensities, relative_size_after_crop=1)
     assert found.value.scheme == "zscore"
-    assert "zscore is taken" in found.warning
+    assert "zscore is used" in found.warning
 
 
 @pytest.mark.parametrize(("size", "expected"), [(0.74, True), (0.75, False), (1.0, False)])

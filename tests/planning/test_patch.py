@@ -100,7 +100,7 @@ def test_the_batch_is_limited_by_memory_voxels_or_the_largest():
 def test_the_batch_is_never_below_the_least():
     choice = choose((64, 64), num_training_voxels=64 * 64)
     assert choice.batch_size == 8
-    assert choice.reasons["batch_size"].startswith("the least")
+    assert choice.reasons["batch_size"].startswith("the minimum")
 
 
 def test_the_reason_names_the_memory_that_limits_the_patch():

@@ -143,7 +143,7 @@ def test_images_that_are_not_of_unit_variance_are_warned_of(channel, is_warned, 
 def test_what_counts_for_masks_alone_is_said_to(caplog):
     _planned(labels=None, raters=None, trivial_answers=None)
     assert "The input scale is a default" in caplog.text
-    assert "counts for -m diffusion alone" in caplog.text
+    assert "matters only for -m diffusion" in caplog.text
     caplog.clear()
     plan_experiment(a_fingerprint(labels=None, raters=None, trivial_answers=None), CONTENT)
     assert "The input scale is a default" in caplog.text
