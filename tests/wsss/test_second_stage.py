@@ -277,7 +277,7 @@ def test_a_case_whose_maps_are_gone_is_named(workspace, tmp_path):
     output = OutputFolder(
         tmp_path / "empty", model=WeakPredictor.from_folder(model).model, settings={}
     )
-    with pytest.raises(UsageError, match="case 'c1' is not there"):
+    with pytest.raises(UsageError, match="there is no finished case 'c1'"):
         read_weak_case(output, "c1")
 
 

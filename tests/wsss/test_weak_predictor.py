@@ -212,7 +212,7 @@ def test_an_image_that_does_not_fit_the_model_is_refused():
 def test_a_model_of_masks_is_no_model_of_tags(tmp_path):
     plans = small_plans(small_configuration())
     write_model(tmp_path, plans, content=dataset_content())
-    with pytest.raises(UsageError, match="expected one that was trained from image-level labels"):
+    with pytest.raises(UsageError, match="expected one trained from image-level labels"):
         WeakPredictor.from_folder(tmp_path)
 
 

@@ -1,1 +1,1 @@
-"""How maps and masks are made, chosen without a mask."""
+"""Choose how maps and masks are made, without any mask."""

@@ -1,4 +1,4 @@
-"""Settings of saliency and masks that are compared when they are chosen (`choose`)."""
+"""The settings of saliency and masks among which `choose` chooses."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from diffunet.plans import CamSaliency, DiffusionSaliency, MaskPlan, WeakPlan
 Sign = Literal["positive", "negative", "absolute"]
 
 FEW_STEPS = 2
-"""R that is tried beside the plans': the maps of few steps are nearly those of many."""
+"""A number of steps R to try beside the plans': maps of few steps are nearly those of many."""
 
 LOG_SNRS = (0.0, -1.0, 1.0, -2.0, 2.0)
 TAUS = (0.0, 0.5, 0.95)
@@ -26,7 +26,7 @@ SMOOTHINGS_VOXELS = (1.0, 2.0, 3.0)
 EDGE_SMOOTHINGS_VOXELS = (0.0, 6.0)
 SMOOTHING_FIELDS = ("smoothing_voxels", "edge_smoothing_voxels")
 PLANNED_EDGE = 64
-"""Edge of a patch in voxels that these are for; they grow with larger ones."""
+"""Edge of a patch, in voxels, for which these hold; they grow with larger patches."""
 
 PROVISIONAL_MASK = MaskPlan(
     smoothing_voxels=2.0, threshold="maximum", maximum_share=0.4, components="strongest"

@@ -1,11 +1,11 @@
 """Settings of saliency and masks, chosen after a training from image-level labels alone.
 
-One setting after the other is varied around the plans' values. What is compared is the *erasure
-gain* of the masks that come out, on validation images that show the label: by how much the logit of
-the label falls further when the mask is erased than when copies of it elsewhere are (`erasure`),
-over the root of the mask's area (`Gains.overlap`). Of the rules from map to mask the best is taken;
-of all other settings the first that is as good as the best within one standard error of their
-paired difference. What the user set is not varied.
+One setting after the other is varied around the plans' values. Settings are compared by the
+*erasure gain* of their masks on validation images that show the label: how much further the label's
+logit falls when the mask is erased than when copies of it elsewhere are erased (`erasure`), over
+the root of the mask's area (`Gains.overlap`). Among the rules from map to mask, the best is taken.
+Among all other settings, the first is taken that is as good as the best within one standard error
+of their paired difference. Settings of the user are not varied.
 """
 
 import dataclasses
@@ -67,12 +67,12 @@ NEVER_CHOSEN = {"edge_contrast", "unsure_share"}
 
 @dataclass(frozen=True, kw_only=True)
 class SaliencyChoices:
-    """What was chosen, and how much the masks explain that come out.
+    """The choices, and how much the resulting masks explain.
 
     Attributes:
         choices: for the fold's plans, by path.
         gains: of each method's masks, by its name.
-        labels: whose masks they are, an index per image of `gains`.
+        labels: the label of each image's mask, one index per image of `gains`.
     """
 
     choices: dict[str, Choice[Any]] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class SaliencyChooser:
 
     Attributes:
         images: with the label, an index, whose saliency is asked for.
-        kept: paths in the plans of what is not to be chosen.
+        kept: paths of plan fields that stay as they are.
     """
 
     data: FoldData
@@ -137,8 +137,8 @@ class SaliencyChooser:
     def _vary_noise(self, plan: WeakPlan, choices: dict[str, Choice[Any]]) -> tuple[WeakPlan, Sign]:
         """Choose the noise level and, from the same maps, the sign.
 
-        Signs come in the order of SIGNS: "absolute" takes in whatever differs, and has to be better
-        than both others at every level by more than a standard error.
+        Signs come in the order of SIGNS: an "absolute" map includes any difference, so it must beat
+        both others at every level by more than a standard error.
         """
         levels = self._log_snrs(plan.cdm, "cdm")
         masks = [self._provisional(sign) for sign in SIGNS]
@@ -200,7 +200,7 @@ class SaliencyChooser:
         sign: Sign,
         choices: dict[str, Choice[Any]],
     ) -> WeakPlan:
-        """Choose one field, all others as they are."""
+        """Choose one field; all others stay as they are."""
         if self._is_kept(path) or len(values) == 1:
             return plan
         mask = self._provisional(sign)
@@ -217,7 +217,7 @@ class SaliencyChooser:
         sign: Sign,
         choices: dict[str, Choice[Any]],
     ) -> dict[SaliencyMethod, Gains]:
-        """Choose the rule from map to mask of each method; returns what it does."""
+        """Choose the rule from map to mask of each method; return its gains."""
         found: dict[SaliencyMethod, Gains] = {}
         for method in methods:
             kept = self._kept_fields(method)
@@ -231,8 +231,8 @@ class SaliencyChooser:
             if not is_explaining and self.ranks.is_first:
                 logger.warning(
                     "%s: erasing its masks does not clearly cost the classifier more than erasing "
-                    "copies of them elsewhere (erasure gain %.2f, standard error %.2f): the maps "
-                    "may show nothing of the label; look at them, and train longer or with more "
+                    "copies of them elsewhere (erasure gain %.2f, standard error %.2f): the "
+                    "maps may not show the label; look at them, and train longer or with more "
                     "cases",
                     method,
                     gain,
@@ -244,7 +244,7 @@ class SaliencyChooser:
                 f"{area:.1%}); no mask was opened."
                 if is_explaining
                 else f"On {len(gains.gain)} validation images none of {len(rules)} rules makes "
-                "masks whose erasure clearly costs the classifier more than that of copies of them "
+                "masks whose erasure clearly costs the classifier more than erasing copies of them "
                 "elsewhere (by two standard errors): the plans' rule is kept."
             )
             if kept:
@@ -259,7 +259,7 @@ class SaliencyChooser:
         return kept | THRESHOLD_FIELDS if kept & THRESHOLD_FIELDS else kept
 
     def _rules(self, planned: MaskPlan, sign: Sign, *, kept: Set[str]) -> list[MaskPlan]:
-        """Return the plans' rule, and those that may take its place: what is kept is the same."""
+        """Return the plans' rule and its alternatives; fields that are kept are the same in all."""
         rules = [dataclasses.replace(planned, sign=sign)]
         rules += mask_rules(sign, patch_size=self._patch_size)
         same = {name: getattr(planned, name) for name in kept | NEVER_CHOSEN}
@@ -277,7 +277,7 @@ class SaliencyChooser:
         settings: Sequence[tuple[WeakPlan, SaliencyMethod, Sequence[MaskPlan]]],
         description: str,
     ) -> Gains:
-        """Return the gains of all masks of all settings, images shared among ranks."""
+        """Return the gains of all masks of all settings; ranks share the images."""
         own = self.images[self.ranks.rank :: self.ranks.num_ranks]
         rows = [
             np.concatenate([self._of_image(*item, *setting) for setting in settings])
@@ -359,7 +359,7 @@ def choose_saliency(
     """Choose how a trained model makes maps and masks; opens no mask.
 
     Args:
-        images: of the validation, in an order of which every beginning is worth looking at.
+        images: of the validation, in an order of which any first part is a fair selection.
 
     Returns:
         The same on every rank.
@@ -389,7 +389,7 @@ def _with(plan: WeakPlan, path: str, value: Any) -> WeakPlan:
 
 
 def _best_method(found: dict[SaliencyMethod, Gains]) -> Choice[SaliencyMethod]:
-    """Choose among methods, the likelier ones first, each with the masks chosen for it."""
+    """Choose among methods, in order of preference, each with the masks chosen for it."""
     gains = Gains.beside(list(found.values()))
     names = list(found)
     chosen = gains.first_as_good()

@@ -1,8 +1,8 @@
-"""Where else a mask could lie: copies of it that avoid it, to compare its erasure with.
+"""Copies of a mask elsewhere in the body, to compare its erasure with theirs.
 
-One copy may hit another such object, the other kidney or a second lesion, so several are compared
-and the median counts. Copies are mirrored and turned first, which keeps the depth in the body, and
-moved aside where that is not enough, as for what lies on the midline.
+One copy may hit another object of the same kind, such as the other kidney or a second lesion. So
+there are several copies, and the median counts. A copy is first mirrored or rotated, which keeps
+its depth in the body. Where that is not enough, as on the midline, it is moved aside.
 """
 
 import itertools
@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
 NUM_CONTROLS = 3
-"""Of a mask, at most: the fewest of which one that hits such an object does not count."""
+"""Most copies of a mask: the smallest number whose median ignores one that hits such an object."""
 
 _GAP_VOXELS = 2
-"""Between a mask and its copies: what is blurred in beside an object would make it larger."""
+"""Voxels between a mask and its copies: the fill beside an object would make it look larger."""
 
 _BODY_SHARE = 0.9  # of the share of the mask that lies in the body
 _BACKGROUND_TOLERANCE = 0.05  # of the range of intensities
@@ -28,8 +28,8 @@ def control_masks(
 ) -> list[Bool[np.ndarray, "y x"]]:
     """Return one to `NUM_CONTROLS` copies of a mask that lie elsewhere in the body.
 
-    They are whole, and overlap neither with the mask nor with each other. A mask that leaves no
-    room for any has its mirror image as its control: it explains nothing, however large.
+    They are whole, and overlap neither the mask nor each other. A mask that leaves no room for a
+    copy has its mirror image as its control: it explains nothing, however large it is.
 
     Args:
         body: see `body_of`; a copy lies in it about as far as the mask does.
@@ -49,10 +49,10 @@ def control_masks(
 
 
 def body_of(image: Float[np.ndarray, "channel y x"]) -> Bool[np.ndarray, "y x"]:
-    """Return all pixels but the even background that reaches the border; all, if there is none.
+    """Return all pixels except an even background that reaches the border.
 
-    Background is what differs from the median of the border by at most a twentieth of the range, in
-    every channel, if that is most of the border.
+    Background pixels differ from the median of the border by at most a twentieth of the range in
+    every channel. There is no background unless most of the border qualifies.
     """
     border = np.ones(image.shape[1:], bool)
     border[1:-1, 1:-1] = False

@@ -1,9 +1,9 @@
-"""How much a mask explains of a label, asked of the classifier alone: erase it, and ask again.
+"""How much of a label a mask explains to the classifier: erase the mask, and classify again.
 
-A mask that holds what shows the label takes the classifier's certainty away; copies of it where the
-label is not (`controls`) take little. The difference needs no reference mask, and does not grow
-with the mask's size alone (Fong and Vedaldi 2017, arXiv:1704.03296, search for the smallest region
-that does it; the controls are ours).
+Erasing a mask that covers the finding takes the classifier's certainty away; erasing copies
+elsewhere (`controls`) takes little. The difference needs no reference mask, and does not grow with
+the mask's size alone (Fong and Vedaldi 2017, arXiv:1704.03296, search for the smallest such region;
+the controls are ours).
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _REACH_SIGMAS = 4.0  # where a Gaussian is cut off
 def erased(
     image: Float[np.ndarray, "channel y x"], mask: Bool[np.ndarray, "y x"]
 ) -> Float[np.ndarray, "channel y x"]:
-    """Return an image whose masked pixels are blurred in from what surrounds the mask.
+    """Return an image whose masked pixels are filled by blurring the surroundings of the mask.
 
     Each of them is the mean of the pixels outside of the mask, weighted by the narrowest Gaussian
     that finds enough of them; where none does, the image's mean outside of the mask.

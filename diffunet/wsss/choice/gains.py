@@ -1,4 +1,4 @@
-"""What erasing masks does to the classifier, and which of several settings that speaks for."""
+"""What erasing masks does to the classifier, and which of several settings is best by that."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class Gains:
     def overlap(self) -> Float[np.ndarray, "image setting"]:
         """Gain over the root of the area, 0 for an empty mask.
 
-        If what a mask A explains is in proportion to what it covers of the object T, that is
-        |A and T| / sqrt(|A| |T|), the Ochiai coefficient, times a constant of the image. It falls
-        where a mask grows beyond the object, as Dice does; the gain does not.
+        If a mask A explains in proportion to the part of the object T that it covers, this is |A
+        and T| / sqrt(|A| |T|), the Ochiai coefficient, times a constant of the image. Like Dice,
+        and unlike the gain, it falls when a mask grows beyond the object.
         """
         root = np.sqrt(self.area)
         return np.divide(self.gain, root, out=np.zeros_like(self.gain), where=root > 0)

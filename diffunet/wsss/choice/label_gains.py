@@ -1,4 +1,4 @@
-"""How much the masks of each label explain: what is chosen jointly may suit one label alone."""
+"""How much the masks of each label explain: a joint choice may suit only one of the labels."""
 
 import logging
 from collections.abc import Sequence
@@ -31,9 +31,9 @@ def summary_with_labels(gains: Gains, by_label: dict[str, Gains]) -> dict[str, A
 
 
 def warn_of_labels(method: SaliencyMethod, gains: Gains, by_label: dict[str, Gains]) -> None:
-    """Warn of labels whose masks explain nothing, where those of all together and of others do.
+    """Warn of labels whose masks explain nothing although the masks of other labels do.
 
-    Where no label is clear by itself, each has too few images to tell it from the others.
+    If no label is clear by itself, there are too few images of each to tell them apart.
     """
     explained = [name for name, each in by_label.items() if each.is_above_zero(0)]
     if not explained or not gains.is_above_zero(0):
@@ -45,7 +45,7 @@ def warn_of_labels(method: SaliencyMethod, gains: Gains, by_label: dict[str, Gai
                 "%s: erasing its masks of '%s' does not clearly cost the classifier more than "
                 "erasing copies of them elsewhere (erasure gain %.2f, standard error %.2f, %d "
                 "images), though erasing those of %s does: settings are chosen for all labels "
-                "together, and may not suit this one; look at its maps",
+                "together and may not suit this label; look at its maps",
                 method,
                 name,
                 found["gain"],

@@ -1,4 +1,4 @@
-"""From which probability on a label counts as present, chosen on image-level labels."""
+"""The probability above which a label counts as present, chosen on image-level labels."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,9 @@ def choose_presence_threshold(
 ) -> Choice[float]:
     """Choose a threshold of large sensitivity + specificity - 1 (Youden's J).
 
-    Candidates lie midway between neighbouring probabilities. Of those that are as good as the best
-    within one standard error of its two rates, the one nearest to the default is taken: the place
-    of the largest J is a matter of a few images. Neither rate depends on how many images of each
-    kind were looked at.
+    Candidates lie midway between neighbouring probabilities. Of those as good as the best within
+    one standard error of its two rates, the one nearest to the default is taken, since a few images
+    decide where J is largest. Neither rate depends on the number of images of each kind.
 
     Returns:
         The default, with a warning, where one kind is missing or no threshold tells the two apart.
@@ -53,7 +52,7 @@ def rates(
     *,
     thresholds: Sequence[float] | np.ndarray,
 ) -> tuple[Float[np.ndarray, " threshold"], Float[np.ndarray, " threshold"]]:
-    """Return sensitivity and specificity at each threshold; NaN where images of a kind miss."""
+    """Return sensitivity and specificity at each threshold; NaN without images of that kind."""
     below = [
         np.searchsorted(np.sort(probabilities[kind]), thresholds, side="left")
         / (kind.sum() or np.nan)

@@ -37,14 +37,14 @@ class TaggedImage:
 
 
 def validation_images(data: FoldData, *, has_slice_labels: bool) -> tuple[TaggedImage, ...]:
-    """Return the validation images in an order of which every beginning is worth looking at.
+    """Return the validation images in an order of which any first part is a fair selection.
 
     Images with each combination of labels take turns, as long as there are any, and each kind is
     spread over patients. The order is random, but the same for every training on these cases.
 
     Args:
-        has_slice_labels: leave out slices that only have the labels of their case, unless no others
-            are there: a case that shows a label need not show it in every slice.
+        has_slice_labels: leave out slices that only have the labels of their case, unless there are
+            no others: a case that shows a label need not show it in every slice.
     """
     found: list[TaggedImage] = []
     own: list[TaggedImage] = []

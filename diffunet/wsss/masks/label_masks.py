@@ -57,13 +57,13 @@ def unsure_masks(
     slice_axis: int | None,
     is_exclusive: bool,
 ) -> Bool[np.ndarray, "label *spatial"]:
-    """Return where each label's map is too near to its threshold to say on which side it is.
+    """Return where each label's map is so near to its threshold that its side is unsure.
 
     Where several exclusive labels are above their thresholds, each of them is unsure: the one that
     `label_masks` chooses is a guess.
 
-    The grid is that of the masks, not that of training: so are the means of the two sides, by which
-    `unsure_mask` judges. The arguments are those of `label_masks`.
+    The maps are on the grid of the masks, not on that of training, and so are the means of the two
+    sides that `unsure_mask` uses. The arguments are those of `label_masks`.
     """
     unsure = np.empty(saliency.shape, bool)
     claimed = np.empty(saliency.shape, bool)
@@ -86,9 +86,9 @@ def shown_without_mask(
     known: Mapping[int | None, Sequence[int]],
     slice_axis: int | None,
 ) -> Bool[np.ndarray, "slice label"]:
-    """Return which slices show a label, somewhere, that has no mask: nothing is known of a voxel.
+    """Return which slices show a label without having a mask of it: no voxel of them is known.
 
-    Where cases were decided as a whole it is all slices of a case that has no mask in any of them.
+    If cases were decided as a whole, these are all slices of a case without any mask.
 
     Args:
         masks: of labels that may overlap: one that is contested has a mask.

@@ -1,4 +1,4 @@
-"""From a map of saliency to a mask, by rules that see no mask.
+"""From a map of saliency to a mask, by rules that need no reference mask.
 
 The order is `prepared_map`, `threshold_of`, `mask_of`. The rule "otsu_mean" takes two passes over a
 set of images: the thresholds of the first go through `mean_threshold` and `shared_threshold` before
@@ -29,12 +29,12 @@ def prepared_map(
     plan: MaskPlan,
     image: Float[np.ndarray, "channel *slice y x"] | None = None,
 ) -> Float[np.ndarray, "*slice y x"]:
-    """Smooth a map within its slices, and leave what speaks for the label: values of 0 or more.
+    """Smooth a map within its slices, and keep the part that supports the label: values from 0.
 
-    The sign comes after the smoothing, so that noise of either sign cancels before "absolute" folds
-    it up. With "positive" and "negative", values of the other sign speak against the label and
-    become 0: a dark lesion beside a bright one must not pull a threshold below 0.
-    The arguments are those of `smoothed_map`.
+    The sign comes after the smoothing, so that noise of either sign cancels before "absolute"
+    removes signs. With "positive" and "negative", values of the other sign count against the label
+    and become 0: a dark lesion beside a bright one must not pull a threshold below 0. The arguments
+    are those of `smoothed_map`.
     """
     return oriented_map(smoothed_map(saliency, plan=plan, image=image), plan=plan)
 
@@ -68,7 +68,7 @@ def smoothed_map(
 def oriented_map(
     smooth: Float[np.ndarray, "*slice y x"], *, plan: MaskPlan
 ) -> Float[np.ndarray, "*slice y x"]:
-    """Leave what speaks for the label of a map that is smooth already: values of 0 or more."""
+    """Keep the part of a smoothed map that supports the label: values from 0."""
     if plan.sign == "absolute":
         return np.abs(smooth)
     return np.maximum(smooth if plan.sign == "positive" else -smooth, 0)
@@ -214,10 +214,10 @@ def unsure_mask(
 
     A threshold t splits a slice into two classes of means m0 <= t < m1, the typical background and
     the typical foreground. A pixel is sure once it has gone the share u = `plan.unsure_share` of
-    the way from t to the mean of its class: it is unsure in (t - u (t - m0), t + u (m1 - t)]. So
-    u = 0 leaves none unsure, and u = 1 all that is less typical than its class's mean; the rule
-    follows the units and the skew of a map, and holds for thresholds of every kind. Where
-    `plan.components` drops pixels above the threshold, they are unsure too.
+    the way from t to the mean of its class: it is unsure in (t - u (t - m0), t + u (m1 - t)]. So u
+    = 0 leaves no pixel unsure, and u = 1 all that are less typical than the mean of their class.
+    The rule follows the units and the skew of a map, and works for every kind of threshold. Pixels
+    above the threshold that `plan.components` drops are unsure too.
     """
     unsure = np.zeros(prepared.shape, bool)
     mask = mask_of(prepared, thresholds, plan=plan)

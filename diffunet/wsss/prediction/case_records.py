@@ -59,7 +59,7 @@ def read_weak_case(output: OutputFolder, case: str) -> WrittenCase:
     """
     content = output.content_of_record(case)
     if content is None:
-        raise UsageError(f"'{output.folder}': case '{case}' is not there; predict it again")
+        raise UsageError(f"'{output.folder}': there is no finished case '{case}'; predict it again")
     with said_if_damaged(output, case):
         labels = list(content["labels"].values())
         saliency, geometry = read_maps(output, case, content)
@@ -75,7 +75,7 @@ def read_weak_case(output: OutputFolder, case: str) -> WrittenCase:
 
 @contextlib.contextmanager
 def said_if_damaged(output: OutputFolder, case: str) -> Iterator[None]:
-    """Use the content of a case's record inside of it.
+    """Report an error inside this context as damage of the case's record.
 
     Raises:
         UsageError: something is not there, or not of its kind.
@@ -92,7 +92,7 @@ def said_if_damaged(output: OutputFolder, case: str) -> Iterator[None]:
 def record_of(
     found: CaseSaliency, scales: Sequence[MapScale], names: Sequence[str]
 ) -> dict[str, Any]:
-    """Return what is said about a case before there are masks."""
+    """Return the record of a case before there are masks."""
     presence = found.presence
     origins = np.where(presence.is_given, "given", "classifier")
     labels = {
@@ -119,7 +119,7 @@ def with_masks(
     masks: np.ndarray,
     geometry: ImageGeometry,
 ) -> dict[str, Any]:
-    """Return a record with what was known when the masks were made."""
+    """Return a record with what making the masks added."""
     voxel = math.prod(geometry.spacing_mm)
     labels = {
         name: {**about, "threshold": plain(thresholds[:, label])}

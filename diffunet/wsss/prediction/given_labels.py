@@ -1,4 +1,4 @@
-"""What a table says about the cases that are to be predicted."""
+"""What a table says about the cases to predict."""
 
 from collections.abc import Sequence
 from pathlib import Path

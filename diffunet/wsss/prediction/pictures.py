@@ -44,7 +44,7 @@ def draw_saliency(
 def draw_rows(
     rows: Sequence[SaliencyCase], png: Path, *, title: str, saliency: SaliencyMethod
 ) -> None:
-    """Draw the first rows; without a row there is a message instead."""
+    """Draw the first rows; without any row, log a message instead."""
     if not rows:
         logger.info("no case shows a label: there is no %s", png.name)
         return
@@ -55,9 +55,9 @@ def draw_rows(
 
 @contextlib.contextmanager
 def warning_only(png: Path) -> Iterator[None]:
-    """Draw a picture inside of it: if that fails, whatever the cause, there is a warning instead.
+    """Turn any failure of drawing a picture inside this context into a warning.
 
-    All that counts is written before; no failure of a picture is one of the prediction.
+    All results are written before; a failed picture is not a failed prediction.
     """
     try:
         yield
@@ -76,8 +76,8 @@ def saliency_rows(
 ) -> Iterator[SaliencyCase]:
     """Yield a row for each label of a case that has a mask in the output folder.
 
-    Of a volume, of the slices that have a mask, the one that likeliest shows the label: the largest
-    mask would be the one that went astray.
+    For a volume it is the slice with a mask that most likely shows the label: the slice with the
+    largest mask might be a gross error.
 
     Args:
         unsure: (*spatial) bool, of all labels together; None where nothing is.

@@ -68,14 +68,13 @@ class SaliencyPredictor:
         if METHODS[model.method].learns_from != "image_labels":
             others = " or ".join(methods_that_learn_from("image_labels"))
             raise UsageError(
-                f"this is a model of -m {model.method}; expected one that was trained from "
-                f"image-level labels (-m {others}): predict this one with Predictor"
+                f"this is a model of -m {model.method}; expected one trained from image-level "
+                f"labels (-m {others}); predict this model with Predictor"
             )
         if compute.precision != "float32":
             raise UsageError(
-                f"--precision {compute.precision}: maps are small differences of large numbers, "
-                "which only float32 holds; leave the option out for a model of "
-                f"-m {model.method}"
+                f"--precision {compute.precision}: maps are small differences of large numbers "
+                f"and need float32; leave the option out for a model of -m {model.method}"
             )
         if model.configuration.dimensions != 2:
             raise PlansError(

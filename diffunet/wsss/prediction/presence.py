@@ -1,4 +1,4 @@
-"""Whether a label is present in a slice: what is given decides, and the classifier all else."""
+"""Whether a label is present in a slice: given labels decide, and the classifier all else."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Presence:
     Attributes:
         probabilities: of the classifier; NaN in slices that were cropped away, which show nothing.
         is_present: the decision.
-        is_given: decided by what was given, not by the classifier.
+        is_given: decided by a given label, not by the classifier.
         is_by_slice: slices were decided each for itself. Otherwise all that were not cropped away
             share one decision: on the mean over the slices of the classifier's probabilities.
     """
@@ -43,11 +43,11 @@ def decide_presence(
 ) -> Presence:
     """Decide which slices show which label.
 
-    A given slice is as it is given. A case that is given as 0 shows the label nowhere. One that is
-    given as 1 shows it in every other slice where cases were labelled in training; where slices
-    were, the classifier says in which, and if no slice is left with it, the likeliest of those that
-    were not given shows it. All else is the classifier's: by slice where slices were labelled in
-    training, otherwise by the mean over the slices.
+    A given label of a slice decides that slice. A case given as 0 shows the label nowhere. A case
+    given as 1 shows it in all its other slices if cases were labelled in training. If slices were
+    labelled, the classifier says in which; if it finds none, the likeliest slice that was not given
+    shows it. The classifier decides everything else: by slice if slices were labelled in training,
+    otherwise by the mean over the slices.
 
     Args:
         probabilities: of the classifier, along the first file axis; NaN in slices that were cropped

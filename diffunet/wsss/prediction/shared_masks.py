@@ -1,7 +1,7 @@
 """Masks whose threshold is that of a whole set of cases ("otsu_mean").
 
-They wait until every case has its maps: they are made by the run that finds all of them there, the
-last of several parts.
+They wait until every case has its maps. The run that finds all maps makes them; of several parts
+this is the last.
 """
 
 import logging
@@ -44,7 +44,7 @@ def write_shared_masks(
     if run.num_parts > 1 and len(records) < len(cases):
         logger.info(
             "'%s': the threshold is the mean over all cases, and %d of %d have no saliency "
-            "yet; the part that ends last makes the masks, or a run with "
+            "yet; the last part to end makes the masks; so does a run with "
             "--continue_prediction and without -num_parts",
             output.folder,
             len(cases) - len(records),

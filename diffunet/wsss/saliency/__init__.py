@@ -1,1 +1,1 @@
-"""Maps of how much each voxel speaks for a label."""
+"""Maps of how strongly each voxel suggests a label."""

@@ -1,8 +1,8 @@
-"""Class activation maps: where a classifier's feature maps speak for a label.
+"""Class activation maps: where a classifier's feature maps support a label.
 
-Written from the papers' formulas; A is a feature map at one stage of the encoder, y the label's
-logit, g = dy/dA. What the papers leave open is done as the field's implementation has it
-(grad-cam 1.5, with which P2 was compared); where it differs, the functions say so.
+They follow the papers' formulas; A is a feature map at one stage of the encoder, y the label's
+logit, g = dy/dA. Where the papers leave something open, they follow the field's implementation
+(grad-cam 1.5, which P2 compared with); the functions say where they differ from it.
 """
 
 from collections.abc import Callable

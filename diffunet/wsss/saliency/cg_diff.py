@@ -40,8 +40,8 @@ def guided_anomaly(
 
     Positive where the label makes the image brighter. Wolleb et al. 2022, arXiv:2203.04306: DDIM's
     encoding up to the noise level L, then DDIM's decoding guided by the classifier towards the
-    label's absence. Their denoiser is unconditional; ours is told the image's own tags both ways,
-    so that the guidance alone makes the difference and without it the image comes back.
+    label's absence. Their denoiser is unconditional. Ours gets the image's own tags both ways, so
+    that without guidance the image comes back and only guidance makes a difference.
 
     Args:
         image: normalised.
@@ -77,8 +77,8 @@ def guided_anomaly(
 def encoding_levels(plan: EncodingPlan, *, schedule: Schedule) -> tuple[NoiseLevel, ...]:
     """Return the `num_steps` + 1 noise levels from the image to L, evenly in log SNR.
 
-    Of coarse and of fine detail, the way there and back then loses about the same share. Evenly in
-    time, as DDPM's grids go, fine detail would lose several times more.
+    Encoding and decoding then lose about the same share of coarse and fine detail. With levels even
+    in time, as on DDPM's grids, fine detail would lose several times more.
 
     Raises:
         PlansError: L is noisier than the schedule gets, or cleaner than the image counts as.

@@ -29,7 +29,7 @@ from diffunet.wsss.saliency.trajectories import conditional_saliency
 
 
 def default_saliency(plan: WeakPlan, *, method: str) -> SaliencyMethod:
-    """Return what a model of `method` makes unless asked otherwise."""
+    """Return the saliency that a model of `method` makes by default."""
     return getattr(plan, METHODS[method].saliency_field)
 
 
@@ -54,10 +54,10 @@ def saliency_map(
     compute: Compute,
     mirror_axes: tuple[int, ...] = (),
 ) -> Float[Tensor, "*spatial"]:
-    """Return how much each voxel of a case speaks for a label: signed, the mean over the folds.
+    """Return how strongly each voxel of a case suggests a label: signed, the mean over the folds.
 
-    Maps of mirrored images are mirrored back and averaged. Draws of noise take turns with the
-    mirrorings, so that these cost nothing; what draws no noise is computed once for each of them.
+    Maps of mirrored images are mirrored back and averaged. Each draw of noise uses the next
+    mirroring, so that these cost nothing; maps without noise are computed once for each mirroring.
 
     Args:
         networks: one per fold, in evaluation mode on `compute.device`; `ImageModel` for "cdm",

@@ -7,7 +7,7 @@
 
 A DDIM step is linear in x_t and x_0_hat, so the difference d = x - x' has a recursion of its own,
 d_s = sigma_s / sigma_t d_t + alpha_s (1 - exp((log_snr_t - log_snr_s) / 2)) (x_0_hat - x_0_hat').
-It is followed instead of subtracting the two: they differ by a few thousandths of their size.
+We follow it instead of subtracting the two, which differ by a few thousandths of their size.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Which folds predict which training cases: those that have not learned from them, if any."""
+"""Which folds predict which training cases: folds that have not learned from them, if any."""
 
 import logging
 from collections import defaultdict
@@ -45,10 +45,10 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class ShareRun:
-    """A share, what predicts it, and where to.
+    """A share, the model that predicts it, and its output.
 
     Attributes:
-        settings: all that decides what is predicted.
+        settings: everything that decides about the predictions.
         output: takes these settings alone.
     """
 
@@ -62,7 +62,7 @@ class ShareRun:
 def shares_of(
     cases: Sequence[CaseFiles], *, folds: Sequence[str], splits: Sequence[Split], dataset: str
 ) -> tuple[Share, ...]:
-    """Deal the cases to folds: those that were validated on a case, else all, in sample.
+    """Deal the cases to the folds that were validated on them, or else to all, in sample.
 
     Args:
         folds: "0", "1", ... or "all".
@@ -146,8 +146,8 @@ def say_what_is_in_sample(shares: Sequence[Share]) -> None:
     )
     if num_in_sample:
         logger.warning(
-            "%d cases are labelled by folds that learned from them, so their maps may be more "
-            "confident than they are right; train all folds to avoid this",
+            "%d cases are labelled by folds that learned from them, so their maps may be "
+            "overconfident; train all folds to avoid this",
             num_in_sample,
         )
 

@@ -77,8 +77,8 @@ def make_pseudo_dataset(
     Raises:
         UsageError: the model or the folder does not fit, or the settings changed.
         CheckpointError: a fold is not trained, or damaged.
-        DatasetError: there are no image-level labels, or all that is wrong with images that could
-            not be predicted, at the end.
+        DatasetError: there are no image-level labels; or, at the end, the faults of all images that
+            could not be predicted.
     """
     tags = require_tags(raw)
     runs = runs_of(
@@ -210,8 +210,8 @@ def _say_what_was_made(folder: Path, summary: dict[str, Any]) -> None:
     )
     for name, counts in summary["labels"].items():
         logger.info(
-            "  %s: shown by %d cases, %d have sure pixels of it; in %d it has no mask somewhere, "
-            "and all pixels are unsure there",
+            "  %s: %d cases show it and %d have sure pixels of it; in %d cases it has no mask "
+            "in some slices, where all pixels are unsure",
             name,
             counts["num_present"],
             counts["num_with_sure_pixels"],

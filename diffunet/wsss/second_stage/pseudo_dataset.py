@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 def begin_dataset(folder: Path, settings: dict[str, Any], *, continues: bool) -> bool:
-    """Make the folder ready; return whether the dataset in it is already complete.
+    """Prepare the folder; return whether its dataset is already complete.
 
     Raises:
         UsageError: it is there and not to be continued, is not one of ours, or has other settings.
@@ -111,8 +111,8 @@ def student_content(raw: RawDataset, folder: Path, *, description: str) -> dict[
 def write_companions(raw: RawDataset, folder: Path, *, splits: Sequence[Split]) -> None:
     """Write splits, patients and a link to the test images, as far as the weak dataset has them.
 
-    So no fold of a student learns from an image that the same fold of the weak model was
-    validated on, and none from both sides of a patient.
+    A student's fold then never learns from an image that the same fold of the weak model was
+    validated on, and no patient is on both sides.
     """
     if splits:
         write_splits(folder / SPLITS_FILE, splits)

@@ -42,9 +42,9 @@ def pseudo_labels_of(
 ) -> PseudoLabels:
     """Return what a second stage is taught about a case.
 
-    A label that the image does not show is absent everywhere, which is sure. Of one that it shows,
-    pixels are sure as far as `plan.unsure_share` says. Where an image is known to show a label
-    that has no mask, nothing is sure: it must not teach that the label is absent.
+    A label that the image does not show is absent everywhere, which is sure. For a label that it
+    shows, `plan.unsure_share` says which pixels are sure. If an image shows a label but has no mask
+    of it, no pixel is sure: it must not teach that the label is absent.
 
     Args:
         labels: with an ignore label.

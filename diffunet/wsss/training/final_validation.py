@@ -1,6 +1,6 @@
-"""The validation at the end of a weakly supervised training: what is known of image-level labels.
+"""The validation at the end of a weakly supervised training, on image-level labels.
 
-Nothing here opens a mask: how well the maps of a model fit masks is for `diffunet_evaluate`.
+Nothing here opens a mask: `diffunet_evaluate` tells how well maps fit masks.
 """
 
 import logging
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 LOG_SNRS = tuple(float(level) for level in range(-5, 6))
-"""Noise levels at which classifier and conditions are looked at."""
+"""Noise levels at which the classifier and the conditions are tested."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +50,9 @@ def validate_on_image_labels(
 ) -> WeakValidation | None:
     """Classify validation images, choose when a label counts as present, and look at noise levels.
 
-    Of volumes whose cases were labelled, a case is one image, with the mean of its slices'
+    If whole volumes were labelled, a case counts as one image, with the mean of its slices'
     probabilities, as in prediction. Images with and without labels take turns, spread over
-    patients. The scores at the chosen thresholds are of the images that these were chosen on.
+    patients. The scores at the thresholds come from the images on which these were chosen.
 
     Args:
         model: in evaluation mode.

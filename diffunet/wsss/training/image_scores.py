@@ -120,10 +120,10 @@ def auc_of(values: Sequence[float] | np.ndarray, tags: Sequence[float] | np.ndar
 def condition_gains(
     scores: Sequence[ImageScores], label: int | None = None
 ) -> Float[np.ndarray, " level"]:
-    """Return which share of the denoising error the right labels take away, per noise level.
+    """Return the share of the denoising error that the right labels save, per noise level.
 
     1 - error under the right labels / error under wrong ones, of the errors summed over images. 0:
-    the labels say nothing to the model; negative: they mislead it.
+    the labels mean nothing to the model; negative: they mislead it.
 
     Args:
         label: the inverted one that counts; None for all that were, each image's mean.

@@ -56,8 +56,8 @@ class WeakMethod:
             )
         if configuration.crop.policy != "whole":
             logger.warning(
-                "crop.policy is '%s': a crop may miss what its image's label is about; 'whole' "
-                "shows whole images",
+                "crop.policy is '%s': a crop may miss the finding that its image's label is "
+                "about; 'whole' shows whole images",
                 configuration.crop.policy,
             )
         return self.make_objective(configuration=configuration, labels=labels, seed=seed)
@@ -106,8 +106,8 @@ class WeakMethod:
         images = validation_images(data, has_slice_labels=plan.has_slice_labels)
         if ranks.is_first:
             logger.info(
-                "choosing how maps and masks are made, by making them for some validation images: "
-                "takes minutes"
+                "choosing how to make maps and masks, by trying settings on some validation "
+                "images: this takes minutes"
             )
         chosen = choose_saliency(data, model, images, ranks=ranks, progress=progress)
         gains = {}

@@ -1,4 +1,4 @@
-"""What weak supervision minimises: images and their image-level labels in, no mask anywhere."""
+"""What weak supervision minimises, from images and their image-level labels, without masks."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,10 +31,10 @@ from diffunet.training.objective import LossTerm, TensorBatch, noise_of, times_o
 class CdmObjective:
     """The diffusion of images under their labels, and the classifier of its noised images (P2).
 
-    Both see the same x_t at the same t. Sharing costs nothing, since no weight is common to the
-    two, and what the classifier learns is by construction what guides the sampler. A planned share
-    of the samples, drawn as often as they occur, the classifier sees without noise and the
-    diffusion not at all: it shall learn from those alone whose labels do not tell their position.
+    Both see the same x_t at the same t. They share no weights, so this costs nothing, and the
+    classifier learns on exactly the noise at which it later guides. A planned share of the samples
+    is drawn as often as images occur: the classifier sees these without noise, and the diffusion
+    does not see them at all. It learns only from samples whose labels do not tell their position.
     Times are uniform in [0, 1), stratified over the global batch, on DDPM's grids too: what lies
     between two timesteps is then trained as well, and log SNRs need not be rounded to the grid.
 

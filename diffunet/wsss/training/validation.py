@@ -47,8 +47,8 @@ class TaggedImageScorer:
     def values(self, scores: Sequence[ImageScores]) -> dict[str, float]:
         """Return AUC (mean over the labels) and cross entropy without noise.
 
-        Of a model that knows noise also the cross entropy and the gain by the right labels over
-        noise levels (means over the levels).
+        For a model of noised images also the means over noise levels of the cross entropy and of
+        the gain by the right labels.
         """
         aucs = [classification_auc(scores, label) for label in range(len(scores[0].tags))]
         defined = [auc for auc in aucs if not np.isnan(auc)]
@@ -65,8 +65,8 @@ class TaggedImageScorer:
     def criterion(self, score: ImageScores) -> float:
         """Return the cross entropy without noise, or its mean with that over noise levels.
 
-        The denoising error is left out: it falls to the end of a training, and of two models says
-        nothing about their maps.
+        The denoising error does not count: it falls until the end of a training, and does not tell
+        which of two models makes better maps.
         """
         if not score.inverted:
             return score.cross_entropy
