@@ -97,6 +97,8 @@ def resample_label_map(
     ]
     region = tuple(slice(*operator.rows) for operator in operators)
     winners = resampled[region]
+    if not winners.size:  # all labels lie between the centres of new voxels
+        return resampled
     best = total = np.zeros(winners.shape, np.float32)
     for value in np.flatnonzero(np.bincount(inner.ravel())):
         if value == 0:

@@ -100,6 +100,15 @@ def test_an_empty_label_map_stays_empty():
     assert not found.any()
 
 
+@pytest.mark.parametrize("place", [(0, 0), (0, 3), (3, 0), (7, 7), (3, 3), (4, 5)])
+@pytest.mark.parametrize("nearest_axis", [None, 0])
+def test_labels_between_the_centres_of_coarser_voxels_are_gone(place, nearest_axis):
+    label_map = np.zeros((8, 8), np.uint8)
+    label_map[place] = 1
+    resampled = resample_label_map(label_map, (2, 2), nearest_axis=nearest_axis)
+    np.testing.assert_array_equal(resampled, np.zeros((2, 2)))
+
+
 def test_a_label_map_on_its_own_grid_is_copied():
     label_map = np.arange(6, dtype=np.uint8).reshape(2, 3)
     found = resample_label_map(label_map, (2, 3), nearest_axis=None)
