@@ -1,4 +1,4 @@
-"""What every command shares: arguments, logging, progress, and how a user's mistake ends."""
+"""What all commands share: arguments, logging, progress, and the handling of a user's mistake."""
 
 import argparse
 import functools
@@ -31,11 +31,11 @@ EXIT_USER_MISTAKE = 2
 EXIT_INTERRUPTED = 130
 
 SECONDS_BETWEEN_LINES = 60
-"""Of progress, where there is no terminal to draw a bar in."""
+"""Seconds between lines of progress where there is no terminal for a bar."""
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults that say something, fills prose, and keeps the lines of examples."""
+    """Shows defaults that are informative, wraps prose, and keeps the lines of examples."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         has_none = action.default is None or action.default == []
@@ -66,9 +66,11 @@ def add_workspace_argument(parser: argparse.ArgumentParser) -> None:
         "--workspace",
         type=Path,
         metavar="DIR",
-        help="folder that holds raw, preprocessed and results; without it, the environment "
-        "variables diffunet_raw, diffunet_preprocessed and diffunet_results say where they are, "
-        "and else they are in ./diffunet_workspace",
+        help=(
+            "folder that holds raw, preprocessed and results; without it, the environment "
+            "variables diffunet_raw, diffunet_preprocessed and diffunet_results name them; "
+            "otherwise they are in ./diffunet_workspace"
+        ),
     )
 
 
@@ -92,7 +94,7 @@ def add_seed_argument(made: "argparse._ActionsContainer", meaning: str) -> None:
 
 
 def number_in(limits: Range, *, is_whole: bool = True) -> Callable[[str], int | float]:
-    """Return what parses a number of `limits`, for `type=` of an argument."""
+    """Return a parser of numbers within `limits`, for `type=` of an argument."""
 
     def parse(text: str) -> int | float:
         try:
@@ -108,7 +110,7 @@ def number_in(limits: Range, *, is_whole: bool = True) -> Callable[[str], int | 
 
 
 def number_of(plan: type, name: str) -> Callable[[str], int | float]:
-    """Return what parses the field `name` of a plan, in the range that the plan declares."""
+    """Return a parser of the field `name` of a plan, in the range that the plan declares."""
     return number_in(range_of(plan, name), is_whole=get_type_hints(plan)[name] is int)
 
 
@@ -120,7 +122,7 @@ def resolve_workspace(folder: Path | None) -> Workspace:
 
 
 class MessageFormatter(logging.Formatter):
-    """The bare message; what is more than information says so first."""
+    """The bare message; messages above the level of information begin with it."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the message of `record`, after "warning: " where it is one."""
@@ -131,7 +133,7 @@ class MessageFormatter(logging.Formatter):
 
 
 def _log_to_terminal() -> None:
-    """Show what diffunet logs, and only warnings of the libraries."""
+    """Show messages of diffunet, and only warnings of libraries."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(MessageFormatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -189,7 +191,7 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
             return EXIT_USER_MISTAKE
         except KeyboardInterrupt:
             print(
-                "interrupted; run again: what was done is kept (by a training with --c, a "
+                "interrupted; run the command again to continue (a training with --c, a "
                 "prediction with --continue_prediction, pseudo-labels with --continue); checks "
                 "and scores begin anew",
                 file=sys.stderr,

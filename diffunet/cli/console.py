@@ -1,4 +1,4 @@
-"""A console that never ends a command: whatever it cannot show, or however soon it is closed."""
+"""A console that never ends a command, even if it cannot show a character or is closed."""
 
 import contextlib
 import os
@@ -11,8 +11,8 @@ from typing import Any, TextIO, final
 class Console:
     """A stream whose `write` cannot fail.
 
-    Characters that its encoding lacks are written as escapes. Once nobody reads it any more
-    (`| head`, a terminal that was closed), what is written is dropped and the work goes on.
+    Characters that its encoding lacks are written as escapes. Once nobody reads it any more (`|
+    head`, a closed terminal), output is dropped and the work goes on.
     """
 
     def __init__(self, stream: TextIO | None):
@@ -51,7 +51,7 @@ class Console:
             stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
     def _drop(self) -> None:
-        """Send what is left in the stream's buffer nowhere, or Python complains at its end."""
+        """Drop what is left in the stream's buffer, or Python complains at its end."""
         stream, self._stream = self._stream, None
         with contextlib.suppress(OSError, ValueError, AttributeError):
             nowhere = os.open(os.devnull, os.O_WRONLY)

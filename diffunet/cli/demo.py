@@ -1,4 +1,4 @@
-"""`diffunet_demo`: the whole road on a small generated dataset whose truth is known."""
+"""`diffunet_demo`: all steps on a small generated dataset whose truth is known."""
 
 import argparse
 import logging
@@ -43,10 +43,9 @@ SETTINGS = (
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_demo`."""
     made = new_parser(
-        "All steps on a laptop's CPU: generate a small dataset whose experts disagree in a "
-        "known way, configure, train, predict, evaluate; ends with pictures (demo.png) and a "
-        "table. Run "
-        "again after an interruption: it continues."
+        "Run all steps on a laptop's CPU: generate a small dataset whose experts disagree in a "
+        "known way, configure, train, predict and evaluate. The results are pictures (demo.png) "
+        "and a table of scores. Run it again after an interruption, and it continues."
     )
     made.add_argument(
         "--output", type=Path, default=Path("diffunet_demo"), metavar="DIR", help="all results"
@@ -56,9 +55,12 @@ def parser() -> argparse.ArgumentParser:
         type=number_of(TrainingPlan, "num_iterations"),
         default=DEFAULT_ITERATIONS,
         metavar="N",
-        help="training iterations; the default beats the trivial answers, 2 only shows the steps",
+        help=(
+            "training iterations; the default is enough to beat the trivial answers; 2 only "
+            "shows the steps"
+        ),
     )
-    add_seed_argument(made, "seed of the dataset and of everything after it")
+    add_seed_argument(made, "seed of the dataset and of all later steps")
     add_processes_argument(made)
     return made
 
@@ -78,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run_demo(output: Path, *, num_iterations: int, seed: int, num_processes: int) -> dict[str, Any]:
-    """Do it all in `output`, and return the evaluation's summary."""
+    """Run all steps in `output`, and return the summary of the scores."""
     from diffunet import api
     from diffunet.data.synthetic import write_ambiguous_dataset
 
@@ -90,7 +92,7 @@ def run_demo(output: Path, *, num_iterations: int, seed: int, num_processes: int
     raw = workspace.raw / DATASET
     predictions = output / "predictions"
     shared: dict[str, Any] = {"workspace": workspace, "progress": progress_bar}
-    _say(1, "generate a dataset: images, and masks of four raters who disagree in a known way")
+    _say(1, "generate a dataset: images, and masks by four raters who disagree in a known way")
     write_ambiguous_dataset(raw, num_training=NUM_TRAINING, num_test=NUM_TEST, size=SIZE, seed=seed)
     _say(2, "check it, measure it, choose every parameter, preprocess")
     api.plan_and_preprocess(raw, num_processes=num_processes, **shared)
@@ -132,7 +134,7 @@ def run_demo(output: Path, *, num_iterations: int, seed: int, num_processes: int
 
 
 def check_output(output: Path) -> None:
-    """Check that a folder can take the demo: it is absent, empty, or an earlier demo's.
+    """Check that a folder can take the demo: it is absent, empty, or from an earlier demo.
 
     Raises:
         UsageError: it holds something else.
@@ -145,7 +147,7 @@ def check_output(output: Path) -> None:
     names = [name for name in names if not name.startswith(".")]
     if names and not (output / WORKSPACE / "raw" / DATASET).is_dir():
         raise UsageError(
-            f"--output '{output}' holds what the demo did not write there: {listing(names)}; "
+            f"--output '{output}' holds files that the demo did not write: {listing(names)}; "
             "choose an empty folder, or a new one"
         )
 
@@ -171,7 +173,7 @@ def true_ged(references: Path, *, num_samples: int, seed: int) -> float:
 
 
 def draw_sheet(raw: Path, predictions: Path, sheet: Path, *, seed: int) -> None:
-    """Draw some test cases, from lesions that few raters see to those that all see."""
+    """Draw some test cases, from lesions that few raters see to lesions that all see."""
     import numpy as np
 
     from diffunet.data.image_io import read_image, read_label_map, read_map

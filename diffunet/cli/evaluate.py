@@ -9,9 +9,9 @@ from diffunet.cli.command import add_processes_argument, command, new_parser, pr
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_evaluate`."""
     made = new_parser(
-        "Score a folder of predictions: overlap and surface distances of the consensus, and scores "
-        "of the distribution where there are samples, beside the trivial answers on the same "
-        "cases.",
+        "Score a folder of predictions: overlap and surface distances of the consensus and, if "
+        "there are samples, scores of the distribution. All scores stand beside those of "
+        "trivial answers on the same cases.",
         epilog="example:\n  diffunet_evaluate raw/Dataset001_LIDC/labelsTs predictions",
     )
     made.add_argument("reference", type=Path, metavar="REFERENCE", help="folder of masks")
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         dest="dataset_json",
         type=Path,
         metavar="FILE",
-        help="dataset.json; without it, the prediction's, else the one beside REFERENCE",
+        help="dataset.json; without it, the one in PREDICTION, or else the one beside REFERENCE",
     )
     made.add_argument(
         "--patients",
@@ -37,8 +37,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--by_slice",
         action="store_true",
-        help="also score the slices that show a label and those that do not, each by itself, as is "
-        "usual for masks from image-level labels",
+        help=(
+            "also score slices that show a label and slices that do not, separately, as is usual "
+            "for masks from image-level labels"
+        ),
     )
     add_processes_argument(made)
     return made

@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_plan_and_preprocess`."""
     made = new_parser(
         "Check a raw dataset, extract its fingerprint, choose every parameter of training, and "
-        "preprocess the cases. Run again after an interruption: it continues.",
+        "preprocess the cases. Run it again after an interruption, and it continues.",
         epilog="example:\n  diffunet_plan_and_preprocess -d 1\n  diffunet_train 1 0\n"
         "  diffunet_predict -i IMAGES -o PREDICTIONS -d 1",
     )
@@ -35,21 +35,23 @@ def parser() -> argparse.ArgumentParser:
 def verify_parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_verify_dataset`."""
     made = new_parser(
-        "Check a raw dataset and report all faults at once: the case, what was expected, what was "
-        "found, and what to do."
+        "Check a raw dataset and report all faults at once. Each message names the case, what "
+        "was expected, what was found, and what to do."
     )
     _add_common(made)
     made.add_argument(
         "--check_labels",
         action="store_true",
-        help="also open the masks of a dataset with image-level labels (they are for scoring only)",
+        help=(
+            "also check the masks of a dataset with image-level labels (which are for scoring only)"
+        ),
     )
     return made
 
 
 def fingerprint_parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_extract_fingerprint`."""
-    made = new_parser("Measure what the training cases look like: dataset_fingerprint.json.")
+    made = new_parser("Measure the training cases, and write dataset_fingerprint.json.")
     _add_common(made)
     _add_check(made)
     made.add_argument(
@@ -68,7 +70,10 @@ def plan_parser() -> argparse.ArgumentParser:
 
 def preprocess_parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_preprocess`."""
-    made = new_parser("Preprocess the training cases as the plans say; continues where it stopped.")
+    made = new_parser(
+        "Preprocess the training cases as the plans say. Run it again after an interruption, and "
+        "it continues."
+    )
     _add_common(made)
     made.add_argument(
         "-p", dest="plans_name", default=DEFAULT_PLANS_NAME, metavar="NAME", help="plans to follow"
@@ -218,8 +223,10 @@ def _add_preprocessing(made: argparse.ArgumentParser) -> None:
         dest="configurations",
         nargs="+",
         metavar="CONFIGURATION",
-        help="configurations to preprocess; without it, all that the plans hold, but with "
-        "image-level labels and without --with_labels those that learn from them",
+        help=(
+            "configurations to preprocess; without it, all in the plans; for image-level labels "
+            "without --with_labels, only those that learn from such labels"
+        ),
     )
     made.add_argument(
         "--with_labels",

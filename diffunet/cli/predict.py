@@ -22,10 +22,10 @@ from diffunet.workspace import DEFAULT_PLANS_NAME
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_predict`."""
     made = new_parser(
-        "Draw segmentations for images: their consensus (CASE.ext), uncertainty, volumes "
-        "(predictions.json), and on request probabilities and every sample. Models trained from "
-        "image-level labels make one mask per image, and the saliency that it comes from "
-        "(CASE_saliency.ext).",
+        "Draw segmentations for images, and write their consensus (CASE.ext), uncertainty and "
+        "volumes (predictions.json), and on request probabilities and every sample. Models "
+        "trained from image-level labels make one mask per image, and write the saliency map "
+        "that it comes from (CASE_saliency.ext).",
         epilog="examples:\n  diffunet_predict -i imagesTs -o predictions -d 1 --save_samples\n"
         "  diffunet_predict -i scan_0000.nii.gz -o mask.nii.gz --model FOLDER\n"
         "  diffunet_predict -i imagesTs -o predictions -d 3 --saliency cg_cdm",
@@ -42,8 +42,10 @@ def parser() -> argparse.ArgumentParser:
         dest="output",
         type=Path,
         required=True,
-        help="a folder that is new, empty or holds predictions; or, if -i is a file, a file that "
-        "does not exist yet",
+        help=(
+            "a folder that is new, is empty or holds predictions; or, if -i is a file, a file "
+            "that does not exist yet"
+        ),
     )
     _add_model(made)
     _add_sampling(made)
@@ -54,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         type=number_in(Range(1, 100_000)),
         default=1,
         metavar="N",
-        help="divide the cases in parts",
+        help="divide the cases into parts",
     )
     made.add_argument(
         "-part_id",
@@ -68,8 +70,10 @@ def parser() -> argparse.ArgumentParser:
         "--precision",
         default="float32",
         choices=["float32", "bfloat16", "float16"],
-        help="of the networks: float32 is exact, the others are faster on a GPU; models trained "
-        "from image-level labels take float32 only",
+        help=(
+            "precision of the networks: float32 is exact, the others are faster on a GPU; models "
+            "trained from image-level labels take float32 only"
+        ),
     )
     add_workspace_argument(made)
     return made
@@ -111,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _add_model(made: argparse.ArgumentParser) -> None:
-    group = made.add_argument_group("model: either --model, or -d with what the workspace holds")
+    group = made.add_argument_group("model: either --model, or -d for a model in the workspace")
     group.add_argument("--model", type=Path, metavar="FOLDER", help="folder of a trained model")
     group.add_argument("-d", dest="dataset", help="number, name or path")
     group.add_argument(
@@ -143,7 +147,7 @@ def _add_sampling(made: argparse.ArgumentParser) -> None:
         "--num_samples",
         type=number_of(SamplingPlan, "num_samples"),
         metavar="N",
-        help="per case, over all folds together",
+        help="samples per case, over all folds together",
     )
     group.add_argument(
         "--num_steps",
@@ -166,21 +170,27 @@ def _add_saliency(made: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--saliency",
         choices=get_args(SaliencyMethod),
-        help="map that masks are made from: the first three need a model of cdm, the others one of "
-        "classifier; without it, the plans decide",
+        help=(
+            "map to make masks from: the first three need a model of cdm, the others one of "
+            "classifier; without it, the plans decide"
+        ),
     )
     group.add_argument(
         "--image_labels",
         type=Path,
         metavar="FILE",
-        help="what the images show, with the columns of image_labels.csv; decides instead of the "
-        "classifier for the cases and slices in it",
+        help=(
+            "table of what the images show, with the columns of image_labels.csv; decides "
+            "instead of the classifier for its cases and slices"
+        ),
     )
 
 
 def _add_outputs(made: argparse.ArgumentParser) -> None:
     made.add_argument(
-        "--save_probabilities", action="store_true", help="share of samples per voxel and label"
+        "--save_probabilities",
+        action="store_true",
+        help="also write the share of samples per voxel and label",
     )
     made.add_argument("--save_samples", action="store_true", help="samples/CASE_s00.ext, ...")
     made.add_argument(

@@ -19,10 +19,10 @@ from diffunet.workspace import DEFAULT_PLANS_NAME
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_pseudo_label`."""
     made = new_parser(
-        "Make a raw dataset of pseudo-masks: a model that was trained from image-level labels "
-        "marks its own training images. Where possible, a fold marks the images that it has not "
-        "learned from. Unsure pixels hold the label 'ignore'. A second stage trains on the result "
-        "as on any dataset. The masks of the first dataset, if there are any, are never opened.",
+        "Make a raw dataset of pseudo-masks: a model trained from image-level labels marks its "
+        "own training images. Where possible, a fold marks images that it has not learned from. "
+        "Unsure pixels get the label 'ignore'. A second stage trains on the result as on any "
+        "dataset. Masks of the first dataset, if there are any, are never opened.",
         epilog="example:\n  diffunet_pseudo_label -d 3 -o 503\n"
         "  diffunet_plan_and_preprocess -d 503\n"
         "  diffunet_train 503 0 -m supervised",
@@ -38,8 +38,10 @@ def parser() -> argparse.ArgumentParser:
         dest="new_dataset",
         required=True,
         metavar="NEW",
-        help="the dataset to be made: a number (503: Dataset503_NAMEPseudo), or a whole name like "
-        "Dataset503_Tumour",
+        help=(
+            "the dataset to make: a number (503: Dataset503_NAMEPseudo), or a whole name like "
+            "Dataset503_Tumour"
+        ),
     )
     _add_model(made)
     add_seed_argument(made, "the same seed gives the same masks")
@@ -47,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         "--continue",
         dest="continues",
         action="store_true",
-        help="go on where an earlier run of the same settings stopped",
+        help="continue where an earlier run with the same settings stopped",
     )
     made.add_argument("-device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add_workspace_argument(made)
@@ -95,7 +97,7 @@ def _add_model(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--saliency",
         choices=get_args(SaliencyMethod),
-        help="map that masks are made from; without it, the plans decide",
+        help="map to make masks from; without it, the plans decide",
     )
 
 

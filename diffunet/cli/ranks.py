@@ -1,7 +1,7 @@
 """`diffunet_train -num_gpus N`: the same command in N processes that train together.
 
-As `torchrun` does on one machine, but they end with the command that started them, are asked to
-stop once, and have the time to save.
+It works like `torchrun` on one machine, but the processes end with the command that started them,
+are asked to stop only once, and have time to save.
 """
 
 import os
@@ -24,7 +24,7 @@ def require_devices(num_ranks: int, device: str) -> None:
     """Check that there is a device for each of several processes.
 
     Args:
-        device: as it was asked for; only "cpu" has room for any number.
+        device: as the user gave it; only "cpu" has room for any number.
 
     Raises:
         UsageError: there are fewer GPUs, or one of them was named.
@@ -37,8 +37,8 @@ def require_devices(num_ranks: int, device: str) -> None:
     if device not in ("auto", "cuda") or found < num_ranks:
         raise UsageError(
             f"{num_ranks} processes that train together (-num_gpus, torchrun) with -device "
-            f"{device}: expected as many CUDA GPUs, none of them named, found {found}; take no "
-            "more than there are, or ask for processes on the CPU with -device cpu"
+            f"{device}: expected as many CUDA GPUs, and no single one named, found {found}; use "
+            "at most as many processes as GPUs, or run them on the CPU with -device cpu"
         )
 
 
@@ -46,8 +46,8 @@ def train_in_processes(num_ranks: int, module: str, arguments: Sequence[str]) ->
     """Run `python -m module arguments` as the ranks of one training, and wait for their end.
 
     Raises:
-        DiffunetError: one failed; what failed has been printed.
-        KeyboardInterrupt: they were asked to stop, and have had the time to save.
+        DiffunetError: one failed; its message has been printed.
+        KeyboardInterrupt: they were asked to stop, and had time to save.
     """
     programs = [Program(module, arguments, environment=each) for each in _environments(num_ranks)]
     ranks = [program.process for program in programs]

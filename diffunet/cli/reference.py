@@ -1,4 +1,4 @@
-"""Writes the reference pages that are made from the code: plan fields and commands.
+"""Writes the reference pages that follow from the code: plan fields and commands.
 
 `python -m diffunet.cli.reference documentation/reference`; a test says when a page is stale.
 """
@@ -28,14 +28,13 @@ from diffunet.workspace import RESOLVED_PLANS_FILE
 
 _MADE_FROM = "<!-- Made from the code by `make documentation`; edit the code, not this page. -->\n"
 
-_ABOUT_PLANS = """
-`diffunet_plan_and_preprocess` writes `diffunet_plans.json` into the preprocessed dataset. Edit any
-value, or change it for one run with `--set path.to.field=value`; such paths are relative to the
-configuration, as in `--set diffusion.input_scale=0.3`. The name of a [preset](#names) sets a group
-(`--set network=p1`), or all that the preset has (`--set p1`); a field that is set by itself is
-kept. The defaults below stand where no rule chooses; the block `reasons` of the file says in words
-why a value was chosen. An unknown key, a wrong type, a number out of its range or an impossible
-combination is refused with the path of the field.
+_ABOUT_PLANS = """ `diffunet_plan_and_preprocess` writes `diffunet_plans.json` into the preprocessed
+dataset. Edit any value, or change it for one run with `--set path.to.field=value`; such paths are
+relative to the configuration, as in `--set diffusion.input_scale=0.3`. The name of a
+[preset](#names) sets a group (`--set network=p1`), or the whole preset (`--set p1`); a field that
+you set by itself is kept. The defaults below hold where no rule chooses; the block `reasons` of the
+file says in words why a value was chosen. An unknown key, a wrong type, a number out of its range
+or an impossible combination is refused, with the path of the field.
 """
 
 LINE_LENGTH = 120
@@ -128,7 +127,7 @@ def _entry(term: str, meaning: str) -> str:
 
 
 def _wrapped(text: str, *, indent: str = "") -> str:
-    """Return `text` in lines of a page; what stands between backquotes stays in one line."""
+    """Return `text` in lines of a page; text between backquotes stays on one line."""
     whole = re.sub(r"`[^`]*`", lambda code: code[0].replace(" ", "\0"), " ".join(text.split()))
     return textwrap.fill(
         whole, LINE_LENGTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
@@ -178,7 +177,7 @@ def _default(field: "dataclasses.Field[Any]") -> str:
 
 
 def _default_block(block: Any) -> str:
-    """Return in what a block differs from the defaults of its own section."""
+    """Return how a block differs from the defaults of its own section."""
     usual = type(block)()
     values = {each.name: getattr(block, each.name) for each in dataclasses.fields(block)}
     changed = [

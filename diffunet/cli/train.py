@@ -27,8 +27,8 @@ from diffunet.workspace import DEFAULT_PLANS_NAME
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_train`."""
     made = new_parser(
-        "Train one fold of a preprocessed dataset. After a kill or an interruption, --c continues "
-        "it to the same weights as an unbroken run.",
+        "Train one fold of a preprocessed dataset. After a kill or an interruption, --c "
+        "continues it to exactly the weights of an unbroken run.",
         epilog="examples:\n  diffunet_train 1 0\n"
         "  diffunet_train LIDC all --set diffusion.input_scale=0.3\n"
         "  torchrun --nproc_per_node 4 -m diffunet.cli.train 1 0",
@@ -45,9 +45,9 @@ def parser() -> argparse.ArgumentParser:
         "-p", dest="plans_name", default=DEFAULT_PLANS_NAME, metavar="NAME", help="plans"
     )
     made.add_argument("--c", dest="continues", action="store_true", help="continue a training")
-    made.add_argument("--val", action="store_true", help="only the final validation")
+    made.add_argument("--val", action="store_true", help="run only the final validation")
     made.add_argument(
-        "--all_cases", action="store_true", help="validate on every case, not on at most 100"
+        "--all_cases", action="store_true", help="validate on every case instead of at most 100"
     )
     _add_optimisation(made)
     made.add_argument(
@@ -62,7 +62,9 @@ def parser() -> argparse.ArgumentParser:
         help="GPUs of this machine to train on together; with -device cpu: processes",
     )
     made.add_argument(
-        "--compile", action="store_true", help="torch.compile: about a minute, then faster"
+        "--compile",
+        action="store_true",
+        help="use torch.compile: takes about a minute, then training is faster",
     )
     add_workspace_argument(made)
     add_processes_argument(made)
@@ -131,7 +133,7 @@ def _add_optimisation(made: argparse.ArgumentParser) -> None:
         default=[],
         metavar="PATH=VALUE",
         help="change a field of the plans for this run, e.g. diffusion.input_scale=0.3; the name "
-        "of a preset sets a group (network=p1), or all that the preset has (p1); presets: "
+        "of a preset sets a group (network=p1), or the whole preset (p1); presets: "
         f"{', '.join(PRESETS)}",
     )
 

@@ -1,4 +1,4 @@
-"""The image of a case to predict: what is doubtful about it is said, with the case's name."""
+"""The image of a case to predict; doubts about it are logged with the case's name."""
 
 import logging
 from collections.abc import Iterator
@@ -30,8 +30,8 @@ def read_case(files: CaseFiles, *, model: TrainedModel) -> tuple[np.ndarray, Ima
         logger.warning(
             "case '%s' lies in the orientation %s (the directions in which x, y and z of the file "
             "rise), the training volumes in %s; axes are used as they are in the file, so the "
-            "model sees this case turned in a way that it has never seen: reorient it to one of "
-            "these",
+            "model sees this case in an orientation that it was never trained on: reorient it "
+            "to one of these",
             files.case,
             geometry.orientation,
             ", ".join(known),
@@ -41,7 +41,7 @@ def read_case(files: CaseFiles, *, model: TrainedModel) -> tuple[np.ndarray, Ima
 
 @contextmanager
 def kept_problems(problems: list[str], *, case: str) -> Iterator[None]:
-    """Add to `problems` what keeps a case from being predicted; the others are predicted."""
+    """Add the fault of a case that cannot be predicted to `problems`, and go on with the others."""
     try:
         yield
     except DatasetError as error:

@@ -1,4 +1,4 @@
-"""What a kind of prediction gives to the one driver of all of them (`diffunet.inference.run`)."""
+"""What a kind of prediction gives to the driver of all predictions (`diffunet.inference.run`)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -16,19 +16,19 @@ from diffunet.inference.prepared import PreparedImage
 Result = TypeVar("Result")
 
 OnStep = Callable[[int], None]
-"""Called with a number of steps that have been taken."""
+"""Called with the number of steps just taken."""
 
 OnSample = Callable[[int, np.ndarray], None]
 """Called with a sample's number and its boolean masks (label, *spatial)."""
 
 
 class CasePredictor(Protocol[Result]):
-    """A model with the options of a run: from an image to what is said about it.
+    """A model with the options of a run: from an image to its answers.
 
-    It is made from a model, `compute` and `options`, and refuses what does not fit.
+    It is made from a model, `compute` and `options`, and refuses those that do not fit.
 
     Attributes:
-        model: of whose fields but plans, labels and networks nothing decides about a result.
+        model: only its plans, labels and networks decide about a result.
         compute: how its work is cut.
         options: of the run.
     """
@@ -43,11 +43,11 @@ class CasePredictor(Protocol[Result]):
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides about a result beside model, seed and precision, for the record."""
+        """Return the settings that decide about a result besides model, seed and precision."""
         ...
 
     def begin(self, model: TrainedModel, cases: Sequence[CaseFiles]) -> None:
-        """Read what is asked about the cases that are to be predicted; before `settings`."""
+        """Read what the options say about single cases; called before `settings`."""
         ...
 
     def predict(
@@ -60,23 +60,22 @@ class CasePredictor(Protocol[Result]):
         """Predict one case.
 
         Args:
-            on_sample: called with each sample where there are some, not in their order where there
-                are several folds.
+            on_sample: called with each sample, if there are any; with several folds not in order.
         """
         ...
 
     def label_map(self, result: Result) -> np.ndarray:
-        """Return the one label map (*original_shape) of a case that is all there is to predict."""
+        """Return the label map (*original_shape) of a case that is predicted on its own."""
         ...
 
     def write(
         self, result: Result, *, case: str, geometry: ImageGeometry, output: OutputFolder
     ) -> dict[str, Any]:
-        """Write the maps of a case, and return what is said about it in its record."""
+        """Write the maps of a case, and return the content of its record."""
         ...
 
     def finish(self, cases: Sequence[CaseFiles], *, run: FolderRun, output: OutputFolder) -> None:
-        """Write what can be known only once all cases are there, if they are.
+        """Write what depends on all cases, if all of them are done.
 
         Args:
             cases: of all parts of a division; where the run has no parts, some may have failed.
@@ -84,5 +83,5 @@ class CasePredictor(Protocol[Result]):
         ...
 
     def draw(self, cases: Sequence[CaseFiles], *, run: FolderRun, output: OutputFolder) -> None:
-        """Draw pictures once all cases are there; their failures are none of the prediction."""
+        """Draw pictures once all cases are done; a failed picture is not a failed prediction."""
         ...

@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 Precision = Literal["float32", "bfloat16", "float16"]
-"""In which networks compute."""
+"""The precision in which networks compute."""
 
 _GIB = 1024**3
 
@@ -37,10 +37,10 @@ class Compute:
 
     Attributes:
         device: where the network runs.
-        precision: "float32" is exact also on a GPU (no TF32), so that batches and tiles do not
-            show; the others run the network under autocast, all else in float32.
-        state_gib: for what samples drawn together need on the whole image, in GiB; at least one
-            sample is always drawn.
+        precision: "float32" is exact on a GPU too (no TF32), so that batches and tiles leave no
+            trace; the others run the network under autocast, and all else in float32.
+        state_gib: memory for samples drawn together on the whole image, in GiB; at least one sample
+            is always drawn.
         feature_gib: for the features of tiles that are kept through all steps, in GiB.
         batch_voxels: voxels per network call; None chooses by device.
     """
@@ -108,7 +108,7 @@ class Compute:
         """Return a network's output in float32.
 
         Raises:
-            UsageError: float16, whose largest number is 65504, did not hold what the network made.
+            UsageError: the output exceeds 65504, the largest number of float16.
         """
         if self.precision == "float16" and not output.isfinite().all():
             raise UsageError(

@@ -39,7 +39,7 @@ _SAMPLING_FIELDS = ("num_samples", "num_steps", "sampler", "tile_step_size", "is
 
 @dataclass(frozen=True, kw_only=True)
 class CaseResult:
-    """All samples of a case in one: what is left when each was looked at once.
+    """All samples of a case in one, after each was seen once.
 
     Attributes:
         seconds: spent on the networks and on bringing masks to the grid of the image; reading,
@@ -52,7 +52,7 @@ class CaseResult:
 
 
 class MaskPredictor(ABC):
-    """What the two kinds have in common: votes of masks, and how they are written.
+    """What both kinds share: votes of masks, and how they are written.
 
     Attributes:
         sampling: the plans' with what the options say.
@@ -77,7 +77,7 @@ class MaskPredictor(ABC):
     def _begin(
         self, prepared: PreparedImage, *, on_step: OnStep | None
     ) -> tuple[Votes, Iterator[tuple[int, np.ndarray]]]:
-        """Return the votes, complete when the iterator over all samples' masks has ended."""
+        """Return the votes, which are complete once the iterator over all samples has ended."""
 
     def settings(self) -> dict[str, Any]:
         """Return the sampling, and what is written."""
@@ -90,7 +90,7 @@ class MaskPredictor(ABC):
         }
 
     def begin(self, model: TrainedModel, cases: Sequence[CaseFiles]) -> None:  # noqa: B027
-        """Do nothing: all that is asked stands in the options."""
+        """Do nothing."""
 
     def predict(
         self,
@@ -139,7 +139,7 @@ class MaskPredictor(ABC):
         return {"seconds": result.seconds, "volumes": volumes}
 
     def finish(self, cases: Sequence[CaseFiles], *, run: FolderRun, output: OutputFolder) -> None:  # noqa: B027
-        """Do nothing: each case stands for itself."""
+        """Do nothing: no case depends on another."""
 
     def draw(self, cases: Sequence[CaseFiles], *, run: FolderRun, output: OutputFolder) -> None:  # noqa: B027
         """Draw nothing."""
@@ -181,7 +181,7 @@ class SamplePredictor(MaskPredictor):
 
 @final
 class ProbabilityPredictor(MaskPredictor):
-    """Gives the one answer of supervised networks: votes are probabilities."""
+    """Gives the single answer of supervised networks: votes are probabilities."""
 
     @property
     def num_steps(self) -> int:

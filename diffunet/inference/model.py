@@ -23,7 +23,7 @@ from diffunet.networks.memory_order import channels_last
 from diffunet.plans import ConfigurationPlan, ResolvedPlans
 from diffunet.workspace import DATASET_FILE, RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
 
-"""In a fold's folder, the last that a training writes."""
+"""The last file that a training writes into a fold's folder."""
 
 AVERAGED_WEIGHTS = "weights"
 """Key of a checkpoint under which the weights for prediction stand."""
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What decides about a prediction, whether it is in training or was read from files.
+    """What decides about a prediction, whether in training or read from files.
 
     Attributes:
         plans: of the first fold.
@@ -188,9 +188,9 @@ def _require_folder(folder: Path) -> None:
 
 
 def _common_plans(folder: Path, folds: Sequence[str]) -> ResolvedPlans:
-    """Return the first fold's plans; whatever the weights belong to must be the same in all.
+    """Return the first fold's plans; all fields that the weights depend on must agree in all folds.
 
-    What each fold chose for prediction from image-level labels may differ; the first fold's counts.
+    Choices for prediction from image-level labels may differ; the first fold's count.
     """
     first, *others = (
         ResolvedPlans.load(folder / f"fold_{name}" / RESOLVED_PLANS_FILE) for name in folds
@@ -217,14 +217,14 @@ def _common_plans(folder: Path, folds: Sequence[str]) -> ResolvedPlans:
 
 
 def _warn_of_unfinished(folder: Path, folds: Sequence[str], plans: ResolvedPlans) -> None:
-    """Say so where settings of weak supervision have not been chosen; the fold "all" never does."""
+    """Warn if settings of weak supervision were not chosen; the fold "all" never chooses them."""
     if not _chooses_settings(plans):
         return
     for name in folds:
         if name != "all" and not (folder / f"fold_{name}" / VALIDATION_SUMMARY).is_file():
             logger.warning(
-                "'%s': fold_%s has not finished its training: noise level, guidance and the rule "
-                "from map to mask come from the plans, and validation has not chosen them; "
+                "'%s': fold_%s has not finished its training: validation has not chosen noise "
+                "level, guidance and the rule from map to mask, so the plans' values are used; "
                 "continue with diffunet_train --c",
                 folder,
                 name,

@@ -1,4 +1,4 @@
-"""What a user asks of a prediction: one name per option, from the command line to the loops."""
+"""What a user can set for a prediction: one name per option, from the command line to the loops."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from diffunet.methods import SaliencyMethod
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionOptions:
-    """How images are predicted, and what is written of it; None leaves a choice to the plans.
+    """How images are predicted, and which files are written; None leaves a choice to the plans.
 
     Attributes:
         num_samples: per case, over all folds together.
@@ -38,7 +38,7 @@ class PredictionOptions:
     seed: int = 0
 
     def given(self) -> dict[str, Any]:
-        """Return what was asked for, by name; every method has a seed."""
+        """Return the options that were given, by name; every method has a seed."""
         return {
             each.name: getattr(self, each.name)
             for each in dataclasses.fields(self)

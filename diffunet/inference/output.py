@@ -1,4 +1,4 @@
-"""The folder that a prediction writes: per case its maps, its samples, and last its record.
+"""The output folder of a prediction: per case its maps, its samples, and last its record.
 
 A case is whole when `records/CASE.json` exists. `predictions.json` holds all records of a folder.
 """
@@ -47,7 +47,7 @@ PREDICTIONS_FILE = "predictions.json"
 
 _OWN_FILES = (DATASET_FILE, RESOLVED_PLANS_FILE, PREDICTIONS_FILE, SUMMARY_FILE)
 _GRID = ("shape", "spacing_mm")
-"""What a record says about the grid of a case."""
+"""The part of a record that describes the grid of a case."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class OutputFolder:
     Args:
         folder: is created.
         model: what labels, file ending and plans belong to.
-        settings: of the run, as plain values; cases of other settings are none of this folder's.
+        settings: of the run, as plain values; cases with other settings do not belong to it.
     """
 
     def __init__(self, folder: Path, *, model: TrainedModel, settings: Mapping[str, Any]):
@@ -70,7 +70,7 @@ class OutputFolder:
         self._written: dict[str, dict[str, FileState]] = defaultdict(dict)
 
     def check_names(self, cases: Collection[str]) -> None:
-        """Check that no two cases, of `cases` and of those that are there, share a file.
+        """Check that no two cases, among `cases` and those in the folder, share a file.
 
         Raises:
             UsageError: two do.
@@ -92,10 +92,10 @@ class OutputFolder:
         require_distinct(owners, self.folder, what="files", error=UsageError)
 
     def begin(self, *, is_alone: bool) -> None:
-        """Write what describes the run.
+        """Write the description of the run.
 
         Args:
-            is_alone: no other process writes here, so what killed ones left can be deleted.
+            is_alone: no other process writes here, so leftovers of killed ones can be deleted.
         """
         if is_alone:
             for folder in (".", RECORDS_FOLDER, SAMPLES_FOLDER):
@@ -120,10 +120,10 @@ class OutputFolder:
             require_writable(sample)
 
     def whole_cases(self, cases: Sequence[CaseFiles]) -> set[str]:
-        """Return which of `cases` are whole: made from the images as they are, with all files.
+        """Return which of `cases` are whole: made from the present images, with all files.
 
         Raises:
-            UsageError: some that are there were made with other settings.
+            UsageError: some cases in the folder were made with other settings.
         """
         records = read_records(self.folder)
         for case, record in records.items():
@@ -144,15 +144,15 @@ class OutputFolder:
         if len(whole) < len(there):
             anew = [files.case for files in there if files.case not in whole]
             logger.info(
-                "'%s': predicted anew, since their images changed or files of theirs are missing "
-                "or damaged: %s",
+                "'%s': predicted anew, since their images changed, or some of their files are "
+                "missing or damaged: %s",
                 self.folder,
                 listing(anew),
             )
         return whole
 
     def clear(self, cases: Collection[str]) -> None:
-        """Delete what earlier runs wrote for some cases, their records first."""
+        """Delete the files of earlier runs for some cases, their records first."""
         for case in cases:
             record_path(self.folder, case).unlink(missing_ok=True)
         names = re.compile(rf"(?P<case>.+)_s[0-9]+{re.escape(self._model.file_ending)}")
@@ -166,7 +166,7 @@ class OutputFolder:
                 path.unlink(missing_ok=True)
 
     def begin_case(self, files: CaseFiles) -> None:
-        """Note what a case is made from; before its images are read.
+        """Note the images of a case before they are read.
 
         Raises:
             UsageError: a run of other settings has begun in this folder.
@@ -319,12 +319,12 @@ class OutputFolder:
             yield self.mask_path(case).with_suffix(".json")  # the spacing of a volume
 
     def _note(self, case: str, path: Path) -> None:
-        """Remember, for the record, that a file was written."""
+        """Note for the record that a file was written."""
         name = path.relative_to(self.folder).as_posix()
         self._written[case][name] = FileState.of(path, has_time=False)
 
     def _has_all_files(self, record: PredictionRecord) -> bool:
-        """Whether what was written is there: as long as it was, or changed by a user but whole."""
+        """Whether all written files are there: of the same size, or changed by a user but whole."""
         return record.files is not None and all(
             state.has_size_of(self.folder / name) or _is_readable(self.folder / name)
             for name, state in record.files.items()

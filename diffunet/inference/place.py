@@ -1,4 +1,4 @@
-"""Where a prediction may be written: nothing that it did not write itself is ever replaced."""
+"""Where a prediction may be written: it never replaces files that it did not write."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def is_output_file(input: Path, output: Path, *, file_ending: str) -> bool:
         file_ending: of the model's dataset, in which masks are written.
 
     Raises:
-        UsageError: it means a file, but there is none to write, or not of this kind.
+        UsageError: it means a file, but the run cannot write one, or not with this ending.
     """
     ending = ending_of_a_file(output)
     if output.is_dir() or ending is None:
@@ -30,7 +30,7 @@ def is_output_file(input: Path, output: Path, *, file_ending: str) -> bool:
     if not input.is_file():
         raise UsageError(
             f"-o '{output}' is the name of a file ({ending}), but -i '{input}' is a folder, whose "
-            "masks need a folder; give one (a folder with this name would have to be made first)"
+            "masks need a folder; give a folder (to use one with this name, make it first)"
         )
     if not output.name.lower().endswith(file_ending.lower()):
         raise UsageError(
@@ -56,10 +56,11 @@ def check_output_file(files: CaseFiles, output_file: Path) -> None:
 
 
 def check_output_folder(cases: Sequence[CaseFiles], folder: Path) -> None:
-    """Check that a folder can take predictions: it is empty, absent, or has predictions only.
+    """Check that a folder can take predictions: it is absent, empty, or holds only predictions.
 
     Raises:
-        UsageError: it is no folder, is or lies in that of the images, or holds something else.
+        UsageError: it is not a folder, is or lies in the folder of the images, or holds other
+            files.
     """
     _check_apart(cases, folder)
     if folder.exists() and not folder.is_dir():
@@ -70,13 +71,13 @@ def check_output_folder(cases: Sequence[CaseFiles], folder: Path) -> None:
     is_fold = any(name.startswith("checkpoint_") for name in names)
     if names and (is_fold or not is_ours):
         raise UsageError(
-            f"the output folder '{folder}' holds what diffunet_predict did not write there: "
+            f"the output folder '{folder}' holds files that diffunet_predict did not write: "
             f"{listing(names)}; choose an empty folder, or a new one"
         )
 
 
 def sign_run(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Say that a run of these settings writes to `folder` from now on."""
+    """Record that a run with these settings now writes to `folder`."""
     write_json(folder / RUN_FILE, settings)
 
 

@@ -50,7 +50,7 @@ class Predictor:
         """Take a loaded model.
 
         Raises:
-            UsageError: it was trained from image-level labels, and draws no segmentations.
+            UsageError: it was trained from image-level labels, so it cannot draw segmentations.
         """
         if METHODS[model.method].learns_from != "masks":
             raise UsageError(

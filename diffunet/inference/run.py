@@ -74,16 +74,16 @@ def predict_folder(
 ) -> Path:
     """Predict cases into a folder, and return the path of its `predictions.json`.
 
-    A case that cannot be read does not keep the others from being predicted.
+    If a case cannot be read, the others are predicted all the same.
 
     Args:
         cases: of all parts of a division.
         progress: wraps (items, total, description); an item is a step of a case.
 
     Raises:
-        UsageError: there is no such part, the output lies in the input or holds something else,
-            files of two cases would have one name, or whole cases that are to be kept were made
-            with other settings.
+        UsageError: there is no such part, the output lies in the input or holds other files, files
+            of two cases would share a name, or finished cases to be kept were made with other
+            settings.
         DatasetError: all that is wrong with the cases that could not be predicted, at the end.
     """
     predictor.begin(model, cases)
@@ -135,7 +135,7 @@ def predict_file(
 
 
 def settings_of(predictor: CasePredictor[Any], model: TrainedModel) -> dict[str, Any]:
-    """Return all that decides what is written, as plain JSON values."""
+    """Return all settings that decide about the output, as plain JSON values."""
     settings = {
         "dataset": model.plans.dataset_name,
         "method": model.method,
@@ -180,7 +180,7 @@ def _predict_case(
 
 
 def _begin(cases: Sequence[CaseFiles], output: OutputFolder, *, run: FolderRun) -> list[CaseFiles]:
-    """Make the output folder ready, and return the cases that this part is to predict, sorted."""
+    """Prepare the output folder, and return the cases that this part predicts, sorted."""
     if not 0 <= run.part_id < run.num_parts:
         raise UsageError(f"part_id should be from 0 to {run.num_parts - 1}, got {run.part_id}")
     check_output_folder(cases, output.folder)
@@ -197,7 +197,7 @@ def _begin(cases: Sequence[CaseFiles], output: OutputFolder, *, run: FolderRun) 
 def _alone_in(
     output: Path, cases: Sequence[CaseFiles], run: FolderRun
 ) -> AbstractContextManager[None]:
-    """Let nothing else predict into a folder meanwhile but the other parts of the same division."""
+    """Hold a folder: meanwhile only other parts of the same division may predict into it."""
     check_output_folder(cases, output)  # before a lock lies in it
     if run.num_parts == 1:
         return in_use(output)
@@ -210,7 +210,7 @@ def _alone_in(
 
 
 def _alone_at(output_file: Path) -> AbstractContextManager[None]:
-    """Let nothing else predict into a file meanwhile, nor into the folder that it lies in."""
+    """Hold a file: meanwhile nothing else may predict into it or into its folder."""
     return in_use(output_file.parent, part=output_file.name, goes_with=bool)
 
 

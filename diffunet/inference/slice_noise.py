@@ -2,10 +2,10 @@
 
 A network of slices sees one slice at a time, so only noise can make slices agree. Two things are
 the same in all slices of a sample: the field itself, and one number per channel, how far the noise
-points towards "mark more of what is in doubt" in each slice. The field alone is not enough: which
-of two raters a slice follows depends on the noise where they differ, and that place moves from
-slice to slice. Noise stays standard normal in every slice, because the direction depends on the
-image and not on the noise.
+points towards "mark more of the doubtful region" in each slice. The field alone is not enough:
+which of two raters a slice follows depends on the noise where they differ, and that place moves
+from slice to slice. Noise stays standard normal in every slice, because the direction depends on
+the image and not on the noise.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ PILOT = -1
 
 
 def doubt_of(mean: Float[Tensor, "channel slice y x"]) -> Float[Tensor, "channel slice y x"]:
-    """Return for each channel and slice the unit vector towards "mark more of what is in doubt".
+    """Return for each channel and slice the unit vector towards "mark more of the doubtful region".
 
-    Raters whose masks lie within each other differ where the mean says neither -1 nor 1, and all
-    with the same sign. Voxels count by their variance, not by its root: there may be very many that
-    are nearly sure.
+    If the raters' masks lie within each other, they differ where the mean is neither -1 nor 1, all
+    with the same sign. Voxels count by their variance, not by its root, since very many may be
+    nearly sure.
 
     Args:
         mean: of x_0 in [-1, 1], given the image alone: x_0_hat of pure noise.

@@ -43,7 +43,7 @@ class Ranks:
         return values
 
     def of_first(self, value: Any) -> Any:
-        """Return what rank 0 passed."""
+        """Return the value that rank 0 passed."""
         values = [value]
         if self.is_distributed:
             dist.broadcast_object_list(values, src=0)
@@ -51,7 +51,7 @@ class Ranks:
 
     @contextlib.contextmanager
     def entered_by_first(self, context: AbstractContextManager[Any]) -> Iterator[None]:
-        """Have rank 0 enter `context`; what it refuses is raised on every rank."""
+        """Have rank 0 enter `context`; an error there is raised on every rank."""
         refusal = None
         with contextlib.ExitStack() as stack:
             try:

@@ -91,7 +91,7 @@ class References:
 
 
 def references_of(data: FoldData, case: str) -> References:
-    """Read what the raters marked, in the geometry of the files."""
+    """Read the raters' masks, in the geometry of the files."""
     store = _label_store(data)
     name = "reference" if "reference" in store.array_names(case) else "labels"
     label_maps = np.asarray(store.array(case, name)[:])
@@ -129,7 +129,7 @@ def any_ignored(label_maps: np.ndarray, labels: LabelScheme) -> np.ndarray | Non
 def drawn_masks(
     data: FoldData, model: nn.Module, prepared: PreparedImage, *, options: PredictionOptions
 ) -> np.ndarray:
-    """Return what a model in training draws of a case, (sample, label, *original_shape), bool.
+    """Return masks that a model draws of a case, (sample, label, *original_shape), bool.
 
     No global random state is read or changed.
     """

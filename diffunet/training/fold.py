@@ -60,7 +60,7 @@ from diffunet.workspace import (
 logger = logging.getLogger(__name__)
 
 _RESULTS = (FINAL, BEST, VALIDATION_SUMMARY)
-"""What a training leaves, and no other training of the fold may replace."""
+"""Files of a training that no other training of the fold may replace."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +68,8 @@ class FoldResult:
     """How a training ended.
 
     Attributes:
-        is_finished: what was asked for is done; otherwise it was asked to stop, and has saved the
-            iterations that are done, if there are any.
+        is_finished: all the work is done. Otherwise the training was asked to stop, and has saved
+            the finished iterations, if any.
         iteration: finished optimiser steps of the weights.
         summary: what `validation/summary.json` holds; None where there was no final validation.
     """
@@ -100,8 +100,8 @@ def train_fold(
     """Train one fold, or continue to, and validate it.
 
     Every draw is a function of the seed, the iteration and the sample's number in the global batch.
-    Neither `num_processes` nor the number of ranks changes a sample, and on the CPU a training
-    that was killed and continued ends with the very weights of an unbroken one.
+    Neither `num_processes` nor the number of ranks changes a sample, and on the CPU a training that
+    was killed and continued ends with exactly the weights of an unbroken one.
 
     Under `torchrun` every process calls this; they share the global batch.
 
@@ -115,14 +115,14 @@ def train_fold(
         continues: from `checkpoint_latest`; starts anew, with a warning, where there is none.
         pretrained_weights: a checkpoint to start from, as far as its tensors fit.
         compiles: `torch.compile` the U-Nets.
-        only_validates: do no more than the final validation, with the last weights there are.
+        only_validates: only run the final validation, with the latest weights.
         validates_all_cases: in the final validation, not at most the planned number.
         checkpoint_interval_s: between two `checkpoint_latest`.
         validation_time_share: largest share of the time that sampled validation takes.
 
     Returns:
-        How it ended. After SIGINT, SIGTERM or SIGHUP it has saved the iterations that are done, and
-        returns unfinished.
+        How it ended. After SIGINT, SIGTERM or SIGHUP it saves the finished iterations, and returns
+        unfinished.
 
     Raises:
         InUseError: another command trains or validates the fold.
@@ -226,7 +226,7 @@ def _validate_fold(
     validates_all_cases: bool,
     progress: Progress,
 ) -> FoldResult:
-    """Do no more than the final validation of a fold; see `train_fold`."""
+    """Only run the final validation of a fold; see `train_fold`."""
     method = METHODS[plans.method].training()
     with contextlib.ExitStack() as stack:
         ranks, device = stack.enter_context(joined_ranks(device))
@@ -255,7 +255,7 @@ def _validate_fold(
 
 def _sentence_of_stop(iteration: int) -> str:
     if iteration == 0:
-        return "stopped before the first iteration was done: nothing is saved; train again"
+        return "stopped before the first iteration ended: nothing is saved; train again"
     return f"stopped at iteration {iteration} and saved; continue with --c"
 
 
@@ -275,7 +275,8 @@ def _check_start(fold_folder: Path, *, continues: bool, pretrained_weights: Path
     latest = fold_folder / LATEST
     if continues and pretrained_weights is not None:
         raise UsageError(
-            "a continued training already has its weights; leave out -pretrained_weights, or --c"
+            "a continued training already has its weights; leave out either -pretrained_weights "
+            "or --c"
         )
     if latest.exists():
         if not continues:
@@ -327,14 +328,14 @@ def _new_state(
 def _prepare_folder(
     fold_folder: Path, preprocessed_folder: Path, origin: Origin, state: TrainingState
 ) -> None:
-    """Write what a model folder needs beside the weights, and drop what will be written again."""
+    """Write what a model folder needs besides weights; delete files that will be written again."""
     remove_unfinished(fold_folder)
     (fold_folder / VALIDATION_SUMMARY).unlink(missing_ok=True)
     origin.plans.save(fold_folder / RESOLVED_PLANS_FILE)
     keep_records_until(
         fold_folder / METRICS_FILE, state.iteration, last_validation=state.last_validation
     )
-    # beside the folds, so that the model's folder is sufficient in itself
+    # beside the folds, so that the model's folder needs no other files
     for name in (DATASET_FILE, FINGERPRINT_FILE, f"{origin.plans.plans_name}.json"):
         if (preprocessed_folder / name).exists():
             copy_file(preprocessed_folder / name, fold_folder.parent / name)
@@ -343,7 +344,7 @@ def _prepare_folder(
 def _batch_augmentation(
     data: FoldData, method: TrainingMethod, *, device: torch.device
 ) -> BatchAugmentation | None:
-    """Return what a GPU changes of whole batches; processes on the CPU keep up with a CPU."""
+    """Return the changes that a GPU makes to whole batches; for a CPU, workers make them."""
     if device.type != "cuda":
         return None
     return BatchAugmentation(plan=method.augmentation(data.plans.configuration))

@@ -50,7 +50,7 @@ class FoldData:
     def content(self) -> dict[str, str]:
         """Return for each case of the fold digits that tell what is trained or validated on.
 
-        They depend on the stored values and on what the case is for, not on when or from which
+        They depend on the stored values and on the role of the case, not on when or from which
         files it was made.
         """
         stores = [store for store in (self.images, self.label_maps) if store is not None]
@@ -71,7 +71,7 @@ def open_fold(
     """Open the preprocessed data of a fold.
 
     Raises:
-        WorkspaceError: something of it is missing, or was made otherwise than the plans say.
+        WorkspaceError: some of it is missing, or was made with other settings than the plans'.
         DatasetError: `dataset.json` or the splits are not valid, or there is no such fold.
     """
     configuration = plans.configuration
@@ -120,12 +120,14 @@ def split_of(fold: str, splits_file: Path, patients: Mapping[str, str], *, store
         cases=patients,
         patients=patients,
         whose=f"cases that are preprocessed in '{store}'",
-        remedy="run diffunet_plan_and_preprocess again: it preprocesses cases that were added, and "
-        "takes those that were removed out of the folds",
+        remedy=(
+            "run diffunet_plan_and_preprocess again: it preprocesses added cases, and takes "
+            "removed ones out of the folds"
+        ),
     )
     if not splits:
         raise DatasetError(
-            f"there is no fold '{fold}': '{splits_file}' has none, as for a dataset of one "
+            f"there is no fold '{fold}': '{splits_file}' has no folds, as for a dataset of one "
             "patient; train with the fold 'all'"
         )
     if int(require_fold(fold, error=DatasetError)) >= len(splits):
@@ -139,8 +141,8 @@ def split_of(fold: str, splits_file: Path, patients: Mapping[str, str], *, store
 def _label_maps(folder: Path, dataset_content: Mapping[str, Any], *, method: str) -> CaseStore:
     if "image_labels" in dataset_content and not (folder / MANIFEST).is_file():
         raise WorkspaceError(
-            f"the method '{method}' learns from masks, but those of a dataset with image-level "
-            f"labels are not preprocessed unless asked for ('{folder}' is missing); run "
+            f"the method '{method}' learns from masks, but this dataset has image-level labels, "
+            f"and its masks were not preprocessed ('{folder}' is missing); run "
             f"diffunet_preprocess with --with_labels, or train with {_flags('image_labels')}"
         )
     return CaseStore(folder)
@@ -156,14 +158,14 @@ def _require_weak_plan(plans: ResolvedPlans) -> None:
             f"train with -c 2d, or with {_flags('masks')}"
         )
     raise WorkspaceError(
-        f"the method '{plans.method}' learns from image-level labels, and the plans "
-        f"'{plans.plans_name}' know of none; declare 'image_labels' in dataset.json, then run "
+        f"the method '{plans.method}' learns from image-level labels, but the plans "
+        f"'{plans.plans_name}' have none; declare 'image_labels' in dataset.json, then run "
         f"diffunet_plan_and_preprocess again, or train with {_flags('masks')}"
     )
 
 
 def _flags(supervision: Supervision) -> str:
-    """Return what to write for a method that learns from something else."""
+    """Return the flags for methods that learn from the given kind of labels."""
     return " or ".join(f"-m {name}" for name in methods_that_learn_from(supervision))
 
 

@@ -30,7 +30,7 @@ def as_graphs(
 ) -> nn.Module:
     """Return a model that trains the weights of `model` by CUDA graphs, or `model` itself.
 
-    Only a denoiser of segmentations on a GPU, which draws nothing at random itself, has graphs.
+    Only a denoiser of segmentations on a GPU without random operations of its own has graphs.
 
     Args:
         configuration: patch and batch size.
@@ -69,7 +69,7 @@ def graphed_denoiser(
 ) -> Denoiser:
     """Return a denoiser of the same weights for training steps of these shapes, on their GPU.
 
-    Its gradients are those of `denoiser`; predictions are made with that.
+    Its gradients are those of `denoiser`; use `denoiser` itself for predictions.
 
     Args:
         image: of any content, (batch, channel, *spatial).
@@ -111,7 +111,7 @@ class _GraphedNetwork(nn.Module):
             )
 
     def encode_image(self, image: Tensor) -> Features:
-        """Return the image's features; the image itself where the network does no more."""
+        """Return the image's features; the image itself if the network does not encode it."""
         return (image,) if self.encoder is None else self.encoder(image)
 
     def forward(

@@ -1,4 +1,4 @@
-"""The one training loop: optimiser steps, and what falls due between them."""
+"""The one training loop: optimiser steps, and the regular work between them."""
 
 import contextlib
 import dataclasses
@@ -39,10 +39,10 @@ Made = TypeVar("Made")
 
 _SECONDS_BETWEEN_AGREEMENTS = 1.0
 _LONGEST_GAP = 20
-"""Seconds, and most iterations, after which ranks tell each other whether to stop."""
+"""Longest time in seconds, and most iterations, until ranks tell each other whether to stop."""
 
 _NUM_RECORDS = 200
-"""Records of the loss that a training leaves at least, if it is that long."""
+"""The fewest records of the loss that a training leaves, if it is long enough."""
 
 
 class TrainingStep(nn.Module):
@@ -98,12 +98,12 @@ class TrainingLoop:
         Args:
             state: continued from, and changed.
             batches: of the iterations from `state.iteration` on.
-            should_stop: asked after each iteration, and between ranks now and then; a batch that
-                is waited for and a validation are given up.
+            should_stop: asked after each iteration, and by several ranks together now and then.
+                Waiting for a batch and a validation are given up.
 
         Returns:
-            Whether all iterations are done; otherwise it was asked to stop, and has saved those
-            that are, if there are any.
+            Whether all iterations are done; otherwise it was asked to stop, and has saved the
+            finished ones, if any.
 
         Raises:
             DiffunetError: a loss became infinite or NaN.
@@ -132,7 +132,7 @@ class TrainingLoop:
         return is_last
 
     def _unless_stopped(self, work: Callable[[], Made], should_stop: StopRequest) -> Made | None:
-        """Return what `work` returns; None where it was given up, since it was asked to stop.
+        """Return what `work` returns; None if the training was asked to stop meanwhile.
 
         Several ranks stop together instead, and never in the midst of something.
         """
@@ -218,7 +218,7 @@ class TrainingLoop:
         )
 
     def _validate_if_due(self, state: TrainingState, should_stop: StopRequest) -> bool:
-        """Validate where it is time to; returns False where that was cut short by a stop."""
+        """Validate when it is time; return False if a stop cut the validation short."""
         interval = math.ceil(self.plan.num_iterations / max(1, self.plan.num_validations))
         interval *= state.validation_stride
         is_due = state.iteration % interval == 0 or state.iteration >= self.plan.num_iterations
@@ -238,9 +238,9 @@ class TrainingLoop:
     def _sampled_scores(
         self, state: TrainingState, should_stop: StopRequest
     ) -> SampledScores | None:
-        """Score as many cases as the first validation had time for, so that all are compared alike.
+        """Score as many cases as the first validation had time for, so that all are comparable.
 
-        That number is the one thing that is timed; it is remembered, and no restart changes it.
+        Only this number depends on time. It is remembered, and no restart changes it.
         """
         if self.validation is None or not self.plan.num_validations:
             return None
@@ -312,9 +312,9 @@ class TrainingLoop:
     def _keep_if_best(self, state: TrainingState) -> None:
         """Write `checkpoint_best` where the last validation was the best.
 
-        It comes after `checkpoint_latest`, which knows of that validation: whatever ends the
-        training between the two, it is written when the training is continued, and never is it
-        newer than what the training goes on from.
+        It comes after `checkpoint_latest`, which records that validation. If the training ends
+        between the two, a continued training writes it, and it is never newer than the checkpoint
+        that the training continues from.
         """
         if self.ranks.is_first and state.best_iteration == state.iteration:
             state.save_weights(self.folder / BEST, self.origin)
@@ -334,7 +334,7 @@ class TrainingLoop:
 
 @dataclass
 class _Clock:
-    """When things happened last; of no influence on the weights."""
+    """When things last happened; it has no influence on the weights."""
 
     saved: float
     recorded: float
@@ -347,7 +347,7 @@ class _Clock:
 
 
 def training_precision(device: torch.device) -> Precision:
-    """Return in what networks are trained: bfloat16 on GPUs that have it, float32 elsewhere.
+    """Return the precision of training: bfloat16 on GPUs that have it, float32 elsewhere.
 
     float16 would need its loss scaled, and a GPU without bfloat16 is no reason for a second way.
     """
@@ -357,14 +357,14 @@ def training_precision(device: torch.device) -> Precision:
         return "bfloat16"
     logger.warning(
         "this GPU has no bfloat16: training runs in float32, which takes up to twice the memory "
-        "that the plans count with; if it runs out, choose a smaller --batch_size or patch_size"
+        "that was planned; if memory runs out, choose a smaller --batch_size or patch_size"
     )
     return "float32"
 
 
 @contextlib.contextmanager
 def own_random_state(device: torch.device) -> Iterator[None]:
-    """Leave torch's global generators as they were, whatever a training does with them."""
+    """Restore torch's global generators after a training."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         yield

@@ -1,4 +1,4 @@
-"""What a method gives to the training of a fold."""
+"""What a method contributes to the training of a fold."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,7 +35,7 @@ class TrainingMethod(Protocol):
     def sampled_validation(
         self, data: FoldData, *, pictures: Pictures
     ) -> SampledValidation[Any, Any] | None:
-        """Return what is validated now and then; None where there is nothing to validate on."""
+        """Return the validation during training; None if there is nothing to validate on."""
         ...
 
     def finish(
@@ -48,7 +48,7 @@ class TrainingMethod(Protocol):
         is_whole: bool,
         progress: Progress,
     ) -> dict[str, Any] | None:
-        """Do what is done once the weights are final: at least write `validation/summary.json`.
+        """Finish once the weights are final: at least write `validation/summary.json`.
 
         Every rank calls it; the first writes.
 

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: one JSON object per line, which a killed training may leave torn."""
+"""`metrics.jsonl`: one JSON object per line; a killed training may leave its last line cut off."""
 
 import json
 import math
@@ -33,7 +33,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def keep_records_until(path: Path, iteration: int, *, last_validation: int) -> None:
-    """Drop what was written after the checkpoint of `iteration`: it will be written again.
+    """Drop records written after the checkpoint of `iteration`: they will be written again.
 
     Args:
         last_validation: iteration of the last validation that the checkpoint knows of.

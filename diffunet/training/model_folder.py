@@ -14,8 +14,8 @@ _DECISIVE = ("labels", "regions_class_order", "channel_names", "file_ending", "i
 def check_same_dataset(model_folder: Path, preprocessed_folder: Path) -> None:
     """Check that folds trained before had the dataset that is to be trained on now.
 
-    The model's `dataset.json` is replaced when a fold starts. Where it says something else, the
-    folds that are there could not be used any more.
+    The model's `dataset.json` is replaced when a fold starts. If the new one says something else,
+    the folds trained before could not be used any more.
 
     Raises:
         WorkspaceError: a decisive key differs, and there is a checkpoint of some fold.

@@ -1,7 +1,7 @@
 """What each method minimises: a batch in, named loss terms out; each term a sum and a count.
 
-Ranks add up sums and counts, so that a loss over several ranks is that of one process at the same
-global batch.
+Ranks add up sums and counts, so that the loss over several ranks equals that of one process with
+the same global batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -164,8 +164,8 @@ class SupervisedObjective:
     """Soft Dice and cross entropy of one rater's mask, drawn anew for each sample.
 
     Cross entropy alone would learn each voxel's share of raters; the Dice of single masks moves it
-    to 0 or 1, so that what is learned is about their majority.
-    The seed is not used: nothing is random.
+    to 0 or 1, so that the network learns about their majority. The seed is not used: nothing is
+    random.
     """
 
     configuration: ConfigurationPlan
@@ -261,8 +261,8 @@ def sample_noise(
 ) -> Float[Tensor, "sample *shape"]:
     """Return standard normal noise, drawn on `device`; each sample's depends on no other's.
 
-    On the CPU every sample has a seed of its own. A GPU draws for the whole global batch in one
-    call, of which a rank keeps its samples: one call per sample would cost it more than the step.
+    On the CPU every sample has its own seed. A GPU draws for the whole global batch in one call,
+    and a rank keeps its samples: one call per sample would take longer than the step.
     """
     generator = torch.Generator(device)
     if device.type == "cuda":

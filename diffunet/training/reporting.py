@@ -1,4 +1,4 @@
-"""What a training leaves for people: its log, and pictures drawn by a process of their own."""
+"""What a training leaves for people: its log, and pictures that a separate process draws."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ _DRAWING_TIMEOUT_S = 120
 
 @final
 class _LogFile(logging.FileHandler):
-    """Makes the folder of its file when it opens that; a full disk cuts it short, and no more."""
+    """Makes the folder of its file when it opens it; a full disk only cuts the log short."""
 
     def _open(self) -> TextIOWrapper:
         Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ class _LogFile(logging.FileHandler):
             super().handleError(record)
 
     def close(self) -> None:
-        """Close the file, whatever of it could not be written."""
+        """Close the file, even if some of it could not be written."""
         with contextlib.suppress(OSError):
             super().close()
 
@@ -44,7 +44,7 @@ class _LogFile(logging.FileHandler):
 def log_file(path: Path) -> Iterator[None]:
     """Append what diffunet logs to `path` for a while; its folder is made with the first line.
 
-    So a training that is refused before it says anything leaves no folder behind.
+    So a training that is refused before its first message leaves no folder behind.
     """
     root = logging.getLogger("diffunet")
     handler = _LogFile(path, encoding="utf-8", delay=True)
@@ -64,8 +64,8 @@ def log_file(path: Path) -> Iterator[None]:
 class Pictures:
     """`progress.png` and `samples.png` of a fold's folder; a context manager.
 
-    Matplotlib is never imported here; where it is missing, or the disk is full, a warning is all
-    that happens. What is still being drawn when this is left is given up.
+    Matplotlib is never imported here; if it is missing, or the disk is full, there is only a
+    warning. Leaving the context gives up a picture that is still being drawn.
     """
 
     def __init__(self, folder: Path):
@@ -94,7 +94,7 @@ class Pictures:
         self._cases.append((case, image, raters, samples))
 
     def update(self) -> None:
-        """Draw both anew, beside the training; one that is still being drawn waits for `finish`."""
+        """Draw both anew beside the training; if they are still being drawn, `finish` does it."""
         try:
             if self._cases:
                 self._write_cases(self._folder / "samples.npz")
@@ -105,7 +105,7 @@ class Pictures:
             self._give_up(str(cause))
 
     def finish(self) -> None:
-        """Wait for what is being drawn, and draw again what has changed since that began."""
+        """Wait for pictures being drawn, and draw again those that have changed since."""
         self._collect_all()
         for kind, source in list(self._outdated.items()):
             self._draw(kind, source)

@@ -67,7 +67,8 @@ class SegmentationMethod:
         """Return validation by a few samples of a few cases, spread over patients.
 
         Raises:
-            UsageError: the plans ask for sampling that the training does not prepare for.
+            UsageError: the plans ask for sampling for which the training does not prepare the
+                model.
         """
         if not data.split.val or data.label_maps is None:
             return None
@@ -121,7 +122,7 @@ class DrawnScores:
     """Scores of the masks drawn for a case; Dice is of the consensus and the raters' majority.
 
     Attributes:
-        ged: grows with the diversity of the samples, by D_ss over their number.
+        ged: grows with the diversity of the samples, by D_ss divided by their number.
         ged_fully_unbiased: does not; NaN of one sample.
     """
 
@@ -171,7 +172,7 @@ class DrawnMaskScorer:
         )
 
     def values(self, scores: Sequence[DrawnScores]) -> dict[str, float]:
-        """Return the means over cases; the unbiased GED where it decides."""
+        """Return the means over cases, with the unbiased GED if it is the criterion."""
         means = {
             "ged": float(np.mean([score.ged for score in scores])),
             "dice": float(np.nanmean([score.dice for score in scores])),
@@ -184,6 +185,6 @@ class DrawnMaskScorer:
     def criterion(self, score: DrawnScores) -> float:
         """Return the unbiased GED where raters can disagree, else 1 - Dice.
 
-        The other GED would be kinder to weights whose samples differ less than raters do.
+        The plain GED would favour weights whose samples differ less than raters do.
         """
         return score.ged_fully_unbiased if self.has_raters else 1 - score.dice

@@ -1,4 +1,4 @@
-"""All that a training must remember to continue as if it had never been stopped."""
+"""Everything that a training must remember to continue as if it had never stopped."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ class Origin:
     Attributes:
         plans: of the training.
         fold: "0", "1", ... or "all".
-        data: for each case digits of what is trained or validated on, as `FoldData.content`.
+        data: for each case a digest of the data trained or validated on, as `FoldData.content`.
     """
 
     plans: ResolvedPlans
@@ -62,8 +62,8 @@ class TrainingState:
         last_validation: iteration of the last sampled validation; -1 before the first.
         validation_seconds: spent on sampled validation, over all restarts.
         num_validated: cases of every sampled validation, as many as the first had time for; 0
-            before it.
-        validation_stride: of the planned validations each so many-th is made, and the last.
+            before the first.
+        validation_stride: every `validation_stride`-th planned validation is made, and the last.
         best_scores: of the validation cases, in order, at the best validation; smaller is better.
         best_iteration: of the best validation; -1 before the first.
     """
@@ -95,7 +95,7 @@ class TrainingState:
         return means
 
     def check_finite(self) -> None:
-        """Check that the weights can still be good.
+        """Check that the training has not diverged.
 
         Raises:
             DiffunetError: a loss or gradient since the last record was infinite or NaN.
@@ -105,11 +105,11 @@ class TrainingState:
             raise DiffunetError(
                 f"training diverged: {', '.join(broken)} is not finite within the "
                 f"{self.num_summed} iterations before {self.iteration}; train anew with a smaller "
-                "training.learning_rate, or look for extreme intensities in the data"
+                "training.learning_rate, or check the data for extreme intensities"
             )
 
     def save(self, path: Path, origin: Origin) -> None:
-        """Write all of it, to be continued from, or used for prediction.
+        """Write everything, to continue training or to predict.
 
         Raises:
             DiffunetError: the training has diverged; the file is left as it was.
@@ -135,7 +135,7 @@ class TrainingState:
         save_checkpoint(path, {**self._common(origin), "training": None})
 
     def restore(self, path: Path, origin: Origin) -> None:
-        """Continue from what `save` wrote.
+        """Load a state that `save` wrote.
 
         Raises:
             CheckpointError: it is damaged, of another fold or seed, or holds averaged weights only.
@@ -247,8 +247,8 @@ def check_origin(content: Mapping[str, Any], origin: Origin, *, where: Path) -> 
         then = entry_of(content, name, type(now), where=where)
         if then != now:
             raise CheckpointError(
-                f"'{where}' is of {name} {then}, but {name} {now} was asked for; "
-                f"continue with {name} {then}, or train anew in another folder"
+                f"'{where}' is of {name} {then}, but {name} {now} was asked for; continue with "
+                f"{name} {then}, or train anew in another folder"
             )
     _check_data(entry_of(content, "data", dict, where=where), origin.data, where=where)
     then = ResolvedPlans.from_json(entry_of(content, "plans", dict, where=where), where=str(where))
@@ -266,12 +266,12 @@ def check_origin(content: Mapping[str, Any], origin: Origin, *, where: Path) -> 
 
 
 def _compared(plans: ResolvedPlans) -> dict[str, Any]:
-    """Return what must be the same; who chose a value is not asked."""
+    """Return the part of the plans that must be the same; who chose a value does not matter."""
     return {name: value for name, value in as_json(plans).items() if name != "set_by_user"}
 
 
 def _check_data(old: Mapping[str, Any], new: Mapping[str, str], *, where: Path) -> None:
-    """Check that the cases of a fold are what they were when its training began.
+    """Check that the cases of a fold are the same as when its training began.
 
     Raises:
         CheckpointError: some were added, removed or changed, or changed sides; names the first.
@@ -286,13 +286,13 @@ def _check_data(old: Mapping[str, Any], new: Mapping[str, str], *, where: Path) 
     )
     if listing:
         raise CheckpointError(
-            f"'{where}' was trained on other preprocessed data than there is now ({listing}); put "
+            f"'{where}' was trained on preprocessed data that have changed since ({listing}); put "
             "the data or the splits back and preprocess again, or train anew in another folder"
         )
 
 
 def load_pretrained(model: nn.Module, path: Path) -> None:
-    """Put the averaged weights of another training into `model`, as far as names and shapes fit.
+    """Put the averaged weights of another training into `model` where names and shapes fit.
 
     Raises:
         CheckpointError: the file cannot be read, or nothing of it fits.

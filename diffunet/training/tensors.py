@@ -1,4 +1,4 @@
-"""From what the loading processes hand over to what a training step takes."""
+"""From batches of the loading processes to tensors for a training step."""
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ def to_device(
 
     Args:
         seed: of the training.
-        augmentation: what is left to change of the patches; None for nothing.
+        augmentation: changes still to make to the patches; None for none.
     """
     images, label_maps = on_device(batch.images, device), batch.label_maps
     if label_maps is not None:

@@ -32,7 +32,7 @@ class SampledScores:
 
 
 class CaseScorer(Protocol[Case, Score]):
-    """How a method is validated: case by case, then over all cases that there was time for."""
+    """How a method is validated: case by case, then over all cases scored in time."""
 
     def score(self, model: nn.Module, case: Case, *, is_shown: bool) -> Score:
         """Return what is known about one case; changes no global random state.

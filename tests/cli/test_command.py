@@ -63,7 +63,7 @@ def test_an_interruption_says_with_which_option_what_was_done_is_kept(capsys):
 
     assert main() == 130
     said = capsys.readouterr().err
-    assert "what was done is kept" in said
+    assert "run the command again to continue" in said
     assert re.findall(r"--\w+", said) == ["--c", "--continue_prediction", "--continue"]
 
 

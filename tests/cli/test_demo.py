@@ -8,7 +8,7 @@ from diffunet.errors import UsageError
 def test_the_demo_replaces_nothing_of_the_users(tmp_path, capsys, name):
     (tmp_path / name).mkdir() if name != "demo.png" else (tmp_path / name).write_text("mine")
     assert demo.main(["--output", str(tmp_path), "--iterations", "2", "-np", "0"]) == 2
-    assert "holds what the demo did not write there" in capsys.readouterr().err
+    assert "holds files that the demo did not write" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 

@@ -49,7 +49,7 @@ def test_more_gpus_than_there_are_are_refused_and_named(capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert train.main(["1", "0", "-num_gpus", "2"]) == 2
     said = capsys.readouterr().err
-    assert "-device auto: expected as many CUDA GPUs, none of them named, found 1" in said
+    assert "-device auto: expected as many CUDA GPUs, and no single one named, found 1" in said
     assert "-device cpu" in said
 
 

@@ -75,7 +75,7 @@ def test_folders_of_something_else_are_left_alone(model, images, tmp_path, place
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
     before = contents(tmp_path)
-    with pytest.raises(UsageError, match="holds what diffunet_predict did not write there"):
+    with pytest.raises(UsageError, match="holds files that diffunet_predict did not write"):
         predict(model, images, tmp_path / place)
     assert contents(tmp_path) == before
 

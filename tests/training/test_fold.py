@@ -258,7 +258,9 @@ def test_a_training_on_other_labels_cannot_be_continued(preprocessed, tmp_path):
     short = plans(training={"num_iterations": 1})
     train(preprocessed, tmp_path / "results", short)
     other = write_preprocessed(tmp_path / "other", shifted_case=3)
-    with pytest.raises(CheckpointError, match="other preprocessed data.*1 changed.*'case_03'"):
+    with pytest.raises(
+        CheckpointError, match="preprocessed data that have changed since.*1 changed.*'case_03'"
+    ):
         train(other, tmp_path / "results", short, continues=True)
 
 
@@ -276,7 +278,7 @@ def test_pretrained_weights_are_where_a_training_starts(preprocessed, tmp_path):
 
 
 def test_pretrained_weights_contradict_continuing(preprocessed, tmp_path):
-    with pytest.raises(UsageError, match="leave out -pretrained_weights"):
+    with pytest.raises(UsageError, match="leave out either -pretrained_weights"):
         train(
             preprocessed, tmp_path, plans(), continues=True, pretrained_weights=Path("weights.pth")
         )
@@ -383,7 +385,7 @@ def test_stopped_before_its_first_iteration_it_says_that_nothing_is_saved(
     stopped = train(preprocessed, tmp_path, plans(), progress=stopping)
     assert (stopped.is_finished, stopped.iteration) == (False, 0)
     assert not (tmp_path / "fold_0" / "checkpoint_latest.pth").exists()
-    assert "stopped before the first iteration was done: nothing is saved" in caplog.text
+    assert "stopped before the first iteration ended: nothing is saved" in caplog.text
     assert "and saved" not in caplog.text
 
 

@@ -33,7 +33,7 @@ def test_masks_of_image_labels_that_were_not_preprocessed_are_asked_for(tmp_path
 @pytest.mark.parametrize("method", ["cdm", "classifier"])
 def test_a_dataset_without_image_labels_teaches_no_weak_method(tmp_path, method):
     write_preprocessed(tmp_path)
-    with pytest.raises(WorkspaceError, match="know of none; declare 'image_labels'"):
+    with pytest.raises(WorkspaceError, match="have none; declare 'image_labels'"):
         opened(tmp_path, plans(method=method))
 
 
