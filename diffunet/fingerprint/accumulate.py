@@ -39,11 +39,11 @@ class Summaries:
         self._running[name].add(values)
 
     def get(self, name: str) -> Summary | None:
-        """Return the summary of that name; None where no value came."""
+        """Return the summary of that name; None if it has no values."""
         return self._running[name].summary() if name in self._running else None
 
     def require(self, name: str) -> Summary:
-        """Return the summary of that name, to which some value came."""
+        """Return the summary of that name, which must have values."""
         found = self.get(name)
         if found is None:
             raise ValueError(f"no value was added to '{self._prefix} {name}'")

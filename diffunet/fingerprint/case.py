@@ -1,4 +1,4 @@
-"""Everything that the fingerprint wants to know of one case, measured in a worker process."""
+"""All measurements of one case for the fingerprint, made in a worker process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -36,7 +36,7 @@ def largest_pieces(
     """
     box = Box.of_mask(difference)
     if box is None:
-        raise ValueError("a difference without a voxel has no pieces")
+        raise ValueError("an empty difference has no pieces")
     part = difference[box.slices]
     first = [offset + inside for offset, inside in zip(start, box.start, strict=True)]
     in_plane = max(size for axis, size in enumerate(shape) if axis != slice_axis)
@@ -48,7 +48,7 @@ def largest_pieces(
             if axis == slice_axis:
                 found.append((1, 0))
             elif edge >= size or (place + int(share * edge)) % edge + part.shape[axis] <= edge:
-                # one window holds all along this axis, and need not be full
+                # one window covers this whole axis, and need not be full
                 found.append((part.shape[axis], 0))
             else:
                 found.append((edge, (place + int(share * edge)) % edge))
@@ -66,7 +66,7 @@ def largest_pieces(
 def _windows(
     part: Bool[np.ndarray, "*spatial"], cuts: Sequence[tuple[int, int]]
 ) -> Bool[np.ndarray, "window *edges"]:
-    """Cut `part` into windows, and return those that hold something of it."""
+    """Cut `part` into windows, and return those that contain some of it."""
     padding = [
         (room, -(room + size) % edge) for (edge, room), size in zip(cuts, part.shape, strict=True)
     ]

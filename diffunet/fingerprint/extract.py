@@ -28,8 +28,8 @@ def extract_fingerprint(
 ) -> Fingerprint:
     """Return the fingerprint of the training cases.
 
-    Memory does not grow with the number of cases but for their names. The result depends neither on
-    the number of processes nor on the order in which they finish. Where the dataset declares
+    Memory grows with the number of cases only by their names. The result depends neither on the
+    number of processes nor on the order in which they finish. Where the dataset declares
     image-level labels, no label map is opened.
 
     Args:
@@ -42,7 +42,7 @@ def extract_fingerprint(
     """
     cases = dataset.training_cases
     if not cases:
-        raise DatasetError(f"'{dataset.folder}' has no training case; put images into imagesTr")
+        raise DatasetError(f"'{dataset.folder}' has no training cases; put images into imagesTr")
     is_weak = dataset.image_labels is not None
     num_drawn = min(_MOST_DRAWN, max(_FEWEST_DRAWN, INTENSITY_CAPACITY // len(cases)))
     tasks = [
@@ -68,7 +68,7 @@ class _Accumulator:
 
     def __init__(self, dataset: RawDataset):
         self._dataset = dataset
-        # before anything is measured: what changes meanwhile is then measured again
+        # taken before anything is measured, so that files that change meanwhile are measured again
         self._source = DatasetState.of(dataset).digest
         self._first: CaseMeasurement | None = None
         self._geometry = GeometryAccumulator()

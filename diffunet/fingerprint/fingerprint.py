@@ -1,4 +1,4 @@
-"""What is known about a dataset before anything is chosen: `dataset_fingerprint.json`."""
+"""The measurements of a dataset from which planning chooses: `dataset_fingerprint.json`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +55,8 @@ class ChannelFingerprint:
 
     Attributes:
         intensities: of the foreground; None where no case has any.
-        foreground: what that is: voxels that some rater marked, or, where masks may not be read or
-            mark nothing, the voxels that are not zero.
+        foreground: voxels that some rater marked, or, if masks may not be read or mark nothing, the
+            voxels that are not zero.
         case_minimum, case_maximum: of whole images.
         num_constant: images with a single value (black ones, say).
         num_noise: images whose neighbouring voxels are hardly correlated.
@@ -97,7 +97,7 @@ class DisagreementFingerprint:
 
     Attributes:
         iou: of all pairs; both empty is 1.
-        iou_where_both_marked: of the pairs in which nobody saw nothing.
+        iou_where_both_marked: of the pairs in which both raters marked something.
         share_of_equal_pairs: pairs without any difference.
         piece_voxels: connected pieces of the differences.
         largest_piece: the largest piece, in voxels, in a window of so many voxels per axis (one of
@@ -131,7 +131,7 @@ class LabelFingerprint:
         objects_of_slice: in the slices of volumes; None for images.
         centre_distance: see `objects.centre_distances`: 0 at the centre of the image, 1 in a
             corner; of the objects that span at most half of the image along every axis, since
-            larger ones cannot but be near its centre.
+            larger ones are always near its centre.
         centre_distance_mm: the same in mm.
         disagreement: None where no case has two raters.
     """
@@ -148,13 +148,13 @@ class LabelFingerprint:
 
 @dataclass(frozen=True, kw_only=True)
 class RaterFingerprint:
-    """Who was asked, and how often nothing was seen (no label at all marked).
+    """How many raters were asked, and how often they saw nothing (marked no label at all).
 
     Attributes:
         per_case: number of raters.
         share_of_empty_masks: over all raters and cases.
         share_of_empty_masks_by_rater: by the rater's name.
-        share_of_cases_partly_empty: some, but not all, raters saw nothing.
+        share_of_cases_partly_empty: cases in which some raters, but not all, saw nothing.
     """
 
     per_case: Summary
@@ -192,10 +192,10 @@ class ImageLabelFingerprint:
         num_positive_patients, num_negative_patients: with at least one image of the kind.
         position_auc: of guessing by the slice's position alone, from other patients' prevalence at
             that position; None where a label belongs to a volume or one class is missing.
-        position_auc_seen: the same from all patients, the guessed one among them (optimistic).
+        position_auc_seen: the same from all patients, including the guessed one (optimistic).
         content_auc: of guessing by how much of the image is brighter than its mean; below 0.5
             positives show less.
-        left_out_share: of the positive slices, those that balancing over positions hardly ever
+        left_out_share: share of the positive slices that balancing over positions hardly ever
             draws; None as for `position_auc`.
         num_whole_positives: volumes that show the label and have no rows per slice, though others
             do: each of their slices counts as positive.
@@ -224,7 +224,7 @@ class Fingerprint:
         labels, raters, trivial_answers: None where image-level labels are declared: masks were not
             opened; also None where there are no masks.
         image_labels: None where none are declared.
-        warnings: in words, what a user should know before trusting a score.
+        warnings: sentences that a user should read before trusting a score.
     """
 
     format_version: int = FORMAT_VERSION

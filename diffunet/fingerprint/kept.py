@@ -1,4 +1,4 @@
-"""Whether a fingerprint that is there still tells of the dataset as it is."""
+"""Whether an existing fingerprint still describes the dataset."""
 
 import logging
 from pathlib import Path
@@ -16,7 +16,7 @@ def kept_fingerprint(
     """Return the fingerprint in `path` if it is of `state`; None, and why in the log, if not.
 
     Args:
-        planned: what was planned last, to tell what has changed; None where nobody knows.
+        planned: the state at the last planning, to tell what has changed; None if unknown.
     """
     if not path.is_file():
         return None

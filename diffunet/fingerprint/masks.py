@@ -1,4 +1,4 @@
-"""What the fingerprint wants to know of the masks of one case."""
+"""The measurements of one case's masks for the fingerprint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,12 +89,12 @@ def measure_masks(
 
     Args:
         slice_axis: of volumes, the axis across which they are sliced; None for images.
-        case: decides how differences of raters are cut into windows.
+        case: seeds how differences of raters are cut into windows.
     """
     shape = label_maps.shape[1:]
     ignored = np.any(labels.ignored(label_maps), axis=0) if labels.has_ignore_label else None
     num_annotated = prod(shape) - (0 if ignored is None else int(np.count_nonzero(ignored)))
-    # the background enters by its number alone: work inside the box of what anyone wrote
+    # background counts only by its number: work inside the box around all marked voxels
     box = Box.of_mask(np.any(label_maps != 0, axis=0)) or Box((0,) * len(shape), (1,) * len(shape))
     shift = numpy_generator("fingerprint", "windows", case).random(len(shape))
     grid = _Grid(

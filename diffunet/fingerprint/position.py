@@ -67,7 +67,7 @@ def left_out_share(
 ) -> float:
     """Return the share of positive slices that a training which balances positions hardly draws.
 
-    They lie where nearly every slice is positive: nothing there tells the finding from the place.
+    They lie where nearly every slice is positive, so that finding and place cannot be told apart.
 
     Args:
         positives, negatives: slices of each patient at each relative position; of each at least 1.

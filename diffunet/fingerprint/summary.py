@@ -38,8 +38,9 @@ class Summary:
 class RunningSummary:
     """A `Summary` in the making.
 
-    The values for percentiles are those with the smallest random keys: a uniform sample without
-    replacement of all that came, the same whenever the same values come in the same order.
+    The values kept for percentiles are those with the smallest random keys. They are a uniform
+    sample without replacement of all values, and the same whenever the same values come in the same
+    order.
 
     Args:
         name: seeds the random keys.
@@ -65,7 +66,7 @@ class RunningSummary:
             return
         self._waiting.append(flat)
         self._num_waiting += flat.size
-        # taken in many at a time: a case often brings but a single value
+        # taken in many at a time, since a case often brings only a single value
         if len(self._waiting) >= _MOST_WAITING or self._num_waiting >= self._capacity:
             self._take_in()
 
@@ -110,7 +111,7 @@ class RunningSummary:
         return [float(value) for value in np.percentile(self._values, percents)]
 
     def summary(self) -> Summary | None:
-        """Return what is kept of the values so far, None where there were none."""
+        """Return the summary of the values so far, None without any."""
         self._take_in()
         if not self._count:
             return None

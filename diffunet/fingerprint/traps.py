@@ -1,4 +1,4 @@
-"""What a user should know before trusting a score: the fingerprint's warnings, in words."""
+"""The fingerprint's warnings, which a user should read before trusting a score."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -51,7 +51,7 @@ def _warnings(fingerprint: Fingerprint) -> Iterator[str]:
     if fingerprint.num_patients < _FEW_PATIENTS:
         yield (
             f"Only {fingerprint.num_patients} patients: scores of single folds will differ a lot; "
-            "compare methods over all folds, and paired."
+            "compare methods over all folds, with paired differences."
         )
     for channel in fingerprint.channels:
         yield from _channel_warnings(channel, fingerprint.num_cases)
@@ -66,8 +66,8 @@ def _warnings(fingerprint: Fingerprint) -> Iterator[str]:
     if fingerprint.image_labels is not None:
         yield from _slice_axis_warnings(fingerprint.geometry)
         yield (
-            "Image-level labels are declared: no mask was opened, so nothing is known about the "
-            "size and number of objects."
+            "Image-level labels are declared: no mask was opened, so the size and number of "
+            "objects are unknown."
         )
 
 
@@ -105,13 +105,14 @@ def _label_warnings(name: str, label: LabelFingerprint) -> Iterator[str]:
         yield (
             f"Label '{name}': objects lie at the centre of the images (mean distance "
             f"{label.centre_distance.mean:.2f}; 0 is the centre, 1 a corner, 0.54 would be "
-            "anywhere). A model may learn the place instead of the look, and fail on images that "
-            "are not cut around an object; compare with the centre blob, and try random crops."
+            "anywhere). A model may learn where objects lie instead of how they look, and fail "
+            "on images that are not cut around an object; compare with the centre blob, and try "
+            "random crops."
         )
     if label.share_of_cases_without > _MANY_EMPTY:
         yield (
-            f"Label '{name}': {label.share_of_cases_without:.0%} of the cases show none by any "
-            "rater; scores count an empty answer there as right."
+            f"Label '{name}': {label.share_of_cases_without:.0%} of the cases have none by any "
+            "rater; there, scores count an empty answer as right."
         )
 
 
@@ -120,12 +121,13 @@ def _rater_warnings(raters: RaterFingerprint) -> Iterator[str]:
         yield (
             f"{raters.share_of_empty_masks:.0%} of all masks are empty, and in "
             f"{raters.share_of_cases_partly_empty:.0%} of the cases some raters saw something and "
-            "others nothing: empty is an answer, not a missing file. Never drop these masks."
+            "others nothing. An empty mask is an answer, not a missing file: never drop these "
+            "masks."
         )
     if 1 < raters.per_case.mean < _FEW_RATERS:
         yield (
-            f"{raters.per_case.mean:.1f} raters per case: so few say little about a distribution; "
-            "scores of single cases are noisy, and a rare opinion is easily missing."
+            f"{raters.per_case.mean:.1f} raters per case are too few to say much about a "
+            "distribution; scores of single cases are noisy, and rare opinions may be missing."
         )
     if raters.per_case.minimum != raters.per_case.maximum:
         yield (
@@ -146,7 +148,7 @@ def _trivial_warnings(trivial: TrivialAnswers, raters: RaterFingerprint) -> Iter
 
 
 def _slice_axis_warnings(geometry: GeometryFingerprint) -> Iterator[str]:
-    """Yield a doubt where image-level labels seem to number slices of another axis."""
+    """Yield a warning where image-level labels seem to number slices of another axis."""
     spacing_mm = [axis.median for axis in geometry.spacing_mm]
     coarse = coarse_axis(spacing_mm)
     if len(spacing_mm) == 3 and spacing_mm[coarse] >= _COARSER * spacing_mm[0]:
@@ -154,8 +156,8 @@ def _slice_axis_warnings(geometry: GeometryFingerprint) -> Iterator[str]:
             "Slices are cut, and those of image-level labels counted, along the first axis of the "
             f"arrays (z of a NIfTI volume), where voxels measure {spacing_mm[0]:.4g} mm; they are "
             f"coarsest along axis {coarse} ({'zyx'[coarse]}), {spacing_mm[coarse]:.4g} mm. If the "
-            "slices were taken and labelled along that one, save the volumes with it as z; the "
-            "labels belong to other slices otherwise."
+            "slices were recorded and labelled along that axis, save the volumes with it as z; "
+            "otherwise the labels belong to the wrong slices."
         )
 
 
@@ -170,7 +172,8 @@ def _image_label_warnings(name: str, label: ImageLabelFingerprint) -> Iterator[s
                 f"Image-level label '{name}': only {num_images} training images of {num_patients} "
                 f"patients {kind} it (expected at least {_FEW_LABELLED_IMAGES} of "
                 f"{_FEW_LABELLED_PATIENTS}); a model will learn these images instead of the "
-                "finding, and folds have too few to choose by. Add images of this kind."
+                "finding, and folds have too few images to choose settings by. Add images of "
+                "this kind."
             )
     if is_predicted_by_position(label):
         yield (
@@ -182,9 +185,9 @@ def _image_label_warnings(name: str, label: ImageLabelFingerprint) -> Iterator[s
     if label.left_out_share is not None and label.left_out_share > _MANY_LEFT_OUT:
         yield (
             f"Image-level label '{name}': {label.left_out_share:.0%} of the slices that show it "
-            "lie where nearly all slices do. Training balances positions, and hardly ever draws "
-            "them: the label is learned from the others. A label that is the rule at its place is "
-            "better learned from masks."
+            "lie where nearly all slices do. Training balances positions and hardly ever draws "
+            "these slices, so the model learns the label from the others. If nearly all slices "
+            "at a place show a label, it is better learned from masks."
         )
     if label.num_whole_positives:
         yield (
@@ -194,6 +197,6 @@ def _image_label_warnings(name: str, label: ImageLabelFingerprint) -> Iterator[s
         )
     if label.content_auc is not None and abs(label.content_auc - 0.5) > _PREDICTABLE - 0.5:
         yield (
-            f"Image-level label '{name}': how much of the image is bright alone predicts it with "
-            f"an AUC of {max(label.content_auc, 1 - label.content_auc):.2f}."
+            f"Image-level label '{name}': the bright share of the image alone predicts it with an "
+            f"AUC of {max(label.content_auc, 1 - label.content_auc):.2f}."
         )

@@ -1,4 +1,4 @@
-"""What answers that look at no image would score on a case."""
+"""The scores of answers that ignore the image."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from diffunet.geometry import Box
 NUM_REDRAWN = 16
 NUM_BLOBS = 12
 BLOB_DIAMETERS = np.geomspace(0.04, 1.0, NUM_BLOBS)
-"""Diameters of the blobs that are tried, as shares of the image's smallest extent."""
+"""Diameters of the blobs to try, as shares of the image's smallest extent."""
 
 
 def trivial_geds(
@@ -71,7 +71,7 @@ def _blob_iou(
     columns = []
     for mask in masks:
         shared = np.cumsum(np.histogram(distances[mask], edges)[0])
-        # the ball's volume is its number of voxels but for rounding: never less than is shared
+        # up to rounding, the ball's volume is its number of voxels: never less than the overlap
         union = np.maximum(volumes, shared) + np.count_nonzero(mask) - shared
         columns.append(shared / union)
     return np.stack(columns, axis=1)

@@ -1,4 +1,4 @@
-"""Everything that is chosen for a dataset: the one place of every parameter's name and default.
+"""All choices for a dataset: the one place of every parameter's name and default.
 
 `diffunet_plans.json` holds a `Plans`. A run narrows it to one configuration and one method
 (`Plans.resolve`), applies `--set`, and keeps the result as `plans.resolved.json`.

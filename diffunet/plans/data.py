@@ -9,7 +9,7 @@ from diffunet.ranges import Length, Range, check_ranges
 Intensity = Annotated[float, Range(-1e30, 1e30)]
 Probability = Annotated[float, Range(0, 1)]
 SPACING_MM = Range(1e-7, 1e5)
-"""From an electron microscope's to what no scan exceeds."""
+"""From an electron microscope's to more than any scan's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +68,11 @@ class CropPlan:
     """How training patches are cut.
 
     Attributes:
-        policy: "whole": images fit into the patch, nothing is cut; "random": anywhere;
+        policy: "whole": images fit into the patch and are not cut; "random": anywhere;
             "foreground": `foreground_share` of the patches hold a voxel that some rater marked.
-        foreground_share: never depends on the rater whose mask is drawn. Each patch's
-            loss is weighed by uniform over actual density of its place, so that places that nobody
-            marked count as often as they occur; exact up to 0.9.
+        foreground_share: never depends on the rater whose mask is drawn. Each patch's loss is
+            weighted by uniform over actual density of its place, so that places that nobody marked
+            count as often as they occur; exact up to a share of 0.9.
     """
 
     policy: Literal["whole", "random", "foreground"] = "random"
@@ -130,11 +130,11 @@ class AugmentationPlan:
             raise ValueError(f"mirror_axes should be different, got {list(self.mirror_axes)}")
 
     def before_batching(self) -> "AugmentationPlan":
-        """Return what is done patch by patch where `BatchAugmentation` does the rest."""
+        """Return the changes made patch by patch where `BatchAugmentation` makes the others."""
         return dataclasses.replace(self.without_intensity(), mirror_axes=())
 
     def without_intensity(self) -> "AugmentationPlan":
-        """Return what moves voxels alone."""
+        """Return only the changes that move voxels."""
         return dataclasses.replace(
             self,
             gaussian_noise_probability=0.0,

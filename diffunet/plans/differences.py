@@ -7,7 +7,7 @@ from typing import Any
 def differences(old: Any, new: Any, *, path: str = "") -> dict[str, tuple[Any, Any]]:
     """Return the leaves, by dotted path, in which two trees of plain values differ.
 
-    Reasons are no leaves: they are words.
+    Reasons are words, and do not count.
     """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         found = {}

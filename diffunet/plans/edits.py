@@ -12,9 +12,9 @@ PLANNED_SUFFIX = ".planned.json"
 
 
 def save_planned(plans: Plans, path: Path) -> None:
-    """Write new plans, and the copy by which edits are told from choices.
+    """Write new plans, and the copy that tells later edits from choices.
 
-    The former copy goes first: of a run that is killed between the two, nothing counts as edited.
+    The former copy is deleted first: if a run is killed in between, nothing counts as edited.
     """
     _copy_of(path).unlink(missing_ok=True)
     plans.save(path)

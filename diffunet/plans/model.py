@@ -154,9 +154,9 @@ class TrainingPlan:
             denoiser and of those of the classifier, each by itself.
         ema_decay: of the averaged weights that are used for prediction.
         num_validations: sampled validations, spread evenly over the training.
-        num_validation_cases: cases drawn (by patient) for each of them, or as many as the first had
-            time for.
-        num_final_validation_cases: cases of the final validation, unless all are asked for.
+        num_validation_cases: cases for each of them (spread over patients), or as many as the first
+            had time for.
+        num_final_validation_cases: cases of the final validation, without `--all_cases`.
     """
 
     num_iterations: Annotated[int, Range(1, 10**8)] = 20000

@@ -24,7 +24,7 @@ FORMAT_VERSION = 1
 RESOLVED_FORMAT_VERSION = 2
 
 GPU_MEMORY_GB = Range(0.1, 10_000)
-"""What the planner may be given, for a training step."""
+"""The memory that the planner may be given for a training step."""
 
 MOST_ATTENTION_POSITIONS = 2**16
 """Of a feature map with attention; its work grows with the square, to minutes for one patch."""
@@ -121,7 +121,7 @@ class ConfigurationPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Plans:
-    """All that was chosen for a dataset, with the reasons.
+    """All choices for a dataset, with the reasons.
 
     Attributes:
         format_version: of the file.
@@ -132,7 +132,7 @@ class Plans:
         configurations: by name ("2d", "3d_fullres", or a user's own).
         transpose_forward: order of a volume's axes in training, as indices of file axes.
         orientations: of the training volumes, such as "LPS" (to where x, y and z of the file rise);
-            others are predicted with a warning. Empty where the files tell none.
+            other orientations are predicted with a warning. Empty if the files state none.
         reasons: the same keys as the rest of the file, with a sentence for each chosen value.
     """
 
@@ -205,7 +205,7 @@ class Plans:
             method: None for the plans' own.
             settings: "path.to.field=value" each, relative to the configuration; values as in JSON,
                 a bare word is a string. Or a preset's name: "network=p1", "p1".
-            edited: paths in the configuration of what the user changed in the file.
+            edited: paths in the configuration of fields that the user changed in the file.
 
         Raises:
             PlansError: an unknown configuration, method, field or preset, or a value that does not
@@ -245,10 +245,10 @@ class ResolvedPlans:
         plans_name: of the dataset's plans.
         method: what is trained.
         configuration_name: of `configuration` in the dataset's plans.
-        configuration: all that was chosen.
+        configuration: all chosen values.
         transpose_forward, orientations: as in `Plans`.
-        set_by_user: paths in the configuration of what the user chose, with `--set` or in the
-            dataset's plans file; no later choice overwrites them.
+        set_by_user: paths in the configuration of fields that the user chose, with `--set` or in
+            the dataset's plans file; no later choice overwrites them.
         reasons: the same keys as `configuration`, with a sentence for each chosen value.
     """
 
@@ -298,7 +298,7 @@ class ResolvedPlans:
 def _of_first_version(content: dict[str, Any], *, where: str) -> ResolvedPlans:
     """Return the plans of a run of version 0.1, which had the form of a dataset's plans.
 
-    What the user set stood in the reasons alone.
+    There only the reasons say what the user set.
     """
     plans = record_from_json(Plans, content, where=where, error=PlansError)
     if len(plans.configurations) != 1:

@@ -1,4 +1,4 @@
-"""Presets: values of plans that belong together, taken by one word.
+"""Presets: values of plans that belong together, chosen by one word.
 
 `--set network=p1` takes one group of a preset, `--set p1` all of them.
 """
@@ -38,8 +38,9 @@ def p1_network(dimensions: int) -> NetworkPlan:
 def p1(dimensions: int) -> Groups:
     """Return P1's network, diffusion and sampling (Christensen et al. 2025, arXiv:2504.05977).
 
-    The weighting is that of the published checkpoint; the released code names another one. What
-    depends on the dataset stays as planned: the number of samples, tiles, the encoding of labels.
+    The weighting is that of the published checkpoint; the released code names another one. Values
+    that depend on the dataset stay as planned: the number of samples, tiles, the encoding of
+    labels.
 
     Args:
         dimensions: 2 as published, or 3.

@@ -49,7 +49,7 @@ class TrajectoryPlan:
         log_snr: Q, the noise level at which both trajectories start.
         timestep: Q as P2 counts it, an index on the grid of "ddpm_linear" or "ddpm_cosine"; the
             steps then go from timestep to timestep, and `log_snr` and `log_snr_step` are not used.
-        num_steps: R; each trajectory evaluates the network as often.
+        num_steps: R, the network evaluations of each trajectory.
         log_snr_step: rise of log SNR in each step.
         tau: weight of the first condition in the mixed one.
         num_draws: K; noise draws whose maps are averaged.
@@ -128,16 +128,17 @@ class MaskPlan:
         edge_smoothing_voxels: sigma of a second smoothing that stops at the edges of the image
             (`diffunet.wsss.masks.edges`), in voxels; 0 for none.
         edge_contrast: of that smoothing: the difference of normalised intensity that is an edge.
-        threshold: "otsu": of each slice; "otsu_upper": Otsu's again, among what exceeds the first;
-            "otsu_volume": of all slices of a case that show the label together; "otsu_mean": the
-            mean of the slices' thresholds, over all predicted images that show the label;
-            "maximum": `maximum_share` of each slice's largest value; "fixed": `threshold_value`.
+        threshold: "otsu": of each slice; "otsu_upper": Otsu's again, among the values above the
+            first threshold; "otsu_volume": of all slices of a case that show the label together;
+            "otsu_mean": the mean of the slices' thresholds, over all predicted images that show the
+            label; "maximum": `maximum_share` of each slice's largest value; "fixed":
+            `threshold_value`.
         threshold_value: of "fixed", in units of the smoothed map.
         maximum_share: of "maximum".
         components: which connected components of each slice to keep: "all" of them, the "largest",
             or the "strongest", which holds the largest value.
-        unsure_share: of a second stage, which ignores unsure pixels: how much of the way from the
-            threshold to the mean of its side a pixel must have gone to be sure.
+        unsure_share: for a second stage, which ignores unsure pixels: the share of the way from the
+            threshold to the mean of its side that a pixel must have gone to be sure.
     """
 
     sign: Literal["positive", "negative", "absolute"] = "positive"
@@ -167,14 +168,14 @@ class WeakPlan:
 
     Attributes:
         network: of the image diffusion, which sees no image but the noised one: "encoded" takes the
-            lighter body without an image encoder, "concatenated" P1's body. Its encoder's widths,
+            lighter U-Net without an image encoder, "concatenated" P1's U-Net. Its encoder's widths,
             depths and strides are those of both classifiers too, so that all methods have one
             budget.
         diffusion: of images.
-        clean_share: share of the samples that are drawn as often as they occur and that
-            the noised classifier sees without noise: there it decides whether a label is present.
-            All others, which teach maps, are drawn so that their labels say nothing about where
-            in the patient they lie.
+        clean_share: share of the training images that are drawn as often as they occur and that the
+            classifier of noised images sees without noise: from these it learns whether a label is
+            present. All others, which teach maps, are drawn so that their labels say nothing about
+            where in the patient they lie.
         changes_intensity: train "cdm" with augmentation's changes of intensity too; "classifier"
             always has them.
         presence_thresholds: least probability at which a label counts as present; one per label,
@@ -182,8 +183,8 @@ class WeakPlan:
         has_slice_labels: the image-level labels of volumes are of their slices, at least in some
             cases: presence is decided per slice. Otherwise it is decided per case.
         is_mirrored: average maps and probabilities over the mirror images that augmentation trains
-            on; draws of noise take turns with them.
-        default_saliency: what a model of "cdm" predicts masks from, unless asked otherwise.
+            on; each draw of noise uses the next of them.
+        default_saliency: the map that a model of "cdm" makes masks from by default.
         default_cam: the same for a model of "classifier".
         cdm, cg_cdm: see below.
         cg_diff: see below.

@@ -1,4 +1,4 @@
-"""What is kept of a case: the box around everything that is not zero, as in nnU-Net."""
+"""Which part of a case is kept: the box around everything that is not zero, as in nnU-Net."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What has to be preprocessed: cases with hashes of all that they depend on, in groups."""
+"""The cases to preprocess, in groups, with hashes of everything that they depend on."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -78,7 +78,7 @@ class JobGroup:
 
 
 def job_of(files: CaseFiles, dataset: RawDataset, *, recipe: Recipe, stores_labels: bool) -> Job:
-    """Return the job of a case; looks at size, time and ends of its files, and no further.
+    """Return the job of a case; reads only size, time and ends of its files.
 
     Raises:
         DatasetError: a file cannot be read.

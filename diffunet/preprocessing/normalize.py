@@ -94,7 +94,7 @@ def _require_bounded(lowest: float, highest: float) -> None:
     if max(-lowest, highest) > LARGEST_INTENSITY:
         raise DatasetError(
             f"expected intensities up to {LARGEST_INTENSITY:g}, found {lowest:g} to {highest:g}; "
-            "replace what stands for 'no value' in the raw file"
+            "replace the numbers that stand for 'no value' in the raw file"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a store was made with, so that plans edited later are noticed by those who read it."""
+"""The settings that a store was made with, so that readers notice plans edited later."""
 
 import logging
 from pathlib import Path
@@ -40,7 +40,7 @@ def recipe_of(
 
 
 def check_recipe(store: CaseStore, plans: ResolvedPlans, *, labels: LabelScheme | None) -> None:
-    """Check that a store was made as the plans of a training say, and from the data they are of.
+    """Check that a store was made with the settings and from the data of a training's plans.
 
     Args:
         plans: of the training.
@@ -66,7 +66,7 @@ def check_recipe(store: CaseStore, plans: ResolvedPlans, *, labels: LabelScheme 
 
 
 def warn_of_other_data(store: CaseStore, preprocessed_folder: Path) -> None:
-    """Say so where raw data changed between planning and preprocessing."""
+    """Warn if raw data changed between planning and preprocessing."""
     planned = DatasetState.load(preprocessed_folder / STATE_FILE)
     made_from = store.recipe.get(_DATA)
     if planned is not None and made_from is not None and planned.digest != made_from:

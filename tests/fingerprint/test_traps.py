@@ -41,7 +41,7 @@ def test_a_sound_dataset_has_no_warning():
             "ranges from 112 to 1.6e+06 (median 1000)",
         ),
         ({"labels": {"lesion": a_label(centre_distance=a_summary(0.05))}}, "lie at the centre"),
-        ({"labels": {"lesion": a_label(share_of_cases_without=0.3)}}, "30% of the cases show none"),
+        ({"labels": {"lesion": a_label(share_of_cases_without=0.3)}}, "30% of the cases have none"),
         ({"labels": {"lesion": a_label(objects=None)}}, "nothing can be learned about it"),
         (
             {
@@ -51,7 +51,7 @@ def test_a_sound_dataset_has_no_warning():
             },
             "38% of all masks are empty, and in 70% of the cases some raters",
         ),
-        ({"raters": a_rater_fingerprint(2)}, "2.0 raters per case: so few"),
+        ({"raters": a_rater_fingerprint(2)}, "2.0 raters per case are too few"),
         ({"raters": a_rater_fingerprint(4)}, "GED of answers that need no model: always empty 0.8"),
         (
             {"raters": a_rater_fingerprint(3, minimum=2, maximum=5)},
@@ -63,7 +63,7 @@ def test_a_sound_dataset_has_no_warning():
         ),
         (
             {"image_labels": {"tumour": an_image_label(content_auc=0.2)}},
-            "how much of the image is bright alone predicts it with an AUC of 0.80",
+            "the bright share of the image alone predicts it with an AUC of 0.80",
         ),
         (
             {"image_labels": {"tumour": an_image_label(num_images=100, prevalence=0.19)}},
