@@ -58,7 +58,7 @@ Result = TypeVar("Result")
 def _alone_in_preprocessed(
     function: Callable[Parameters, Result],
 ) -> Callable[Parameters, Result]:
-    """Let nothing else plan or preprocess the dataset, which is the first argument, meanwhile."""
+    """Hold the dataset, the first argument: meanwhile nothing else may plan or preprocess it."""
 
     @functools.wraps(function)
     def wrapped(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
@@ -176,7 +176,7 @@ def extract_fingerprint(
 ) -> Fingerprint:
     """Measure the training cases into `preprocessed/DATASET/dataset_fingerprint.json`.
 
-    A fingerprint that is there and of the very same data is kept, unless `extracts_anew`.
+    An existing fingerprint of exactly these data is kept, unless `extracts_anew`.
 
     Raises:
         InUseError: another command plans or preprocesses the dataset.
@@ -220,7 +220,7 @@ def plan_experiment(
 ) -> Plans:
     """Choose every parameter from the fingerprint, and write `PLANS_NAME.json` with the reasons.
 
-    What was there is replaced once all of the new is known: planning that fails leaves the former.
+    Former plans are replaced only once the new ones are complete: planning that fails keeps them.
 
     Raises:
         InUseError: another command plans or preprocesses the dataset.
@@ -275,8 +275,8 @@ def preprocess(
     """Preprocess the training cases; continues where an earlier run stopped.
 
     Args:
-        configurations: None for all that can be trained then: those that learn from masks alone are
-            left out where image-level labels are declared and masks not asked for.
+        configurations: None for all that can be trained. For image-level labels without
+            `with_labels`, configurations that only learn from masks are left out.
 
     Raises:
         InUseError: another command plans or preprocesses the dataset.
@@ -425,7 +425,7 @@ def predict(
         dataset: instead of `model`, with `method`, `plans_name` and `configuration`.
         method: None for the one that makes `saliency`, or else the plans' own.
         folds: None for all that are trained.
-        num_samples: per case, over all folds together; as all options of samples, only for models
+        num_samples: per case, over all folds together; like all options of samples, only for models
             that draw them.
         saliency: what the masks of a model of "cdm" or "classifier" are made from; None for what
             its plans chose.
@@ -494,7 +494,7 @@ def pseudo_label(
 ) -> Path:
     """Make a raw dataset of pseudo-masks, for a second stage, and return its folder.
 
-    Its images are those of `dataset`, its labels what the trained weak model makes of them and of
+    Its images are those of `dataset`. A trained weak model makes its labels from these images and
     their image-level labels; `labelsTr` of `dataset` is never opened.
 
     Args:
@@ -600,7 +600,7 @@ def evaluate(
 
 
 def _warn_of_changes(raw: RawDataset, folder: Path) -> None:
-    """Say what is not as it was when the plans were made."""
+    """Warn of changes since the plans were made."""
     from diffunet.data.raw.dataset_state import DatasetState
 
     planned = DatasetState.load(folder / STATE_FILE)
@@ -614,7 +614,7 @@ def _warn_of_changes(raw: RawDataset, folder: Path) -> None:
 
 
 def _write_what_is_missing(raw: RawDataset, folder: Path) -> None:
-    """Write what a training needs beside plans, where these came from another dataset."""
+    """Write the files that a training needs besides plans, if these came from another dataset."""
     from diffunet.data.raw.split_changes import settled_splits
     from diffunet.data.raw.splits import write_splits
 

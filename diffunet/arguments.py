@@ -1,4 +1,4 @@
-"""What the functions of the API are given, as what they work with."""
+"""From the arguments of the API's functions to the objects that they work with."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from diffunet.data.raw.splits import Split
 
 _PLANS_KEYS = frozenset({"plans_name", "configurations", "recommended_configuration"})
-"""What only our plans have, of all files that lie beside them."""
+"""Keys that only our plans have, among all files that lie beside them."""
 
 Dataset = int | str | Path
 """A dataset's number, its name or its path."""
@@ -104,7 +104,7 @@ def new_plans_path(folder: Path, plans_name: str) -> Path:
     """Return where new plans are to be written; other plans of this name are replaced.
 
     Raises:
-        UsageError: the name is none that a file can have, or that of a file which is no plans file.
+        UsageError: no file can have the name, or a file of that name is not a plans file.
     """
     name = require_name(plans_name, where="-overwrite_plans_name", error=UsageError)
     path = folder / f"{name}.json"

@@ -27,7 +27,7 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
         content: tensors, numbers, strings, None, and lists, tuples and dicts of these.
 
     Raises:
-        TypeError: something else is in `content`, which could not be read without running code.
+        TypeError: `content` holds other values, which could not be read without running code.
         WriteError: the disk is full, or refuses; the checkpoint that was there stays.
     """
     _check_plain(content, "content")

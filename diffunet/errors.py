@@ -1,4 +1,4 @@
-"""What a user can get wrong; the command line makes one message and exit code 2 of each."""
+"""Errors of a user; the command line turns each into one message and exit code 2."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class DiffunetError(Exception):
-    """A mistake of the user's, or of the data: expected, found, where, and what to do."""
+    """A mistake in use or in the data; the message says expected, found, where, and what to do."""
 
 
 class DatasetError(DiffunetError):
@@ -40,11 +40,11 @@ class UsageError(DiffunetError):
 
 
 class InUseError(DiffunetError):
-    """Another command works in the folder that this one was to write to."""
+    """Another command works in the folder that this one should write to."""
 
 
 class WriteError(DiffunetError):
-    """A file or folder cannot be written, or was not written whole; what stood there stays."""
+    """A file or folder cannot be written, or was not written whole; the former file stays."""
 
 
 def explain(failure: OSError, *, path: Path | None = None) -> str:
@@ -93,7 +93,7 @@ _REFUSALS = {
     ),
     errno.EISDIR: ("a folder stands where a file should be", "move it, or choose another name"),
     errno.ENAMETOOLONG: ("the name is too long", "shorten the name of the case or the folder"),
-    errno.ENOENT: ("it is not there", "check the path, and what links in it lead to"),
+    errno.ENOENT: ("it is not there", "check the path, and the targets of links in it"),
     errno.EMFILE: (
         "too many files are open",
         "raise the limit (ulimit -n), or run with fewer worker processes (-np)",
@@ -102,7 +102,7 @@ _REFUSALS = {
 
 
 def _is_shared_memory(named: str | bytes | os.PathLike[str] | None) -> bool:
-    """Whether what is full is /dev/shm, where worker processes hand over what they read.
+    """Whether the full disk is /dev/shm, through which worker processes hand over data.
 
     A semaphore or a block of it is named by no path, or by one that is no file's.
     """

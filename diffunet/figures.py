@@ -1,4 +1,4 @@
-"""Pictures of a training, drawn by a process of its own: `python -m diffunet.figures KIND IN OUT`.
+"""Pictures of a training, drawn by a separate process: `python -m diffunet.figures KIND IN OUT`.
 
 Nothing here knows plans, datasets or networks: files of numbers and arrays in, PNG files out.
 """
@@ -17,7 +17,7 @@ _UNSURE_COLOUR, _UNSURE_OPACITY = "tab:green", 0.5
 _MOST_SHOWN = 6
 
 _NOT_VALUES = ("kind", "iteration", "num_cases", "is_best", "seconds")
-"""What a record of a validation holds beside the values that the method names."""
+"""Fields of a validation record besides the values that the method names."""
 
 _VALUE_LABELS = {
     "dice": "Dice of the consensus with the raters' majority (higher is better)",
@@ -26,11 +26,11 @@ _VALUE_LABELS = {
     "classification_auc": "AUC of the image-level labels (higher is better)",
     "cross_entropy": "cross entropy of the image-level labels (lower is better)",
     "noised_cross_entropy": "the same of noised images (lower is better)",
-    "condition_gain": "share of the denoising error that the right labels take away (right axis)",
+    "condition_gain": "share of the denoising error that the right labels save (right axis)",
 }
 
 _SMALL_VALUE = "condition_gain"
-"""Of a few thousandths, of either sign: beside the others it would be a line at 0."""
+"""Values of a few thousandths of either sign: on the axis of the others they would look like 0."""
 
 
 def plot_training(metrics_path: Path, png: Path) -> None:
@@ -52,7 +52,7 @@ def plot_training(metrics_path: Path, png: Path) -> None:
 
 
 def plot_samples(npz_path: Path, png: Path) -> None:
-    """Draw `samples.png`: per case the image, what raters marked, and what the model draws.
+    """Draw `samples.png`: per case the image, the raters' masks, and drawn masks.
 
     Args:
         npz_path: arrays case_i (name), image_i (channel, y, x), raters_i and samples_i
@@ -135,8 +135,8 @@ class SaliencyCase:
         saliency: (y, x), signed or not.
         mask: (y, x) bool, made of the saliency.
         reference: (y, x) bool; None where there is none.
-        unsure: (y, x) bool, what nobody learns from; None where there is no such thing.
-        probability: that the image shows the label, in [0, 1]; None where nobody said so.
+        unsure: (y, x) bool, pixels that count in no loss; None without any.
+        probability: that the image shows the label, in [0, 1]; None if unknown.
     """
 
     title: str
@@ -151,7 +151,7 @@ class SaliencyCase:
 def plot_saliency(cases: Sequence[SaliencyCase], png: Path, *, title: str, units: str) -> None:
     """Draw a row per case: the image, its saliency, and the outlines of mask and reference.
 
-    What is unsure is shaded.
+    Unsure pixels are shaded.
 
     All maps share one scale: around 0 where any is negative, else from 0.
 

@@ -18,7 +18,7 @@ from diffunet.errors import DiffunetError, WriteError, explain
 _RESTORE = "correct it there, or restore it from a copy"
 _MAX_JSON_DEPTH = 64
 _MAX_INTEGER_DIGITS = 20  # as many as 64 bits have, with the sign
-_TOO_DEEP = f"it holds lists or objects within one another more than {_MAX_JSON_DEPTH} times"
+_TOO_DEEP = f"it holds lists or objects nested more than {_MAX_JSON_DEPTH} levels deep"
 
 
 @runtime_checkable
@@ -60,11 +60,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield an open file; what is written to it takes the place of `path` only if it is whole.
+    """Yield an open file, which takes the place of `path` only once it is whole.
 
     Raises:
-        WriteError: as `atomic_path`, also where the library that wrote swallowed or reworded what
-            the operating system said.
+        WriteError: as `atomic_path`, even if the writing library swallowed or reworded the
+            operating system's error.
     """
     with atomic_path(path) as unfinished:
         raw = _File(unfinished, "wb")
@@ -94,7 +94,7 @@ class _File(io.FileIO):
 
 
 def require_writable(path: Path) -> None:
-    """Find out, before any work is done for it, whether `path` can be written.
+    """Check, before any work starts, whether `path` can be written.
 
     Folders above it are made.
 
@@ -124,7 +124,7 @@ _KEPT_CHARACTERS = 40  # at most 160 bytes, in any script
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Delete what killed processes left in `folder` (not in its sub-folders)."""
+    """Delete leftovers of killed processes in `folder` (not in its sub-folders)."""
     for path in folder.glob(".unfinished-*"):
         path.unlink(missing_ok=True)
 
@@ -181,7 +181,7 @@ def read_json(
     """Return the content of a JSON file; a byte order mark before it is skipped.
 
     Args:
-        remedy: how its user gets a good one: the command that writes it, if it is a file of ours.
+        remedy: how the user gets a valid file: the command that writes it, if it is one of ours.
 
     Raises:
         error: the file is missing, or is not JSON as `parse_json` takes it; the message names file,
@@ -200,9 +200,9 @@ def read_json(
 def parse_json(text: str | bytes) -> Any:
     """Return the content of JSON that somebody else may have written.
 
-    More is refused than by `json.loads`, so that what comes back can be compared, converted and
-    shown without a second thought: numbers that are not finite or have more than 64 bits, text
-    that has no UTF-8, a key that an object has twice, and lists within lists without end.
+    It refuses more than `json.loads`, so that callers can compare, convert and show the result
+    safely: numbers that are not finite or have more than 64 bits, text that is not UTF-8, a key
+    that an object has twice, and lists nested too deep.
 
     Raises:
         ValueError: it is not such JSON.

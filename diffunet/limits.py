@@ -1,4 +1,4 @@
-"""How much memory one image file may ask for, before any of it is taken.
+"""How much memory one image file may ask for, checked before it is taken.
 
 A few megabytes can declare, and even unpack to, more than a machine has. Readers compare what a
 header declares with this limit before they read a voxel.

@@ -8,7 +8,7 @@ A lock is a file `.in_use*.json` that says who holds it. Two things keep others 
   missing: the holder writes its file anew every 15 seconds. From another machine a file whose last
   sign of life is younger than a minute, by the clock of the file system, is held.
 
-So what a killed holder leaves is nothing for its own machine, and no more than a minute for others.
+So a killed holder blocks nobody on its own machine, and other machines for at most a minute.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _PREFIX = ".in_use"
 _SECONDS_BETWEEN_SIGNS = 15.0
 _SECONDS_UNTIL_DEAD = 60.0
 _UNSUPPORTED_WAIT_S = 1.0
-"""Where there is no `flock`: after which the last one who wrote the file has the lock."""
+"""Seconds after which, without `flock`, the last one who wrote the file has the lock."""
 
 _own: set[tuple[Path, int]] = set()
 """Locks that this process holds, by path and thread: whoever holds one may enter it again."""
@@ -64,7 +64,7 @@ def in_use(
     part: str = "",
     goes_with: Callable[[str], bool] = lambda other: False,
 ) -> Iterator[None]:
-    """Keep other commands from working in `folder`, which is made if it is missing.
+    """Hold `folder`: no other command may work there. It is made if it is missing.
 
     A folder that was made for it and in which nothing was done is removed again. The same thread
     may enter a lock that it holds.
@@ -96,7 +96,7 @@ def in_use(
 
 @contextlib.contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """Make `folder` and its parents; remove those again that are empty in the end."""
+    """Make `folder` and its parents; remove those that are empty at the end."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -172,7 +172,7 @@ def _refuse_if_held(path: Path) -> None:
 
 
 def _is_held_elsewhere(path: Path, *, has_locks: bool) -> bool:
-    """Whether a lock is held that the kernel knows nothing of."""
+    """Whether a lock is held that this kernel does not know."""
     holder = _holder(path)
     if holder is None or (has_locks and holder.machine == _machine()):
         return False

@@ -1,4 +1,4 @@
-"""The methods: what each learns from, what it is made of, and what prediction with it takes.
+"""The methods: what each learns from, its parts, and its options of prediction.
 
 A method is one record here. Everything else asks the record: planning, training, prediction, the
 commands and their refusals. Its parts are named as "module:name" and imported when first used.
@@ -31,7 +31,7 @@ CamSaliency = Literal["grad_cam", "grad_cam++", "score_cam", "layer_cam"]
 SaliencyMethod = Literal[
     "cdm", "cg_cdm", "cg_diff", "grad_cam", "grad_cam++", "score_cam", "layer_cam"
 ]
-"""The kinds of map from which masks are made where no mask was learned."""
+"""The kinds of map from which methods without learned masks make their masks."""
 
 _WHAT_MASKS_NEED = ("patch_size", "preprocessing", "network", "diffusion")
 _WHAT_TAGS_NEED = ("patch_size", "preprocessing", "weak.network", "weak.diffusion")
@@ -47,11 +47,11 @@ class Method:
     Attributes:
         name: what `-m` takes.
         learns_from: "masks", or "image_labels" alone: then no mask is ever opened.
-        options: of prediction, those that not every method takes.
-        limits: why it takes no other options; goes on after "a model of -m NAME".
+        options: of prediction, besides those that every method takes.
+        limits: why it takes no other options; continues the words "a model of -m NAME".
         weight_fields: paths in a configuration of what the weights belong to.
         saliency: the kinds of map that a model makes its masks from; empty where it needs none.
-        saliency_field: of the plan of weak supervision: which of them is made unless asked.
+        saliency_field: of the plan of weak supervision: the default kind.
         builder: makes the model, see `build_model`.
         trainer: a `TrainingMethod`, what `train_fold` asks.
         predictor: the `CasePredictor` of its models.
@@ -73,7 +73,7 @@ class Method:
     def build_model(
         self, configuration: "ConfigurationPlan", *, num_image_channels: int, labels: "LabelScheme"
     ) -> "nn.Module":
-        """Return what is trained and predicts, with random weights.
+        """Return the model that is trained and predicts, with random weights.
 
         Raises:
             PlansError: the plan describes no network, or lacks the block of this method.
@@ -82,13 +82,13 @@ class Method:
         return build(configuration, num_image_channels=num_image_channels, labels=labels)
 
     def training(self) -> "TrainingMethod":
-        """Return what the method gives to the training of a fold."""
+        """Return the method's part in the training of a fold."""
         return _loaded(self.trainer)
 
     def make_predictor(
         self, model: "Model", *, compute: "Compute", options: "PredictionOptions"
     ) -> "CasePredictor[Any]":
-        """Return what predicts with a model, and refuse options that it would ignore.
+        """Return a predictor of a model, and refuse options that it would ignore.
 
         Raises:
             UsageError, PlansError: options, precision and model do not fit together.
@@ -101,13 +101,13 @@ class Method:
         return _loaded(self.sizes)(configuration)
 
     def refuse_options(self, given: Mapping[str, Any]) -> None:
-        """Refuse what a prediction would ignore.
+        """Refuse options that a prediction would ignore.
 
         Args:
-            given: what was asked for, by name.
+            given: the options that the user set, by name.
 
         Raises:
-            UsageError: an option that is given is none of this method's.
+            UsageError: a given option does not belong to this method.
         """
         others = [name for name in given if name not in self.options]
         if others:

@@ -1,7 +1,7 @@
 """Names that become paths: what a name may be, and which names are one file on some disks.
 
-Whatever comes from a file, a flag or somebody else's model is asked here before it is joined to a
-folder.
+Names from a file, a flag or somebody else's model are checked here before they become part of a
+path.
 """
 
 import re
@@ -102,7 +102,7 @@ def require_distinct(
         pairs = "; ".join(" = ".join(f"'{name}'" for name in group) for group in groups[:10])
         raise error(
             f"'{folder}': the disk does not tell upper from lower case, and {len(groups)} {what} "
-            f"differ in nothing else: {pairs}; rename them, or choose a folder on another disk"
+            f"differ only in case: {pairs}; rename them, or choose a folder on another disk"
         )
 
 
@@ -126,7 +126,7 @@ def file_parts(names: Sequence[str]) -> list[str]:
 
 
 def _key(name: str) -> str:
-    """Return what two names have in common that are one file where case does not count."""
+    """Return a key that two names share if they are one file where case does not count."""
     return canonical(canonical(name).casefold())
 
 

@@ -1,7 +1,7 @@
-"""What a network needs at least, said before it is taken.
+"""A lower bound of the memory that a network needs, checked before any is taken.
 
-The bounds are low: what is refused cannot work on this machine, what passes may still be too large.
-The planner measures instead (`diffunet.planning.memory`).
+A refused run cannot work on this machine; a run that passes may still be too large. The planner
+measures instead (`diffunet.planning.memory`).
 """
 
 import math

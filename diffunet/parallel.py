@@ -1,4 +1,4 @@
-"""The one process pool: results in order, errors that name their item, nothing left behind."""
+"""The only process pool: results in order, errors that name their item, no process left behind."""
 
 import contextlib
 import os
@@ -42,8 +42,8 @@ def map_ordered(
 
     With `num_processes` 0, or a single item, everything runs in this process. Workers are fresh
     interpreters, so `function` and items must be picklable and `function` importable. At most two
-    items per process are in flight: memory does not grow with `items`. However this ends, also by
-    an exception where it is used, the workers are gone at once: what they write must be atomic.
+    items per process are in flight: memory does not grow with `items`. Whenever this ends, even by
+    an exception in the caller, the workers end at once: their writes must be atomic.
 
     Args:
         num_processes: 0 means "in this process".
@@ -133,6 +133,6 @@ def _result_of(item: Item, future: "Future[Result]", describe: Callable[[Item], 
     except WorkerLostError:
         raise WorkerLostError(
             f"a worker process ended without a message around {describe(item)}, most likely "
-            "killed for memory; run the same command again with fewer processes (-np), "
+            "killed for lack of memory; run the same command again with fewer processes (-np): "
             "it continues where it stopped"
         ) from None

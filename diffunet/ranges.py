@@ -1,4 +1,4 @@
-"""What numbers and names may be: it stands once, beside name and default, and holds everywhere.
+"""The allowed numbers and names: stated once, beside name and default, and valid everywhere.
 
 A field declares it in its type: `num_steps: Annotated[int, Range(1, 10_000)] = 10`. The dataclass
 calls `check_ranges` in `__post_init__`, so that no instance exists outside of its ranges, whether
@@ -85,7 +85,7 @@ def check_ranges(record: Any) -> None:
 
 
 def range_of(cls: type, name: str) -> Range:
-    """Return the range of one number of a dataclass, for what sets it by another road."""
+    """Return the range of one number of a dataclass, for code that sets it in another way."""
     return next(each for each in typing.get_args(_hints(cls)[name])[1:] if isinstance(each, Range))
 
 

@@ -1,7 +1,7 @@
-"""How whoever runs a command stops it: the one rule for SIGINT, SIGTERM and SIGHUP.
+"""How commands stop: the one rule for SIGINT, SIGTERM and SIGHUP.
 
 They mean the same, whether a person presses Ctrl-C, a scheduler takes the machine back, or a
-terminal is closed: end soon, lose nothing that is whole, leave nothing running. A signal that was
+terminal is closed: end soon, lose no finished work, leave nothing running. A signal that was
 ignored when the command began (`nohup`) stays ignored.
 """
 
@@ -27,9 +27,9 @@ _Handler = Callable[[int, FrameType | None], None]
 
 @contextlib.contextmanager
 def interrupted_by_signals() -> Iterator[None]:
-    """Within it, what asks to stop raises KeyboardInterrupt, so that everything is cleaned up.
+    """Raise KeyboardInterrupt within this context on a signal to stop, so that all is cleaned up.
 
-    Signals that follow at once are the same request; a later one ends the process as it is.
+    Signals that follow at once are the same request; a later one ends the process immediately.
     """
     first: list[float] = []
 
@@ -77,7 +77,7 @@ class StopRequest:
 
     @contextlib.contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Within it, a request raises KeyboardInterrupt: what is done here can be done again."""
+        """Raise KeyboardInterrupt on a request within this context, whose work can be repeated."""
         self._is_interruptible = True
         try:
             if self.is_made:
@@ -103,7 +103,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def _handled_by(handler: _Handler) -> Iterator[None]:
-    """Have the signals that stop handled by `handler`, where Python allows it."""
+    """Let `handler` handle the signals that stop, where Python allows it."""
     previous: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for each in STOP_SIGNALS:

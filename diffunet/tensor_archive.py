@@ -1,4 +1,4 @@
-"""What `torch.save` wrote, read without running it, and without believing what it declares.
+"""Read files of `torch.save` without running their code or trusting the sizes that they declare.
 
 The file is a zip archive: a pickle of the content, and for each tensor a record of its bytes.
 `torch.load` refuses foreign code, but takes the sizes in the pickle at their word, unpacks
@@ -53,7 +53,7 @@ def read_tensor_archive(path: Path) -> Any:
     except OSError:
         raise
     except RecursionError:
-        raise ValueError("it holds values within one another without end") from None
+        raise ValueError("its values are nested without end") from None
     except Exception as cause:  # whatever a stream of chance bytes can make of pickle and zipfile
         raise ValueError(f"{cause or type(cause).__name__}") from None
 
@@ -142,7 +142,7 @@ def _rebuilt(
     """Stand in for `torch._utils._rebuild_tensor_v2`."""
     numbers = (offset, *shape, *stride)
     if type(storage) is not _Storage or any(type(n) is not int or n < 0 for n in numbers):
-        raise ValueError("a tensor is described by something else than sizes")
+        raise ValueError("a tensor is described by something other than sizes")
     if len(shape) != len(stride) or len(shape) > _MAX_DEPTH:
         raise ValueError(f"a tensor has {len(shape)} sizes and {len(stride)} strides")
     return _Stored(storage, offset, tuple(shape), tuple(stride))
@@ -174,7 +174,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         kind, dtype, key, _location, num_values = pid
         is_sound = type(key) is str and type(num_values) is int and num_values >= 0
         if kind != "storage" or type(dtype) is not torch.dtype or not is_sound:
-            raise ValueError("a record is described by something else than its name and size")
+            raise ValueError("a record is described by something other than its name and size")
         return _Storage(key, dtype, num_values)
 
 

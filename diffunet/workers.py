@@ -1,9 +1,9 @@
 """Worker processes that end with the process that started them, however that one ends.
 
 A worker is a fresh interpreter, with a pipe of its own in each direction of which either process
-keeps one end alone. A worker that is killed, be it in the midst of an answer, is therefore the end
-of a pipe here, and nothing to wait for; and it ends itself when this process is gone. What asks a
-command to stop (SIGINT, SIGTERM, SIGHUP) is for the command: its workers do not hear it.
+keeps one end alone. If a worker is killed, even in the middle of an answer, its pipe ends here, so
+that nobody waits for it; and a worker ends itself when this process is gone. Signals to stop
+(SIGINT, SIGTERM, SIGHUP) are for the command: its workers ignore them.
 
 `multiprocessing` is not used: its queues wait for ever for the rest of an answer whose writer was
 killed, its default start differs between versions of Python, and it runs the caller's script again.
@@ -27,7 +27,7 @@ from diffunet.errors import DiffunetError
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-"""What asks a command to stop: a person's Ctrl-C, a scheduler, a terminal that was closed."""
+"""The signals to stop: from a person's Ctrl-C, a scheduler, or a closed terminal."""
 
 _PIPE_BYTES = 2**20
 _RUN = (
@@ -195,7 +195,7 @@ def serve() -> None:
 
 
 def _answer(answers: IO[bytes], error: Exception | None, text: str, result: Any) -> None:
-    """Send an answer; of what cannot be pickled, its text."""
+    """Send an answer, or its text if it cannot be pickled."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301  # our own: some can be written, not read
     except Exception:

@@ -1,4 +1,4 @@
-"""Where the three folders raw, preprocessed and results lie, and which dataset a name means.
+"""Where the folders raw, preprocessed and results lie, and which dataset a name means.
 
 The names of the files and folders in them that more than one module knows stand here.
 """
@@ -41,7 +41,7 @@ _DATASET_FOLDER = re.compile(r"Dataset([0-9]{3})_(.+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """The three folders, and in words why these.
+    """The three folders, and in words where they come from.
 
     Attributes:
         origin: "the flag --workspace", "environment variables ...", or "the default ...".

@@ -81,7 +81,7 @@ def test_names_that_the_disk_cannot_tell_apart_are_refused(tmp_path, monkeypatch
     require_distinct(["A", "a"], tmp_path / "out", what="cases", error=WorkspaceError)
     monkeypatch.setattr(names, "_tells_cases_apart", lambda folder: False)
     require_distinct(["A", "b"], tmp_path, what="cases", error=WorkspaceError)
-    with pytest.raises(WorkspaceError, match=r"1 cases differ in nothing else: 'A' = 'a'; rename"):
+    with pytest.raises(WorkspaceError, match=r"1 cases differ only in case: 'A' = 'a'; rename"):
         require_distinct(["A", "a", "b"], tmp_path, what="cases", error=WorkspaceError)
 
 

@@ -71,7 +71,7 @@ def test_a_user_error_passes_unchanged(num_processes):
 
 
 def test_a_killed_worker_is_an_error_and_not_a_hang():
-    with pytest.raises(DiffunetError, match="killed for memory"):
+    with pytest.raises(DiffunetError, match="killed for lack of memory"):
         list(map_ordered(_die, range(4), num_processes=2))
 
 

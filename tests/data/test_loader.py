@@ -119,7 +119,7 @@ class Dying(Failing):
 
 
 def test_a_worker_that_is_killed_is_reported_with_what_to_do():
-    with pytest.raises(DiffunetError, match="killed for memory.*--c.*fewer processes"):
+    with pytest.raises(DiffunetError, match="killed for lack of memory.*--c.*fewer processes"):
         batches(Dying(ValueError(), at=2), num_processes=1)
 
 

@@ -24,7 +24,7 @@ class Batch:
         label_maps: integers (sample, *patch_size); None where the method learns from `tags`.
         tags: float32 (sample, class), 0 or 1 per image-level label; no classes where the method
             learns from label maps.
-        weights: float32 (sample,), how much the loss of each counts; None: all count alike.
+        weights: float32 (sample,), the weight of each sample's loss; None: all count alike.
     """
 
     iteration: int
@@ -137,7 +137,7 @@ class BatchLoader:
         except WorkerLostError:
             raise WorkerLostError(
                 "a process that loads training data ended without a message, most likely killed "
-                "for memory; continue the training (--c) with fewer processes"
+                "for lack of memory; continue the training (--c) with fewer processes"
             ) from None
 
 
