@@ -36,8 +36,10 @@ EXTRAS = {
         "pytest-xdist>=3.5",
         "ruff>=0.6",
     ],
-    # independent implementations that tests compare with
-    "oracles": ["diffusers>=0.30", "monai>=1.4"],
+    # the backbone "monai"; its attention needs einops, which MONAI itself does not ask for
+    "monai": ["monai>=1.4", "einops>=0.6"],
+    # independent implementations that tests compare with; those of the backbone need it as well
+    "oracles": ["diffusers>=0.30", "monai>=1.4", "einops>=0.6"],
 }
 
 COMMANDS = {

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffunet.backbones import BACKBONES
 from diffunet.backbones.shape import unet_shape
-from diffunet.diffusion.denoiser import Denoiser
+from diffunet.diffusion.denoiser import Denoiser, DenoisingNetwork, LabelledNetwork
 from diffunet.diffusion.encoding import ENCODINGS, Encoding
 from diffunet.diffusion.image_model import ImageModel
 from diffunet.diffusion.predictions import PREDICTIONS
@@ -20,8 +20,7 @@ from diffunet.diffusion.weighting import WEIGHTINGS, Weighting
 from diffunet.errors import PlansError
 from diffunet.labels import LabelScheme
 from diffunet.networks.classification import ClassificationNetwork
-from diffunet.networks.denoising import ConcatenatedNetwork, DenoisingNetwork
-from diffunet.networks.segmentation import SegmentationNetwork
+from diffunet.networks.task import NetworkTask
 from diffunet.plans import (
     ConfigurationPlan,
     DiffusionPlan,
@@ -120,7 +119,7 @@ def build_denoiser(
 
 def build_segmentation_network(
     configuration: ConfigurationPlan, *, num_image_channels: int, labels: LabelScheme
-) -> SegmentationNetwork:
+) -> nn.Module:
     """Return the supervised network, whose logits `build_segmentation_encoding` decodes.
 
     Raises:
@@ -157,7 +156,7 @@ def build_image_model(
 
 def build_image_networks(
     plan: WeakPlan, *, num_image_channels: int, num_classes: int
-) -> tuple[ConcatenatedNetwork, ClassificationNetwork]:
+) -> tuple[LabelledNetwork, ClassificationNetwork]:
     """Return the network that denoises images, and the classifier of noised images.
 
     Args:
@@ -167,8 +166,13 @@ def build_image_networks(
         PlansError: the plan describes no network.
     """
     try:
-        network = BACKBONES[plan.network.conditioning].image_denoising(
-            plan.network, num_image_channels=num_image_channels, num_classes=num_classes
+        network = BACKBONES[plan.network.conditioning].denoising(
+            plan.network,
+            NetworkTask(
+                num_image_channels=0,
+                num_label_channels=num_image_channels,
+                num_classes=num_classes,
+            ),
         )
         classifier = _classification_network(
             plan, num_image_channels=num_image_channels, num_classes=num_classes, has_time=True
@@ -236,9 +240,11 @@ def build_denoising_network(
     try:
         return BACKBONES[plan.conditioning].denoising(
             plan,
-            num_image_channels=num_image_channels,
-            num_label_channels=num_label_channels,
-            has_final_tanh=plan.has_final_tanh and is_output_bounded,
+            NetworkTask(
+                num_image_channels=num_image_channels,
+                num_label_channels=num_label_channels,
+                has_final_tanh=plan.has_final_tanh and is_output_bounded,
+            ),
         )
     except ValueError as cause:
         raise PlansError(f"network: {cause}") from None
@@ -246,7 +252,7 @@ def build_denoising_network(
 
 def build_supervised_network(
     plan: NetworkPlan, *, num_image_channels: int, num_label_channels: int
-) -> SegmentationNetwork:
+) -> nn.Module:
     """Return a network from image to logits, of the image encoder's capacity where there is one.
 
     Raises:
@@ -254,7 +260,10 @@ def build_supervised_network(
     """
     try:
         return BACKBONES[plan.conditioning].supervised(
-            plan, num_image_channels=num_image_channels, num_label_channels=num_label_channels
+            plan,
+            NetworkTask(
+                num_image_channels=num_image_channels, num_label_channels=num_label_channels
+            ),
         )
     except ValueError as cause:
         raise PlansError(f"network: {cause}") from None

@@ -9,8 +9,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffunet.backbones import BACKBONES
-from diffunet.backbones.size import NetworkSize, encoder_size, unet_size
+from diffunet.backbones.size import (
+    NetworkSize,
+    encoder_size,
+    image_encoder_sizes,
+    unet_size,
+)
 from diffunet.errors import PlansError
 from diffunet.methods import METHODS
 from diffunet.plans import ConfigurationPlan
@@ -76,13 +80,13 @@ def _require(needs: dict[str, int], device: "torch.device | None", *, remedy: st
 def denoiser_sizes(configuration: ConfigurationPlan) -> list[NetworkSize]:
     """Return the sizes of what `build_denoiser` makes."""
     plan = configuration.network
-    return BACKBONES[plan.conditioning].denoising_sizes(plan)
+    return [unet_size(plan), *image_encoder_sizes(plan)]
 
 
 def segmentation_network_sizes(configuration: ConfigurationPlan) -> list[NetworkSize]:
     """Return the size of what `build_segmentation_network` makes."""
     plan = configuration.network
-    return BACKBONES[plan.conditioning].supervised_sizes(plan)
+    return image_encoder_sizes(plan) or [unet_size(plan)]
 
 
 def image_model_sizes(configuration: ConfigurationPlan) -> list[NetworkSize]:

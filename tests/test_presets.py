@@ -8,7 +8,7 @@ import torch
 from diffunet.build import build_denoising_network
 from diffunet.cli import plan_and_preprocess, predict, reference, train
 from diffunet.errors import PlansError
-from diffunet.plans import NetworkPlan, ResolvedPlans
+from diffunet.plans import NetworkPlan, ResolvedPlans, WeakPlan
 from diffunet.plans.presets import PRESETS, p1_network
 from tests.data.tiny_datasets import build_3d
 from tests.training.folds import plans as planned
@@ -54,6 +54,22 @@ def test_a_preset_is_noted_as_the_users_choice():
     assert not resolved.is_set_by_user("diffusion.input_scale")
 
 
+def test_one_word_takes_it_for_the_diffusion_of_images():
+    usual = dataclasses.replace(p1_network(2), channels=(8, 8, 8, 8), has_final_tanh=False)
+    made = planned(weak=WeakPlan(network=usual))
+    resolved = with_settings(made, "weak.network=p1")
+    found = resolved.configuration.weak.network
+    assert found == dataclasses.replace(p1_network(2), has_final_tanh=False)
+    assert resolved.is_set_by_user("weak.network.channels")
+    assert not resolved.is_set_by_user("weak.network.has_final_tanh")
+    assert resolved.configuration.network == made.configuration.network
+
+
+def test_without_weak_supervision_there_is_no_network_of_images_to_set():
+    with pytest.raises(PlansError, match="weak has no field 'network'"):
+        with_settings(planned(), "weak.network=p1")
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 def test_a_field_set_by_itself_wins_over_a_preset(is_first):
     settings = ["network.channels=[64,64,128,256]", "p1"]
@@ -65,8 +81,11 @@ def test_a_field_set_by_itself_wins_over_a_preset(is_first):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("network=p2", "'network' is a group; set one of its fields, or take a preset: p1, mine"),
-        ("p2", "expected path.to.field=value, .*, or the name of a preset: p1, mine"),
+        (
+            "network=p2",
+            "'network' is a group; set one of its fields, or take a preset: p1, monai, mine",
+        ),
+        ("p2", "expected path.to.field=value, .*, or the name of a preset: p1, monai, mine"),
         ("training=p1", "'training' is a group; set one of its fields$"),
     ],
 )
@@ -84,7 +103,7 @@ def test_a_patch_that_a_preset_does_not_divide_is_refused_with_one_that_fits():
 
 def test_help_and_reference_name_every_preset(monkeypatch):
     monkeypatch.setitem(PRESETS, "mine", PRESETS["p1"])
-    assert "presets: p1, mine" in " ".join(train.parser().format_help().split())
+    assert "presets: p1, monai, mine" in " ".join(train.parser().format_help().split())
     assert '`preset` `"mine"`' in reference.plans_page()
 
 

@@ -7,59 +7,53 @@ from typing import TYPE_CHECKING, Protocol
 
 from diffunet.backbones.concatenated import Concatenated
 from diffunet.backbones.encoded import Encoded
-from diffunet.backbones.size import NetworkSize
+from diffunet.backbones.monai import Monai
 
 if TYPE_CHECKING:
-    from diffunet.networks.denoising import ConcatenatedNetwork, DenoisingNetwork
-    from diffunet.networks.segmentation import SegmentationNetwork
+    from torch import nn
+
+    from diffunet.diffusion.denoiser import LabelledNetwork
+    from diffunet.networks.task import NetworkTask
     from diffunet.plans import NetworkPlan
 
 
 class Backbone(Protocol):
-    """What builds the networks of a plan. All raise a ValueError that starts with the field."""
+    """What builds the networks of a plan. All raise a ValueError that starts with the field.
+
+    The fields of a plan mean the same in every backbone; `check` refuses what one cannot do.
+
+    Attributes:
+        has_image_encoder: plans have `image_channels` and `num_image_blocks`, of a network that
+            sees the image once; otherwise these are empty.
+    """
+
+    @property
+    def has_image_encoder(self) -> bool: ...
 
     def check(self, plan: "NetworkPlan") -> None:
-        """Refuse a plan that this backbone cannot build, whatever the network is for."""
+        """Refuse a plan that this backbone cannot build."""
         ...
 
-    def check_conditioned(self, plan: "NetworkPlan") -> None:
-        """Refuse a plan that lacks what the image needs that masks are drawn for."""
+    def denoising(self, plan: "NetworkPlan", task: "NetworkTask") -> "LabelledNetwork":
+        """Return an `nn.Module` that denoises masks of an image, or images of given labels.
+
+        Its parts that `--compile` compiles are called `body` and `image_encoder`.
+        """
         ...
 
-    def denoising(
-        self,
-        plan: "NetworkPlan",
-        *,
-        num_image_channels: int,
-        num_label_channels: int,
-        has_final_tanh: bool,
-    ) -> "DenoisingNetwork":
-        """Return what denoises masks of an image."""
-        ...
-
-    def supervised(
-        self, plan: "NetworkPlan", *, num_image_channels: int, num_label_channels: int
-    ) -> "SegmentationNetwork":
+    def supervised(self, plan: "NetworkPlan", task: "NetworkTask") -> "nn.Module":
         """Return what maps an image to logits, with most of the capacity of `denoising`."""
-        ...
-
-    def image_denoising(
-        self, plan: "NetworkPlan", *, num_image_channels: int, num_classes: int
-    ) -> "ConcatenatedNetwork":
-        """Return what denoises images that labels alone condition."""
-        ...
-
-    def denoising_sizes(self, plan: "NetworkPlan") -> list[NetworkSize]:
-        """Return the sizes of what `denoising` makes; at most what they are."""
-        ...
-
-    def supervised_sizes(self, plan: "NetworkPlan") -> list[NetworkSize]:
-        """Return the sizes of what `supervised` makes; at most what they are."""
         ...
 
 
 BACKBONES: dict[str, Backbone] = {
     "encoded": Encoded(),
     "concatenated": Concatenated(),
+    "monai": Monai(),
 }
 """By the name that `network.conditioning` has in plans."""
+
+
+def names_with_image_encoder() -> list[str]:
+    """Return the names of the backbones whose plans have an image encoder."""
+    return [name for name, each in BACKBONES.items() if each.has_image_encoder]

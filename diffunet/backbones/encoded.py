@@ -3,11 +3,10 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from diffunet.backbones.size import NetworkSize, unet_size
-
 if TYPE_CHECKING:
     from diffunet.networks.denoising import ConcatenatedNetwork, EncodedNetwork
     from diffunet.networks.segmentation import SegmentationNetwork
+    from diffunet.networks.task import NetworkTask
     from diffunet.networks.unet import UNetShape
     from diffunet.plans import NetworkPlan
 
@@ -24,75 +23,28 @@ class Encoded:
     Skips are added. Where labels alone condition, there is no image encoder.
     """
 
-    def check(self, plan: "NetworkPlan") -> None:
-        """Refuse an image encoder that has not one entry per stage."""
-        if not plan.image_channels and not plan.num_image_blocks:
-            return
-        for name in ("image_channels", "num_image_blocks"):
-            if len(getattr(plan, name)) != len(plan.channels):
-                raise ValueError(_wrong_length(plan, name))
+    has_image_encoder = True
 
-    def check_conditioned(self, plan: "NetworkPlan") -> None:
-        """Refuse a plan without an image encoder."""
-        if not plan.image_channels:
-            raise ValueError(_wrong_length(plan, "image_channels"))
+    def check(self, plan: "NetworkPlan") -> None:
+        """Refuse nothing: all fields may be anything."""
 
     def denoising(
-        self,
-        plan: "NetworkPlan",
-        *,
-        num_image_channels: int,
-        num_label_channels: int,
-        has_final_tanh: bool,
-    ) -> "EncodedNetwork":
-        """Return the image encoder and the light network of the steps."""
+        self, plan: "NetworkPlan", task: "NetworkTask"
+    ) -> "EncodedNetwork | ConcatenatedNetwork":
+        """Return the image encoder and the light network of the steps, or that alone."""
         from diffunet.backbones.shape import unet_shape
-        from diffunet.networks.denoising import EncodedNetwork
+        from diffunet.networks.denoising import ConcatenatedNetwork, EncodedNetwork
 
-        return EncodedNetwork(
-            num_image_channels=num_image_channels,
-            num_label_channels=num_label_channels,
-            shape=unet_shape(plan),
-            image_shape=_image_shape(plan),
-            has_final_tanh=has_final_tanh,
-            num_classes=0,
-        )
+        shape = unet_shape(plan)
+        if task.num_image_channels:
+            return EncodedNetwork(task, shape=shape, image_shape=_image_shape(plan))
+        return ConcatenatedNetwork(task, shape=shape, has_concatenated_skips=False)
 
-    def supervised(
-        self, plan: "NetworkPlan", *, num_image_channels: int, num_label_channels: int
-    ) -> "SegmentationNetwork":
+    def supervised(self, plan: "NetworkPlan", task: "NetworkTask") -> "SegmentationNetwork":
         """Return the image encoder with a head."""
         from diffunet.networks.segmentation import SegmentationNetwork
 
-        return SegmentationNetwork(
-            num_image_channels=num_image_channels,
-            num_label_channels=num_label_channels,
-            shape=_image_shape(plan),
-            has_concatenated_skips=False,
-        )
-
-    def image_denoising(
-        self, plan: "NetworkPlan", *, num_image_channels: int, num_classes: int
-    ) -> "ConcatenatedNetwork":
-        """Return the light network alone."""
-        from diffunet.backbones.shape import image_denoising_network
-
-        return image_denoising_network(
-            plan,
-            num_image_channels=num_image_channels,
-            num_classes=num_classes,
-            has_concatenated_skips=False,
-        )
-
-    def denoising_sizes(self, plan: "NetworkPlan") -> list[NetworkSize]:
-        """Return the sizes of both networks."""
-        return [unet_size(plan), *self.supervised_sizes(plan)]
-
-    def supervised_sizes(self, plan: "NetworkPlan") -> list[NetworkSize]:
-        """Return the size of the image encoder."""
-        return [
-            NetworkSize(plan=plan, channels=plan.image_channels, num_blocks=plan.num_image_blocks)
-        ]
+        return SegmentationNetwork(task, shape=_image_shape(plan), has_concatenated_skips=False)
 
 
 def _image_shape(plan: "NetworkPlan") -> "UNetShape":
@@ -105,8 +57,3 @@ def _image_shape(plan: "NetworkPlan") -> "UNetShape":
         num_decoder_blocks=(_NUM_IMAGE_DECODER_BLOCKS,) * len(plan.strides),
         num_middle_blocks=_NUM_IMAGE_MIDDLE_BLOCKS,
     )
-
-
-def _wrong_length(plan: "NetworkPlan", name: str) -> str:
-    num_stages, found = len(plan.channels), len(getattr(plan, name))
-    return f"{name} should have {num_stages} entries, as channels; found {found}"

@@ -1,8 +1,7 @@
-"""From the fields of a plan to our own U-Nets, for the backbones that are made of them."""
+"""From the fields of a plan to the shape of a U-Net."""
 
 from typing import TYPE_CHECKING
 
-from diffunet.networks.denoising import ConcatenatedNetwork
 from diffunet.networks.unet import UNetShape
 
 if TYPE_CHECKING:
@@ -23,18 +22,4 @@ def unet_shape(plan: "NetworkPlan") -> UNetShape:
         num_groups=plan.num_groups,
         dropout=plan.dropout,
         embedding_dim=None,
-    )
-
-
-def image_denoising_network(
-    plan: "NetworkPlan", *, num_image_channels: int, num_classes: int, has_concatenated_skips: bool
-) -> ConcatenatedNetwork:
-    """Return a U-Net that denoises images; labels alone condition it."""
-    return ConcatenatedNetwork(
-        num_image_channels=0,
-        num_label_channels=num_image_channels,
-        shape=unet_shape(plan),
-        has_final_tanh=False,
-        num_classes=num_classes,
-        has_concatenated_skips=has_concatenated_skips,
     )

@@ -42,3 +42,10 @@ def unet_size(plan: "NetworkPlan") -> NetworkSize:
 def encoder_size(plan: "NetworkPlan") -> NetworkSize:
     """Return the size of a plan's encoder alone."""
     return NetworkSize(plan=plan, channels=plan.channels, num_blocks=plan.num_blocks)
+
+
+def image_encoder_sizes(plan: "NetworkPlan") -> list[NetworkSize]:
+    """Return the size of a plan's image encoder, or nothing where there is none."""
+    if not plan.image_channels:
+        return []
+    return [NetworkSize(plan=plan, channels=plan.image_channels, num_blocks=plan.num_image_blocks)]

@@ -30,6 +30,15 @@ class DenoisingNetwork(Protocol):
         ...
 
 
+@runtime_checkable
+class LabelledNetwork(DenoisingNetwork, Protocol):
+    """One that image-level labels can condition."""
+
+    def embed_labels(self, tags: Tensor) -> Tensor:
+        """Return the condition (batch, dim) for labels in [0, 1] (batch, class)."""
+        ...
+
+
 @dataclass(frozen=True)
 class DenoisingLoss:
     """The loss of each sample as a sum and a count, so that ranks and patches average rightly.

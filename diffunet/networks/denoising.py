@@ -9,6 +9,7 @@ without knowing what they are. A batch of one serves many samples of one image.
 """
 
 import dataclasses
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -17,48 +18,50 @@ from torch.nn import functional
 
 from diffunet.networks.blocks import GroupNorm, convolution
 from diffunet.networks.embeddings import LabelEmbedding, TimeEmbedding
-from diffunet.networks.unet import Features, Head, ResidualUNet, UNet, UNetShape
+from diffunet.networks.task import NetworkTask
+from diffunet.networks.unet import Features, Head, ResidualUNet, UNetShape, unet_body
 
 
-class ConcatenatedNetwork(nn.Module):
-    """P1's network: the image is more channels of the input, at every step.
+class _Conditioned(nn.Module):
+    """What both networks have: time and labels as conditions, and an output that may be bounded."""
 
-    Args:
-        num_image_channels: 0 for a diffusion of images that nothing but labels conditions.
-        num_label_channels: channels of x_t.
-        shape: the topology, without embedding_dim.
-        has_final_tanh: bound the output to (-1, 1).
-        num_classes: image-level labels that `embed_labels` takes; 0 for none.
-        has_concatenated_skips: take P1's body, otherwise the lighter one.
-    """
-
-    def __init__(
-        self,
-        *,
-        num_image_channels: int,
-        num_label_channels: int,
-        shape: UNetShape,
-        has_final_tanh: bool,
-        num_classes: int,
-        has_concatenated_skips: bool = True,
-    ):
+    def __init__(self, task: NetworkTask, *, shape: UNetShape):
         super().__init__()
-        self.num_image_channels = num_image_channels
-        self.has_final_tanh = has_final_tanh
-        self.conditioning = Conditioning(shape, num_classes=num_classes)
+        self.has_final_tanh = task.has_final_tanh
+        self.conditioning = Conditioning(shape, num_classes=task.num_classes)
         self.condition_dim = self.conditioning.dim
-        shape = dataclasses.replace(shape, embedding_dim=self.condition_dim)
-        body = UNet if has_concatenated_skips else ResidualUNet
-        self.body = body(num_image_channels + num_label_channels, shape=shape)
-        self.head = Head(shape.channels[0], num_label_channels, shape=shape)
-
-    def encode_image(self, image: Float[Tensor, "batch channel *spatial"]) -> Features:
-        """Return the image itself."""
-        return (image,)
 
     def embed_labels(self, tags: Float[Tensor, "batch class"]) -> Float[Tensor, "batch dim"]:
         """Return the condition for image-level labels, each 0 or 1."""
         return self.conditioning.embed_labels(tags)
+
+    def _bounded(self, output: Tensor) -> Tensor:
+        return output.tanh() if self.has_final_tanh else output
+
+
+@final
+class ConcatenatedNetwork(_Conditioned):
+    """P1's network: the image is more channels of the input, at every step.
+
+    Args:
+        task: without image channels for a diffusion of images that nothing but labels conditions.
+        shape: the topology, without embedding_dim.
+        has_concatenated_skips: take P1's body, otherwise the lighter one.
+    """
+
+    def __init__(self, task: NetworkTask, *, shape: UNetShape, has_concatenated_skips: bool = True):
+        super().__init__(task, shape=shape)
+        self.num_image_channels = task.num_image_channels
+        shape = dataclasses.replace(shape, embedding_dim=self.condition_dim)
+        in_channels = task.num_image_channels + task.num_label_channels
+        self.body = unet_body(
+            in_channels, shape=shape, has_concatenated_skips=has_concatenated_skips
+        )
+        self.head = Head(shape.channels[0], task.num_label_channels, shape=shape)
+
+    def encode_image(self, image: Float[Tensor, "batch channel *spatial"]) -> Features:
+        """Return the image itself."""
+        return (image,)
 
     def forward(
         self,
@@ -72,64 +75,38 @@ class ConcatenatedNetwork(nn.Module):
         Raises:
             ValueError: `features` are missing, or given to a network without image channels.
         """
-        if (len(features) if features else 0) != min(self.num_image_channels, 1):
-            raise ValueError(
-                f"expected the features of encode_image for {self.num_image_channels} image "
-                f"channels, got {None if features is None else len(features)}"
-            )
-        if features:
-            image = features[0].to(x_t.dtype).expand(len(x_t), *features[0].shape[1:])
-            x_t = torch.cat([x_t, image], dim=1)
-        output = self.head(self.body(x_t, self.conditioning(t, condition))[0])
-        return output.tanh() if self.has_final_tanh else output
+        x = with_image(x_t, features, num_image_channels=self.num_image_channels)
+        return self._bounded(self.head(self.body(x, self.conditioning(t, condition))[0]))
 
 
-class EncodedNetwork(nn.Module):
+@final
+class EncodedNetwork(_Conditioned):
     """A U-Net that sees the image once, and a light one that runs at every sampling step.
 
     Each stage of the image encoder's decoder is projected to the light network's width, so that a
     step only adds it to its own state.
 
     Args:
-        num_image_channels: at least 1.
-        num_label_channels: channels of x_t.
+        task: with at least one image channel.
         shape: topology of the light network, without embedding_dim.
         image_shape: topology of the image encoder; the same strides.
-        has_final_tanh: bound the output to (-1, 1).
-        num_classes: image-level labels that `embed_labels` takes; 0 for none.
     """
 
-    def __init__(
-        self,
-        *,
-        num_image_channels: int,
-        num_label_channels: int,
-        shape: UNetShape,
-        image_shape: UNetShape,
-        has_final_tanh: bool,
-        num_classes: int,
-    ):
-        super().__init__()
-        self.has_final_tanh = has_final_tanh
-        self.conditioning = Conditioning(shape, num_classes=num_classes)
-        self.condition_dim = self.conditioning.dim
-        self.image_encoder = ResidualUNet(num_image_channels, shape=image_shape)
+    def __init__(self, task: NetworkTask, *, shape: UNetShape, image_shape: UNetShape):
+        super().__init__(task, shape=shape)
+        self.image_encoder = ResidualUNet(task.num_image_channels, shape=image_shape)
         self.projections = nn.ModuleList(
             Projection(image_width, width, shape=image_shape)
             for image_width, width in zip(image_shape.channels, shape.channels, strict=True)
         )
         shape = dataclasses.replace(shape, embedding_dim=self.condition_dim)
-        self.body = ResidualUNet(num_label_channels, shape=shape)
-        self.head = Head(shape.channels[0], num_label_channels, shape=shape)
+        self.body = ResidualUNet(task.num_label_channels, shape=shape)
+        self.head = Head(shape.channels[0], task.num_label_channels, shape=shape)
 
     def encode_image(self, image: Float[Tensor, "batch channel *spatial"]) -> Features:
         """Return one feature map per stage of the light network."""
         maps = self.image_encoder(image, None)
         return tuple(project(each) for project, each in zip(self.projections, maps, strict=True))
-
-    def embed_labels(self, tags: Float[Tensor, "batch class"]) -> Float[Tensor, "batch dim"]:
-        """Return the condition for image-level labels, each 0 or 1."""
-        return self.conditioning.embed_labels(tags)
 
     def forward(
         self,
@@ -148,9 +125,33 @@ class EncodedNetwork(nn.Module):
                 f"expected the {len(self.projections)} features of encode_image, "
                 f"got {None if features is None else len(features)}"
             )
-        embedding = self.conditioning(t, condition)
-        output = self.head(self.body(x_t, embedding, features)[0])
-        return output.tanh() if self.has_final_tanh else output
+        maps = self.body(x_t, self.conditioning(t, condition), features)
+        return self._bounded(self.head(maps[0]))
+
+
+def with_image(
+    x_t: Float[Tensor, "batch label *spatial"],
+    features: Features | None,
+    *,
+    num_image_channels: int,
+) -> Float[Tensor, "batch channel *spatial"]:
+    """Return `x_t` with the image as more channels; a batch of one serves every sample.
+
+    Args:
+        features: the image alone, or None where there are no image channels.
+
+    Raises:
+        ValueError: `features` are missing, or given to a network without image channels.
+    """
+    if (len(features) if features else 0) != min(num_image_channels, 1):
+        raise ValueError(
+            f"expected the features of encode_image for {num_image_channels} image "
+            f"channels, got {None if features is None else len(features)}"
+        )
+    if not features:
+        return x_t
+    image = features[0].to(x_t.dtype).expand(len(x_t), *features[0].shape[1:])
+    return torch.cat([x_t, image], dim=1)
 
 
 class Conditioning(nn.Module):
@@ -201,6 +202,3 @@ class Projection(nn.Module):
     ) -> Float[Tensor, "batch channel_out *spatial"]:
         """Return the projected feature map."""
         return self.convolution(self.norm.silu(x))
-
-
-DenoisingNetwork = ConcatenatedNetwork | EncodedNetwork

@@ -4,7 +4,7 @@ A body turns an input into one feature map per resolution stage; what it is used
 encoding an image, segmenting) is in `denoising.py` and `segmentation.py`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -109,12 +109,7 @@ class UNet(nn.Module):
         widths = shape.channels
         self.stem = convolution(in_channels, widths[0], kernel_size=shape.kernel_sizes[0])
         entering = (widths[0], *widths[:-1])
-        self.downsamplings = nn.ModuleList(
-            convolution(width, width, kernel_size=kernel, stride=stride)
-            for width, kernel, stride in zip(
-                widths[:-1], shape.kernel_sizes[1:], shape.strides[1:], strict=True
-            )
-        )
+        self.downsamplings = _downsamplings(zip(widths[:-1], widths[:-1], strict=True), shape)
         self.encoder = nn.ModuleList(
             _layers((entering[stage], *[widths[stage]] * (count - 1)), stage=stage, shape=shape)
             for stage, count in enumerate(shape.num_blocks)
@@ -175,21 +170,10 @@ class ResidualUNet(nn.Module):
         self.shape = shape
         widths = shape.channels
         self.stem = convolution(in_channels, widths[0], kernel_size=shape.kernel_sizes[0])
-        self.downsamplings = nn.ModuleList(
-            convolution(*widths[stage - 1 : stage + 1], kernel_size=kernel, stride=stride)
-            for stage, (kernel, stride) in enumerate(
-                zip(shape.kernel_sizes[1:], shape.strides[1:], strict=True), start=1
-            )
-        )
-        self.encoder = nn.ModuleList(
-            _layers((widths[stage],) * count, stage=stage, shape=shape)
-            for stage, count in enumerate(shape.num_blocks)
-        )
+        self.downsamplings = _downsamplings(pairwise(widths), shape)
+        self.encoder = _stages(shape.num_blocks, shape)
         self.middle = _middle(shape)
-        self.decoder = nn.ModuleList(
-            _layers((widths[stage],) * count, stage=stage, shape=shape)
-            for stage, count in enumerate(shape.num_decoder_blocks)
-        )
+        self.decoder = _stages(shape.num_decoder_blocks, shape)
         self.upsamplings = nn.ModuleList(
             convolution(coarse, fine, kernel_size=(1,) * len(shape.strides[0]))
             for fine, coarse in pairwise(widths)
@@ -243,16 +227,8 @@ class Encoder(nn.Module):
         super().__init__()
         widths = shape.channels
         self.stem = convolution(in_channels, widths[0], kernel_size=shape.kernel_sizes[0])
-        self.downsamplings = nn.ModuleList(
-            convolution(*widths[stage - 1 : stage + 1], kernel_size=kernel, stride=stride)
-            for stage, (kernel, stride) in enumerate(
-                zip(shape.kernel_sizes[1:], shape.strides[1:], strict=True), start=1
-            )
-        )
-        self.stages = nn.ModuleList(
-            _layers((widths[stage],) * count, stage=stage, shape=shape)
-            for stage, count in enumerate(shape.num_blocks)
-        )
+        self.downsamplings = _downsamplings(pairwise(widths), shape)
+        self.stages = _stages(shape.num_blocks, shape)
         self.middle = _middle(shape)
 
     def forward(
@@ -292,6 +268,29 @@ class Head(nn.Module):
     ) -> Float[Tensor, "batch channel_out *spatial"]:
         """Return the output."""
         return self.convolution(self.norm.silu(x)).float()
+
+
+def unet_body(
+    in_channels: int, *, shape: UNetShape, has_concatenated_skips: bool
+) -> UNet | ResidualUNet:
+    """Return P1's body, or the lighter one."""
+    return (UNet if has_concatenated_skips else ResidualUNet)(in_channels, shape=shape)
+
+
+def _downsamplings(widths: Iterable[tuple[int, int]], shape: UNetShape) -> nn.ModuleList:
+    """Return what leads from each stage to the next; `widths` are its channels in and out."""
+    steps = zip(widths, shape.kernel_sizes[1:], shape.strides[1:], strict=True)
+    return nn.ModuleList(
+        convolution(*pair, kernel_size=kernel, stride=stride) for pair, kernel, stride in steps
+    )
+
+
+def _stages(num_blocks: Sequence[int], shape: UNetShape) -> nn.ModuleList:
+    """Return layers of each stage's width that keep it."""
+    return nn.ModuleList(
+        _layers((shape.channels[stage],) * count, stage=stage, shape=shape)
+        for stage, count in enumerate(num_blocks)
+    )
 
 
 def _layers(in_channels: Sequence[int], *, stage: int, shape: UNetShape) -> nn.ModuleList:

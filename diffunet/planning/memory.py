@@ -106,13 +106,14 @@ def measure_training_memory(
             num_label_channels=num_label_channels,
             is_output_bounded=True,
         )
-    _fill_with_zeros(network)
+    module = cast("nn.Module", network)
+    _fill_with_zeros(module)
     patch = _measured_patch(plan)
     image = torch.zeros(_BATCH_SIZE, num_image_channels, *patch)
     x_t = torch.zeros(_BATCH_SIZE, num_label_channels, *patch)
     return _training_memory(
-        network,
-        lambda: network(x_t, torch.zeros(_BATCH_SIZE), network.encode_image(image)),
+        module,
+        lambda: network(x_t, torch.zeros(_BATCH_SIZE), network.encode_image(image), None),
         num_voxels=_BATCH_SIZE * math.prod(patch),
         num_volumes=num_image_channels + _NUM_LABEL_VOLUMES * num_label_channels,
         dtype=dtype,
@@ -139,14 +140,14 @@ def measure_image_model_memory(
         denoiser, classifier = build_image_networks(
             plan, num_image_channels=num_image_channels, num_classes=num_classes
         )
-    networks = nn.ModuleList([denoiser, classifier])
+    networks = nn.ModuleList([cast("nn.Module", denoiser), classifier])
     _fill_with_zeros(networks)
     patch = _measured_patch(plan.network)
     image = torch.zeros(_BATCH_SIZE, num_image_channels, *patch)
     t, tags = torch.zeros(_BATCH_SIZE), torch.zeros(_BATCH_SIZE, num_classes)
 
     def forward() -> Tensor:
-        v = denoiser(image, t, condition=denoiser.embed_labels(tags))
+        v = denoiser(image, t, None, denoiser.embed_labels(tags))
         return v.sum() + classifier(image, t).sum()
 
     return _training_memory(
@@ -243,8 +244,12 @@ class _FusedAttention(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is functional.scaled_dot_product_attention:
-            return cast("Tensor", _AttentionShapes.apply(*args))  # type: ignore[no-untyped-call]  # torch
+            return _fused_attention(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+
+def _fused_attention(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
+    return cast("Tensor", _AttentionShapes.apply(query, key, value))  # type: ignore[no-untyped-call]  # torch
 
 
 class _AttentionShapes(torch.autograd.Function):

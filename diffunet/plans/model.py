@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from diffunet.backbones import BACKBONES
+from diffunet.backbones import BACKBONES, names_with_image_encoder
 from diffunet.diffusion.predictions import PREDICTIONS
 from diffunet.diffusion.samplers import SAMPLERS, Variance
 from diffunet.diffusion.schedules import SCHEDULES
@@ -94,8 +94,8 @@ class NetworkPlan:
         has_attention: per stage.
         num_heads: of attention.
         num_groups: of group normalisation; lowered to the largest divisor of a stage's channels.
-        image_channels: of the image encoder; empty where there is none: when "concatenated", and in
-            `weak`.
+        image_channels: of the image encoder; empty where there is none: in `weak`, and with a
+            backbone that has none ("concatenated", "monai").
         num_image_blocks: of the image encoder; empty as `image_channels`.
         has_final_tanh: bound a predicted x_0 to (-1, 1); v and noise are never bounded.
         dropout: probability.
@@ -118,24 +118,36 @@ class NetworkPlan:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        num_stages = len(self.channels)
+        backbone = BACKBONES[self.conditioning]
         per_stage = ["strides", "kernel_sizes", "num_blocks", "num_decoder_blocks", "has_attention"]
+        if backbone.has_image_encoder and (self.image_channels or self.num_image_blocks):
+            per_stage += ["image_channels", "num_image_blocks"]
+        elif self.image_channels:
+            names = " or ".join(map(repr, names_with_image_encoder()))
+            raise ValueError(f"image_channels are only for conditioning {names}")
         for name in per_stage:
-            found = len(getattr(self, name))
-            if found != num_stages:
-                raise ValueError(
-                    f"{name} should have {num_stages} entries, as channels; found {found}"
-                )
+            require_stages(self, name)
         if any(stride != 1 for stride in self.strides[0]):
             raise ValueError(f"strides of the first stage should be 1, got {self.strides[0]}")
         if len({len(each) for each in (*self.strides, *self.kernel_sizes)}) != 1:
             raise ValueError("strides and kernel_sizes should have one value per axis everywhere")
-        BACKBONES[self.conditioning].check(self)
+        backbone.check(self)
 
     @property
     def dimensions(self) -> int:
         """Of the patches that the network sees."""
         return len(self.strides[0])
+
+
+def require_stages(plan: NetworkPlan, name: str) -> None:
+    """Check that a field of a network has one entry per stage.
+
+    Raises:
+        ValueError: it has not.
+    """
+    num_stages, found = len(plan.channels), len(getattr(plan, name))
+    if found != num_stages:
+        raise ValueError(f"{name} should have {num_stages} entries, as channels; found {found}")
 
 
 @dataclass(frozen=True, kw_only=True)

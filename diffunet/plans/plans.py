@@ -13,7 +13,13 @@ from diffunet.jsonio import read_json, write_json
 from diffunet.methods import METHODS
 from diffunet.names import require_name
 from diffunet.plans.data import AugmentationPlan, CropPlan, PreprocessingPlan
-from diffunet.plans.model import DiffusionPlan, NetworkPlan, SamplingPlan, TrainingPlan
+from diffunet.plans.model import (
+    DiffusionPlan,
+    NetworkPlan,
+    SamplingPlan,
+    TrainingPlan,
+    require_stages,
+)
 from diffunet.plans.settings import apply_settings, paths_noted_as_set, with_settings_noted
 from diffunet.plans.weak import WeakPlan
 from diffunet.ranges import Length, OneOf, Range, check_ranges
@@ -72,10 +78,11 @@ class ConfigurationPlan:
                 f"preprocessing.spacing_mm should have {self.dimensions} values, "
                 f"got {list(self.preprocessing.spacing_mm)}"
             )
-        try:
-            BACKBONES[self.network.conditioning].check_conditioned(self.network)
-        except ValueError as cause:
-            raise ValueError(f"network.{cause}") from None
+        if BACKBONES[self.network.conditioning].has_image_encoder:
+            try:
+                require_stages(self.network, "image_channels")
+            except ValueError as cause:
+                raise ValueError(f"network.{cause}") from None
         if any(axis >= self.dimensions for axis in self.augmentation.mirror_axes):
             raise ValueError(
                 f"augmentation.mirror_axes should be below {self.dimensions}, the number of axes, "

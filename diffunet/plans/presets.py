@@ -64,11 +64,54 @@ def p1(dimensions: int) -> Groups:
     }
 
 
-PRESETS: dict[str, Callable[[int], Groups]] = {"p1": p1}
+def monai_network(dimensions: int) -> NetworkPlan:
+    """Return MONAI's DiffusionModelUNet as it comes, but for attention and groups.
+
+    MONAI attends at the two coarsest stages, which takes most of the time of a large patch; here it
+    is one. Groups are those of our own networks. Patches are multiples of 8 along each axis.
+
+    Args:
+        dimensions: 2 or 3.
+    """
+    return NetworkPlan(
+        conditioning="monai",
+        channels=(32, 64, 64, 64),
+        strides=((1,) * dimensions, *((2,) * dimensions,) * 3),
+        kernel_sizes=((3,) * dimensions,) * 4,
+        num_blocks=(2,) * 4,
+        num_decoder_blocks=(3,) * 4,
+        num_middle_blocks=2,
+        has_attention=(False, False, False, True),
+        num_heads=8,
+        num_groups=8,
+    )
+
+
+def monai(dimensions: int) -> Groups:
+    """Return MONAI's DiffusionModelUNet; of the extra `diffunet[monai]`.
+
+    Args:
+        dimensions: 2 or 3.
+    """
+    return {"network": dataclasses.asdict(monai_network(dimensions))}
+
+
+PRESETS: dict[str, Callable[[int], Groups]] = {"p1": p1, "monai": monai}
 """By name: a function from the number of axes of a patch to what is set."""
 
 
 def presets_of(group: str, *, dimensions: int) -> Mapping[str, dict[str, Any]]:
-    """Return what each preset sets in one group; presets that leave it alone are left out."""
-    made = {name: preset(dimensions) for name, preset in PRESETS.items()}
-    return {name: groups[group] for name, groups in made.items() if group in groups}
+    """Return what each preset sets in one group; presets that leave it alone are left out.
+
+    Args:
+        group: of a configuration. "weak.network" takes the presets of "network"; the bound on x_0
+            stays as planned, since images have none.
+    """
+    is_of_images = group == "weak.network"
+    name, kept = ("network", "has_final_tanh") if is_of_images else (group, None)
+    made = {preset: make(dimensions).get(name) for preset, make in PRESETS.items()}
+    return {
+        preset: {field: value for field, value in values.items() if field != kept}
+        for preset, values in made.items()
+        if values is not None
+    }

@@ -19,7 +19,8 @@ def apply_settings(content: dict[str, Any], settings: Sequence[str]) -> dict[str
     Args:
         content: a configuration as nested dictionaries.
         settings: "path.to.field=value" each, the value as in JSON, a bare word is a string; or the
-            name of a preset, for a whole group ("network=p1") or for all that it sets ("p1").
+            name of a preset, for a whole group ("network=p1", "weak.network=p1") or for all that it
+            sets ("p1").
 
     Raises:
         PlansError: one is not of that form, or there is no such field or preset.
@@ -47,7 +48,7 @@ def _preset_values(content: Mapping[str, Any], setting: str) -> dict[str, Any] |
     group, separator, name = (part.strip() for part in setting.partition("="))
     if not separator and group in PRESETS:
         groups = PRESETS[group](dimensions)
-    elif separator and isinstance(content.get(group), dict):
+    elif separator and isinstance(_at(content, group), dict):
         known = presets_of(group, dimensions=dimensions)
         if name not in known:
             more = f", or take a preset: {', '.join(known)}" if known else ""
@@ -60,6 +61,13 @@ def _preset_values(content: Mapping[str, Any], setting: str) -> dict[str, Any] |
         for group, values in groups.items()
         for field, value in values.items()
     }
+
+
+def _at(content: Any, path: str) -> Any:
+    """Return what stands at a path; None where there is no such path."""
+    for name in path.split("."):
+        content = content.get(name) if isinstance(content, Mapping) else None
+    return content
 
 
 def _set(content: dict[str, Any], path: str, value: Any, *, setting: str) -> None:

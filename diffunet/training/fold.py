@@ -19,7 +19,6 @@ from diffunet.locks import in_use
 from diffunet.methods import METHODS
 from diffunet.needs import require_memory_to_train
 from diffunet.networks.memory_order import channels_last
-from diffunet.networks.unet import Encoder, ResidualUNet, UNet
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import ResolvedPlans
 from diffunet.randomness import derive_seed
@@ -61,6 +60,9 @@ logger = logging.getLogger(__name__)
 
 _RESULTS = (FINAL, BEST, VALIDATION_SUMMARY)
 """Files of a training that no other training of the fold may replace."""
+
+_COMPILED = ("body", "image_encoder")
+"""The parts of a network that do nearly all of its work, as every backbone names them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,8 +263,8 @@ def _sentence_of_stop(iteration: int) -> str:
 
 def compile_networks(model: nn.Module) -> None:
     """Compile the U-Nets in `model` when they are first called; weights keep their names."""
-    for module in model.modules():
-        if isinstance(module, UNet | ResidualUNet | Encoder):
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] in _COMPILED:
             module.compile()
 
 

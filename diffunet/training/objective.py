@@ -27,7 +27,6 @@ from diffunet.diffusion.encoding import Encoding
 from diffunet.diffusion.times import stratified_times
 from diffunet.diffusion.weighting import Weighting
 from diffunet.labels import LabelScheme
-from diffunet.networks.segmentation import SegmentationNetwork
 from diffunet.plans import ConfigurationPlan
 from diffunet.randomness import derive_seed
 
@@ -176,7 +175,7 @@ class SupervisedObjective:
     def encoding(self) -> Encoding:
         return build_segmentation_encoding(self.labels)
 
-    def build_model(self, *, num_image_channels: int) -> SegmentationNetwork:
+    def build_model(self, *, num_image_channels: int) -> nn.Module:
         """Return a segmentation network with random weights."""
         return build_segmentation_network(
             self.configuration, num_image_channels=num_image_channels, labels=self.labels

@@ -5,6 +5,7 @@ import torch
 
 from diffunet.networks.denoising import ConcatenatedNetwork, EncodedNetwork
 from diffunet.networks.segmentation import SegmentationNetwork
+from diffunet.networks.task import NetworkTask
 from diffunet.networks.unet import UNetShape
 
 SHAPE = UNetShape(
@@ -42,18 +43,17 @@ P1_NUM_PARAMETERS = 6_891_905
 
 
 def build(kind, *, shape=SHAPE, num_classes=2, has_final_tanh=False, is_randomized=True):
-    arguments = {
-        "num_image_channels": 3,
-        "num_label_channels": 2,
-        "shape": shape,
-        "has_final_tanh": has_final_tanh,
-        "num_classes": num_classes,
-    }
+    task = NetworkTask(
+        num_image_channels=3,
+        num_label_channels=2,
+        has_final_tanh=has_final_tanh,
+        num_classes=num_classes,
+    )
     if kind == "encoded":
         image_shape = dataclasses.replace(shape, channels=(8, 16, 24))
-        network = EncodedNetwork(image_shape=image_shape, **arguments)
+        network = EncodedNetwork(task, shape=shape, image_shape=image_shape)
     else:
-        network = ConcatenatedNetwork(**arguments)
+        network = ConcatenatedNetwork(task, shape=shape)
     if is_randomized:
         generator = torch.Generator().manual_seed(0)
         for parameter in network.parameters():
@@ -68,13 +68,8 @@ shapes = pytest.mark.parametrize(
 
 
 def test_the_published_network_has_the_published_number_of_parameters():
-    network = ConcatenatedNetwork(
-        num_image_channels=3,
-        num_label_channels=1,
-        shape=P1_SHAPE,
-        has_final_tanh=True,
-        num_classes=0,
-    )
+    task = NetworkTask(num_image_channels=3, num_label_channels=1, has_final_tanh=True)
+    network = ConcatenatedNetwork(task, shape=P1_SHAPE)
     assert sum(each.numel() for each in network.parameters()) == P1_NUM_PARAMETERS
 
 
@@ -166,9 +161,8 @@ def test_missing_features_are_named(kind):
 
 
 def test_without_image_channels_there_are_no_features():
-    network = ConcatenatedNetwork(
-        num_image_channels=0, num_label_channels=1, shape=SHAPE, has_final_tanh=False, num_classes=1
-    )
+    task = NetworkTask(num_image_channels=0, num_label_channels=1, num_classes=1)
+    network = ConcatenatedNetwork(task, shape=SHAPE)
     x_t, t = torch.zeros(1, 1, 8, 8), torch.zeros(1)
     assert network(x_t, t, None, network.embed_labels(torch.ones(1, 1))).shape == x_t.shape
     with pytest.raises(ValueError, match="0 image channels, got 1"):
@@ -232,8 +226,7 @@ def test_channels_last_weights_and_inputs_give_the_same(kind):
 @shapes
 def test_the_supervised_network_maps_images_to_logits(has_concatenated_skips, shape, spatial):
     network = SegmentationNetwork(
-        num_image_channels=3,
-        num_label_channels=2,
+        NetworkTask(num_image_channels=3, num_label_channels=2),
         shape=shape,
         has_concatenated_skips=has_concatenated_skips,
     )

@@ -7,6 +7,7 @@ from diffunet.diffusion.image_model import ImageModel
 from diffunet.diffusion.predictions import PREDICTIONS
 from diffunet.networks.classification import ClassificationNetwork
 from diffunet.networks.denoising import ConcatenatedNetwork
+from diffunet.networks.task import NetworkTask
 from diffunet.networks.unet import UNetShape
 from tests.wsss.closed_form import SCHEDULE
 
@@ -26,11 +27,8 @@ def real_model(*, num_classes=2, schedule=SCHEDULE):
         embedding_dim=None,
     )
     network = ConcatenatedNetwork(
-        num_image_channels=0,
-        num_label_channels=1,
+        NetworkTask(num_image_channels=0, num_label_channels=1, num_classes=num_classes),
         shape=shape,
-        has_final_tanh=False,
-        num_classes=num_classes,
         has_concatenated_skips=False,
     )
     classifier = ClassificationNetwork(
