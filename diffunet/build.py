@@ -26,6 +26,7 @@ from diffunet.plans import (
     DiffusionPlan,
     ImageDiffusionPlan,
     NetworkPlan,
+    NoisePlan,
     SamplingPlan,
     WeakPlan,
 )
@@ -59,7 +60,7 @@ class PlannedSampler:
         return draw(predict_x_0, x_T, times=self.times, steps=self.steps, noise_source=noise_source)
 
 
-def build_schedule(plan: DiffusionPlan | ImageDiffusionPlan) -> Schedule:
+def build_schedule(plan: NoisePlan) -> Schedule:
     """Return the noise schedule with its input scale and limit, or one of DDPM's grids."""
     if isinstance(plan, ImageDiffusionPlan) and plan.schedule in DDPM_GRIDS:
         return DiscreteSchedule(plan.schedule, plan.num_timesteps)
@@ -84,7 +85,7 @@ def build_segmentation_encoding(labels: LabelScheme) -> Encoding:
     return ENCODINGS["regions" if labels.is_regions else "signed"](len(labels.names))
 
 
-def build_weighting(plan: DiffusionPlan | ImageDiffusionPlan) -> Weighting:
+def build_weighting(plan: NoisePlan) -> Weighting:
     """Return the weight of the x_0 error as a function of log SNR."""
     return partial(WEIGHTINGS[plan.loss_weighting], bias=plan.loss_weighting_bias)
 

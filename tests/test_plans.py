@@ -9,6 +9,7 @@ from diffunet.plans import (
     ConfigurationPlan,
     CropPlan,
     DiffusionPlan,
+    ImageDiffusionPlan,
     NetworkPlan,
     NormalizationPlan,
     Plans,
@@ -18,6 +19,7 @@ from diffunet.plans import (
     TrainingPlan,
 )
 from diffunet.plans.edits import edited_fields, save_planned
+from diffunet.records import record_from_json
 
 
 def network():
@@ -285,3 +287,18 @@ def test_a_group_of_a_single_number_is_refused(plans, setting):
         return
     with pytest.raises(PlansError, match=r"one voxel of a patch of \[2, 2\].*single number"):
         plans.resolve(settings=[*tiny, setting])
+
+
+def test_a_plan_of_noise_on_images_that_was_written_before_is_read():
+    content = {
+        "schedule": "ddpm_linear",
+        "num_timesteps": 500,
+        "input_scale": 1.0,
+        "log_snr_limit": 20.0,
+        "prediction": "v",
+        "loss_weighting": "snr_plus_one",
+        "loss_weighting_bias": 0.0,
+    }
+    read = record_from_json(ImageDiffusionPlan, content, where="plans.json", error=PlansError)
+    assert read == ImageDiffusionPlan(schedule="ddpm_linear", num_timesteps=500)
+    assert dataclasses.asdict(read) == content

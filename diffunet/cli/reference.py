@@ -106,7 +106,8 @@ def _help_of(parser: argparse.ArgumentParser) -> str:
 
 
 def _plan_section(where: str, cls: type) -> str:
-    summary, meanings = _split_docstring(inspect.getdoc(cls) or "")
+    summary, _ = _split_docstring(inspect.getdoc(cls) or "")
+    meanings = _meanings_of(cls)
     entries = [f"## `{where}`\n", f"{_wrapped(summary)}\n"]
     hints = typing.get_type_hints(cls)
     ranged = typing.get_type_hints(cls, include_extras=True)
@@ -142,6 +143,14 @@ def _split_docstring(text: str) -> tuple[str, dict[str, str]]:
         for name in names.split(","):
             meanings[name.strip()] = meaning
     return " ".join(head.split()), meanings
+
+
+def _meanings_of(cls: type) -> dict[str, str]:
+    """Return the meaning of each attribute; a class overrides those that it extends."""
+    meanings: dict[str, str] = {}
+    for each in reversed(cls.__mro__):
+        meanings |= _split_docstring(inspect.cleandoc(each.__doc__ or ""))[1]
+    return meanings
 
 
 def _entries(text: str) -> Iterator[tuple[str, str]]:

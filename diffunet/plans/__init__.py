@@ -11,7 +11,7 @@ from diffunet.plans.data import (
     NormalizationPlan,
     PreprocessingPlan,
 )
-from diffunet.plans.model import DiffusionPlan, NetworkPlan, SamplingPlan, TrainingPlan
+from diffunet.plans.model import DiffusionPlan, NetworkPlan, NoisePlan, SamplingPlan, TrainingPlan
 from diffunet.plans.plans import (
     FORMAT_VERSION,
     GPU_MEMORY_GB,
@@ -47,6 +47,7 @@ __all__ = [
     "ImageDiffusionPlan",
     "MaskPlan",
     "NetworkPlan",
+    "NoisePlan",
     "NormalizationPlan",
     "Plans",
     "PreprocessingPlan",

@@ -12,6 +12,7 @@ from diffunet.ranges import Length, OneOf, Range, check_ranges
 
 PredictionName = Annotated[str, OneOf(PREDICTIONS)]
 WeightingName = Annotated[str, OneOf(WEIGHTINGS)]
+InputScale = Annotated[float, Range(0.0001, 1)]
 LogSNR = Annotated[float, Range(-40, 40)]
 NumSteps = Annotated[int, Range(1, 10_000)]
 Cases = Annotated[int, Range(1, 10**6)]
@@ -23,8 +24,8 @@ Stages = Length(1, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiffusionPlan:
-    """The noise process on the segmentation, and its loss.
+class NoisePlan:
+    """A noise process and its loss, whatever is noised.
 
     Attributes:
         schedule: log SNR as a function of time, before the input scale.
@@ -35,22 +36,31 @@ class DiffusionPlan:
             space of the network's own output.
         loss_weighting_bias: log SNR at which the weighting bends. Of "sigmoid": weight =
             sigmoid(log_snr - bias); of "min_snr": weight = min(SNR, exp(bias)).
+    """
+
+    schedule: Annotated[str, OneOf(SCHEDULES)] = "cosine"
+    input_scale: InputScale = 0.1
+    log_snr_limit: Annotated[float, Range(1, 40)] = 20.0
+    prediction: PredictionName = "x_0"
+    loss_weighting: WeightingName = "sigmoid"
+    loss_weighting_bias: LogSNR = -4.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionPlan(NoisePlan):
+    """The noise process on the segmentation, and its loss.
+
+    Attributes:
         is_weighting_decoupled: multiply the weight by -d log_snr / dt.
         encoding: of exclusive labels: "signed": one channel per class; "analog_bits": the bits of
             the class number. Regions always have one signed channel each.
     """
 
-    schedule: Annotated[str, OneOf(SCHEDULES)] = "cosine"
-    input_scale: Annotated[float, Range(0.0001, 1)] = 0.1
-    log_snr_limit: Annotated[float, Range(1, 40)] = 20.0
-    prediction: PredictionName = "x_0"
-    loss_weighting: WeightingName = "sigmoid"
-    loss_weighting_bias: LogSNR = -4.0
     is_weighting_decoupled: bool = False
     encoding: Literal["signed", "analog_bits"] = "signed"
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,15 @@ from typing import Annotated, Literal, get_args
 
 from diffunet.diffusion.schedules import DDPM_GRIDS, SCHEDULES
 from diffunet.methods import CamSaliency, DiffusionSaliency, SaliencyMethod
-from diffunet.plans.model import LogSNR, NetworkPlan, NumSteps, PredictionName, WeightingName
+from diffunet.plans.model import (
+    InputScale,
+    LogSNR,
+    NetworkPlan,
+    NoisePlan,
+    NumSteps,
+    PredictionName,
+    WeightingName,
+)
 from diffunet.ranges import Length, OneOf, Range, check_ranges
 
 Guidance = Annotated[float, Range(0, 1e5)]
@@ -14,31 +22,24 @@ Sigma = Annotated[float, Range(0, 1000)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageDiffusionPlan:
+class ImageDiffusionPlan(NoisePlan):
     """The noise process on images that image-level labels condition (P2), and its loss.
 
     Attributes:
         schedule: log SNR as a function of time; "ddpm_linear" and "ddpm_cosine" are DDPM's grids of
-            `num_timesteps` noise levels, with log SNR interpolated between them.
+            `num_timesteps` noise levels, with log SNR interpolated between them. They have no
+            `input_scale` and no `log_snr_limit`.
+        loss_weighting: as of the diffusion of segmentations; with "v", "snr_plus_one" is the plain
+            error of v.
         num_timesteps: of the two grids.
-        input_scale: b; SNR_b = b^2 SNR. Of the continuous schedules.
-        log_snr_limit: log SNR is mapped affinely to [-limit, limit]. Of the continuous schedules.
-        prediction: what the network's output means.
-        loss_weighting: weight of ||x_0_hat - x_0||^2 as a function of log SNR; with "v",
-            "snr_plus_one" is the plain error of v.
-        loss_weighting_bias: as of the diffusion of segmentations.
     """
 
     schedule: Annotated[str, OneOf(SCHEDULES, DDPM_GRIDS)] = "cosine"
-    num_timesteps: Annotated[int, Range(21, 100_000)] = 1000
-    input_scale: Annotated[float, Range(0.0001, 1)] = 1.0
-    log_snr_limit: Annotated[float, Range(1, 40)] = 20.0
+    input_scale: InputScale = 1.0
     prediction: PredictionName = "v"
     loss_weighting: WeightingName = "snr_plus_one"
     loss_weighting_bias: LogSNR = 0.0
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
+    num_timesteps: Annotated[int, Range(21, 100_000)] = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
