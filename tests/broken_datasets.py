@@ -363,7 +363,7 @@ IN_FILE_NAMES = [
         "empty_imagesTr",
         "2d",
         _all(*(_remove(f"imagesTr/{c}_0000.png", f"labelsTr/{c}.png") for c in "abc")),
-        ("imagesTr", "CASE_0000.png", "found no training case yet", "put the images there"),
+        ("imagesTr", "CASE_0000.png", "found none", "put the images there"),
     ),
     BrokenDataset(
         "no_labelsTr",
@@ -1172,13 +1172,13 @@ DOUBTFUL_DATASETS = [
         _edit(
             training=[{"image": f"./imagesTr/{c}.png", "label": f"./two/{c}.png"} for c in "abc"]
         ),
-        ("'training' names files outside", "'./two/a.png'", "changes nothing", "use 'dataset'"),
+        ("'training' names files outside", "'./two/a.png'", "has no effect", "use 'dataset'"),
     ),
     BrokenDataset(
         "training_list_names_fewer_cases",
         "2d",
         _edit(training=[{"image": "./imagesTr/a.png", "label": "./labelsTr/a.png"}]),
-        ("'training' names 1 cases where 3 were found", "changes nothing"),
+        ("'training' names 1 cases where 3 were found", "has no effect"),
     ),
     BrokenDataset(
         "several_orientations",
@@ -1223,19 +1223,19 @@ DOUBTFUL_DATASETS = [
         "unknown_key",
         "2d",
         _edit(colour="blue"),
-        ("dataset.json", "'colour'", "change nothing"),
+        ("dataset.json", "'colour'", "have no effect"),
     ),
     BrokenDataset(
         "reader_chosen",
         "2d",
         _edit(overwrite_image_reader_writer="NibabelIO"),
-        ("'overwrite_image_reader_writer' ('NibabelIO') changes nothing",),
+        ("'overwrite_image_reader_writer' ('NibabelIO') has no effect",),
     ),
     BrokenDataset(
         "other_files",
         "2d",
         _text("imagesTr/notes.txt", "x"),
-        ("imagesTr", "not read", "'notes.txt'"),
+        ("imagesTr", "ignored", "'notes.txt'"),
     ),
     BrokenDataset(
         "label_nowhere",

@@ -10,9 +10,8 @@ if TYPE_CHECKING:
     from diffunet.networks.unet import UNetShape
     from diffunet.plans import NetworkPlan
 
-# Residual blocks of an image encoder that the plan does not name: per decoder stage, and in the
-# middle: as light as nnU-Net's residual encoder presets have them (Isensee et al. 2024,
-# arXiv:2404.09556).
+# Residual blocks of an image encoder that no plan field sets, per decoder stage and in the middle:
+# as light as in nnU-Net's residual encoder presets (Isensee et al. 2024, arXiv:2404.09556).
 _NUM_IMAGE_DECODER_BLOCKS = 1
 _NUM_IMAGE_MIDDLE_BLOCKS = 1
 

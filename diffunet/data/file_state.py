@@ -1,4 +1,4 @@
-"""Whether a file is still what it was: by size and time, and where these differ by its content."""
+"""Whether a file is unchanged: by size and time and, if only the time differs, by content."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ class FileState:
     """What a file was.
 
     Attributes:
-        modified_ns: when it was last written, in nanoseconds since 1970; None where that is not
-            to count, so that two runs leave the same records.
+        modified_ns: when it was last written, in nanoseconds since 1970; None if the time should
+            not count, so that two runs leave the same records.
         digest: 16 hexadecimal digits of all its content (BLAKE2b).
     """
 
@@ -43,7 +43,7 @@ class FileState:
             return False
 
     def is_of(self, path: Path) -> bool:
-        """Whether `path` holds what the file held; it is read only where its time is another."""
+        """Whether `path` holds the same content; it is read only if its time differs."""
         try:
             status = path.stat()
             if status.st_size != self.num_bytes:

@@ -19,11 +19,11 @@ class PredictionRecord:
     """What is known about a whole case.
 
     Attributes:
-        settings: all that decided what was written.
+        settings: all settings that decided about the output.
         input: the images that it was made from, in the order of the channels; None in records
             that do not tell.
         files: what was written, by its path in the folder; None in records that do not tell.
-        content: all else that it says.
+        content: all other content.
     """
 
     settings: dict[str, Any]
@@ -47,7 +47,7 @@ def record_path(folder: Path, case: str) -> Path:
 
 
 def read_record(folder: Path, case: str) -> PredictionRecord | None:
-    """Return the record of a case; None where there is none, or it is damaged: it is not whole."""
+    """Return the record of a case; None if it is missing or damaged: then the case is not whole."""
     path = record_path(folder, case)
     try:
         content = read_json(path)
@@ -70,7 +70,7 @@ def read_records(folder: Path) -> dict[str, PredictionRecord]:
 
 
 def setting_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return in words each setting that is not what it was."""
+    """Return in words each setting that differs."""
     names = sorted({*old, *new})
     return [
         f"{name}: {old.get(name)!r}, now {new.get(name)!r}"

@@ -1,7 +1,7 @@
 """Random changes of a training patch, with batchgeneratorsv2's transforms and nnU-Net's strengths.
 
-What is random in space is drawn before the patch is read, so that exactly the voxels that a rotated
-or scaled patch shows are read: nothing is rotated in from outside while the image has more.
+Rotation and scale are drawn before the patch is read, so that exactly the voxels are read that a
+rotated or scaled patch shows: no padding is rotated in where the image goes on.
 """
 
 import contextlib
@@ -150,7 +150,7 @@ class Augmentation:
 def seeded_globals(seed: int) -> Iterator[None]:
     """Seed the global CPU generators of numpy and torch, which the transforms use, for a while.
 
-    Both are as before afterwards. One thread computes meanwhile: sums over several threads would
+    Both are restored afterwards. Meanwhile one thread computes: sums over several threads would
     round differently, and batches would depend on the number of processes.
     """
     numpy_state, torch_state = np.random.get_state(), torch.random.get_rng_state()

@@ -1,7 +1,7 @@
 """Which images to train on, so that their image-level labels say nothing about their position.
 
 Where a slice lies often predicts its label: a tumour is rarer at the ends of a head. A model that
-is told the label then learns what slices of the middle look like instead of what tumours look like.
+gets the label then learns how slices of the middle look instead of how tumours look.
 """
 
 import math
@@ -27,10 +27,10 @@ def overlap_weights(
 ) -> Float64[np.ndarray, " image"]:
     """Return how often to draw each image, so that label and position are independent.
 
-    An image weighs the share of the *other* kind at its position, e(position) or 1 - e(position):
-    overlap weights of the propensity score e (Li, Morgan and Zaslavsky 2018, arXiv:1404.1785),
-    which balance exactly within each of the positions, are bounded, and leave out where only one
-    kind exists. Both kinds have half of the weight.
+    The weight of an image is the share of the *other* kind at its position, e(position) or 1 -
+    e(position): overlap weights of the propensity score e (Li, Morgan and Zaslavsky 2018,
+    arXiv:1404.1785). They balance exactly within each position, are bounded, and leave out
+    positions with only one kind. Both kinds have half of the weight.
 
     Args:
         tags: 0 or 1.
@@ -56,8 +56,8 @@ def image_positions(
 ) -> Float[np.ndarray, " image"]:
     """Return where each image lies in its patient, in [0, 1].
 
-    Of a slice, where it lies in its volume. Of a 2D case, its rank among the patient's sorted
-    names, which usually number the slices; NaN for the only image of a patient.
+    A slice has its place in its volume. A 2D case has its rank among the patient's sorted names,
+    which usually number the slices; NaN for the only image of a patient.
 
     Args:
         properties: of every case in `images`.

@@ -68,7 +68,7 @@ class BatchPlace:
 @final
 @dataclass(frozen=True, kw_only=True)
 class BatchAugmentation:
-    """Changes intensities, then mirrors, as a plan says; what moves voxels otherwise is not here.
+    """Changes intensities, then mirrors, as a plan says; rotation and scaling are elsewhere.
 
     Attributes:
         plan: the probabilities; `AugmentationPlan.without_intensity` and no mirror axes leave

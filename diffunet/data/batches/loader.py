@@ -1,4 +1,4 @@
-"""Batches in order, made ahead by worker processes, the same for any number of them."""
+"""Batches in order, made ahead by worker processes; their number does not change the batches."""
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -86,8 +86,8 @@ def load_batch(source: SampleSource, iteration: int, indices: Sequence[int]) -> 
 class BatchLoader:
     """Iterates over the batches of `first_iteration` to `num_iterations` - 1; a context manager.
 
-    With 0 processes everything is made in this one, when it is asked for. Otherwise at most two
-    batches per process are made ahead.
+    With 0 processes this process makes each batch when it is needed. Otherwise at most two batches
+    per process are made ahead.
 
     Args:
         source: makes samples.

@@ -1,6 +1,6 @@
 """Which patch a training sample shows: a pure function of (seed, iteration, index in the batch).
 
-Nothing that was drawn before matters, so neither workers nor ranks nor restarts change a sample.
+It does not depend on earlier draws, so neither workers nor ranks nor restarts change a sample.
 """
 
 import dataclasses
@@ -78,9 +78,9 @@ class PatchSampler:
 
     Args:
         images: store with "image".
-        labels: store with "labels" and "locations"; None to learn from image-level labels: images
-            are then drawn among those that have some, but for the plan's `clean_share` balanced
-            over positions (`diffunet.data.batches.balance`), and no label map is opened.
+        labels: store with "labels" and "locations"; None to learn from image-level labels. Then
+            images are drawn among those that have such labels, balanced over positions except for
+            the plan's `clean_share` (`diffunet.data.batches.balance`), and no label map is opened.
         cases: training cases; each is drawn equally often.
         configuration: patch size, crop policy and augmentation.
         batch_size: samples per iteration, over all ranks together.
@@ -108,14 +108,14 @@ class PatchSampler:
             )
         if labels is None and configuration.crop.policy == "foreground":
             raise PlansError(
-                "the crop policy 'foreground' needs label maps, which this method does not open; "
-                "set crop.policy to 'whole' or 'random', and crop.foreground_share to 0"
+                "the crop policy 'foreground' needs label maps, but this method does not open "
+                "any; set crop.policy to 'whole' or 'random', and crop.foreground_share to 0"
             )
         if configuration.crop.foreground_share > 1 - 1 / MAX_WEIGHT:
             logger.warning(
-                "crop.foreground_share %g is above %g: places that nobody marked are shown too "
-                "rarely for weights to correct it, and masks will be drawn too often; take a "
-                "smaller share",
+                "crop.foreground_share %g is above %g: training shows places that nobody marked "
+                "too rarely for weights to correct, and the model will draw masks too often; "
+                "choose a smaller share",
                 configuration.crop.foreground_share,
                 1 - 1 / MAX_WEIGHT,
             )
@@ -142,8 +142,8 @@ class PatchSampler:
     def choose(self, iteration: int, index: int) -> PatchChoice:
         """Return what sample `index` of the global batch of `iteration` shows.
 
-        Cases go round in a new random order each time. The rater has a draw of its own, and depends
-        on nothing that depends on a mask.
+        Cases go round in a new random order each time. The rater is drawn independently, so that it
+        depends on no mask.
 
         Raises:
             PlansError: the policy is "whole" and the case is larger than the patch.
@@ -356,8 +356,8 @@ def marked_voxel(locations: np.ndarray, generator: np.random.Generator) -> tuple
 def patch_start(size: int, edge: int, *, marked: int | None, generator: np.random.Generator) -> int:
     """Draw where a patch of `edge` voxels starts in an image of `size`, along one axis.
 
-    A marked voxel comes to lie anywhere in the patch with equal chance, as far as the image
-    reaches: always centred, it would tell the network where to look.
+    A marked voxel lies anywhere in the patch with equal chance, as far as the image reaches. If it
+    were always centred, it would tell the network where to look.
     """
     if size <= edge:
         return -((edge - size) // 2)
@@ -395,7 +395,7 @@ def read_box(
 
 
 def pad(array: np.ndarray, padding: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return `array` with zeros around its last axes; itself where nothing is missing."""
+    """Return `array` with zeros around its last axes; `array` itself if nothing is missing."""
     if not any(before or after for before, after in padding):
         return array
     leading = [(0, 0)] * (array.ndim - len(padding))

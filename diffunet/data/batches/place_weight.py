@@ -1,9 +1,9 @@
-"""How much a patch counts whose place was drawn with an eye to what raters marked.
+"""The weight of a patch whose place was drawn by looking at the raters' marks.
 
-Places where nobody marked anything are then drawn more rarely than they occur, and "somebody marks
-this" would be learned too often of all that looks alike. Each sample therefore counts uniform over
-actual density of its place (importance sampling with the balance heuristic, Veach and Guibas 1995):
-the expected loss, and its gradient, are those of patches drawn anywhere with equal chance.
+Such draws show unmarked places more rarely than they occur, and a model would learn to mark similar
+places too often. So each sample is weighted by uniform over actual density of its place (importance
+sampling with the balance heuristic, Veach and Guibas 1995). The expected loss, and its gradient,
+are those of patches drawn anywhere with equal chance.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 MAX_WEIGHT = 10.0
-"""Weights stay below 1 / (1 - foreground_share); only a share above 0.9 comes to this limit."""
+"""Weights stay below 1 / (1 - foreground_share); only shares above 0.9 reach this limit."""
 
 
 def start_limits(marked: np.ndarray, *, size: int, edge: int) -> tuple[np.ndarray, np.ndarray]:

@@ -140,14 +140,14 @@ def read_image(
         array = np.concatenate(channels)
     if num_channels is not None and len(array) != num_channels:
         raise DatasetError(
-            f"'{paths[0]}': expected {num_channels} channel(s), as 'channel_names' of dataset.json "
-            f"says, found {len(array)}; {_channel_remedy(len(array), num_channels)}"
+            f"'{paths[0]}': expected {num_channels} channel(s), from 'channel_names' of "
+            f"dataset.json, found {len(array)}; {_channel_remedy(len(array), num_channels)}"
         )
     return array, geometry
 
 
 def _one_channel_remedy(geometry: ImageGeometry) -> str:
-    """Return how a label map of several channels usually came about, and what to do."""
+    """Return the remedy for the usual causes of a label map with several channels."""
     if len(geometry.shape) == 2:
         return "save it as one channel of integers (a grey image, not a coloured one)"
     return (
@@ -179,7 +179,7 @@ def read_label_map(path: Path) -> tuple[np.ndarray, ImageGeometry]:
         value = float(label_map[is_wrong].flat[0])
         remedy = "resample label maps by nearest neighbour only"
         if not np.isfinite(value):
-            remedy = "write the integer of what it stands for, such as the background's"
+            remedy = "write the integer of the label that it stands for, such as the background's"
         raise DatasetError(
             f"'{path}': expected integers, found {label_map.dtype} with values such as {value:g}; "
             f"save the label map as integers, and {remedy}"
@@ -264,7 +264,7 @@ def _read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     except MemoryError as cause:
         raise DatasetError(
             f"'{path}': there is not enough memory to read it; close other programs, run with "
-            "fewer processes (-np), or use a machine with more"
+            "fewer processes (-np), or use a machine with more memory"
         ) from cause
     except Exception as cause:  # what the libraries raise for a damaged file is not documented
         raise DatasetError(_reading_problem(path, ending, cause)) from cause
@@ -352,7 +352,7 @@ def _moved(
     )
     return [
         f"'{path.name}' has the {doubt.what} {doubt.found}, '{first_path.name}' {doubt.expected}; "
-        "voxels are taken to match by index: overlay both"
+        "voxels are matched by index: overlay both to check"
         for doubt in differences
         if doubt is not None
     ]

@@ -1,4 +1,4 @@
-"""What a header declares, held against the file's size and the limit, before a voxel is read."""
+"""Check what a header declares against the file's size and the limit, before reading a voxel."""
 
 import math
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def require_room(path: Path, *, shape: Sequence[int], num_bytes: int) -> None:
         raise DatasetError(
             f"'{path}': expected at most {max_image_bytes() / _GB:.3g} GB of voxels, found a "
             f"header that declares {_product(shape)}, {num_bytes / _GB:.3g} GB; correct the "
-            f"header, or where the image is that large raise the limit: {VARIABLE}="
+            f"header or, if the image is that large, raise the limit: {VARIABLE}="
             f"{math.ceil(num_bytes / _GB)}"
         )
 

@@ -27,7 +27,7 @@ class ImageGeometry:
         direction: rows of the matrix whose columns are the unit vectors of the file axes; None as
             for `origin`.
         nifti_header: of a NIfTI, as it stands in the file: masks get its forms and codes.
-        doubts: what the header says in two ways, and what a library warned of.
+        doubts: contradictions in the header, and warnings of a library.
     """
 
     shape: tuple[int, ...]
@@ -63,7 +63,7 @@ class ImageGeometry:
 
 @dataclass(frozen=True, kw_only=True)
 class GridDifference:
-    """In what a file's grid is not that of another: `what` of them is `found`, not `expected`."""
+    """How the grid of one file differs from another's: `what` is `found`, not `expected`."""
 
     what: str
     found: str
@@ -73,7 +73,7 @@ class GridDifference:
 def grid_difference(
     geometry: ImageGeometry, expected: ImageGeometry, *, attributes: tuple[str, ...]
 ) -> GridDifference | None:
-    """Return the first difference of two grids; None where voxels of an index lie at one place.
+    """Return the first difference of two grids; None if equal indices mean equal places.
 
     What one of the files does not tell is not compared.
 

@@ -1,7 +1,7 @@
 """NRRD, MetaImage and GIPL through SimpleITK.
 
-ITK prints warnings past Python's, and swallows a full disk: its warnings are off, and what it wrote
-is read again before it counts.
+ITK prints warnings past Python, and ignores a full disk. So its warnings are off, and files that it
+wrote are read again before they count.
 """
 
 import math
@@ -79,7 +79,7 @@ def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
 
 
 def _write_checked(path: Path, image: "SimpleITK.Image", array: np.ndarray) -> None:
-    """Write, and read again; what ITK could not do is tried by Python, which says why."""
+    """Write, and read again; on a failure of ITK, Python tries the write, to learn the reason."""
     import SimpleITK
 
     writer = SimpleITK.ImageFileWriter()
@@ -110,7 +110,7 @@ def _reader(path: Path) -> "SimpleITK.ImageFileReader":
 
 
 def _execute(path: Path, reader: "SimpleITK.ImageFileReader") -> "SimpleITK.Image":
-    """Read the voxels; of GIPL, ITK leaves what is cut off as the memory was."""
+    """Read the voxels; for a truncated GIPL file, ITK leaves the rest of the memory as it was."""
     if path.name.lower().endswith(_UNCOMPRESSED):
         size = _size_of(reader)
         voxels = size.num_bytes + _GIPL_HEADER_BYTES

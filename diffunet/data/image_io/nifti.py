@@ -1,13 +1,13 @@
 """NIfTI, through nibabel: the header's forms decide where voxels lie, and masks get them unchanged.
 
-ITK's reader turns NaN into 0, and what is cut off the end of a file into zeros, without a word; its
-writer does not notice a full disk, and puts forms of its own into the header. nibabel keeps the
-one and refuses the other, and what is written here goes through an open file.
+ITK's reader silently turns NaN, and the missing end of a truncated file, into zeros. Its writer
+does not notice a full disk, and puts its own forms into the header. nibabel keeps NaN and refuses
+truncated files, and files are written here through an open file.
 
-Of two forms the sform counts where its code is set, then the qform, as in nibabel; without a code
-the file says nothing but its voxel size. That is how two programs can disagree about a file, so the
-header's fields travel in `ImageGeometry.nifti_header` into every mask: whatever form a program
-takes, it sees the mask where it sees the image.
+Of the two forms, the sform counts if its code is set, then the qform, as in nibabel; without a code
+the file gives only its voxel size. So two programs can disagree about a file. Every mask therefore
+gets the header's fields, through `ImageGeometry.nifti_header`: whichever form a program uses, it
+sees the mask where it sees the image.
 """
 
 import gzip
@@ -259,6 +259,6 @@ def _place(
 
 def _no_geometry(path: Path, found: str) -> DatasetError:
     return DatasetError(
-        f"'{path}': expected a header that tells where voxels lie, with a positive size along each "
+        f"'{path}': expected a header that says where voxels lie, with a positive size along each "
         f"axis, found that {found}; set the header's qform, sform and pixdim"
     )

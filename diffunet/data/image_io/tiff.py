@@ -74,8 +74,8 @@ def spacing_file(path: Path) -> Path | None:
 def _read_array(path: Path, *, is_label: bool) -> tuple[np.ndarray, str]:
     """Return the array and one letter per axis: Y, X, S or C for channels, others for depth.
 
-    The photometric interpretation counts: where 0 is white the values are turned round, and a
-    palette's indices are the labels of a label map, its colours the channels of an image.
+    The photometric interpretation counts: if 0 is white, the values are inverted. Of a palette, a
+    label map takes the indices, an image the colours.
     """
     import tifffile
 

@@ -1,4 +1,4 @@
-"""What a TIFF file can unpack to, held against what it declares, before it is unpacked.
+"""Check how much a TIFF file can unpack to against what it declares, before unpacking it.
 
 A strip or tile is a compressed stream of its own. tifffile unpacks it whole, however much comes
 out, and drops what does not fit.

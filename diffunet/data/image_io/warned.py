@@ -1,4 +1,4 @@
-"""What libraries warn of while they read: kept for the message about the case, not printed."""
+"""Warnings of libraries while they read, kept for the message about the case and not printed."""
 
 import contextlib
 import logging

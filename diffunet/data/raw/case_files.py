@@ -45,10 +45,10 @@ class CaseFiles:
 
 @dataclass(frozen=True)
 class Findings:
-    """Faults and doubts, collected while a dataset is looked through.
+    """Faults and doubts, collected while a dataset is checked.
 
     Attributes:
-        left_out: cases that are there but could not be taken; tables may name them.
+        left_out: cases that exist but have faults; tables may name them.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -75,9 +75,9 @@ def ending_of_a_file(path: Path) -> str | None:
 def find_input_cases(path: Path, file_ending: str, num_channels: int) -> tuple[CaseFiles, ...]:
     """Return the cases to predict, sorted: those of a folder, or the one that a file belongs to.
 
-    A single file may have any supported ending, and any name. It is always among the files that are
-    read: where it holds all channels, or the model has but one, alone; otherwise `CASE_0001` and
-    its like name a channel, and the others are looked for beside it.
+    A single file may have any supported ending, and any name. It is always read: alone, if it holds
+    all channels or the model has only one. Otherwise a name like `CASE_0001` names a channel, and
+    the other channels are expected beside it.
 
     Args:
         path: a folder with `CASE_0000.ext` files, or such a file.
@@ -135,9 +135,9 @@ def images_by_case(
             remedy = (
                 "add the missing files, or remove the case"
                 if len(channels[case]) <= num_channels
-                else "the four digits are the channel of a case: name each channel there, or, "
-                f"where the files are cases of their own, rename '{case}_0001' to "
-                f"'{case}0001_0000', and the others likewise"
+                else "the four digits are the channel of a case: number the channels like that or, "
+                f"if each file is a case of its own, rename '{case}_0001' to '{case}0001_0000', "
+                "and the others likewise"
             )
             findings.problems.append(
                 f"case '{case}': expected the channels {_numbers(range(num_channels))} in "
@@ -242,7 +242,7 @@ def _files_by_stem(folder: Path, file_ending: str, *, findings: Findings) -> dic
         stem = canonical(name[: -len(file_ending)])
         if problem := name_problem(stem):
             findings.problems.append(
-                f"{folder.name}: expected names that other files can take over, found {name!r}: "
+                f"{folder.name}: expected names that output files can share, found {name!r}: "
                 f"{problem}; rename it"
             )
             continue
@@ -267,7 +267,7 @@ def _report_other_files(
             continue  # the spacing of a volume
         if ending not in (*supported_file_endings(), *_OTHER_IMAGE_ENDINGS):
             findings.warnings.append(
-                f"{folder.name}: {len(names)} other files or folders are not read: {listing(names)}"
+                f"{folder.name}: {len(names)} other files or folders are ignored: {listing(names)}"
             )
             continue
         for name in names:

@@ -1,4 +1,4 @@
-"""A raw dataset folder: what it holds, and everything that is wrong with its form."""
+"""A raw dataset folder: its content, and every fault of its form."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ def open_dataset(folder: Path) -> RawDataset:
 
 
 def scan_dataset(folder: Path, *, findings: Findings) -> RawDataset | None:
-    """Return what is sound in the dataset in `folder`, and put its faults into `findings`.
+    """Return the sound part of the dataset in `folder`, and put its faults into `findings`.
 
     None where `dataset.json` is missing or faulty; nothing else can be judged then.
     """
@@ -220,12 +220,12 @@ def _check_cases(
     if both:
         findings.problems.append(
             f"imagesTs: expected cases that are not in imagesTr, found {len(both)} in both: "
-            f"{listing(both)}; remove them from one, or no score on them is worth anything"
+            f"{listing(both)}; remove them from one of the two, or scores on them are worthless"
         )
     names = [files.case for files in (*training, *test)]
     findings.warnings.extend(
-        f"the cases {listing(group)} differ in upper and lower case only: where the disk does not "
-        "tell these apart (Windows, macOS), they have one file; rename them"
+        f"the cases {listing(group)} differ only in upper and lower case: on a disk that does not "
+        "tell these apart (Windows, macOS), they share one file; rename them"
         for group in shared_names(names)
     )
     if findings.problems:
@@ -233,8 +233,8 @@ def _check_cases(
     if not training:
         place = "imagesTr" if described.file_table is None else "'dataset' of dataset.json"
         findings.problems.append(
-            f"{place}: expected training cases CASE_0000{described.file_ending}, found no training "
-            "case yet; put the images there, and their label maps into labelsTr"
+            f"{place}: expected training cases CASE_0000{described.file_ending}, found none; put "
+            "the images there, and their label maps into labelsTr"
         )
     elif described.num_training not in (None, len(training)):
         findings.problems.append(

@@ -25,7 +25,7 @@ _KEYS_READ = (
     "image_labels",
     "dataset",
 )
-# Descriptive keys that nnU-Net's and the Decathlon's files have; they change nothing.
+# Descriptive keys of nnU-Net's and the Decathlon's files; they have no effect.
 _KEYS_KNOWN = (
     *_KEYS_READ,
     "name",
@@ -107,7 +107,7 @@ def read_dataset_json(path: Path, *, findings: Findings) -> DatasetJson | None:
 
 
 def training_list_warnings(described: DatasetJson, num_cases: int) -> list[str]:
-    """Return what the list `training` of the Decathlon and nnU-Net v1 says and nobody reads.
+    """Return warnings about the list `training` of the Decathlon and nnU-Net v1, which is not used.
 
     Args:
         num_cases: training cases that were found.
@@ -131,8 +131,8 @@ def training_list_warnings(described: DatasetJson, num_cases: int) -> list[str]:
     if not found:
         return []
     return [
-        f"dataset.json: 'training' {' and '.join(found)}, but changes nothing: the folders "
-        "imagesTr and labelsTr say what is trained on; use 'dataset' to name files one by one"
+        f"dataset.json: 'training' {' and '.join(found)}, but this list has no effect: the "
+        "folders imagesTr and labelsTr decide; use 'dataset' to name files one by one"
     ]
 
 
@@ -171,14 +171,12 @@ def _key_warnings(content: Mapping[str, Any]) -> list[str]:
     warnings = []
     unknown = set(content) - set(_KEYS_KNOWN) - {"overwrite_image_reader_writer"}
     if unknown:
-        warnings.append(
-            f"dataset.json: the keys {listing(unknown)} are not known and change nothing"
-        )
+        warnings.append(f"dataset.json: the keys {listing(unknown)} are unknown and have no effect")
     if "overwrite_image_reader_writer" in content:
         warnings.append(
             "dataset.json: 'overwrite_image_reader_writer' "
-            f"({content['overwrite_image_reader_writer']!r}) changes nothing: the reader follows "
-            "from the file ending"
+            f"({content['overwrite_image_reader_writer']!r}) has no effect: the file ending "
+            "decides the reader"
         )
     return warnings
 

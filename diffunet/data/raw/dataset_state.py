@@ -1,4 +1,4 @@
-"""What a raw dataset was when something was made from it, and what has changed since.
+"""The state of a raw dataset when something was made from it, and the changes since.
 
 A file is known by its name, size, time and first and last bytes: those hold the header, and in
 compressed formats the checksum of all the content.
@@ -73,7 +73,7 @@ class DatasetState:
         return hash_of([self.declared, sorted(self.cases.items())])
 
     def changes_since(self, before: "DatasetState") -> tuple[str, ...]:
-        """Return in words what is not as it was `before`; nothing where all is."""
+        """Return in words what has changed since `before`; nothing if nothing has."""
         keys = [key for key in self.declared if self.declared[key] != before.declared.get(key)]
         added = [case for case in self.cases if case not in before.cases]
         removed = [case for case in before.cases if case not in self.cases]

@@ -63,7 +63,7 @@ def _table_problems(files: CaseFiles, described: DatasetJson) -> list[str]:
             "add it or remove the case"
         )
     problems += [
-        f"case '{files.case}': expected the file '{path}', as 'dataset' of dataset.json says, "
+        f"case '{files.case}': expected the file '{path}', named in 'dataset' of dataset.json, "
         "found none; correct the path"
         for path in (*files.images, *files.labels.values())
         if not path.is_file()

@@ -22,7 +22,7 @@ class ImageLabels:
     Attributes:
         names: of the labels, in the order of dataset.json.
         table: (case, slice) to one 0 or 1 per label. The slice is the index along the first array
-            axis of a volume; None means the whole case. What is not there was not labelled.
+            axis of a volume; None means the whole case. Missing entries were not labelled.
     """
 
     names: tuple[str, ...]
@@ -163,7 +163,7 @@ def _read_lines(path: Path, label_names: Sequence[str]) -> _Lines:
 
 
 def _unknown_columns(names: Collection[str]) -> str:
-    """Return columns that are no labels, and what to do about them."""
+    """Return the columns that are not labels, and what to do about them."""
     if "" in names or any(name.startswith("Unnamed:") for name in names):
         return (
             "a column without a name, as pandas writes its index; save the table with "
@@ -204,7 +204,7 @@ def _slice_problems(
 def _value_problems(row: dict[str, str], label_names: Sequence[str], place: str) -> list[str]:
     return [
         f"case '{row[_CASE]}': expected 0 or 1 for '{name}' in {place}, found '{row[name]}'; "
-        f"{_remedy(row[name])}, or remove the line where it is not known"
+        f"{_remedy(row[name])}, or remove the line if it is not known"
         for name in label_names
         if row[name] not in ("0", "1")
     ]
@@ -262,8 +262,8 @@ def _single_class_problems(
         if len(set(values)) == 1:
             problems.append(
                 f"{table_name}: expected training images with and without '{name}', found "
-                f"{len(values)} that are all {values[0]}; add images of the other kind: nothing "
-                "can be learned from one kind alone"
+                f"{len(values)} that are all {values[0]}; add images of the other kind: a model "
+                "cannot learn from one kind alone"
             )
     return problems
 

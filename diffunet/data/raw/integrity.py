@@ -1,4 +1,4 @@
-"""Look through every file of a raw dataset and report all that is wrong, at once."""
+"""Check every file of a raw dataset, and report all faults at once."""
 
 import hashlib
 from collections import defaultdict
@@ -31,7 +31,7 @@ class IntegrityReport:
 
     Attributes:
         problems: faults that must be mended before anything else can be done.
-        warnings: what is allowed, but may not be what was meant.
+        warnings: things that are allowed, but may not be what the user meant.
         num_cases: how many cases were read.
         checked_labels: whether label files were opened.
     """
@@ -131,7 +131,7 @@ def verify_dataset(
 
 
 class _Summary:
-    """What only all cases together tell; a few bytes per case."""
+    """Findings over all cases together; a few bytes per case."""
 
     def __init__(self, dataset: RawDataset, *, checks_labels: bool):
         self._dataset = dataset
@@ -180,7 +180,7 @@ class _Summary:
         if twins:
             pairs = "; ".join(" = ".join(f"'{case}'" for case in cases) for cases in twins[:10])
             more = f"; and {len(twins) - 10} more" if len(twins) > 10 else ""
-            yield f"{len(twins)} images occur more than once, equal voxel by voxel: {pairs}{more}"
+            yield f"{len(twins)} images occur more than once, with equal voxels: {pairs}{more}"
         divided = [c for c in twins if len({each in self._training_cases for each in c}) > 1]
         if divided:
             names = {case for cases in divided for case in cases if case in self._training_cases}
@@ -198,9 +198,9 @@ class _Summary:
             counted = sorted(self._by_orientation.items(), key=lambda item: (-len(item[1]), item))
             most, *others = [f"{len(cases)} {name} ({listing(cases)})" for name, cases in counted]
             yield (
-                "volumes lie in several orientations, in which x, y and z of the file rise towards "
-                f"other sides of the patient: {most.partition(' (')[0]}, {', '.join(others)}; axes "
-                "are taken as they are in the file: bring all to one orientation"
+                "volumes have several orientations, in which x, y and z of the file point to "
+                f"different sides of the patient: {most.partition(' (')[0]}, {', '.join(others)}; "
+                "axes are used as they are in the file: bring all to one orientation"
             )
         if self._checks_labels and self._training_cases:
             scheme = self._dataset.labels
@@ -282,7 +282,7 @@ def _value_problems(found: set[int], path: Path, labels: LabelScheme) -> Iterato
         return
     remedy = "correct the label map, or add the label to 'labels' of dataset.json"
     if found <= {0, 255} and 1 in labels.all_values:
-        remedy = "a mask for viewing; write 1 in place of 255"
+        remedy = "this looks like a mask for viewing; write 1 in place of 255"
     yield (
         f"expected the values {_joined(labels.all_values)} in '{path.name}', as 'labels' of "
         f"dataset.json says, found also {_joined(unknown)}; {remedy}"

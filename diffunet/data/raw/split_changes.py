@@ -1,4 +1,4 @@
-"""Folds that go on when cases are added to a dataset, or removed from it."""
+"""Folds that stay valid when cases are added to a dataset or removed from it."""
 
 import logging
 from collections import Counter, defaultdict
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def settled_splits(dataset: RawDataset, path: Path, *, known: Collection[str]) -> tuple[Split, ...]:
-    """Return the folds of `path` for the cases that `dataset` has now; says what it changed.
+    """Return the folds of `path` for the present cases of `dataset`; log what changed.
 
     Where `path` does not exist: the folds beside the raw dataset, or new ones. Otherwise its own,
     without the cases that are gone, and with those that are new (`extended_splits`). A case that
@@ -22,7 +22,7 @@ def settled_splits(dataset: RawDataset, path: Path, *, known: Collection[str]) -
 
     Args:
         path: `splits_final.json` of the preprocessed dataset.
-        known: the training cases when these folds were settled last; empty where nobody knows.
+        known: the training cases when these folds were last settled; empty if unknown.
 
     Raises:
         DatasetError: every fault of the file; it is named with its folder.
@@ -121,8 +121,8 @@ def _tell_changes(before: Sequence[Split], splits: Sequence[Split], path: Path) 
     there, now = _cases_of(before), _cases_of(splits)
     if added := now - there:
         logger.info(
-            "'%s' is extended by patient, for %d new cases: %s; a training that was begun before "
-            "cannot be continued in folds that changed",
+            "'%s' is extended by patient, for %d new cases: %s; a training that began before "
+            "cannot be continued in a fold that changed",
             path,
             len(added),
             listing(added),

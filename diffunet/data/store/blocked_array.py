@@ -31,8 +31,8 @@ from diffunet.errors import WorkspaceError
 from diffunet.jsonio import parse_json, write_bytes
 from diffunet.records import record_from_json
 
-# Found by trying on volumes: larger blocks are read for less of what is in them, smaller ones take
-# longer to find than to decompress.
+# Found by trials on volumes: of larger blocks less is used, smaller ones take longer to find than
+# to decompress.
 BLOCK_BYTES = 2**17
 _LARGEST_BLOCK_BYTES = 2**22
 _LARGEST_HEADER_BYTES = 2**12

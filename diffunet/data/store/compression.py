@@ -1,8 +1,8 @@
-"""Blocks of compressed numbers, which are undone only if they are just what is expected.
+"""Blocks of compressed numbers, which are decompressed only if they are exactly as expected.
 
-Decompression writes as much as the compressed bytes declare, wherever that leads. So their header
-is compared with the array that they should fill before any of it is made. Nothing here opens a
-blosc2 file: such a file may hold a function, which is run when it is opened.
+Decompression writes as many bytes as the compressed data declare, even beyond the array. So their
+header is compared with the expected array before that is made. Nothing here opens a blosc2 file:
+such a file may hold a function, which is run when it is opened.
 """
 
 import hashlib
@@ -126,6 +126,6 @@ def digest(array: np.ndarray) -> str:
 def damaged(path: Path, reason: str) -> WorkspaceError:
     """Return the error for a preprocessed file that cannot be used."""
     return WorkspaceError(
-        f"'{path}' is missing or damaged ({reason}); run diffunet_preprocess: it makes anew what "
-        "is damaged, and keeps the rest"
+        f"'{path}' is missing or damaged ({reason}); run diffunet_preprocess: it makes damaged "
+        "files anew, and keeps the rest"
     )

@@ -1,8 +1,8 @@
-"""Writing a store group by group, so that it can stop anywhere and go on.
+"""Writing a store group by group, so that it can stop anywhere and continue.
 
 A group is the unit of work and, for small 2D cases, of a shard. A shard is named after the hashes
-of what it holds: nothing is overwritten by something else, finished work is recognised by its name,
-and what is not stale moves from shard to shard without being made again.
+of what it holds: no file is overwritten by another, finished work is recognised by its name, and
+cases that are not stale move from shard to shard without being made again.
 """
 
 import logging
@@ -51,8 +51,8 @@ class StoredCases:
     def find(cls, folder: Path) -> "StoredCases":
         """Look through `folder`, which may be missing, unfinished, or of another plan.
 
-        Everything is read and compared with its checksums. What is damaged counts as absent, and is
-        named in a warning.
+        Everything is read and compared with its checksums. Damaged cases count as absent, and a
+        warning names them.
         """
         locations: dict[tuple[str, str], tuple[str, ...]] = {}
         faults: list[str] = []

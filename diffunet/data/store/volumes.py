@@ -1,6 +1,6 @@
 """A case in files of its own: `CASE.ARRAY.blocks` for each array, and `CASE.json`, written last.
 
-Without its `CASE.json` a case does not exist: what a killed process leaves is never taken for
+Without its `CASE.json` a case does not exist, so leftovers of a killed process never count as
 whole.
 """
 
@@ -129,7 +129,7 @@ def block_shape_of(
 ) -> tuple[int, ...]:
     """Return the shape of the blocks by which an array is compressed.
 
-    A block is the least that is decompressed: the patch, halved along its longest axis until it
+    A block is the smallest unit of decompression: the patch, halved along its longest axis until it
     has at most 128 KiB.
     """
     num_leading = len(shape) - len(patch_size)
