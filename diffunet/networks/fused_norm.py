@@ -24,27 +24,77 @@ _MOST_CHUNKS = 1024  # of a sample, each a program that takes at least as many p
 
 
 @triton.jit
+def _tile(
+    tile, num_positions,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr, CHUNK: tl.constexpr,
+):  # fmt: skip
+    """Return where the values of a tile of this program's chunk lie, and which of them exist."""
+    channel = tl.arange(0, BLOCK)
+    start = tl.program_id(0).to(tl.int64) * num_positions * CHANNELS
+    position = tl.program_id(1) * CHUNK + tile + tl.arange(0, TILE)
+    where = start + position[:, None] * CHANNELS + channel[None, :]
+    return where, (position < num_positions)[:, None] & (channel < CHANNELS)[None, :]
+
+
+@triton.jit
+def _store_part(parts, first, second, num_chunks, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
+    """Store both sums of this program's chunk, per channel."""
+    channel = tl.arange(0, BLOCK)
+    chunk = tl.program_id(0) * num_chunks + tl.program_id(1)
+    part = parts + chunk * 2 * CHANNELS + channel
+    tl.store(part, first, mask=channel < CHANNELS)
+    tl.store(part + CHANNELS, second, mask=channel < CHANNELS)
+
+
+@triton.jit
+def _parts_of_group(
+    num_chunks,
+    CHANNELS: tl.constexpr, GROUPS: tl.constexpr, BLOCK: tl.constexpr, CHUNKS: tl.constexpr,
+):  # fmt: skip
+    """Return where the first sums of this program's group lie, and which of them exist."""
+    width: tl.constexpr = CHANNELS // GROUPS
+    chunk, channel = tl.arange(0, CHUNKS), tl.arange(0, BLOCK)
+    where = (tl.program_id(0) * num_chunks + chunk)[:, None] * 2 * CHANNELS
+    where += (tl.program_id(1) * width + channel)[None, :]
+    return where, (chunk < num_chunks)[:, None] & (channel < width)[None, :]
+
+
+@triton.jit
+def _of_channels(pairs, CHANNELS: tl.constexpr, GROUPS: tl.constexpr, BLOCK: tl.constexpr):
+    """Return the two numbers of each channel's group, of this program's sample."""
+    channel = tl.arange(0, BLOCK)
+    group = tl.program_id(0) * GROUPS + channel // (CHANNELS // GROUPS)
+    first = tl.load(pairs + 2 * group, mask=channel < CHANNELS, other=0.0)
+    return first, tl.load(pairs + 2 * group + 1, mask=channel < CHANNELS, other=0.0)
+
+
+@triton.jit
+def _before_silu(x, dy, mask, mean, inverse, scale, shift, HAS_SILU: tl.constexpr):
+    """Return the normalised input and the gradient before SiLU."""
+    value = tl.load(x, mask=mask, other=0.0).to(tl.float32)
+    gradient = tl.load(dy, mask=mask, other=0.0).to(tl.float32)
+    normalized = (value - mean[None, :]) * inverse[None, :]
+    if HAS_SILU:
+        before = normalized * scale[None, :] + shift[None, :]
+        share = tl.sigmoid(before)
+        gradient = gradient * share * (1.0 + before * (1.0 - share))
+    return normalized, gradient
+
+
+@triton.jit
 def _sums_kernel(
     x, parts, num_positions, num_chunks,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
     """Sum x and x^2 over the positions of a chunk."""
-    sample, chunk = tl.program_id(0), tl.program_id(1)
-    channel = tl.arange(0, BLOCK)
-    is_channel = channel < CHANNELS
     first = tl.zeros([BLOCK], tl.float32)
     second = tl.zeros([BLOCK], tl.float32)
-    start = sample.to(tl.int64) * num_positions * CHANNELS
     for tile in range(0, CHUNK, TILE):
-        position = chunk * CHUNK + tile + tl.arange(0, TILE)
-        mask = (position < num_positions)[:, None] & is_channel[None, :]
-        where = start + position[:, None] * CHANNELS + channel[None, :]
+        where, mask = _tile(tile, num_positions, CHANNELS, BLOCK, TILE, CHUNK)
         value = tl.load(x + where, mask=mask, other=0.0).to(tl.float32)
         first += tl.sum(value, axis=0)
         second += tl.sum(value * value, axis=0)
-    part = parts + (sample * num_chunks + chunk) * 2 * CHANNELS + channel
-    tl.store(part, first, mask=is_channel)
-    tl.store(part + CHANNELS, second, mask=is_channel)
+    _store_part(parts, first, second, num_chunks, CHANNELS, BLOCK)
 
 
 @triton.jit
@@ -53,16 +103,11 @@ def _moments_kernel(
     CHANNELS: tl.constexpr, GROUPS: tl.constexpr, BLOCK: tl.constexpr, CHUNKS: tl.constexpr,
 ):  # fmt: skip
     """Take the mean and the inverse deviation of a group."""
-    sample, group = tl.program_id(0), tl.program_id(1)
-    width: tl.constexpr = CHANNELS // GROUPS
-    chunk, channel = tl.arange(0, CHUNKS), tl.arange(0, BLOCK)
-    mask = (chunk < num_chunks)[:, None] & (channel < width)[None, :]
-    where = (sample * num_chunks + chunk)[:, None] * 2 * CHANNELS
-    where += (group * width + channel)[None, :]
+    where, mask = _parts_of_group(num_chunks, CHANNELS, GROUPS, BLOCK, CHUNKS)
     mean = tl.sum(tl.load(parts + where, mask=mask, other=0.0)) / num_values
     square = tl.sum(tl.load(parts + where + CHANNELS, mask=mask, other=0.0)) / num_values
     variance = tl.maximum(square - mean * mean, 0.0)
-    out = moments + (sample * GROUPS + group) * 2
+    out = moments + (tl.program_id(0) * GROUPS + tl.program_id(1)) * 2
     tl.store(out, mean)
     tl.store(out + 1, 1.0 / tl.sqrt(variance + eps))
 
@@ -74,19 +119,13 @@ def _apply_kernel(
     BLOCK: tl.constexpr, TILE: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
     """Normalise, scale and shift, then apply SiLU."""
-    sample, chunk = tl.program_id(0), tl.program_id(1)
     channel = tl.arange(0, BLOCK)
     is_channel = channel < CHANNELS
-    group = sample * GROUPS + channel // (CHANNELS // GROUPS)
-    mean = tl.load(moments + 2 * group, mask=is_channel, other=0.0)
-    inverse = tl.load(moments + 2 * group + 1, mask=is_channel, other=0.0)
+    mean, inverse = _of_channels(moments, CHANNELS, GROUPS, BLOCK)
     scale = inverse * tl.load(weight + channel, mask=is_channel, other=0.0)
     shift = tl.load(bias + channel, mask=is_channel, other=0.0) - mean * scale
-    start = sample.to(tl.int64) * num_positions * CHANNELS
     for tile in range(0, CHUNK, TILE):
-        position = chunk * CHUNK + tile + tl.arange(0, TILE)
-        mask = (position < num_positions)[:, None] & is_channel[None, :]
-        where = start + position[:, None] * CHANNELS + channel[None, :]
+        where, mask = _tile(tile, num_positions, CHANNELS, BLOCK, TILE, CHUNK)
         value = tl.load(x + where, mask=mask, other=0.0).to(tl.float32)
         value = value * scale[None, :] + shift[None, :]
         if HAS_SILU:
@@ -101,33 +140,21 @@ def _backward_sums_kernel(
     BLOCK: tl.constexpr, TILE: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
     """Sum the gradient before SiLU, and that times the normalised input, over a chunk."""
-    sample, chunk = tl.program_id(0), tl.program_id(1)
     channel = tl.arange(0, BLOCK)
     is_channel = channel < CHANNELS
-    group = sample * GROUPS + channel // (CHANNELS // GROUPS)
-    mean = tl.load(moments + 2 * group, mask=is_channel, other=0.0)
-    inverse = tl.load(moments + 2 * group + 1, mask=is_channel, other=0.0)
+    mean, inverse = _of_channels(moments, CHANNELS, GROUPS, BLOCK)
     scale = tl.load(weight + channel, mask=is_channel, other=0.0)
     shift = tl.load(bias + channel, mask=is_channel, other=0.0)
     first = tl.zeros([BLOCK], tl.float32)
     second = tl.zeros([BLOCK], tl.float32)
-    start = sample.to(tl.int64) * num_positions * CHANNELS
     for tile in range(0, CHUNK, TILE):
-        position = chunk * CHUNK + tile + tl.arange(0, TILE)
-        mask = (position < num_positions)[:, None] & is_channel[None, :]
-        where = start + position[:, None] * CHANNELS + channel[None, :]
-        value = tl.load(x + where, mask=mask, other=0.0).to(tl.float32)
-        gradient = tl.load(dy + where, mask=mask, other=0.0).to(tl.float32)
-        normalized = (value - mean[None, :]) * inverse[None, :]
-        if HAS_SILU:
-            before = normalized * scale[None, :] + shift[None, :]
-            share = tl.sigmoid(before)
-            gradient = gradient * share * (1.0 + before * (1.0 - share))
+        where, mask = _tile(tile, num_positions, CHANNELS, BLOCK, TILE, CHUNK)
+        normalized, gradient = _before_silu(
+            x + where, dy + where, mask, mean, inverse, scale, shift, HAS_SILU
+        )
         first += tl.sum(gradient, axis=0)
         second += tl.sum(gradient * normalized, axis=0)
-    part = parts + (sample * num_chunks + chunk) * 2 * CHANNELS + channel
-    tl.store(part, first, mask=is_channel)
-    tl.store(part + CHANNELS, second, mask=is_channel)
+    _store_part(parts, first, second, num_chunks, CHANNELS, BLOCK)
 
 
 @triton.jit
@@ -136,14 +163,11 @@ def _backward_moments_kernel(
     CHANNELS: tl.constexpr, GROUPS: tl.constexpr, BLOCK: tl.constexpr, CHUNKS: tl.constexpr,
 ):  # fmt: skip
     """Take the means of both sums over a group, each channel times its weight."""
-    sample, group = tl.program_id(0), tl.program_id(1)
+    where, mask = _parts_of_group(num_chunks, CHANNELS, GROUPS, BLOCK, CHUNKS)
     width: tl.constexpr = CHANNELS // GROUPS
-    chunk, channel = tl.arange(0, CHUNKS), tl.arange(0, BLOCK)
-    mask = (chunk < num_chunks)[:, None] & (channel < width)[None, :]
-    where = (sample * num_chunks + chunk)[:, None] * 2 * CHANNELS
-    where += (group * width + channel)[None, :]
+    group, channel = tl.program_id(1), tl.arange(0, BLOCK)
     scale = tl.load(weight + group * width + channel, mask=channel < width, other=0.0)[None, :]
-    out = means + (sample * GROUPS + group) * 2
+    out = means + (tl.program_id(0) * GROUPS + group) * 2
     tl.store(out, tl.sum(tl.load(parts + where, mask=mask, other=0.0) * scale) / num_values)
     where += CHANNELS
     tl.store(out + 1, tl.sum(tl.load(parts + where, mask=mask, other=0.0) * scale) / num_values)
@@ -156,28 +180,17 @@ def _backward_apply_kernel(
     BLOCK: tl.constexpr, TILE: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
     """Return the gradient of the input."""
-    sample, chunk = tl.program_id(0), tl.program_id(1)
     channel = tl.arange(0, BLOCK)
     is_channel = channel < CHANNELS
-    group = sample * GROUPS + channel // (CHANNELS // GROUPS)
-    mean = tl.load(moments + 2 * group, mask=is_channel, other=0.0)
-    inverse = tl.load(moments + 2 * group + 1, mask=is_channel, other=0.0)
-    first = tl.load(means + 2 * group, mask=is_channel, other=0.0)
-    second = tl.load(means + 2 * group + 1, mask=is_channel, other=0.0)
+    mean, inverse = _of_channels(moments, CHANNELS, GROUPS, BLOCK)
+    first, second = _of_channels(means, CHANNELS, GROUPS, BLOCK)
     scale = tl.load(weight + channel, mask=is_channel, other=0.0)
     shift = tl.load(bias + channel, mask=is_channel, other=0.0)
-    start = sample.to(tl.int64) * num_positions * CHANNELS
     for tile in range(0, CHUNK, TILE):
-        position = chunk * CHUNK + tile + tl.arange(0, TILE)
-        mask = (position < num_positions)[:, None] & is_channel[None, :]
-        where = start + position[:, None] * CHANNELS + channel[None, :]
-        value = tl.load(x + where, mask=mask, other=0.0).to(tl.float32)
-        gradient = tl.load(dy + where, mask=mask, other=0.0).to(tl.float32)
-        normalized = (value - mean[None, :]) * inverse[None, :]
-        if HAS_SILU:
-            before = normalized * scale[None, :] + shift[None, :]
-            share = tl.sigmoid(before)
-            gradient = gradient * share * (1.0 + before * (1.0 - share))
+        where, mask = _tile(tile, num_positions, CHANNELS, BLOCK, TILE, CHUNK)
+        normalized, gradient = _before_silu(
+            x + where, dy + where, mask, mean, inverse, scale, shift, HAS_SILU
+        )
         gradient = gradient * scale[None, :] - first[None, :] - normalized * second[None, :]
         tl.store(dx + where, (gradient * inverse[None, :]).to(dx.dtype.element_ty), mask=mask)
 
