@@ -351,7 +351,7 @@ def train(
     """
     import torch
 
-    from diffunet.training.fold import train_fold
+    from diffunet.training.fold import FoldOptions, train_fold
 
     place = workspace_of(workspace)
     name_of_fold = require_fold(fold, error=UsageError)
@@ -375,12 +375,14 @@ def train(
         fold=name_of_fold,
         seed=seed,
         device=torch.device(resolve_device(device)),
-        num_processes=processes_of(num_processes),
-        continues=continues,
-        only_validates=only_validates,
-        validates_all_cases=validates_all_cases,
-        pretrained_weights=pretrained_weights,
-        compiles=compiles,
+        options=FoldOptions(
+            num_processes=processes_of(num_processes),
+            continues=continues,
+            pretrained_weights=pretrained_weights,
+            compiles=compiles,
+            only_validates=only_validates,
+            validates_all_cases=validates_all_cases,
+        ),
         progress=progress,
     )
     if not result.is_finished:

@@ -17,7 +17,7 @@ from diffunet.inference.model import AVERAGED_WEIGHTS
 from diffunet.methods import METHODS
 from diffunet.planning.memory import measure_training_memory
 from diffunet.plans import NetworkPlan, WeakPlan
-from diffunet.training.fold import train_fold
+from diffunet.training.fold import FoldOptions, train_fold
 from diffunet.training.reporting import Pictures
 from tests.test_build import CONFIGURATION, ONE_LABEL
 from tests.training.folds import plans, with_settings, write_preprocessed
@@ -127,7 +127,7 @@ def test_a_new_backbone_trains_and_is_validated_by_its_name_alone(
         fold="0",
         seed=0,
         device=torch.device("cpu"),
-        num_processes=0,
+        options=FoldOptions(),
     )
     content = load_checkpoint(tmp_path / "fold_0" / "checkpoint_final.pth", "cpu")
     assert len(weights_of(content, AVERAGED_WEIGHTS, where=tmp_path)) == 2

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,53 +14,33 @@ from torch import nn
 from diffunet.data.batches.batch_augment import BatchAugmentation
 from diffunet.data.batches.loader import BatchLoader, indices_of_rank
 from diffunet.data.batches.patches import PatchSampler
-from diffunet.errors import UsageError
-from diffunet.jsonio import copy_file, remove_unfinished
 from diffunet.locks import in_use
 from diffunet.methods import METHODS
 from diffunet.needs import require_memory_to_train
-from diffunet.networks.memory_order import channels_last
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import ResolvedPlans
-from diffunet.randomness import derive_seed
 from diffunet.stopping import StopRequest
-from diffunet.training.distributed import joined_ranks
-from diffunet.training.ema import ExponentialMovingAverage
+from diffunet.training.distributed import Ranks, joined_ranks
 from diffunet.training.fold_data import FoldData, open_fold
 from diffunet.training.graphs import as_graphs
-from diffunet.training.loop import (
-    TrainingLoop,
-    own_random_state,
-    training_precision,
-)
+from diffunet.training.loop import TrainingLoop, own_random_state, training_precision
 from diffunet.training.method import TrainingMethod
-from diffunet.training.metrics import keep_records_until
 from diffunet.training.model_folder import check_same_dataset
 from diffunet.training.objective import Objective
-from diffunet.training.optim import build_optimizer, num_warmup_iterations
 from diffunet.training.reporting import Pictures, log_file
+from diffunet.training.start import check_start, new_state, prepare_folder
 from diffunet.training.state import (
     BEST,
     FINAL,
     LATEST,
     Origin,
+    TrainedFold,
     TrainingState,
-    load_pretrained,
     trained_model,
 )
-from diffunet.workspace import (
-    DATASET_FILE,
-    FINGERPRINT_FILE,
-    LOG_FILE,
-    METRICS_FILE,
-    RESOLVED_PLANS_FILE,
-    VALIDATION_SUMMARY,
-)
+from diffunet.workspace import LOG_FILE
 
 logger = logging.getLogger(__name__)
-
-_RESULTS = (FINAL, BEST, VALIDATION_SUMMARY)
-"""Files of a training that no other training of the fold may replace."""
 
 _COMPILED = ("body", "image_encoder")
 """The parts of a network that do nearly all of its work, as every backbone names them."""
@@ -81,6 +62,31 @@ class FoldResult:
     summary: dict[str, Any] | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class FoldOptions:
+    """What is asked of a training beyond its plans.
+
+    Attributes:
+        num_processes: that load data, per rank; 0 means "in this process".
+        continues: from `checkpoint_latest`; starts anew, with a warning, where there is none.
+        pretrained_weights: a checkpoint to start from, as far as its tensors fit.
+        compiles: `torch.compile` the U-Nets.
+        only_validates: only run the final validation, with the latest weights.
+        validates_all_cases: in the final validation, not at most the planned number.
+        checkpoint_interval_s: between two `checkpoint_latest`.
+        validation_time_share: largest share of the time that sampled validation takes.
+    """
+
+    num_processes: int = 0
+    continues: bool = False
+    pretrained_weights: Path | None = None
+    compiles: bool = False
+    only_validates: bool = False
+    validates_all_cases: bool = False
+    checkpoint_interval_s: float = 300.0
+    validation_time_share: float = 0.1
+
+
 def train_fold(
     plans: ResolvedPlans,
     *,
@@ -89,14 +95,7 @@ def train_fold(
     fold: str,
     seed: int,
     device: torch.device,
-    num_processes: int,
-    continues: bool = False,
-    pretrained_weights: Path | None = None,
-    compiles: bool = False,
-    only_validates: bool = False,
-    validates_all_cases: bool = False,
-    checkpoint_interval_s: float = 300.0,
-    validation_time_share: float = 0.1,
+    options: FoldOptions,
     progress: Progress = without_progress,
 ) -> FoldResult:
     """Train one fold, or continue to, and validate it.
@@ -113,14 +112,6 @@ def train_fold(
         fold_folder: results/DATASET/METHOD__PLANS__CONFIGURATION/fold_k.
         fold: "0", "1", ... or "all" (every case; then there is no validation).
         seed: of all random draws.
-        num_processes: that load data, per rank; 0 means "in this process".
-        continues: from `checkpoint_latest`; starts anew, with a warning, where there is none.
-        pretrained_weights: a checkpoint to start from, as far as its tensors fit.
-        compiles: `torch.compile` the U-Nets.
-        only_validates: only run the final validation, with the latest weights.
-        validates_all_cases: in the final validation, not at most the planned number.
-        checkpoint_interval_s: between two `checkpoint_latest`.
-        validation_time_share: largest share of the time that sampled validation takes.
 
     Returns:
         How it ended. After SIGINT, SIGTERM or SIGHUP it saves the finished iterations, and returns
@@ -136,123 +127,146 @@ def train_fold(
         CheckpointError: a checkpoint is damaged or does not fit.
         DiffunetError: the training diverged, or a loading process was killed.
     """
-    method = METHODS[plans.method].training()
-    if only_validates:
-        return _validate_fold(
-            plans,
-            preprocessed_folder=preprocessed_folder,
-            fold_folder=fold_folder,
-            fold=fold,
-            device=device,
-            validates_all_cases=validates_all_cases,
-            progress=progress,
-        )
     with contextlib.ExitStack() as stack:
         ranks, device = stack.enter_context(joined_ranks(device))
         stack.enter_context(ranks.entered_by_first(in_use(fold_folder)))
-        _check_start(fold_folder, continues=continues, pretrained_weights=pretrained_weights)
-        check_same_dataset(fold_folder.parent, preprocessed_folder)
-        require_memory_to_train(
-            plans.configuration, method=plans.method, device=device, num_ranks=ranks.num_ranks
-        )
+        if not options.only_validates:
+            check_start(
+                fold_folder,
+                continues=options.continues,
+                pretrained_weights=options.pretrained_weights,
+            )
+            check_same_dataset(fold_folder.parent, preprocessed_folder)
+            require_memory_to_train(
+                plans.configuration, method=plans.method, device=device, num_ranks=ranks.num_ranks
+            )
         stack.enter_context(own_random_state(device))
         if ranks.is_first:
             stack.enter_context(log_file(fold_folder / LOG_FILE))
-        data = open_fold(
-            plans,
-            preprocessed_folder,
+        run = _Run(
+            method=METHODS[plans.method].training(),
+            data=open_fold(plans, preprocessed_folder, fold=fold, device=device),
+            folder=fold_folder,
             fold=fold,
-            device=device,
+            seed=seed,
+            ranks=ranks,
+            options=options,
+            progress=progress,
         )
-        objective = method.objective(plans.configuration, labels=data.labels, seed=seed)
-        origin = Origin(plans=plans, fold=fold, seed=seed, data=data.content())
-        state = _new_state(
-            data, objective, seed=seed, device=device, pretrained_weights=pretrained_weights
+        trained = run.last_weights() if options.only_validates else run.train(preprocessed_folder)
+        if not trained.is_finished:
+            return FoldResult(is_finished=False, iteration=trained.iteration, summary=None)
+        summary = run.method.finish(
+            run.data,
+            trained.model,
+            fold_folder,
+            ranks=ranks,
+            is_whole=options.validates_all_cases,
+            progress=progress,
         )
-        if continues and (fold_folder / LATEST).exists():
-            state.restore(fold_folder / LATEST, origin)
-        if ranks.is_first:
-            _prepare_folder(fold_folder, preprocessed_folder, origin, state)
-        if compiles:
+        return FoldResult(is_finished=True, iteration=trained.iteration, summary=summary)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """A fold whose data are open, and what is asked of it."""
+
+    method: TrainingMethod
+    data: FoldData
+    folder: Path
+    fold: str
+    seed: int
+    ranks: Ranks
+    options: FoldOptions
+    progress: Progress
+
+    @functools.cached_property
+    def objective(self) -> Objective:
+        plan = self.data.plans.configuration
+        return self.method.objective(plan, labels=self.data.labels, seed=self.seed)
+
+    def last_weights(self) -> TrainedFold:
+        """Return the model as it was trained before."""
+        model = self.objective.build_model(num_image_channels=self.data.num_channels)
+        return trained_model(model, self.folder, device=self.data.compute.device)
+
+    def train(self, preprocessed_folder: Path) -> TrainedFold:
+        """Train from the beginning or from `checkpoint_latest`, until all is done or it is stopped.
+
+        Args:
+            preprocessed_folder: whose descriptions are copied beside the folds.
+        """
+        origin = Origin(
+            plans=self.data.plans, fold=self.fold, seed=self.seed, data=self.data.content()
+        )
+        state = new_state(
+            self.data,
+            self.objective,
+            seed=self.seed,
+            pretrained_weights=self.options.pretrained_weights,
+        )
+        if self.options.continues and (self.folder / LATEST).exists():
+            state.restore(self.folder / LATEST, origin)
+        if self.ranks.is_first:
+            prepare_folder(self.folder, preprocessed_folder, origin, state)
+        if self.options.compiles:
             compile_networks(state.model)
-        pictures = stack.enter_context(Pictures(fold_folder))
-        if not data.split.val:
-            logger.info("fold 'all' has no validation cases: '%s' will not be written", BEST)
-        precision, trained = training_precision(device), state.model
-        if not compiles and not ranks.is_distributed:
-            trained = as_graphs(
-                state.model,
-                plans.configuration,
+        with Pictures(self.folder) as pictures:
+            is_finished = self._iterate(state, self._loop(state, origin, pictures))
+        if not is_finished:
+            logger.warning("%s", _sentence_of_stop(state.iteration))
+        return TrainedFold(
+            model=state.ema.model, iteration=state.iteration, is_finished=is_finished
+        )
+
+    def _loop(self, state: TrainingState, origin: Origin, pictures: Pictures) -> TrainingLoop:
+        data, device = self.data, self.data.compute.device
+        precision, model = training_precision(device), state.model
+        if not self.options.compiles and not self.ranks.is_distributed:
+            model = as_graphs(
+                model,
+                data.plans.configuration,
                 labels=data.labels,
                 num_image_channels=data.num_channels,
                 precision=precision,
             )
-        loop = TrainingLoop(
-            objective=objective,
-            model=trained,
-            plan=plans.configuration.training,
-            validation=method.sampled_validation(data, pictures=pictures),
+        if not data.split.val:
+            logger.info("fold 'all' has no validation cases: '%s' will not be written", BEST)
+        return TrainingLoop(
+            objective=self.objective,
+            model=model,
+            plan=data.plans.configuration.training,
+            validation=self.method.sampled_validation(data, pictures=pictures),
             origin=origin,
-            folder=fold_folder,
-            ranks=ranks,
+            folder=self.folder,
+            ranks=self.ranks,
             device=device,
-            checkpoint_interval_s=checkpoint_interval_s,
-            validation_time_share=validation_time_share,
+            checkpoint_interval_s=self.options.checkpoint_interval_s,
+            validation_time_share=self.options.validation_time_share,
             precision=precision,
-            augmentation=_batch_augmentation(data, method, device=device),
+            augmentation=_batch_augmentation(data, self.method),
             has_dropout=_draws_dropout(state.model),
             pictures=pictures,
         )
-        source = _source(data, method, seed=seed, device=device)
-        if not _run(loop, state, source, num_processes=num_processes, progress=progress):
-            logger.warning("%s", _sentence_of_stop(state.iteration))
-            return FoldResult(is_finished=False, iteration=state.iteration, summary=None)
-        summary = method.finish(
-            data,
-            state.ema.model,
-            fold_folder,
-            ranks=ranks,
-            is_whole=validates_all_cases,
-            progress=progress,
-        )
-        return FoldResult(is_finished=True, iteration=state.iteration, summary=summary)
 
-
-def _validate_fold(
-    plans: ResolvedPlans,
-    *,
-    preprocessed_folder: Path,
-    fold_folder: Path,
-    fold: str,
-    device: torch.device,
-    validates_all_cases: bool,
-    progress: Progress,
-) -> FoldResult:
-    """Only run the final validation of a fold; see `train_fold`."""
-    method = METHODS[plans.method].training()
-    with contextlib.ExitStack() as stack:
-        ranks, device = stack.enter_context(joined_ranks(device))
-        stack.enter_context(ranks.entered_by_first(in_use(fold_folder)))
-        if ranks.is_first:
-            stack.enter_context(log_file(fold_folder / LOG_FILE))
-        data = open_fold(
-            plans,
-            preprocessed_folder,
-            fold=fold,
-            device=device,
+    def _iterate(self, state: TrainingState, loop: TrainingLoop) -> bool:
+        """Load batches and train on them; returns whether all iterations are done."""
+        plan, ranks = loop.plan, self.ranks
+        loader = BatchLoader(
+            _source(self.data, self.method, seed=self.seed),
+            indices=indices_of_rank(plan.batch_size, rank=ranks.rank, num_ranks=ranks.num_ranks),
+            first_iteration=state.iteration,
+            num_iterations=plan.num_iterations,
+            num_processes=self.options.num_processes,
         )
-        objective = method.objective(plans.configuration, labels=data.labels, seed=0)
-        model = objective.build_model(num_image_channels=data.num_channels)
-        trained = trained_model(model, fold_folder, device=device)
-        summary = method.finish(
-            data,
-            trained.model,
-            fold_folder,
-            ranks=ranks,
-            is_whole=validates_all_cases,
-            progress=progress,
-        )
-        return FoldResult(is_finished=True, iteration=trained.iteration, summary=summary)
+        with loader, StopRequest() as should_stop:
+            shown = self.progress if ranks.is_first else without_progress
+            num_left = max(0, plan.num_iterations - state.iteration)
+            batches = shown(loader, num_left, f"fold {self.fold}")
+            is_finished = loop.run(state, batches, should_stop=should_stop)
+        if is_finished and ranks.is_first:
+            state.save_weights(self.folder / FINAL, loop.origin)
+        return is_finished
 
 
 def _sentence_of_stop(iteration: int) -> str:
@@ -273,91 +287,17 @@ def _draws_dropout(model: nn.Module) -> bool:
     return any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
 
 
-def _check_start(fold_folder: Path, *, continues: bool, pretrained_weights: Path | None) -> None:
-    latest = fold_folder / LATEST
-    if continues and pretrained_weights is not None:
-        raise UsageError(
-            "a continued training already has its weights; leave out either -pretrained_weights "
-            "or --c"
-        )
-    if latest.exists():
-        if not continues:
-            raise UsageError(
-                f"'{fold_folder}' holds a training already; continue it with --c, or remove the "
-                "folder"
-            )
-        return
-    kept = [str(name) for name in _RESULTS if (fold_folder / name).exists()]
-    if kept:
-        raise UsageError(
-            f"'{fold_folder}' holds files of a training ({', '.join(kept)}) but no '{LATEST}': "
-            "there is nothing to continue from, and a new training would replace them; validate "
-            "its weights with --val, or move or remove the folder to train anew"
-        )
-    if continues:
-        logger.warning("there is no '%s' to continue from; starting from the beginning", latest)
-
-
-def _new_state(
-    data: FoldData,
-    objective: Objective,
-    *,
-    seed: int,
-    device: torch.device,
-    pretrained_weights: Path | None,
-) -> TrainingState:
-    configuration = data.plans.configuration
-    plan = configuration.training
-    if num_warmup_iterations(plan) < plan.num_warmup_iterations:
-        logger.warning(
-            "training.num_warmup_iterations %d is too long for %d iterations; using %d",
-            plan.num_warmup_iterations,
-            plan.num_iterations,
-            num_warmup_iterations(plan),
-        )
-    torch.manual_seed(derive_seed(seed, "weights"))
-    model = objective.build_model(num_image_channels=data.num_channels)
-    if pretrained_weights is not None:
-        load_pretrained(model, pretrained_weights)
-    model = channels_last(model.to(device), dimensions=configuration.dimensions)
-    return TrainingState(
-        model=model,
-        ema=ExponentialMovingAverage(model, decay=plan.ema_decay),
-        optimizer=build_optimizer(model, plan),
-    )
-
-
-def _prepare_folder(
-    fold_folder: Path, preprocessed_folder: Path, origin: Origin, state: TrainingState
-) -> None:
-    """Write what a model folder needs besides weights; delete files that will be written again."""
-    remove_unfinished(fold_folder)
-    (fold_folder / VALIDATION_SUMMARY).unlink(missing_ok=True)
-    origin.plans.save(fold_folder / RESOLVED_PLANS_FILE)
-    keep_records_until(
-        fold_folder / METRICS_FILE, state.iteration, last_validation=state.last_validation
-    )
-    # beside the folds, so that the model's folder needs no other files
-    for name in (DATASET_FILE, FINGERPRINT_FILE, f"{origin.plans.plans_name}.json"):
-        if (preprocessed_folder / name).exists():
-            copy_file(preprocessed_folder / name, fold_folder.parent / name)
-
-
-def _batch_augmentation(
-    data: FoldData, method: TrainingMethod, *, device: torch.device
-) -> BatchAugmentation | None:
+def _batch_augmentation(data: FoldData, method: TrainingMethod) -> BatchAugmentation | None:
     """Return the changes that a GPU makes to whole batches; for a CPU, workers make them."""
-    if device.type != "cuda":
+    if data.compute.device.type != "cuda":
         return None
     return BatchAugmentation(plan=method.augmentation(data.plans.configuration))
 
 
-def _source(
-    data: FoldData, method: TrainingMethod, *, seed: int, device: torch.device
-) -> PatchSampler:
+def _source(data: FoldData, method: TrainingMethod, *, seed: int) -> PatchSampler:
     configuration = data.plans.configuration
     augmentation = method.augmentation(configuration)
-    if device.type == "cuda":
+    if data.compute.device.type == "cuda":
         augmentation = augmentation.before_batching()
     return PatchSampler(
         data.images,
@@ -367,30 +307,3 @@ def _source(
         batch_size=configuration.training.batch_size,
         seed=seed,
     )
-
-
-def _run(
-    loop: TrainingLoop,
-    state: TrainingState,
-    source: PatchSampler,
-    *,
-    num_processes: int,
-    progress: Progress,
-) -> bool:
-    """Load batches and train on them; returns whether all iterations are done."""
-    plan, ranks = loop.plan, loop.ranks
-    first = state.iteration
-    loader = BatchLoader(
-        source,
-        indices=indices_of_rank(plan.batch_size, rank=ranks.rank, num_ranks=ranks.num_ranks),
-        first_iteration=first,
-        num_iterations=plan.num_iterations,
-        num_processes=num_processes,
-    )
-    with loader, StopRequest() as should_stop:
-        shown = progress if ranks.is_first else without_progress
-        batches = shown(loader, max(0, plan.num_iterations - first), f"fold {loop.origin.fold}")
-        is_finished = loop.run(state, batches, should_stop=should_stop)
-    if is_finished and ranks.is_first:
-        state.save_weights(loop.folder / FINAL, loop.origin)
-    return is_finished

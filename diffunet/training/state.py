@@ -328,10 +328,11 @@ def load_pretrained(model: nn.Module, path: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedFold:
-    """A model and how far it was trained."""
+    """Averaged weights, how far they were trained, and whether that was as far as asked."""
 
     model: nn.Module
     iteration: int
+    is_finished: bool = True
 
 
 def trained_model(model: nn.Module, fold_folder: Path, *, device: torch.device) -> TrainedFold:

@@ -25,6 +25,7 @@ from diffunet.plans import (
     TrainingPlan,
 )
 from diffunet.randomness import numpy_generator
+from diffunet.training.fold import FoldOptions
 
 SIZE = 16
 RATERS = ("r00", "r01")
@@ -187,3 +188,10 @@ def _properties(case: str, *, raters: tuple[str, ...], patient: str) -> CaseProp
         normalization=(IntensityNormalization(),),
         is_normalized=False,
     )
+
+
+def with_options(**settings: Any) -> dict[str, Any]:
+    """Return arguments of `train_fold`, those that are options as its `options`."""
+    names = {field.name for field in dataclasses.fields(FoldOptions)}
+    options = {name: settings.pop(name) for name in names & settings.keys()}
+    return {**settings, "options": FoldOptions(**options)}

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from diffunet.parallel import Progress, without_progress
-from diffunet.training.fold import FoldResult, train_fold
+from diffunet.training.fold import FoldOptions, FoldResult, train_fold
 from diffunet.training.reporting import Pictures
 from tests.training.folds import plans
 from tests.wsss.weak_folds import offer_few_settings, weak_plans
@@ -47,10 +47,12 @@ def run(
                 fold="0",
                 seed=0,
                 device=torch.device("cpu"),
-                num_processes=num_processes,
-                continues=continues,
-                checkpoint_interval_s=0,
-                validation_time_share=1e9,
+                options=FoldOptions(
+                    num_processes=num_processes,
+                    continues=continues,
+                    checkpoint_interval_s=0,
+                    validation_time_share=1e9,
+                ),
                 progress=progress,
             )
         finally:

@@ -17,7 +17,7 @@ from diffunet.training.fold import FoldResult, train_fold
 from diffunet.training.reporting import Pictures
 from diffunet.training.segmentation import DrawnMaskScorer
 from diffunet.training.state import TrainingState
-from tests.training.folds import plans, write_preprocessed
+from tests.training.folds import plans, with_options, write_preprocessed
 
 NUM_ITERATIONS = 6
 
@@ -55,16 +55,18 @@ def train(root: Path, name: str, *, training: dict | None = None, **settings) ->
     torch.set_num_threads(1)
     return train_fold(
         resolved,
-        **{
-            "preprocessed_folder": root / "preprocessed",
-            "fold_folder": root / name / "fold_0",
-            "fold": "0",
-            "seed": 0,
-            "device": torch.device("cpu"),
-            "num_processes": 0,
-            "validation_time_share": 1e9,
-            **settings,
-        },
+        **with_options(
+            **{
+                "preprocessed_folder": root / "preprocessed",
+                "fold_folder": root / name / "fold_0",
+                "fold": "0",
+                "seed": 0,
+                "device": torch.device("cpu"),
+                "num_processes": 0,
+                "validation_time_share": 1e9,
+                **settings,
+            }
+        ),
     )
 
 

@@ -31,7 +31,7 @@ from diffunet.training.objective import DiffusionObjective
 from diffunet.training.reporting import Pictures
 from diffunet.training.segmentation import DrawnMaskScorer
 from diffunet.training.tensors import to_device
-from tests.training.folds import SIZE, plans, write_preprocessed
+from tests.training.folds import SIZE, plans, with_options, write_preprocessed
 
 CPU = torch.device("cpu")
 FIRST_LOSSES = {
@@ -59,16 +59,18 @@ def train(preprocessed: Path, folder: Path, resolved: Plans, **settings) -> Fold
     try:
         return train_fold(
             resolved,
-            **{
-                "preprocessed_folder": preprocessed,
-                "fold_folder": folder / "fold_0",
-                "fold": "0",
-                "seed": 0,
-                "device": CPU,
-                "num_processes": 0,
-                "validation_time_share": 1e9,
-                **settings,
-            },
+            **with_options(
+                **{
+                    "preprocessed_folder": preprocessed,
+                    "fold_folder": folder / "fold_0",
+                    "fold": "0",
+                    "seed": 0,
+                    "device": CPU,
+                    "num_processes": 0,
+                    "validation_time_share": 1e9,
+                    **settings,
+                }
+            ),
         )
     finally:
         torch.set_num_threads(num_threads)

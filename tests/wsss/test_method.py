@@ -6,7 +6,7 @@ import torch
 from diffunet.methods import METHODS
 from diffunet.plans import AugmentationPlan
 from diffunet.training import fold
-from diffunet.training.fold import train_fold
+from diffunet.training.fold import FoldOptions, train_fold
 from tests.wsss.weak_folds import weak_plans, write_tagged
 
 FULL = AugmentationPlan(mirror_axes=(0, 1), rotation_degrees=180.0)
@@ -63,7 +63,7 @@ def test_training_draws_patches_by_what_the_method_says(tmp_path, monkeypatch):
             fold_folder=tmp_path / "fold_0",
             fold="0",
             seed=0,
-            num_processes=0,
             device=torch.device("cpu"),
+            options=FoldOptions(),
         )
     assert seen.value.args[0] == plans.configuration.augmentation.without_intensity()

@@ -22,7 +22,7 @@ from diffunet.training.reporting import Pictures
 from diffunet.wsss.choice.candidates import CAM_METHODS, DIFFUSION_METHODS
 from diffunet.wsss.training.objective import classification_term
 from tests.processes import start_group
-from tests.training.folds import SIZE, with_settings
+from tests.training.folds import SIZE, with_options, with_settings
 from tests.training.run_fold import WEAK, run
 from tests.wsss.weak_folds import offer_few_settings, weak_plans, write_tagged
 
@@ -63,16 +63,18 @@ def train(preprocessed: Path, folder: Path, resolved: Plans, **settings) -> Fold
     try:
         return train_fold(
             resolved,
-            **{
-                "preprocessed_folder": preprocessed,
-                "fold_folder": folder / "fold_0",
-                "fold": "0",
-                "seed": 0,
-                "device": CPU,
-                "num_processes": 0,
-                "validation_time_share": 1e9,
-                **settings,
-            },
+            **with_options(
+                **{
+                    "preprocessed_folder": preprocessed,
+                    "fold_folder": folder / "fold_0",
+                    "fold": "0",
+                    "seed": 0,
+                    "device": CPU,
+                    "num_processes": 0,
+                    "validation_time_share": 1e9,
+                    **settings,
+                }
+            ),
         )
     finally:
         torch.set_num_threads(num_threads)
