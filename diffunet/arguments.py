@@ -8,6 +8,7 @@ from diffunet.data.raw.dataset import RawDataset
 from diffunet.data.raw.dataset_json import file_ending_problems
 from diffunet.errors import DatasetError, DiffunetError, UsageError, WorkspaceError
 from diffunet.jsonio import read_json
+from diffunet.methods import SaliencyMethod, method_of_saliency
 from diffunet.names import is_number, require_name
 from diffunet.parallel import default_num_processes
 from diffunet.plans import GPU_MEMORY_GB, SPACING_MM, Plans
@@ -22,7 +23,10 @@ from diffunet.workspace import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from diffunet.data.raw.splits import Split
+    from diffunet.inference.compute import Compute, Precision
 
 _PLANS_KEYS = frozenset({"plans_name", "configurations", "recommended_configuration"})
 """Keys that only our plans have, among all files that lie beside them."""
@@ -44,7 +48,7 @@ def check_planning(gpu_memory_gb: float, target_spacing_mm: Sequence[float] | No
             raise UsageError(f"{name} should be {limits}, got {value}")
 
 
-def resolve_device(name: str) -> str:
+def device_of(name: str) -> "torch.device":
     """Return the device that "auto" means here; any other name as it is.
 
     Raises:
@@ -54,8 +58,8 @@ def resolve_device(name: str) -> str:
 
     if name == "auto":
         if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind, _, index = name.partition(":")
     available = {
         "cpu": 1,
@@ -67,7 +71,18 @@ def resolve_device(name: str) -> str:
         raise UsageError(f"-device {name}: expected one of {found}")
     if index and int(index) >= available[kind]:
         raise UsageError(f"-device {name}: there are {available[kind]} devices of this kind")
-    return name
+    return torch.device(name)
+
+
+def compute_of(device: str, *, precision: "Precision" = "float32") -> "Compute":
+    """Return where networks run, and in what.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    from diffunet.inference.compute import Compute
+
+    return Compute(device=device_of(device), precision=precision)
 
 
 def workspace_of(given: Workspace | Path | None) -> Workspace:
@@ -163,18 +178,25 @@ def splits_of(place: Workspace, raw: RawDataset) -> "Sequence[Split]":
 
 
 def model_folder_of(
-    place: Workspace,
+    workspace: Workspace | Path | None,
     dataset: Dataset | None,
     method: str | None,
     plans_name: str,
     configuration: str | None,
+    saliency: SaliencyMethod | None = None,
 ) -> Path:
     """Return the folder of a trained model; of None the method and configuration of the plans.
+
+    Args:
+        saliency: without a method, that of a model which makes it.
 
     Raises:
         WorkspaceError: there is none.
     """
+    place = workspace_of(workspace)
     name = place.dataset_name(str(dataset))
+    if method is None and saliency is not None:
+        method = method_of_saliency(saliency)
     if method is None or configuration is None:
         plans = plans_of(place.preprocessed / name, plans_name)
         method = method or plans.method

@@ -1,0 +1,27 @@
+"""The Python API: each function does what the command of the same name does.
+
+A dataset is named by its number, its name or its path. Where no workspace is given, it is
+`./diffunet_workspace`. Progress is shown by whatever `progress` does; by default nothing.
+"""
+
+from diffunet.api.models import predict, pseudo_label, train
+from diffunet.api.preparation import (
+    extract_fingerprint,
+    plan_and_preprocess,
+    plan_experiment,
+    preprocess,
+    verify_dataset,
+)
+from diffunet.api.scores import evaluate
+
+__all__ = [
+    "evaluate",
+    "extract_fingerprint",
+    "plan_and_preprocess",
+    "plan_experiment",
+    "predict",
+    "preprocess",
+    "pseudo_label",
+    "train",
+    "verify_dataset",
+]

@@ -1,0 +1,244 @@
+"""Train a model, predict with it, and make pseudo-masks with it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from diffunet.arguments import (
+    Dataset,
+    compute_of,
+    device_of,
+    model_folder_of,
+    plans_of,
+    processes_of,
+    splits_of,
+    workspace_of,
+)
+from diffunet.data.raw.dataset import open_dataset
+from diffunet.errors import UsageError, WorkspaceError
+from diffunet.inference.options import FolderRun, PredictionOptions
+from diffunet.locks import in_use
+from diffunet.names import require_fold
+from diffunet.parallel import Progress, without_progress
+from diffunet.plans import SaliencyMethod
+from diffunet.plans.edits import edited_fields
+from diffunet.workspace import (
+    DEFAULT_PLANS_NAME,
+    Workspace,
+    bare_name,
+)
+
+
+def train(
+    dataset: Dataset,
+    fold: int | str,
+    *,
+    workspace: Workspace | Path | None = None,
+    configuration: str | None = None,
+    method: str | None = None,
+    plans_name: str = DEFAULT_PLANS_NAME,
+    settings: Sequence[str] = (),
+    seed: int = 0,
+    continues: bool = False,
+    only_validates: bool = False,
+    validates_all_cases: bool = False,
+    pretrained_weights: Path | None = None,
+    device: str = "auto",
+    compiles: bool = False,
+    num_processes: int | None = None,
+    progress: Progress = without_progress,
+) -> Path:
+    """Train one fold, validate it, and return its folder.
+
+    Args:
+        fold: 0, 1, ... or "all".
+        configuration, method: None for what the plans recommend.
+        settings: "path.to.field=value", relative to the configuration.
+        continues: go on from the latest checkpoint, if there is one.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+
+    Raises:
+        PlansError, UsageError, WorkspaceError, CheckpointError: before any work is done.
+        KeyboardInterrupt: it was asked to stop (SIGINT, SIGTERM, SIGHUP), and has saved
+            the iterations that are done.
+    """
+    from diffunet.training.fold import FoldOptions, train_fold
+
+    place = workspace_of(workspace)
+    name_of_fold = require_fold(fold, error=UsageError)
+    preprocessed = place.preprocessed_folder(dataset)
+    plans = plans_of(preprocessed, plans_name)
+    edited = edited_fields(preprocessed / f"{plans_name}.json", configuration=configuration)
+    resolved = plans.resolve(configuration, method=method, settings=settings, edited=edited)
+    fold_folder = (
+        place.model_folder(
+            preprocessed.name,
+            method=resolved.method,
+            plans=plans_name,
+            configuration=resolved.configuration_name,
+        )
+        / f"fold_{name_of_fold}"
+    )
+    result = train_fold(
+        resolved,
+        preprocessed_folder=preprocessed,
+        fold_folder=fold_folder,
+        fold=name_of_fold,
+        seed=seed,
+        device=device_of(device),
+        options=FoldOptions(
+            num_processes=processes_of(num_processes),
+            continues=continues,
+            pretrained_weights=pretrained_weights,
+            compiles=compiles,
+            only_validates=only_validates,
+            validates_all_cases=validates_all_cases,
+        ),
+        progress=progress,
+    )
+    if not result.is_finished:
+        raise KeyboardInterrupt
+    return fold_folder
+
+
+def predict(
+    input: Path | str,
+    output: Path | str,
+    *,
+    model: Path | str | None = None,
+    dataset: Dataset | None = None,
+    workspace: Workspace | Path | None = None,
+    method: str | None = None,
+    plans_name: str = DEFAULT_PLANS_NAME,
+    configuration: str | None = None,
+    folds: Sequence[int | str] | None = None,
+    checkpoint: Literal["final", "best", "latest"] = "final",
+    num_samples: int | None = None,
+    num_steps: int | None = None,
+    sampler: str | None = None,
+    tile_step_size: float | None = None,
+    saliency: SaliencyMethod | None = None,
+    image_labels: Path | str | None = None,
+    seed: int = 0,
+    saves_probabilities: bool = False,
+    saves_samples: bool = False,
+    continues: bool = False,
+    num_parts: int = 1,
+    part_id: int = 0,
+    device: str = "auto",
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
+    progress: Progress = without_progress,
+) -> Path:
+    """Draw segmentations for every case of a folder, or for one file, and return the output.
+
+    Args:
+        input: folder of `CASE_0000.ext` files, or one image file.
+        output: folder; a file for the consensus alone if `input` is a file and this has its ending.
+        model: folder of a trained model; needs no workspace.
+        dataset: instead of `model`, with `method`, `plans_name` and `configuration`.
+        method: None for the one that makes `saliency`, or else the plans' own.
+        folds: None for all that are trained.
+        num_samples: per case, over all folds together; like all options of samples, only for models
+            that draw them.
+        saliency: what a model of "cdm" or "classifier" makes masks from; None: as its plans say.
+        image_labels: a table like `image_labels.csv`, for such a model: what the cases to predict
+            show, instead of what the classifier finds.
+        precision: other than "float32": faster on a GPU, for samples and supervised masks only.
+
+    Raises:
+        UsageError, WorkspaceError, CheckpointError, DatasetError: before any work is done.
+    """
+    from diffunet.inference.model import load_model
+    from diffunet.inference.run import predict_path
+
+    if (model is None) == (dataset is None):
+        raise UsageError("give either a model folder (--model) or a dataset (-d)")
+    folder = (
+        Path(model)
+        if model is not None
+        else model_folder_of(workspace, dataset, method, plans_name, configuration, saliency)
+    )
+    compute = compute_of(device, precision=precision)
+    trained = load_model(folder, folds=folds, checkpoint=checkpoint, device=compute.device)
+    predict_path(
+        trained,
+        input=Path(input),
+        output=Path(output),
+        compute=compute,
+        options=PredictionOptions(
+            num_samples=num_samples,
+            num_steps=num_steps,
+            sampler=sampler,
+            tile_step_size=tile_step_size,
+            saliency=saliency,
+            image_labels=None if image_labels is None else Path(image_labels),
+            saves_probabilities=saves_probabilities,
+            saves_samples=saves_samples,
+            seed=seed,
+        ),
+        run=FolderRun(continues=continues, num_parts=num_parts, part_id=part_id),
+        progress=progress,
+    )
+    return Path(output)
+
+
+def pseudo_label(
+    dataset: Dataset,
+    new_dataset: int | str,
+    *,
+    workspace: Workspace | Path | None = None,
+    method: str | None = None,
+    plans_name: str = DEFAULT_PLANS_NAME,
+    configuration: str | None = None,
+    folds: Sequence[int | str] | None = None,
+    saliency: SaliencyMethod | None = None,
+    seed: int = 0,
+    continues: bool = False,
+    device: str = "auto",
+    progress: Progress = without_progress,
+) -> Path:
+    """Make a raw dataset of pseudo-masks, for a second stage, and return its folder.
+
+    Its images are those of `dataset`. A trained weak model makes its labels from these images and
+    their image-level labels; `labelsTr` of `dataset` is never opened.
+
+    Args:
+        dataset: declares image-level labels.
+        new_dataset: a number (503 is Dataset503_NAMEPseudo), or a whole name.
+        method: "cdm" or "classifier"; None for the one that makes `saliency`, or else the plans'.
+        folds: None for all that are trained. Each case is labelled by the folds that were validated
+            on it, or by all of them if there is none.
+        saliency: what masks are made from; None for what the plans chose.
+        continues: go on with a dataset that is not whole.
+
+    Raises:
+        UsageError, WorkspaceError, CheckpointError, DatasetError: before any work is done; the last
+            also at the end, for images that cannot be read.
+    """
+    from diffunet.wsss.second_stage.make import make_pseudo_dataset, require_tags
+
+    place = workspace_of(workspace)
+    raw = open_dataset(place.raw_folder(dataset))
+    require_tags(raw)
+    name = place.new_dataset_name(new_dataset, default=f"{bare_name(raw.name)}Pseudo")
+    is_known = name in place.known_datasets()
+    with in_use(place.raw / name):
+        if is_known and not continues:
+            raise WorkspaceError(
+                f"there is a dataset '{name}' already in {place}; continue it (--continue), or "
+                "choose another number or name"
+            )
+        return make_pseudo_dataset(
+            raw,
+            place.raw / name,
+            model_folder=model_folder_of(
+                place, dataset, method, plans_name, configuration, saliency
+            ),
+            folds=folds,
+            splits=splits_of(place, raw),
+            saliency=saliency,
+            seed=seed,
+            compute=compute_of(device),
+            continues=continues,
+            progress=progress,
+        )

@@ -1,0 +1,78 @@
+"""Score predictions."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from diffunet.arguments import (
+    dataset_content_of,
+    new_summary_path,
+    patients_of,
+    processes_of,
+)
+from diffunet.jsonio import require_writable, write_json
+from diffunet.labels import LabelScheme
+from diffunet.parallel import Progress, without_progress
+from diffunet.workspace import (
+    PATIENTS_FILE,
+    SUMMARY_FILE,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    reference: Path | str,
+    prediction: Path | str,
+    *,
+    dataset_json: Path | None = None,
+    patients_csv: Path | None = None,
+    output: Path | None = None,
+    by_slice: bool = False,
+    num_processes: int | None = None,
+    progress: Progress = without_progress,
+) -> dict[str, Any]:
+    """Score predictions against references, log a table, and return the summary.
+
+    Args:
+        reference: folder of masks, such as `labelsTs`.
+        prediction: output folder of `predict`, or masks of another program.
+        dataset_json: None: the one in `prediction`, else the one beside `reference`.
+        patients_csv: None: the one beside `reference`, if any.
+        output: summary file; None: `summary.json` in `prediction`.
+        by_slice: score positive and healthy slices apart as well, as block `slices`, by label
+            (`diffunet.evaluation.slice_scores.summarise_slices`).
+
+    Raises:
+        DatasetError: all that is wrong with the two folders, at once.
+        UsageError: there is no dataset.json, or the summary would replace another file.
+        WriteError: the summary cannot be written.
+    """
+    from diffunet.evaluation.folder import evaluate_folders
+    from diffunet.evaluation.slice_folder import score_slice_folder
+    from diffunet.evaluation.slice_scores import summarise_slices
+    from diffunet.evaluation.table import format_slices, format_table
+
+    reference, prediction = Path(reference), Path(prediction)
+    summary_file = new_summary_path(output or prediction / SUMMARY_FILE)
+    content = dataset_content_of(dataset_json, prediction, reference)
+    patients = patients_csv or reference.parent / PATIENTS_FILE
+    files: dict[str, Any] = {
+        "labels": LabelScheme.from_dataset_json(content),
+        "file_ending": content["file_ending"],
+        "has_raters": bool(content.get("raters", False)),
+        "patients": patients_of(patients) if patients.is_file() else None,
+        "num_processes": processes_of(num_processes),
+        "progress": progress,
+    }
+    summary_file = output or prediction / SUMMARY_FILE
+    if output is not None or prediction.is_dir():
+        require_writable(summary_file)
+    summary = evaluate_folders(reference, prediction, **files)
+    logger.info("%s", format_table(summary))
+    if by_slice:
+        slices = score_slice_folder(reference, prediction, **files)
+        summary["slices"] = {name: summarise_slices(found) for name, found in slices.items()}
+        logger.info("%s", format_slices(summary["slices"]))
+    write_json(summary_file, summary)
+    return summary
