@@ -17,11 +17,12 @@ from diffunet.data.prediction_records import record_path
 from diffunet.data.raw.case_files import CaseFiles
 from diffunet.data.store.nnunet_files import refuse_nnunet_folder
 from diffunet.errors import DatasetError
-from diffunet.evaluation.scored_files import pair_files
+from diffunet.evaluation.scored_files import ScoredFolders, pair_files
 from diffunet.inference.model import TrainedModel, load_model
 from diffunet.inference.options import FolderRun
 from diffunet.inference.output import OutputFolder
 from diffunet.jsonio import write_json
+from diffunet.labels import LabelScheme
 from diffunet.locks import in_use
 from diffunet.plans.edits import edited_fields
 from diffunet.wsss.prediction.case_records import read_weak_case
@@ -157,8 +158,13 @@ def _enter(folder: Path) -> None:
 
 def _pair(labels: Path, predictions: Path) -> None:
     problems: list[str] = []
-    pair_files(
-        labels, predictions, file_ending=".png", has_raters=False, cases=None, problems=problems
+    folders = ScoredFolders(
+        reference=labels,
+        prediction=predictions,
+        labels=LabelScheme(names=("object",), values=((1,),)),
+        file_ending=".png",
+        has_raters=False,
     )
+    pair_files(folders, problems=problems)
     if problems:
         raise DatasetError(problems)

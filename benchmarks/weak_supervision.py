@@ -24,6 +24,7 @@ from weak_table import COMPARED, markdown
 
 from diffunet.data.raw.dataset import RawDataset, open_dataset
 from diffunet.errors import DiffunetError, UsageError
+from diffunet.evaluation.scored_files import ScoredFolders
 from diffunet.evaluation.slice_folder import score_slice_folder
 from diffunet.evaluation.slice_scores import (
     SliceScores,
@@ -144,13 +145,15 @@ def rows_of_folder(
 ) -> dict[str, Row]:
     """Return the row of a folder of predictions, by label."""
     scored = score_slice_folder(
-        dataset.folder / "labelsTs",
-        folder,
-        labels=dataset.labels,
-        file_ending=dataset.file_ending,
-        has_raters=dataset.has_raters,
+        ScoredFolders(
+            reference=dataset.folder / "labelsTs",
+            prediction=folder,
+            labels=dataset.labels,
+            file_ending=dataset.file_ending,
+            has_raters=dataset.has_raters,
+            patients=dataset.patients,
+        ),
         num_processes=num_processes,
-        patients=dataset.patients,
     )
     path = folder / "predictions.json"
     content = read_json(path, UsageError) if path.is_file() else {}

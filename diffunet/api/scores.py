@@ -49,6 +49,7 @@ def evaluate(
         WriteError: the summary cannot be written.
     """
     from diffunet.evaluation.folder import evaluate_folders
+    from diffunet.evaluation.scored_files import ScoredFolders
     from diffunet.evaluation.slice_folder import score_slice_folder
     from diffunet.evaluation.slice_scores import summarise_slices
     from diffunet.evaluation.table import format_slices, format_table
@@ -57,21 +58,22 @@ def evaluate(
     summary_file = new_summary_path(output or prediction / SUMMARY_FILE)
     content = dataset_content_of(dataset_json, prediction, reference)
     patients = patients_csv or reference.parent / PATIENTS_FILE
-    files: dict[str, Any] = {
-        "labels": LabelScheme.from_dataset_json(content),
-        "file_ending": content["file_ending"],
-        "has_raters": bool(content.get("raters", False)),
-        "patients": patients_of(patients) if patients.is_file() else None,
-        "num_processes": processes_of(num_processes),
-        "progress": progress,
-    }
+    folders = ScoredFolders(
+        reference=reference,
+        prediction=prediction,
+        labels=LabelScheme.from_dataset_json(content),
+        file_ending=content["file_ending"],
+        has_raters=bool(content.get("raters", False)),
+        patients=patients_of(patients) if patients.is_file() else {},
+    )
+    num_processes = processes_of(num_processes)
     summary_file = output or prediction / SUMMARY_FILE
     if output is not None or prediction.is_dir():
         require_writable(summary_file)
-    summary = evaluate_folders(reference, prediction, **files)
+    summary = evaluate_folders(folders, num_processes=num_processes, progress=progress)
     logger.info("%s", format_table(summary))
     if by_slice:
-        slices = score_slice_folder(reference, prediction, **files)
+        slices = score_slice_folder(folders, num_processes=num_processes, progress=progress)
         summary["slices"] = {name: summarise_slices(found) for name, found in slices.items()}
         logger.info("%s", format_slices(summary["slices"]))
     write_json(summary_file, summary)

@@ -1,6 +1,6 @@
 """Score a folder of predictions against a folder of references."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -18,6 +18,7 @@ from diffunet.evaluation.scored_files import (
     LabelMaps,
     MapBlock,
     ScoredFiles,
+    ScoredFolders,
     pair_files,
     read_maps,
 )
@@ -28,7 +29,6 @@ from diffunet.evaluation.scores import (
     ScoreOptions,
     score_label,
 )
-from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, map_ordered, without_progress
 
@@ -44,33 +44,17 @@ class _ScoredCase:
 
 
 def evaluate_folders(
-    reference_folder: Path,
-    prediction_folder: Path,
+    folders: ScoredFolders,
     *,
-    labels: LabelScheme,
-    file_ending: str,
-    has_raters: bool,
     num_processes: int,
-    patients: Mapping[str, str] | None = None,
-    cases: Collection[str] | None = None,
-    blob_volumes: Sequence[float] | None = None,
-    summary_file: Path | None = None,
     progress: Progress = without_progress,
     options: ScoreOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
-    """Score every case, and write and return the summary.
+    """Score every case, and return the summary.
 
     Args:
-        reference_folder: `CASE.ext`, or `CASE_r00.ext`, ... with `has_raters`.
-        prediction_folder: `CASE.ext`, the consensus, and optionally `samples/CASE_s00.ext`, ...;
-            without samples the mask of a case counts as its only sample (a folder of nnU-Net's).
         num_processes: 0 means "in this process"; fewer work where cases are so large that they
             would take more than `budget.MEMORY_BYTES` together.
-        patients: by case; a case without an entry is a patient of its own.
-        cases: score these only; None: all references, and every other prediction is an error.
-        blob_volumes: of the centre blob per label, mm^3 (mm^2 in 2D), from the fingerprint of the
-            training set; None: the mean volume of those references that mark anything.
-        summary_file: where to write the summary; None: nowhere.
 
     Returns:
         nnU-Net's blocks `foreground_mean`, `mean` and `metric_per_case` (against the raters'
@@ -82,22 +66,14 @@ def evaluate_folders(
             samples that differ, unknown integers.
     """
     problems: list[str] = []
-    paired = pair_files(
-        reference_folder,
-        prediction_folder,
-        file_ending=file_ending,
-        has_raters=has_raters,
-        cases=cases,
-        problems=problems,
-    )
+    paired, labels = pair_files(folders, problems=problems), folders.labels
     num_processes = processes_within_memory(paired, num_processes)
-    run = partial(_for_each_case, paired, num_processes=num_processes, progress=progress)
+    run = partial(for_each_case, paired, num_processes=num_processes, progress=progress)
     if problems:
         checked = run(partial(_check_files, labels=labels), description="checking")
         raise DatasetError([*problems, *chain.from_iterable(checked)])
-    origin = "given, from the training set"
-    if blob_volumes is None and options.has_trivial_answers:
-        origin = "mean over these references that mark anything"
+    blob_volumes = None
+    if options.has_trivial_answers:
         found = run(partial(_marked_volumes, labels=labels), description="references")
         blob_volumes = _mean_volumes(found, num_labels=len(labels.names))
     score = partial(_score_files, labels=labels, blob_volumes=blob_volumes, options=options)
@@ -108,7 +84,7 @@ def evaluate_folders(
     scores = [found.scores for found in results if found.scores is not None]
     summary = summary_blocks(
         dict(zip((files.case for files in paired), scores, strict=True)),
-        patients=patients or {},
+        patients=folders.patients,
         labels=labels,
         files={
             files.case: {
@@ -121,15 +97,13 @@ def evaluate_folders(
     )
     if blob_volumes is not None:
         summary["distribution"]["centre_blob"] = {
-            "origin": origin,
+            "origin": "mean over these references that mark anything",
             "volumes": dict(zip(labels.names, map(float, blob_volumes), strict=True)),
         }
-    if summary_file is not None:
-        write_json(summary_file, summary)
     return summary
 
 
-def _for_each_case(
+def for_each_case(
     paired: Sequence[ScoredFiles],
     function: Callable[[ScoredFiles], Result],
     *,
@@ -137,6 +111,7 @@ def _for_each_case(
     progress: Progress,
     description: str,
 ) -> list[Result]:
+    """Return what `function` returns of each case, in order."""
     results = map_ordered(
         function, paired, num_processes=num_processes, describe=lambda files: files.case
     )

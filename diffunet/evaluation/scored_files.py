@@ -30,6 +30,25 @@ _MAP = re.compile(r".+_(probability|uncertainty|saliency)(_.+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScoredFolders:
+    """Two folders of label maps, and what is known of them.
+
+    Attributes:
+        reference: `CASE.ext`, or `CASE_r00.ext`, ... with `has_raters`.
+        prediction: `CASE.ext`, the consensus, and optionally `samples/CASE_s00.ext`, ...; without
+            samples the mask of a case counts as its only sample (a folder of nnU-Net's).
+        patients: by case; a case without an entry is a patient of its own.
+    """
+
+    reference: Path
+    prediction: Path
+    labels: LabelScheme
+    file_ending: str
+    has_raters: bool
+    patients: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoredFiles:
     """The files of one case.
 
@@ -98,44 +117,31 @@ class LabelMaps:
             yield self.packed.block([number], index)[0]
 
 
-def pair_files(
-    reference_folder: Path,
-    prediction_folder: Path,
-    *,
-    file_ending: str,
-    has_raters: bool,
-    cases: Collection[str] | None,
-    problems: list[str],
-) -> list[ScoredFiles]:
+def pair_files(folders: ScoredFolders, *, problems: list[str]) -> list[ScoredFiles]:
     """Return the cases that have both references and a prediction, sorted.
 
     Args:
-        cases: only these, whatever else lies in the folders; None: all.
         problems: gets every fault of the folders.
     """
-    for folder in (reference_folder, prediction_folder):
+    file_ending = folders.file_ending
+    for folder in (folders.reference, folders.prediction):
         if not folder.is_dir():
             problems.append(f"'{folder}': expected a folder of label maps, found none")
     if problems:
         return []
     findings = Findings()
     references = labels_by_case(
-        reference_folder, file_ending, has_raters=has_raters, findings=findings
+        folders.reference, file_ending, has_raters=folders.has_raters, findings=findings
     )
     problems += findings.problems
-    predictions = _by_stem(prediction_folder, file_ending)
-    samples = _samples_by_case(prediction_folder / SAMPLES_FOLDER, file_ending, problems=problems)
+    predictions = _by_stem(folders.prediction, file_ending)
+    samples = _samples_by_case(folders.prediction / SAMPLES_FOLDER, file_ending, problems=problems)
     predicted = {stem for stem in predictions if stem in references or not _MAP.fullmatch(stem)}
-    expected = set(references) if cases is None else set(cases)
-    if cases is None:
-        _report_extra(predicted | set(samples), expected, problems=problems)
-    if not expected:
-        problems.append(f"'{reference_folder}': expected label maps, found none ({file_ending})")
-    _report_missing(expected, references, folder=reference_folder, problems=problems)
-    _report_missing(
-        expected & set(references), predictions, folder=prediction_folder, problems=problems
-    )
-    complete = sorted(expected & set(references) & predicted)
+    _report_extra(predicted | set(samples), set(references), problems=problems)
+    if not references:
+        problems.append(f"'{folders.reference}': expected label maps, found none ({file_ending})")
+    _report_missing(set(references), predictions, folder=folders.prediction, problems=problems)
+    complete = sorted(set(references) & predicted)
     paired = [
         ScoredFiles(
             case=case,
@@ -146,8 +152,8 @@ def pair_files(
         for case in complete
     ]
     _report_uneven_samples(paired, problems=problems)
-    if (prediction_folder / RECORDS_FOLDER).is_dir():
-        return _with_records(paired, prediction_folder, problems=problems)
+    if (folders.prediction / RECORDS_FOLDER).is_dir():
+        return _with_records(paired, folders.prediction, problems=problems)
     return paired
 
 

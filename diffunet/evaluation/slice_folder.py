@@ -1,9 +1,8 @@
 """Score the slices of a folder of predictions against a folder of references."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
@@ -11,11 +10,17 @@ from jaxtyping import Bool
 from diffunet.errors import DatasetError
 from diffunet.evaluation.baselines import majority
 from diffunet.evaluation.budget import processes_within_memory
-from diffunet.evaluation.folder import ignored_of, masks_of
-from diffunet.evaluation.scored_files import LabelMaps, ScoredFiles, pair_files, read_maps
+from diffunet.evaluation.folder import for_each_case, ignored_of, masks_of
+from diffunet.evaluation.scored_files import (
+    LabelMaps,
+    ScoredFiles,
+    ScoredFolders,
+    pair_files,
+    read_maps,
+)
 from diffunet.evaluation.slice_scores import SliceScores, score_slices
 from diffunet.labels import LabelScheme
-from diffunet.parallel import Progress, map_ordered, without_progress
+from diffunet.parallel import Progress, without_progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,49 +32,27 @@ class _ScoredSlices:
 
 
 def score_slice_folder(
-    reference_folder: Path,
-    prediction_folder: Path,
-    *,
-    labels: LabelScheme,
-    file_ending: str,
-    has_raters: bool = False,
-    num_processes: int = 0,
-    patients: Mapping[str, str] | None = None,
-    cases: Collection[str] | None = None,
-    progress: Progress = without_progress,
+    folders: ScoredFolders, *, num_processes: int, progress: Progress = without_progress
 ) -> dict[str, list[SliceScores]]:
     """Return, by label, the scores of every slice of every case, in order.
 
-    Args:
-        reference_folder: `CASE.ext`, or `CASE_r00.ext`, ... with `has_raters`, whose majority is
-            then the reference.
-        prediction_folder: `CASE.ext`.
-        num_processes: 0 means "in this process".
-        patients: by case; a case without an entry is a patient of its own.
-        cases: score these only; None: all references, and every other prediction is an error.
+    The raters' majority is the reference, and the consensus is what is scored.
 
     Raises:
         DatasetError: all faults of the two folders at once.
     """
     problems: list[str] = []
-    paired = pair_files(
-        reference_folder,
-        prediction_folder,
-        file_ending=file_ending,
-        has_raters=has_raters,
-        cases=cases,
-        problems=problems,
-    )
+    paired = pair_files(folders, problems=problems)
     if problems:
         raise DatasetError(problems)
-    results = map_ordered(
-        partial(_score_files, labels=labels, patients=dict(patients or {})),
+    scored: dict[str, list[SliceScores]] = {name: [] for name in folders.labels.names}
+    for found in for_each_case(
         paired,
+        partial(_score_files, labels=folders.labels, patients=folders.patients),
         num_processes=processes_within_memory(paired, num_processes),
-        describe=lambda files: files.case,
-    )
-    scored: dict[str, list[SliceScores]] = {name: [] for name in labels.names}
-    for found in progress(results, len(paired), "scoring"):
+        progress=progress,
+        description="scoring",
+    ):
         problems += found.problems
         for name, slices in found.slices.items():
             scored[name] += slices

@@ -11,6 +11,7 @@ import pytest
 from diffunet.data.image_io import ImageGeometry, write_label_map
 from diffunet.data.raw.dataset import open_dataset
 from diffunet.errors import UsageError
+from diffunet.evaluation.scored_files import ScoredFolders
 from diffunet.evaluation.slice_folder import score_slice_folder
 from tests.data.tiny_datasets import write_csv, write_json, write_png, write_volume
 
@@ -252,11 +253,15 @@ def test_rows_of_a_folder_are_its_slice_scores(planes, predictions):
     dataset = open_dataset(planes)
     rows = weak_supervision.rows_of_folder(dataset, "CDM", predictions["CDM"], num_processes=0)
     expected = score_slice_folder(
-        planes / "labelsTs",
-        predictions["CDM"],
-        labels=dataset.labels,
-        file_ending=".png",
-        patients=dataset.patients,
+        ScoredFolders(
+            reference=planes / "labelsTs",
+            prediction=predictions["CDM"],
+            labels=dataset.labels,
+            file_ending=".png",
+            has_raters=False,
+            patients=dataset.patients,
+        ),
+        num_processes=0,
     )
     assert rows["lesion"].slices == expected["lesion"]
 

@@ -10,6 +10,7 @@ from diffunet.data.file_state import FileState
 from diffunet.data.image_io import ImageGeometry, write_label_map
 from diffunet.errors import DatasetError
 from diffunet.evaluation.folder import evaluate_folders
+from diffunet.evaluation.scored_files import ScoredFolders
 from diffunet.jsonio import read_json, write_json
 from diffunet.labels import LabelScheme
 
@@ -35,9 +36,14 @@ def predict(folder: Path, *, seed: int, num_samples: int, cases=("a", "b")) -> N
 
 
 def evaluate(references: Path, folder: Path) -> dict:
-    return evaluate_folders(
-        references, folder, labels=LABELS, file_ending=".bmp", has_raters=False, num_processes=0
+    folders = ScoredFolders(
+        reference=references,
+        prediction=folder,
+        labels=LABELS,
+        file_ending=".bmp",
+        has_raters=False,
     )
+    return evaluate_folders(folders, num_processes=0)
 
 
 @pytest.fixture

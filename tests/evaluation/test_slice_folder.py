@@ -5,6 +5,7 @@ import pytest
 
 from diffunet.data.image_io import ImageGeometry, write_label_map
 from diffunet.errors import DatasetError
+from diffunet.evaluation.scored_files import ScoredFolders
 from diffunet.evaluation.slice_folder import score_slice_folder
 from diffunet.evaluation.slice_scores import score_slices
 from diffunet.labels import LabelScheme
@@ -28,8 +29,9 @@ def write(folder: Path, name: str, seed: int, *, geometry: ImageGeometry = PLANE
 
 
 def score(folder: Path, **changed):
-    arguments = {"labels": LABELS, "file_ending": ".png"}
-    return score_slice_folder(folder / "reference", folder / "found", **(arguments | changed))
+    content = {"labels": LABELS, "file_ending": ".png", "has_raters": False, **changed}
+    folders = ScoredFolders(reference=folder / "reference", prediction=folder / "found", **content)
+    return score_slice_folder(folders, num_processes=0)
 
 
 def test_slices_of_a_folder_have_the_scores_of_their_masks_and_ignored_pixels(tmp_path):
