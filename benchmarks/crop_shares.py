@@ -19,9 +19,10 @@ import torch
 from torch import nn
 
 from diffunet.build import build_sampler
-from diffunet.data.batches import patches
+from diffunet.data.batches import places
 from diffunet.data.batches.loader import load_batch
 from diffunet.data.batches.patches import PatchSampler
+from diffunet.data.batches.places import PatchPlaces
 from diffunet.data.store.case import CaseProperties, IntensityNormalization
 from diffunet.geometry import Box
 from diffunet.labels import LabelScheme
@@ -179,12 +180,14 @@ def trained(method: str, configuration: ConfigurationPlan, store: Images, *, see
     optimizer = build_optimizer(model, plan)
     ema = ExponentialMovingAverage(model, decay=plan.ema_decay)
     sampler = PatchSampler(
-        store,
-        store,
-        cases=store.cases,
-        configuration=configuration,
-        batch_size=plan.batch_size,
-        seed=seed,
+        PatchPlaces(
+            store,
+            store,
+            cases=store.cases,
+            configuration=configuration,
+            batch_size=plan.batch_size,
+            seed=seed,
+        )
     )
     for iteration in range(plan.num_iterations):
         set_learning_rate(optimizer, learning_rate_at(iteration, plan))
@@ -261,8 +264,8 @@ def main() -> None:
         for policy in given.policies:
             begin = time.process_time()
             configuration = configuration_of(policy, num_iterations=given.iterations)
-            weight = {"return_value": 1.0} if given.unweighted else {"wraps": patches.place_weight}
-            with mock.patch.object(patches, "place_weight", **weight):
+            weight = {"return_value": 1.0} if given.unweighted else {"wraps": places.place_weight}
+            with mock.patch.object(places, "place_weight", **weight):
                 found = trained(method, configuration, store, seed=given.seed)
             name = f"{method} {policy} {'un' if given.unweighted else ''}weighted"
             for is_drawn in (False, True) if method == "diffusion" else (False,):

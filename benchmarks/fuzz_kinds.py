@@ -13,6 +13,7 @@ from fuzz_kind import Kind
 from diffunet import api
 from diffunet.arguments import dataset_content_of
 from diffunet.data.batches.patches import PatchSampler
+from diffunet.data.batches.places import PatchPlaces
 from diffunet.data.image_io import (
     ImageGeometry,
     read_image,
@@ -376,12 +377,14 @@ def _read_fold(preprocessed: Path, model: Path) -> None:
     data = open_fold(plans, preprocessed, fold="0", device=CPU)
     data.content()
     source = PatchSampler(
-        data.images,
-        data.label_maps,
-        cases=data.split.train,
-        configuration=plans.configuration,
-        batch_size=2,
-        seed=0,
+        PatchPlaces(
+            data.images,
+            data.label_maps,
+            cases=data.split.train,
+            configuration=plans.configuration,
+            batch_size=2,
+            seed=0,
+        )
     )
     for index in range(2):
         source.sample(0, index)

@@ -24,6 +24,7 @@ from torch import Tensor
 from diffunet.data.batches.batch_augment import BatchAugmentation
 from diffunet.data.batches.loader import Batch, BatchLoader, load_batch
 from diffunet.data.batches.patches import PatchSampler
+from diffunet.data.batches.places import PatchPlaces
 from diffunet.data.store.case_store import CaseStore
 from diffunet.errors import UsageError
 from diffunet.inference.compute import Compute
@@ -73,12 +74,14 @@ class Data:
         stores = self.folder / self.configuration.data_identifier
         images = CaseStore(stores / "images")
         return PatchSampler(
-            images,
-            CaseStore(stores / "labels"),
-            cases=images.cases,
-            configuration=dataclasses.replace(self.configuration, augmentation=augmentation),
-            batch_size=batch_size,
-            seed=0,
+            PatchPlaces(
+                images,
+                CaseStore(stores / "labels"),
+                cases=images.cases,
+                configuration=dataclasses.replace(self.configuration, augmentation=augmentation),
+                batch_size=batch_size,
+                seed=0,
+            )
         )
 
 

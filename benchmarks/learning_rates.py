@@ -29,6 +29,7 @@ from torch import nn
 from diffunet.data.batches.batch_augment import BatchAugmentation
 from diffunet.data.batches.loader import BatchLoader
 from diffunet.data.batches.patches import PatchSampler
+from diffunet.data.batches.places import PatchPlaces
 from diffunet.methods import METHODS
 from diffunet.networks.memory_order import channels_last
 from diffunet.plans import Plans, ResolvedPlans
@@ -119,12 +120,14 @@ def _batches(data: FoldData, *, seed: int, num_processes: int) -> Iterator[Any]:
     configuration = data.plans.configuration
     plan = configuration.training
     source = PatchSampler(
-        data.images,
-        data.label_maps,
-        cases=data.split.train,
-        configuration=configuration,
-        batch_size=plan.batch_size,
-        seed=seed,
+        PatchPlaces(
+            data.images,
+            data.label_maps,
+            cases=data.split.train,
+            configuration=configuration,
+            batch_size=plan.batch_size,
+            seed=seed,
+        )
     )
     loader = BatchLoader(
         source,

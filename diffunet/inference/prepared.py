@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffunet.data.batches.patches import Store
+from diffunet.data.batches.places import Store
 from diffunet.data.store.case import CaseProperties
 from diffunet.errors import DatasetError
 from diffunet.inference.model import TrainedModel

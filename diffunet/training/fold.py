@@ -14,6 +14,7 @@ from torch import nn
 from diffunet.data.batches.batch_augment import BatchAugmentation
 from diffunet.data.batches.loader import BatchLoader, indices_of_rank
 from diffunet.data.batches.patches import PatchSampler
+from diffunet.data.batches.places import PatchPlaces
 from diffunet.locks import in_use
 from diffunet.methods import METHODS
 from diffunet.needs import require_memory_to_train
@@ -299,7 +300,7 @@ def _source(data: FoldData, method: TrainingMethod, *, seed: int) -> PatchSample
     augmentation = method.augmentation(configuration)
     if data.compute.device.type == "cuda":
         augmentation = augmentation.before_batching()
-    return PatchSampler(
+    places = PatchPlaces(
         data.images,
         data.label_maps,
         cases=data.split.train,
@@ -307,3 +308,4 @@ def _source(data: FoldData, method: TrainingMethod, *, seed: int) -> PatchSample
         batch_size=configuration.training.batch_size,
         seed=seed,
     )
+    return PatchSampler(places)

@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 from torch import nn
 
-from diffunet.data.batches.patches import Store
+from diffunet.data.batches.places import Store
 from diffunet.evaluation.scores import ScoreOptions, score_case
 from diffunet.inference.masks import sampling_of
 from diffunet.inference.prepared import PreparedImage, stored_image

@@ -7,6 +7,7 @@ import pytest
 
 from diffunet.data.batches.loader import BatchLoader, indices_of_rank
 from diffunet.data.batches.patches import PatchSampler, TrainingSample
+from diffunet.data.batches.places import PatchPlaces
 from diffunet.errors import DatasetError, DiffunetError
 from diffunet.plans import AugmentationPlan, CropPlan
 from diffunet.randomness import numpy_generator
@@ -28,7 +29,9 @@ def augmented_source() -> PatchSampler:
             mirror_axes=(0, 1), rotation_probability=0.7, gaussian_blur_probability=0.7
         ),
     )
-    return PatchSampler(store, store, cases=store.cases, configuration=plan, batch_size=4, seed=3)
+    return PatchSampler(
+        PatchPlaces(store, store, cases=store.cases, configuration=plan, batch_size=4, seed=3)
+    )
 
 
 @dataclass

@@ -6,12 +6,8 @@ import numpy as np
 import pytest
 
 from diffunet.data.batches.balance import BalancedOrder
-from diffunet.data.batches.patches import (
-    PatchSampler,
-    is_foreground_turn,
-    marked_voxel,
-    patch_start,
-)
+from diffunet.data.batches.patches import PatchSampler
+from diffunet.data.batches.places import PatchPlaces, is_foreground_turn, marked_voxel, patch_start
 from diffunet.errors import DatasetError, PlansError
 from diffunet.plans import AugmentationPlan, CropPlan
 from diffunet.randomness import numpy_generator
@@ -36,7 +32,9 @@ def one_case(shape: tuple[int, ...], *, num_raters: int = 1, marked: tuple[int, 
 
 def sampler(store: MemoryStore, plan, *, batch_size: int = 4, seed: int = 0) -> PatchSampler:
     return PatchSampler(
-        store, store, cases=store.cases, configuration=plan, batch_size=batch_size, seed=seed
+        PatchPlaces(
+            store, store, cases=store.cases, configuration=plan, batch_size=batch_size, seed=seed
+        )
     )
 
 
@@ -74,14 +72,14 @@ def test_every_case_is_drawn_once_per_round_in_changing_order():
 def test_raters_are_drawn_equally_often_though_one_alone_marked_something():
     store = one_case((24, 24), num_raters=4, marked=(3, 20))
     drawn = sampler(store, configuration((8, 8), crop=FOREGROUND))
-    counts = Counter(drawn.choose(iteration, 0).rater for iteration in range(2000))
+    counts = Counter(drawn.places.choose(iteration, 0).rater for iteration in range(2000))
     assert all(abs(counts[rater] - 500) < 80 for rater in range(4))
 
 
 def test_a_foreground_patch_holds_a_voxel_that_some_rater_marked():
     store = one_case((24, 30), num_raters=2, marked=(3, 28))
     drawn = sampler(store, configuration((8, 8), crop=FOREGROUND))
-    starts = np.array([drawn.choose(iteration, 0).start for iteration in range(300)])
+    starts = np.array([drawn.places.choose(iteration, 0).start for iteration in range(300)])
     assert (starts[:, 0] <= 3).all()
     assert (starts[:, 1] == 22).sum() + (starts[:, 1] == 21).sum() == 300
 
@@ -121,31 +119,31 @@ def test_the_image_is_normalised_and_label_and_image_are_of_one_place():
 def test_whole_refuses_a_case_larger_than_the_patch():
     drawn = sampler(one_case((9, 8)), configuration((8, 8), crop=CropPlan(policy="whole")))
     with pytest.raises(PlansError, match=r"case 'a': the crop policy is 'whole'.*\(9, 8\)"):
-        drawn.choose(0, 0)
+        drawn.places.choose(0, 0)
 
 
 def test_a_2d_configuration_draws_slices_of_a_volume():
     store = one_case((5, 12, 12))
     drawn = sampler(store, configuration((8, 8)))
-    slices = Counter(drawn.choose(iteration, 0).slice_index for iteration in range(500))
+    slices = Counter(drawn.places.choose(iteration, 0).slice_index for iteration in range(500))
     assert set(slices) == set(range(5))
     sample = drawn.sample(3, 0)
     assert sample.image.shape == (1, 8, 8)
-    index = drawn.choose(3, 0).slice_index
+    index = drawn.places.choose(3, 0).slice_index
     assert set(((sample.image.round() - 1) // 144).ravel()) == {index}
 
 
 def test_a_foreground_slice_is_one_that_some_rater_marked():
     store = one_case((5, 12, 12), num_raters=3, marked=(4, 1, 1))
     drawn = sampler(store, configuration((8, 8), crop=FOREGROUND))
-    choices = [drawn.choose(iteration, 0) for iteration in range(50)]
+    choices = [drawn.places.choose(iteration, 0) for iteration in range(50)]
     assert {choice.slice_index for choice in choices} == {4}
     assert {choice.start for choice in choices} <= {(a, b) for a in (0, 1) for b in (0, 1)}
 
 
 def test_a_case_that_nobody_marked_is_cropped_at_random():
     drawn = sampler(one_case((24, 24)), configuration((8, 8), crop=FOREGROUND))
-    assert len({drawn.choose(iteration, 0).start for iteration in range(50)}) > 30
+    assert len({drawn.places.choose(iteration, 0).start for iteration in range(50)}) > 30
 
 
 def test_labels_are_chosen_equally_often_however_large():
@@ -176,7 +174,7 @@ def test_rotated_patches_show_image_and_no_padding_where_the_image_reaches():
     inside = [
         iteration
         for iteration in range(60)
-        if all(8 <= first <= 48 for first in drawn.choose(iteration, 0).start)
+        if all(8 <= first <= 48 for first in drawn.places.choose(iteration, 0).start)
     ]
     assert len(inside) > 10
     assert all(drawn.sample(iteration, 0).label_map.all() for iteration in inside)
@@ -189,7 +187,7 @@ def test_a_rotated_and_zoomed_patch_keeps_its_middle():
     )
     drawn = sampler(one_case((40, 40)), configuration((9, 9), augmentation=augmentation))
     for iteration in range(10):
-        row, column = (first + 4 for first in drawn.choose(iteration, 0).start)
+        row, column = (first + 4 for first in drawn.places.choose(iteration, 0).start)
         if 10 <= row < 30 and 10 <= column < 30:
             middle = drawn.sample(iteration, 0).image[0, 4, 4]
             assert middle == pytest.approx(row * 40 + column + 1, abs=0.5)
@@ -198,19 +196,21 @@ def test_a_rotated_and_zoomed_patch_keeps_its_middle():
 def test_no_cases_is_an_error():
     with pytest.raises(DatasetError, match="no training cases"):
         PatchSampler(
-            MemoryStore({}),
-            MemoryStore({}),
-            cases=(),
-            configuration=configuration((8, 8)),
-            batch_size=1,
-            seed=0,
+            PatchPlaces(
+                MemoryStore({}),
+                MemoryStore({}),
+                cases=(),
+                configuration=configuration((8, 8)),
+                batch_size=1,
+                seed=0,
+            )
         )
 
 
 def test_a_case_without_label_map_is_an_error():
     arrays = case_arrays(coordinates((8, 8)), np.zeros((0, 8, 8), np.uint8))
     with pytest.raises(DatasetError, match="case 'a' has no label map"):
-        sampler(MemoryStore({"a": arrays}), configuration((8, 8))).choose(0, 0)
+        sampler(MemoryStore({"a": arrays}), configuration((8, 8))).places.choose(0, 0)
 
 
 class NeverOpened:
@@ -227,12 +227,14 @@ class NeverOpened:
 
 def tagged(store: MemoryStore, plan, *, batch_size: int = 4, seed: int = 0) -> PatchSampler:
     return PatchSampler(
-        NeverOpened(store),
-        None,
-        cases=store.cases,
-        configuration=plan,
-        batch_size=batch_size,
-        seed=seed,
+        PatchPlaces(
+            NeverOpened(store),
+            None,
+            cases=store.cases,
+            configuration=plan,
+            batch_size=batch_size,
+            seed=seed,
+        )
     )
 
 
@@ -273,7 +275,7 @@ def test_slices_are_drawn_among_those_that_were_labelled():
 
 def test_slices_of_a_labelled_case_all_have_its_label():
     drawn = tagged(volume(image_labels=(1,)), configuration((8, 8)))
-    choices = [drawn.choose(iteration, 0) for iteration in range(60)]
+    choices = [drawn.places.choose(iteration, 0) for iteration in range(60)]
     assert {choice.slice_index for choice in choices} == set(range(5))
     assert drawn.sample(0, 0).tags.tolist() == [1]
 
@@ -324,4 +326,4 @@ def test_foreground_patches_need_label_maps():
 
 def test_a_case_without_image_level_label_is_an_error():
     with pytest.raises(DatasetError, match="case 'a' has no image-level label"):
-        tagged(volume(), configuration((8, 8))).choose(0, 0)
+        tagged(volume(), configuration((8, 8))).places.choose(0, 0)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from diffunet.data.batches.loader import load_batch
-from diffunet.data.batches.patches import PatchSampler, marked_voxel, patch_start
+from diffunet.data.batches.patches import PatchSampler
 from diffunet.data.batches.place_weight import MAX_WEIGHT, place_weight
+from diffunet.data.batches.places import PatchPlaces, marked_voxel, patch_start
 from diffunet.plans import CropPlan
 from diffunet.randomness import numpy_generator
 from tests.data.stores import MemoryStore, case_arrays, configuration
@@ -133,7 +134,7 @@ def test_a_weight_never_exceeds_its_bound():
 
 def test_where_nobody_marked_anything_a_sample_counts_as_one():
     store = MemoryStore({"a": case_arrays(np.zeros((1, 9, 9)), np.zeros((1, 9, 9), np.uint8))})
-    assert sampler(store, crop(0.5)).choose(0, 0).weight == 1
+    assert sampler(store, crop(0.5)).places.choose(0, 0).weight == 1
 
 
 def test_without_foreground_patches_nothing_is_weighed():
@@ -144,7 +145,9 @@ def test_without_foreground_patches_nothing_is_weighed():
 def test_a_batch_has_the_weights_of_its_samples():
     drawn = sampler(look_alikes(2), crop(0.5))
     batch = load_batch(drawn, 0, range(4))
-    assert batch.weights.tolist() == pytest.approx([drawn.choose(0, i).weight for i in range(4)])
+    assert batch.weights.tolist() == pytest.approx(
+        [drawn.places.choose(0, i).weight for i in range(4)]
+    )
     assert len(set(batch.weights.tolist())) > 1
 
 
@@ -177,12 +180,14 @@ def look_alikes(num_cases: int, *, num_slices: int = 0) -> MemoryStore:
 
 def sampler(store: MemoryStore, policy: CropPlan, **changes) -> PatchSampler:
     return PatchSampler(
-        store,
-        store,
-        cases=store.cases,
-        configuration=configuration((10, 10), crop=policy, **changes),
-        batch_size=4,
-        seed=0,
+        PatchPlaces(
+            store,
+            store,
+            cases=store.cases,
+            configuration=configuration((10, 10), crop=policy, **changes),
+            batch_size=4,
+            seed=0,
+        )
     )
 
 
@@ -194,7 +199,7 @@ def learned_shares(store: MemoryStore, policy: CropPlan) -> np.ndarray:
     drawn = sampler(store, policy)
     counts = np.zeros((2, 2, 5))
     for number in range(2000):
-        choice = drawn.choose(number // 4, number % 4)
+        choice = drawn.places.choose(number // 4, number % 4)
         box: tuple = tuple(slice(first, first + 10) for first in choice.start)
         if choice.slice_index is not None:
             box = (choice.slice_index, *box)

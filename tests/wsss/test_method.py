@@ -51,10 +51,10 @@ def test_training_draws_patches_by_what_the_method_says(tmp_path, monkeypatch):
     class SeenError(Exception):
         pass
 
-    def sampler(*_, configuration, **__):
+    def places(*_, configuration, **__):
         raise SeenError(configuration.augmentation)
 
-    monkeypatch.setattr(fold, "PatchSampler", sampler)
+    monkeypatch.setattr(fold, "PatchPlaces", places)
     plans = weak_plans(method="cdm")
     with pytest.raises(SeenError) as seen:
         train_fold(

@@ -1,47 +1,13 @@
-"""Which patch a training sample shows: a pure function of (seed, iteration, index in the batch).
+"""Training samples: patches read from the stores where they were drawn, and augmented."""
 
-It does not depend on earlier draws, so neither workers nor ranks nor restarts change a sample.
-"""
-
-import dataclasses
-import functools
-import logging
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
 from diffunet.data.batches.augment import Augmentation
-from diffunet.data.batches.balance import BalancedOrder, TaggedKey, is_plain_turn
-from diffunet.data.batches.place_weight import MAX_WEIGHT, place_weight, start_limits
-from diffunet.data.store.case import CaseProperties
-from diffunet.errors import DatasetError, PlansError
-from diffunet.plans import ConfigurationPlan, CropPlan
-from diffunet.randomness import derive_seed, numpy_generator
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PatchChoice:
-    """What one training sample shows, before augmentation.
-
-    Attributes:
-        rater: index into the raters of the case, along the first axis of its label maps; None
-            where label maps are not opened.
-        slice_index: along stored axis 0 of a volume, for a 2d configuration; None otherwise.
-        start: first voxel per axis of the patch; negative where the image is smaller than the
-            patch, which then is centred on it.
-        weight: uniform over actual density of this place (`diffunet.data.batches.place_weight`).
-    """
-
-    case: str
-    rater: int | None
-    slice_index: int | None
-    start: tuple[int, ...]
-    weight: float = 1.0
+from diffunet.data.batches.boxes import pad, read_box
+from diffunet.data.batches.places import PatchPlaces
+from diffunet.randomness import derive_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,216 +31,43 @@ class TrainingSample:
     weight: float = 1.0
 
 
-class Store(Protocol):
-    """What sampling needs of a `CaseStore`."""
-
-    def properties(self, case: str) -> CaseProperties: ...
-
-    def array(self, case: str, name: str) -> Any: ...
-
-
 class PatchSampler:
-    """Draws and reads training samples.
+    """Reads training samples at `places`, and augments them as their configuration says."""
 
-    Args:
-        images: store with "image".
-        labels: store with "labels" and "locations"; None to learn from image-level labels. Then
-            images are drawn among those that have such labels, balanced over positions except for
-            the plan's `clean_share` (`diffunet.data.batches.balance`), and no label map is opened.
-        cases: training cases; each is drawn equally often.
-        configuration: patch size, crop policy and augmentation.
-        batch_size: samples per iteration, over all ranks together.
-        seed: of the whole training.
-
-    Raises:
-        DatasetError: there are no training cases.
-        PlansError: patches should hold marked voxels, but there are no label maps.
-    """
-
-    def __init__(
-        self,
-        images: Store,
-        labels: Store | None,
-        *,
-        cases: Sequence[str],
-        configuration: ConfigurationPlan,
-        batch_size: int,
-        seed: int,
-    ):
-        if not cases:
-            raise DatasetError(
-                "there are no training cases in this fold; check splits_final.json in the folder "
-                "of the preprocessed dataset"
-            )
-        if labels is None and configuration.crop.policy == "foreground":
-            raise PlansError(
-                "the crop policy 'foreground' needs label maps, but this method does not open "
-                "any; set crop.policy to 'whole' or 'random', and crop.foreground_share to 0"
-            )
-        if configuration.crop.foreground_share > 1 - 1 / MAX_WEIGHT:
-            logger.warning(
-                "crop.foreground_share %g is above %g: training shows places that nobody marked "
-                "too rarely for weights to correct, and the model will draw masks too often; "
-                "choose a smaller share",
-                configuration.crop.foreground_share,
-                1 - 1 / MAX_WEIGHT,
-            )
-        self._images, self._labels = images, labels
-        self._weak = configuration.weak if labels is None else None
-        self._cases = tuple(cases)
-        self._patch_size = configuration.patch_size
-        self._crop = configuration.crop
-        self._augmentation = Augmentation(
-            plan=configuration.augmentation, patch_size=configuration.patch_size
-        )
-        self._batch_size = batch_size
-        self._seed = seed
-        self._properties: dict[str, CaseProperties] = {}
-        self._order = functools.lru_cache(maxsize=2)(self._new_order)
-
-    def __getstate__(self) -> Mapping[str, Any]:
-        return {**self.__dict__, "_properties": {}, "_order": None}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._order = functools.lru_cache(maxsize=2)(self._new_order)
-
-    def choose(self, iteration: int, index: int) -> PatchChoice:
-        """Return what sample `index` of the global batch of `iteration` shows.
-
-        Cases go round in a new random order each time. The rater is drawn independently, so that it
-        depends on no mask.
-
-        Raises:
-            PlansError: the policy is "whole" and the case is larger than the patch.
-        """
-        if self._labels is None:
-            return self._choose_tagged(iteration, index)
-        case = self.case_of(iteration, index)
-        properties = self._properties_of(case)
-        generator = self._generator("crop", iteration, index)
-        rater = int(self._generator("rater", iteration, index).integers(len(properties.raters)))
-        shape = properties.shape
-        marked, locations = None, None
-        if self._crop.foreground_share:
-            locations = np.asarray(self._labels.array(case, "locations")[:])
-            turn_offset = float(self._generator("turn", iteration).random())
-            if is_foreground_turn(self._crop, index=index, offset=turn_offset):
-                marked = marked_voxel(locations, generator)
-        slice_index = None
-        if len(shape) > len(self._patch_size):
-            slice_index = marked[0] if marked else int(generator.integers(shape[0]))
-            shape, marked = shape[1:], marked[1:] if marked else None
-        start = self._start(case, shape, marked=marked, generator=generator)
-        choice = PatchChoice(case=case, rater=rater, slice_index=slice_index, start=start)
-        return choice if locations is None else self._weighted(choice, locations)
-
-    def _weighted(self, choice: PatchChoice, locations: np.ndarray) -> PatchChoice:
-        """Return `choice` with the weight of its place, as `choose` draws places."""
-        weight = place_weight(
-            locations,
-            shape=self._properties_of(choice.case).shape,
-            patch_size=self._patch_size,
-            slice_index=choice.slice_index,
-            start=choice.start,
-            foreground_share=self._crop.foreground_share,
-        )
-        return dataclasses.replace(choice, weight=weight)
-
-    def _choose_tagged(self, iteration: int, index: int) -> PatchChoice:
-        """Choose a patch of an image that has image-level labels."""
-        case, slice_index = self._tagged_image(iteration, index)
-        properties = self._properties_of(case)
-        shape = properties.shape if slice_index is None else properties.shape[1:]
-        generator = self._generator("crop", iteration, index)
-        start = self._start(case, shape, marked=None, generator=generator)
-        return PatchChoice(case=case, rater=None, slice_index=slice_index, start=start)
-
-    def _tagged_image(self, iteration: int, index: int) -> TaggedKey:
-        turns = self._balanced_turns(iteration)
-        if index in turns:
-            offset = float(self._generator("images", iteration).random())
-            return self._balanced_order.image_of(
-                turns.index(index), batch_size=len(turns), offset=offset
-            )
-        case = self._case_in_turn(iteration, index)
-        images = self._properties_of(case).tagged_images(len(self._patch_size))
-        generator = self._generator("slice", iteration, index)
-        return case, images[int(generator.integers(len(images)))]
-
-    def _balanced_turns(self, iteration: int) -> list[int]:
-        """Return which samples of the batch are balanced."""
-        if self._weak is None:
-            return []
-        first, share = iteration * self._batch_size, self._weak.clean_share
-        return [
-            index
-            for index in range(self._batch_size)
-            if not is_plain_turn(first + index, share=share)
-        ]
-
-    @functools.cached_property
-    def _balanced_order(self) -> BalancedOrder:
-        properties = {case: self._properties_of(case) for case in self._cases}
-        dimensions = len(self._patch_size)
-        images = [
-            (case, index)
-            for case in self._cases
-            for index in properties[case].tagged_images(dimensions)
-        ]
-        return BalancedOrder(images, properties)
-
-    def _start(
-        self,
-        case: str,
-        shape: Sequence[int],
-        *,
-        marked: Sequence[int] | None,
-        generator: np.random.Generator,
-    ) -> tuple[int, ...]:
-        self._check_policy(case, shape)
-        return tuple(
-            patch_start(size, edge, marked=marked[axis] if marked else None, generator=generator)
-            for axis, (size, edge) in enumerate(zip(shape, self._patch_size, strict=True))
-        )
+    def __init__(self, places: PatchPlaces):
+        self.places = places
+        plan = places.configuration
+        self._augmentation = Augmentation(plan=plan.augmentation, patch_size=plan.patch_size)
 
     def case_of(self, iteration: int, index: int) -> str:
         """Return the case that sample `index` of `iteration` shows."""
-        if self._labels is None:
-            return self._tagged_image(iteration, index)[0]
-        return self._case_in_turn(iteration, index)
-
-    def _case_in_turn(self, iteration: int, index: int) -> str:
-        drawn_before = iteration * self._batch_size + index
-        epoch, position = divmod(drawn_before, len(self._cases))
-        return self._cases[self._order(epoch)[position]]
+        return self.places.case_of(iteration, index)
 
     def sample(self, iteration: int, index: int) -> TrainingSample:
         """Return sample `index` of the global batch of `iteration`, augmented."""
-        choice = self.choose(iteration, index)
-        change = self._augmentation.draw_spatial(self._generator("spatial", iteration, index))
-        source_shape = change.source_shape(self._patch_size)
+        places, patch_size = self.places, self.places.configuration.patch_size
+        choice = places.choose(iteration, index)
+        change = self._augmentation.draw_spatial(places.generator("spatial", iteration, index))
+        source_shape = change.source_shape(patch_size)
         start = tuple(
             first - (source - edge) // 2
-            for first, source, edge in zip(
-                choice.start, source_shape, self._patch_size, strict=True
-            )
+            for first, source, edge in zip(choice.start, source_shape, patch_size, strict=True)
         )
-        properties = self._properties_of(choice.case)
+        properties = places.properties_of(choice.case)
         prefix = () if choice.slice_index is None else (choice.slice_index,)
         image = read_box(
-            self._images.array(choice.case, "image"),
+            places.images.array(choice.case, "image"),
             (slice(None), *prefix),
             start=start,
             shape=source_shape,
         )
         label_maps, rater, tags = None, "", ()
-        if self._labels is None or choice.rater is None:
+        if places.labels is None or choice.rater is None:
             tags = properties.tags_of(choice.slice_index) or ()
         else:
             rater = properties.raters[choice.rater]
             box = read_box(
-                self._labels.array(choice.case, "labels"),
+                places.labels.array(choice.case, "labels"),
                 (slice(choice.rater, choice.rater + 1), *prefix),
                 start=start,
                 shape=source_shape,
@@ -284,7 +77,7 @@ class PatchSampler:
             pad(properties.normalized(image.content), image.padding),
             label_maps,
             change=change,
-            seed=derive_seed(self._seed, "intensity", iteration, index),
+            seed=derive_seed(places.seed, "intensity", iteration, index),
         )
         return TrainingSample(
             case=choice.case,
@@ -294,109 +87,3 @@ class PatchSampler:
             tags=np.array(tags, np.float32),
             weight=choice.weight,
         )
-
-    def _new_order(self, epoch: int) -> np.ndarray:
-        return numpy_generator(self._seed, "cases", epoch).permutation(len(self._cases))
-
-    def _generator(self, *parts: int | str) -> np.random.Generator:
-        return numpy_generator(self._seed, *parts)
-
-    def _properties_of(self, case: str) -> CaseProperties:
-        if case not in self._properties:
-            properties = self._images.properties(case)
-            if self._labels is not None and not properties.raters:
-                raise DatasetError(f"case '{case}' has no label map; remove it from the split")
-            if self._labels is None and not properties.tagged_images(len(self._patch_size)):
-                raise DatasetError(
-                    f"case '{case}' has no image-level label; add it to the table of image labels "
-                    "and preprocess again, or remove it from the split"
-                )
-            self._properties[case] = properties
-        return self._properties[case]
-
-    def _check_policy(self, case: str, shape: Sequence[int]) -> None:
-        is_too_large = any(size > edge for size, edge in zip(shape, self._patch_size, strict=True))
-        if self._crop.policy == "whole" and is_too_large:
-            raise PlansError(
-                f"case '{case}': the crop policy is 'whole', but its shape {tuple(shape)} exceeds "
-                f"the patch size {self._patch_size}; set crop.policy to 'random' or 'foreground'"
-            )
-
-
-def is_foreground_turn(crop: CropPlan, *, index: int, offset: float) -> bool:
-    """Return whether sample `index` of a batch shows a marked voxel.
-
-    Every batch holds the planned share, rounded up or down at random so that it is met on average.
-
-    Args:
-        offset: in [0, 1), drawn once for the batch.
-    """
-    share = crop.foreground_share
-    return math.floor((index + 1) * share + offset) > math.floor(index * share + offset)
-
-
-def marked_voxel(locations: np.ndarray, generator: np.random.Generator) -> tuple[int, ...] | None:
-    """Draw a voxel that some rater marked: first a label, then a voxel of it.
-
-    Args:
-        locations: (n, 1 + axes) rows of label index and voxel, sorted by label.
-
-    Returns:
-        The voxel; None where nobody marked anything.
-    """
-    if not len(locations):
-        return None
-    present, first = np.unique(locations[:, 0], return_index=True)
-    bounds = [*first, len(locations)]
-    label = int(generator.integers(len(present)))
-    row = int(generator.integers(bounds[label], bounds[label + 1]))
-    return tuple(int(value) for value in locations[row, 1:])
-
-
-def patch_start(size: int, edge: int, *, marked: int | None, generator: np.random.Generator) -> int:
-    """Draw where a patch of `edge` voxels starts in an image of `size`, along one axis.
-
-    A marked voxel lies anywhere in the patch with equal chance, as far as the image reaches. If it
-    were always centred, it would tell the network where to look.
-    """
-    if size <= edge:
-        return -((edge - size) // 2)
-    low, high = 0, size - edge
-    if marked is not None:
-        low, high = start_limits(np.asarray(marked), size=size, edge=edge)
-    return int(generator.integers(low, high + 1))
-
-
-@dataclass(frozen=True)
-class ReadBox:
-    """The part of a box that lies inside of an array, and how much is missing around it."""
-
-    content: np.ndarray
-    padding: tuple[tuple[int, int], ...]
-
-
-def read_box(
-    array: Any, prefix: tuple[slice | int, ...], *, start: Sequence[int], shape: Sequence[int]
-) -> ReadBox:
-    """Read a box from the last axes of `array`, which may begin or end outside of it.
-
-    Args:
-        prefix: index of the axes before.
-    """
-    sizes = array.shape[-len(shape) :]
-    inside, padding = [], []
-    for first, edge, size in zip(start, shape, sizes, strict=True):
-        low, high = min(max(first, 0), size), max(min(first + edge, size), 0)
-        high = max(low, high)
-        before = min(edge, max(0, -first))
-        inside.append(slice(low, high))
-        padding.append((before, edge - (high - low) - before))
-    return ReadBox(np.asarray(array[(*prefix, *inside)]), tuple(padding))
-
-
-def pad(array: np.ndarray, padding: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return `array` with zeros around its last axes; `array` itself if nothing is missing."""
-    if not any(before or after for before, after in padding):
-        return array
-    leading = [(0, 0)] * (array.ndim - len(padding))
-    return np.pad(array, [*leading, *padding])

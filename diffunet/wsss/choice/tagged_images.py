@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diffunet.data.batches.patches import Store
+from diffunet.data.batches.places import Store
 from diffunet.randomness import derive_seed
 from diffunet.training.fold_data import FoldData
 from diffunet.training.validation import spread_over_patients
