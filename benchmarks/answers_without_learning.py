@@ -13,7 +13,7 @@ import numpy as np
 from diffunet.fingerprint.position import area_under_curve
 from diffunet.plans import MaskPlan
 from diffunet.randomness import numpy_generator
-from diffunet.wsss.masks.pseudo_masks import NUM_BINS, mask_of, prepared_map, threshold_of
+from diffunet.wsss.masks.pseudo_masks import NUM_BINS, mask_of, smoothed_map, threshold_of
 
 RADIUS_SHARES = tuple(round(0.05 * step, 2) for step in range(1, 11))
 """Radii of the centre disc that are compared, as shares of an image's shorter side."""
@@ -22,7 +22,7 @@ RADIUS_SHARES = tuple(round(0.05 * step, 2) for step in range(1, 11))
 def otsu_mask(image: np.ndarray) -> np.ndarray:
     """Return the brighter class of Otsu's threshold, after the same smoothing as maps have."""
     plan = MaskPlan()
-    prepared = prepared_map(image - image.min(), plan=plan)
+    prepared = smoothed_map(image - image.min(), plan=plan)
     return mask_of(prepared, threshold_of(prepared, plan=plan), plan=plan)
 
 
@@ -31,7 +31,7 @@ def three_class_mask(image: np.ndarray) -> np.ndarray:
 
     The two thresholds of the largest variance between classes, over all pairs (Otsu 1979, Sec. IV).
     """
-    prepared = prepared_map(image - image.min(), plan=MaskPlan())
+    prepared = smoothed_map(image - image.min(), plan=MaskPlan())
     if prepared.max() == 0:
         return np.zeros(image.shape, bool)
     counts, edges = np.histogram(prepared, bins=NUM_BINS)

@@ -28,7 +28,7 @@ from diffunet.data.batches.places import PatchPlaces
 from diffunet.data.store.case_store import CaseStore
 from diffunet.errors import UsageError
 from diffunet.inference.compute import Compute
-from diffunet.inference.draw import draw_samples
+from diffunet.inference.draw import draw_x_0
 from diffunet.jsonio import read_json, write_json
 from diffunet.labels import LabelScheme
 from diffunet.plans import ConfigurationPlan, Plans, ResolvedPlans
@@ -249,10 +249,10 @@ class Trained:
         self.model.eval()
 
         def draw() -> None:
-            draw_samples(
+            drawn = draw_x_0(
                 [self.model],
                 image,
-                encoding=self.objective.encoding,
+                num_channels=self.objective.encoding.num_channels,
                 sampling=configuration.sampling,
                 patch_size=configuration.patch_size,
                 mirror_axes=(),
@@ -260,6 +260,8 @@ class Trained:
                 case="timed",
                 compute=Compute(device=self.device, precision=precision),
             )
+            for _, x_0 in drawn:
+                self.objective.encoding.decode(x_0[None])
 
         with torch.inference_mode():
             seconds = sorted(_timed(draw, self.device) for _ in range(num_rounds + 1))

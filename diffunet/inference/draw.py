@@ -4,57 +4,17 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from diffunet.build import PlannedSampler, build_sampler
 from diffunet.diffusion.denoiser import Denoiser
-from diffunet.diffusion.encoding import Encoding
 from diffunet.inference.compute import Compute
 from diffunet.inference.noise import draw_noise
 from diffunet.inference.slice_noise import PILOT, doubt_of, draw_slice_noise
 from diffunet.inference.sliding_window import Tiling, crop_to, mirrorings, pad_to
 from diffunet.inference.tiles import TiledDenoiser
 from diffunet.plans import SamplingPlan
-
-
-def draw_samples(
-    denoisers: Sequence[Denoiser],
-    image: Float[Tensor, "channel *spatial"],
-    *,
-    encoding: Encoding,
-    sampling: SamplingPlan,
-    patch_size: tuple[int, ...],
-    mirror_axes: tuple[int, ...],
-    seed: int,
-    case: str,
-    compute: Compute,
-) -> Bool[Tensor, "sample label *spatial"]:
-    """Draw `sampling.num_samples` segmentations of an image, as masks on its own grid.
-
-    Args:
-        denoisers: one per fold, in evaluation mode on `compute.device`; sample k is drawn by number
-            k modulo their number.
-        image: normalised; a volume with a 2D `patch_size` is treated slice by slice.
-        mirror_axes: axes of the patch over which `sampling.is_mirrored` averages.
-        seed: sample k is a function of (seed, case, k) and of its network, of nothing else.
-
-    Returns:
-        Masks on the CPU.
-    """
-    drawn = draw_x_0(
-        denoisers,
-        image,
-        num_channels=encoding.num_channels,
-        sampling=sampling,
-        patch_size=patch_size,
-        mirror_axes=mirror_axes,
-        seed=seed,
-        case=case,
-        compute=compute,
-    )
-    masks = {sample: encoding.decode(x_0[None])[0] for sample, x_0 in drawn}
-    return torch.stack([masks[sample] for sample in range(sampling.num_samples)])
 
 
 def draw_x_0(
@@ -73,10 +33,16 @@ def draw_x_0(
     """Yield (k, x_0) of each sample, fold by fold, in groups that fit the memory.
 
     Args:
+        denoisers: one per fold, in evaluation mode on `compute.device`; sample k is drawn by number
+            k modulo their number.
+        image: normalised; a volume with a 2D `patch_size` is treated slice by slice.
         num_channels: of x_0.
+        mirror_axes: axes of the patch over which `sampling.is_mirrored` averages.
+        seed: sample k is a function of (seed, case, k) and of its network, of nothing else.
         on_step: called after each sampling step with the number of samples that took it.
 
-    The other arguments are those of `draw_samples`; x_0 is on the CPU, float32, in [-1, 1].
+    Yields:
+        x_0 on the CPU, float32, in [-1, 1], on the image's own grid.
     """
     tiling = Tiling(
         image_shape=tuple(image.shape[1:]),

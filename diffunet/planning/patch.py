@@ -43,14 +43,12 @@ class PatchChoice:
         patch_size: voxels per axis, multiples of the network's strides.
         batch_size: patches.
         network: the default network for this patch.
-        memory_gb: GiB of a training step in bf16 autocast, as measured; without RESERVED_GB.
         reasons: sentences for "patch_size", "batch_size" and, nested, the fields of "network".
     """
 
     patch_size: tuple[int, ...]
     batch_size: int
     network: NetworkPlan
-    memory_gb: float
     reasons: dict[str, Any]
 
 
@@ -113,7 +111,6 @@ def choose_patch(
         patch_size=patch,
         batch_size=batch_size,
         network=topology.network,
-        memory_gb=memory.total(batch_size, num_voxels=math.prod(patch)) / GIB,
         reasons={
             "patch_size": search.reason(patch, start=start, gpu_memory_gb=gpu_memory_gb),
             "batch_size": batch_reason,

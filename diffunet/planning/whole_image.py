@@ -138,7 +138,6 @@ def _patch(trial: _Trial, *, smallest: int, budget: int, num_cases: int) -> Patc
         patch_size=trial.patch,
         batch_size=batch_size,
         network=trial.network.network,
-        memory_gb=trial.memory.total(batch_size, num_voxels=trial.num_voxels) / GIB,
         reasons={
             "patch_size": f"The largest image, {list(axes.largest_shape)} voxels, rounded up to "
             "multiples of the network's strides: a label belongs to the whole image, and a part of "

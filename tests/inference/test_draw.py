@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from diffunet.diffusion.denoiser import Denoiser
-from diffunet.diffusion.encoding import SignedEncoding
 from diffunet.diffusion.samplers import SAMPLERS
 from diffunet.inference import draw as inference_draw
 from diffunet.inference.compute import Compute
-from diffunet.inference.draw import draw_samples, draw_x_0
+from diffunet.inference.draw import draw_x_0
 from diffunet.plans import SamplingPlan
 from tests.inference.fakes import (
     PointwiseNetwork,
@@ -284,27 +283,6 @@ def test_every_step_of_every_sample_is_reported():
     )
     assert [sample for sample, _ in drawn] == [0, 1, 2]
     assert sum(steps) == 3 * 4
-
-
-def test_samples_are_the_decoded_masks_in_order():
-    image = random_image(1, 16, 16)
-    folds = [denoiser_of(PointwiseNetwork(3)), denoiser_of(SmoothingNetwork(num_channels=3))]
-    encoding = SignedEncoding(2)
-    masks = draw_samples(
-        folds,
-        image,
-        encoding=encoding,
-        sampling=SAMPLING,
-        patch_size=(8, 8),
-        mirror_axes=(),
-        seed=0,
-        case="case",
-        compute=Compute(device=CPU),
-    )
-    assert masks.dtype == torch.bool
-    assert torch.equal(
-        masks, encoding.decode(draw(folds, image, patch_size=(8, 8), num_channels=3))
-    )
 
 
 def test_no_seam_shows_where_tiles_meet():

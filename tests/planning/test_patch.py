@@ -5,7 +5,7 @@ import pytest
 
 from diffunet.errors import PlansError
 from diffunet.planning.memory import GIB, measure_training_memory
-from diffunet.planning.patch import RESERVED_GB, choose_patch, initial_patch
+from diffunet.planning.patch import RESERVED_GB, PatchChoice, choose_patch, initial_patch
 
 
 def choose(median_shape, spacing_mm=None, *, gpu_memory_gb=8.0, num_training_voxels=10**10):
@@ -17,6 +17,11 @@ def choose(median_shape, spacing_mm=None, *, gpu_memory_gb=8.0, num_training_vox
         num_training_voxels=num_training_voxels,
         gpu_memory_gb=gpu_memory_gb,
     )
+
+
+def needed_gb(choice: PatchChoice) -> float:
+    memory = measure_training_memory(choice.network, num_image_channels=1, num_label_channels=1)
+    return memory.total(choice.batch_size, num_voxels=math.prod(choice.patch_size)) / GIB
 
 
 @pytest.mark.parametrize(
@@ -62,16 +67,13 @@ def test_the_choice_fits_and_is_a_multiple_of_the_strides(median_shape, spacing_
     choice = choose(median_shape, spacing_mm, gpu_memory_gb=gpu_memory_gb)
     for axis, edge in enumerate(choice.patch_size):
         assert edge % math.prod(stride[axis] for stride in choice.network.strides) == 0
-    memory = measure_training_memory(choice.network, num_image_channels=1, num_label_channels=1)
-    needed = memory.total(choice.batch_size, num_voxels=math.prod(choice.patch_size))
-    assert choice.memory_gb == pytest.approx(needed / GIB)
-    assert choice.memory_gb <= gpu_memory_gb - RESERVED_GB
+    assert needed_gb(choice) <= gpu_memory_gb - RESERVED_GB
 
 
 @pytest.mark.parametrize("median_shape", [(1000, 1000), (400, 400, 400)])
 def test_little_memory_is_left_over(median_shape):
     choice = choose(median_shape)
-    assert choice.memory_gb > 0.8 * (8 - RESERVED_GB)
+    assert needed_gb(choice) > 0.8 * (8 - RESERVED_GB)
 
 
 def test_more_memory_gives_a_larger_patch():

@@ -77,7 +77,6 @@ def test_a_step_of_every_method_fits_and_a_finer_spacing_would_not(gpu_memory_gb
             chosen.patch.batch_size, num_voxels=math.prod(chosen.patch.patch_size)
         )
         assert needed <= budget
-    assert chosen.patch.memory_gb * GIB <= budget
     assert chosen.patch.batch_size >= 8
     finer = chosen.spacing_mm.value[0] - 0.25
     patch = whole_patch((round(900 / finer),) * 2, (finer, finer))

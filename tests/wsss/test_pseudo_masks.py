@@ -10,10 +10,11 @@ from diffunet.wsss.masks.pseudo_masks import (
     largest_component,
     mask_of,
     mean_threshold,
+    oriented_map,
     otsu_threshold,
-    prepared_map,
     pseudo_label_map,
     shared_threshold,
+    smoothed_map,
     strongest_component,
     threshold_of,
     unsure_mask,
@@ -21,6 +22,10 @@ from diffunet.wsss.masks.pseudo_masks import (
 )
 
 PLAIN = MaskPlan(smoothing_voxels=0.0)
+
+
+def prepared_map(saliency: np.ndarray, *, plan: MaskPlan) -> np.ndarray:
+    return oriented_map(smoothed_map(saliency, plan=plan), plan=plan)
 
 
 def two_groups(seed: int = 0, *, shape: tuple[int, ...] = (40, 50)) -> np.ndarray:

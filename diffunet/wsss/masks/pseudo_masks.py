@@ -1,8 +1,8 @@
 """From a map of saliency to a mask, by rules that need no reference mask.
 
-The order is `prepared_map`, `threshold_of`, `mask_of`. The rule "otsu_mean" takes two passes over a
-set of images: the thresholds of the first go through `mean_threshold` and `shared_threshold` before
-`mask_of`.
+The order is `smoothed_map`, `oriented_map`, `threshold_of`, `mask_of`. The rule "otsu_mean" takes
+two passes over a set of images: the thresholds of the first go through `mean_threshold` and
+`shared_threshold` before `mask_of`.
 
 Maps are signed, in units of the image's (normalised) intensity or of a CAM, of shape (y, x) or
 (slice, y, x); each slice is an image of its own. Several channels are added up before.
@@ -21,22 +21,6 @@ from diffunet.wsss.masks.edges import smooth_within_edges
 
 NUM_BINS = 256  # of Otsu's histogram, as in scikit-image
 _ROUNDING = 1e-10  # candidates in a gap between the classes are equally good but for rounding
-
-
-def prepared_map(
-    saliency: Float[np.ndarray, "*slice y x"],
-    *,
-    plan: MaskPlan,
-    image: Float[np.ndarray, "channel *slice y x"] | None = None,
-) -> Float[np.ndarray, "*slice y x"]:
-    """Smooth a map within its slices, and keep the part that supports the label: values from 0.
-
-    The sign comes after the smoothing, so that noise of either sign cancels before "absolute"
-    removes signs. With "positive" and "negative", values of the other sign count against the label
-    and become 0: a dark lesion beside a bright one must not pull a threshold below 0. The arguments
-    are those of `smoothed_map`.
-    """
-    return oriented_map(smoothed_map(saliency, plan=plan, image=image), plan=plan)
 
 
 def smoothed_map(
@@ -68,7 +52,12 @@ def smoothed_map(
 def oriented_map(
     smooth: Float[np.ndarray, "*slice y x"], *, plan: MaskPlan
 ) -> Float[np.ndarray, "*slice y x"]:
-    """Keep the part of a smoothed map that supports the label: values from 0."""
+    """Keep the part of a smoothed map that supports the label: values from 0.
+
+    The sign comes after the smoothing, so that noise of either sign cancels before "absolute"
+    removes signs. With "positive" and "negative", values of the other sign count against the label
+    and become 0: a dark lesion beside a bright one must not pull a threshold below 0.
+    """
     if plan.sign == "absolute":
         return np.abs(smooth)
     return np.maximum(smooth if plan.sign == "positive" else -smooth, 0)
@@ -85,7 +74,7 @@ def threshold_of(
     "otsu_mean" gives here, in its first pass, what "otsu" gives.
 
     Args:
-        prepared: of `prepared_map`; a whole case, since "otsu_volume" pools its slices.
+        prepared: of `oriented_map`; a whole case, since "otsu_volume" pools its slices.
         is_present: which slices show the label; None: all. Otsu's rule would find a foreground in
             the others too.
 
