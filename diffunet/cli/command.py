@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from diffunet import __version__
 from diffunet.cli.console import lasting_console
+from diffunet.cli.parser import EXIT_USER_MISTAKE, HelpFormatter, Parser
 from diffunet.errors import DiffunetError, UsageError, explain
 from diffunet.limits import VARIABLE, max_image_bytes_from, set_max_image_bytes
 from diffunet.parallel import default_num_processes
@@ -27,29 +27,16 @@ Item = TypeVar("Item")
 
 logger = logging.getLogger(__name__)
 
-EXIT_USER_MISTAKE = 2
 EXIT_INTERRUPTED = 130
 
 SECONDS_BETWEEN_LINES = 60
 """Seconds between lines of progress where there is no terminal for a bar."""
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults that are informative, wraps prose, and keeps the lines of examples."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        has_none = action.default is None or action.default == []
-        return action.help if has_none else super()._get_help_string(action)
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        is_example = "\n" in text
-        return super()._fill_text(text if is_example else textwrap.fill(text, width), width, indent)
-
-
-def new_parser(description: str, *, epilog: str = "") -> argparse.ArgumentParser:
+def new_parser(description: str, *, epilog: str = "") -> Parser:
     """Return a parser in the style of all commands."""
-    parser = argparse.ArgumentParser(
-        description=description, epilog=epilog, formatter_class=HelpFormatter
+    parser = Parser(
+        description=description, epilog=epilog, formatter_class=HelpFormatter, allow_abbrev=False
     )
     parser.add_argument(
         "--version",

@@ -1,0 +1,65 @@
+"""The parser of all commands: options as they are written in full, mistakes as one sentence."""
+
+import argparse
+import difflib
+import logging
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+EXIT_USER_MISTAKE = 2
+
+_OPTION = re.compile(r"--?[^-\W\d]\S*")
+"""What is meant as an option: not a negative number, and not a text of several words."""
+
+
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults that are informative, wraps prose, and keeps the lines of examples."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        has_none = action.default is None or action.default == []
+        return action.help if has_none else super()._get_help_string(action)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        is_example = "\n" in text
+        return super()._fill_text(text if is_example else textwrap.fill(text, width), width, indent)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that guesses nothing: `--iter` is not `--iterations`, `-pfile` is not `-p file`.
+
+    argparse alone takes both; without abbreviations it still takes the second.
+    """
+
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride] (overloads there)
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """Parse, once every option is one that there is."""
+        words = sys.argv[1:] if args is None else list(args)
+        self._check_options(words)
+        return super().parse_known_args(words, namespace)
+
+    def error(self, message: str) -> Any:
+        """End with one message, without the usage, which would bury it."""
+        self.exit(EXIT_USER_MISTAKE, f"error: {message}\n")
+
+    def _check_options(self, words: Sequence[str]) -> None:
+        options = words[: words.index("--")] if "--" in words else words
+        names = [word.partition("=")[0] for word in options if _OPTION.fullmatch(word)]
+        unknown = [name for name in names if name not in self._option_string_actions]
+        if unknown:
+            self.error("\n".join(map(self._sentence_about, dict.fromkeys(unknown))))
+
+    def _sentence_about(self, option: str) -> str:
+        known = self._option_string_actions
+        short, rest = option[:2], option[2:]
+        if len(short) == 2 and short in known and known[short].nargs != 0:
+            guess = f"; did you mean '{short} {rest}'?"
+        else:
+            near = difflib.get_close_matches(option, known, n=1)
+            guess = f"; did you mean '{near[0]}'?" if near else ""
+        return f"there is no option '{option}'{guess} {self.prog} -h lists all"

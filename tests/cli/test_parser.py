@@ -1,0 +1,60 @@
+import pytest
+
+from diffunet.cli.command import new_parser
+from diffunet.cli.commands import PARSERS
+
+
+def refusal(parser, words, capsys):
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args(words)
+    assert end.value.code == 2
+    return capsys.readouterr().err
+
+
+def long_options(name):
+    for action in PARSERS[name]()._actions:
+        yield from (each for each in action.option_strings if len(each) > 3)
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_an_abbreviated_option_is_refused_and_named(name, capsys):
+    for option in long_options(name):
+        said = refusal(PARSERS[name](), [option[:-1]], capsys)
+        assert said.startswith(f"error: there is no option '{option[:-1]}'"), said
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_a_value_is_not_read_out_of_a_misspelled_option(name, capsys):
+    for action in PARSERS[name]()._actions:
+        for short in (each for each in action.option_strings if len(each) == 2):
+            said = refusal(PARSERS[name](), [f"{short}file", "x"], capsys)
+            assert said.startswith(f"error: there is no option '{short}file'"), said
+
+
+def test_a_misspelled_option_is_answered_with_the_nearest(capsys):
+    said = refusal(PARSERS["diffunet_train"](), ["1", "0", "--iteration", "5"], capsys)
+    assert "did you mean '--iterations'?" in said
+    said = refusal(PARSERS["diffunet_train"](), ["1", "0", "-pmine"], capsys)
+    assert "did you mean '-p mine'?" in said
+
+
+def test_all_unknown_options_are_named_at_once(capsys):
+    said = refusal(PARSERS["diffunet_train"](), ["1", "0", "--abc", "-qrs"], capsys)
+    assert said.count("there is no option") == 2
+
+
+def test_a_mistake_is_a_message_without_the_usage(capsys):
+    said = refusal(PARSERS["diffunet_train"](), ["1", "0", "--iterations", "many"], capsys)
+    assert said.startswith("error: argument --iterations: expected a whole number")
+    assert said.count("\n") == 1
+
+
+def test_negative_numbers_texts_and_what_follows_two_dashes_are_no_options():
+    parser = new_parser("")
+    parser.add_argument("words", nargs="+")
+    given = parser.parse_args(["-1", "-.5", "-two words", "-", "--", "-x"])
+    assert given.words == ["-1", "-.5", "-two words", "-", "-x"]
+
+
+def test_a_value_may_follow_an_equals_sign():
+    assert PARSERS["diffunet_train"]().parse_args(["1", "0", "--iterations=5"]).iterations == 5
