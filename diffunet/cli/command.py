@@ -14,6 +14,7 @@ from typing import TypeVar, get_type_hints
 from tqdm import tqdm
 
 from diffunet import __version__
+from diffunet.cli import nnunet_words
 from diffunet.cli.console import lasting_console
 from diffunet.cli.parser import EXIT_USER_MISTAKE, HelpFormatter, Parser
 from diffunet.errors import DiffunetError, UsageError, explain
@@ -33,11 +34,17 @@ SECONDS_BETWEEN_LINES = 60
 """Seconds between lines of progress where there is no terminal for a bar."""
 
 
-def new_parser(description: str, *, epilog: str = "") -> Parser:
-    """Return a parser in the style of all commands."""
+def new_parser(description: str, *, epilog: str = "", command: str = "") -> Parser:
+    """Return a parser in the style of all commands.
+
+    Args:
+        command: whose words of nnU-Net it knows.
+    """
     parser = Parser(
         description=description, epilog=epilog, formatter_class=HelpFormatter, allow_abbrev=False
     )
+    parser.refused = nnunet_words.REFUSED.get(command, {})
+    parser.accepted = nnunet_words.ACCEPTED.get(command, {})
     parser.add_argument(
         "--version",
         action="version",

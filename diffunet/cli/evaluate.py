@@ -13,6 +13,7 @@ def parser() -> argparse.ArgumentParser:
         "there are samples, scores of the distribution. All scores stand beside those of "
         "trivial answers on the same cases.",
         epilog="example:\n  diffunet_evaluate raw/Dataset001_LIDC/labelsTs predictions",
+        command="diffunet_evaluate",
     )
     made.add_argument("reference", type=Path, metavar="REFERENCE", help="folder of masks")
     made.add_argument(

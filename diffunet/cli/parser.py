@@ -6,7 +6,8 @@ import logging
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -33,28 +34,41 @@ class Parser(argparse.ArgumentParser):
     """A parser that guesses nothing: `--iter` is not `--iterations`, `-pfile` is not `-p file`.
 
     argparse alone takes both; without abbreviations it still takes the second.
+
+    Attributes:
+        refused: options of nnU-Net, each with a sentence that names ours.
+        accepted: options of nnU-Net that change nothing, each with the reason.
     """
+
+    refused: Mapping[str, str] = MappingProxyType({})
+    accepted: Mapping[str, str] = MappingProxyType({})
 
     def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride] (overloads there)
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
         """Parse, once every option is one that there is."""
-        words = sys.argv[1:] if args is None else list(args)
-        self._check_options(words)
+        words = self._known_words(sys.argv[1:] if args is None else list(args))
         return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> Any:
         """End with one message, without the usage, which would bury it."""
         self.exit(EXIT_USER_MISTAKE, f"error: {message}\n")
 
-    def _check_options(self, words: Sequence[str]) -> None:
-        options = words[: words.index("--")] if "--" in words else words
-        names = [word.partition("=")[0] for word in options if _OPTION.fullmatch(word)]
-        unknown = [name for name in names if name not in self._option_string_actions]
-        if unknown:
-            self.error("\n".join(map(self._sentence_about, dict.fromkeys(unknown))))
+    def _known_words(self, words: Sequence[str]) -> list[str]:
+        """Return the words without options of nnU-Net that change nothing."""
+        end = words.index("--") if "--" in words else len(words)
+        options = [word for word in words[:end] if _OPTION.fullmatch(word)]
+        names = dict.fromkeys(word.partition("=")[0] for word in options)
+        known = {*self._option_string_actions, *self.accepted}
+        if unknown := [name for name in names if name not in known]:
+            self.error("\n".join(map(self._sentence_about, unknown)))
+        for name in (name for name in names if name in self.accepted):
+            logger.info("%s changes nothing: %s", name, self.accepted[name])
+        return [word for word in words[:end] if word not in self.accepted] + [*words[end:]]
 
     def _sentence_about(self, option: str) -> str:
+        if option in self.refused:
+            return f"{option} is nnU-Net's: {self.refused[option]}"
         known = self._option_string_actions
         short, rest = option[:2], option[2:]
         if len(short) == 2 and short in known and known[short].nargs != 0:

@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
         "preprocess the cases. Run it again after an interruption, and it continues.",
         epilog="example:\n  diffunet_plan_and_preprocess -d 1\n  diffunet_train 1 0\n"
         "  diffunet_predict -i IMAGES -o PREDICTIONS -d 1",
+        command="diffunet_plan_and_preprocess",
     )
     _add_common(made)
     _add_check(made)
@@ -51,7 +52,10 @@ def verify_parser() -> argparse.ArgumentParser:
 
 def fingerprint_parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_extract_fingerprint`."""
-    made = new_parser("Measure the training cases, and write dataset_fingerprint.json.")
+    made = new_parser(
+        "Measure the training cases, and write dataset_fingerprint.json.",
+        command="diffunet_extract_fingerprint",
+    )
     _add_common(made)
     _add_check(made)
     made.add_argument(
@@ -62,7 +66,10 @@ def fingerprint_parser() -> argparse.ArgumentParser:
 
 def plan_parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_plan_experiment`."""
-    made = new_parser("Choose every parameter of training from the fingerprint, with reasons.")
+    made = new_parser(
+        "Choose every parameter of training from the fingerprint, with reasons.",
+        command="diffunet_plan_experiment",
+    )
     _add_common(made)
     _add_planning(made)
     return made
@@ -72,11 +79,17 @@ def preprocess_parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_preprocess`."""
     made = new_parser(
         "Preprocess the training cases as the plans say. Run it again after an interruption, and "
-        "it continues."
+        "it continues.",
+        command="diffunet_preprocess",
     )
     _add_common(made)
     made.add_argument(
-        "-p", dest="plans_name", default=DEFAULT_PLANS_NAME, metavar="NAME", help="plans to follow"
+        "-p",
+        "-plans_name",
+        dest="plans_name",
+        default=DEFAULT_PLANS_NAME,
+        metavar="NAME",
+        help="plans to follow",
     )
     _add_preprocessing(made)
     return made

@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="examples:\n  diffunet_predict -i imagesTs -o predictions -d 1 --save_samples\n"
         "  diffunet_predict -i scan_0000.nii.gz -o mask.nii.gz --model FOLDER\n"
         "  diffunet_predict -i imagesTs -o predictions -d 3 --saliency cg_cdm",
+        command="diffunet_predict",
     )
     made.add_argument(
         "-i",
@@ -135,9 +136,10 @@ def _add_model(made: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-chk",
         dest="checkpoint",
+        type=lambda text: text.removeprefix("checkpoint_").removesuffix(".pth"),
         default="final",
         choices=["final", "best", "latest"],
-        help="weights",
+        help="weights; nnU-Net's checkpoint_final.pth means the same",
     )
 
 

@@ -1,4 +1,4 @@
-"""Writes the reference pages that follow from the code: plan fields and commands.
+"""Writes the reference pages that follow from the code: plan fields, commands, nnU-Net's words.
 
 `python -m diffunet.cli.reference documentation/reference`; a test says when a page is stale.
 """
@@ -17,6 +17,7 @@ from typing import Any
 
 from diffunet import plans
 from diffunet.backbones import BACKBONES
+from diffunet.cli.nnunet_words import ACCEPTED, COUNTERPARTS, REFUSED, Counterpart
 from diffunet.diffusion.predictions import PREDICTIONS
 from diffunet.diffusion.samplers import SAMPLERS
 from diffunet.diffusion.schedules import DDPM_GRIDS, SCHEDULES
@@ -35,6 +36,13 @@ relative to the configuration, as in `--set diffusion.input_scale=0.3`. The name
 you set by itself is kept. The defaults below hold where no rule chooses; the block `reasons` of the
 file says in words why a value was chosen. An unknown key, a wrong type, a number out of its range
 or an impossible combination is refused, with the path of the field.
+"""
+
+_ABOUT_WORDS = """For those who come from nnU-Net: its commands, what they are called here, and its
+options. Datasets are read unchanged ([dataset format](dataset-format.md)). Folders are those of
+`--workspace`, or of the variables `diffunet_raw`, `diffunet_preprocessed` and `diffunet_results`;
+nnU-Net's own folders are never written into. An option that is not there is answered with the
+sentence below, and exit code 2.
 """
 
 LINE_LENGTH = 120
@@ -89,6 +97,13 @@ def commands_page(parsers: "dict[str, Callable[[], argparse.ArgumentParser]]") -
     return "\n".join(parts)
 
 
+def words_page() -> str:
+    """Return the page of nnU-Net's commands and options, in Markdown."""
+    parts = ["# nnU-Net's words\n", _MADE_FROM, _wrapped(_ABOUT_WORDS), ""]
+    parts += [_words_section(*item) for item in COUNTERPARTS.items()]
+    return "\n".join(parts)
+
+
 def main() -> None:
     """Write the pages into the folder that the command line names."""
     from diffunet.cli.commands import PARSERS
@@ -96,6 +111,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     write_text(folder / "plans.md", plans_page())
     write_text(folder / "commands.md", commands_page(PARSERS))
+    write_text(folder / "nnunet-words.md", words_page())
 
 
 def _help_of(parser: argparse.ArgumentParser) -> str:
@@ -103,6 +119,20 @@ def _help_of(parser: argparse.ArgumentParser) -> str:
     original = parser.formatter_class
     parser.formatter_class = lambda prog: original(prog, width=width)  # type: ignore[assignment]
     return parser.format_help()
+
+
+def _words_section(name: str, counterpart: Counterpart) -> str:
+    ours = f"`{counterpart.command}`" if counterpart.command else "nothing of the kind"
+    note = f"; {counterpart.sentence}" if counterpart.sentence else ""
+    entries = [f"## {name}\n", _wrapped(f"Here: {ours}{note}."), ""]
+    if counterpart.options:
+        options = ", ".join(f"`{each}`" for each in counterpart.options)
+        entries.append(_wrapped(f"- work as there: {options}", indent="  "))
+    for option, reason in ACCEPTED.get(counterpart.command, {}).items():
+        entries.append(_wrapped(f"- `{option}` changes nothing: {reason}", indent="  "))
+    for option, sentence in REFUSED.get(counterpart.command, {}).items():
+        entries.append(_entry(f"`{option}`", sentence))
+    return "\n".join(entries).rstrip() + "\n"
 
 
 def _plan_section(where: str, cls: type) -> str:

@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="examples:\n  diffunet_train 1 0\n"
         "  diffunet_train LIDC all --set diffusion.input_scale=0.3\n"
         "  torchrun --nproc_per_node 4 -m diffunet.cli.train 1 0",
+        command="diffunet_train",
     )
     made.add_argument("dataset", metavar="DATASET", help="number, name or path")
     made.add_argument("fold", metavar="FOLD", help="0, 1, ... or all")

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -86,7 +85,7 @@ def test_a_number_of_the_range_is_parsed():
 def flags_of_numbers():
     for name, make_parser in PARSERS.items():
         for action in make_parser()._actions:
-            if action.type not in (None, Path):
+            if getattr(action.type, "__qualname__", "").startswith("number_in"):
                 yield pytest.param(action, id=f"{name} {action.option_strings[0]}")
 
 

@@ -6,15 +6,22 @@ from pathlib import Path
 import pytest
 
 from diffunet.cli.commands import PARSERS
-from diffunet.cli.reference import PLAN_CLASSES, commands_page, plans_page
+from diffunet.cli.reference import PLAN_CLASSES, commands_page, plans_page, words_page
 from diffunet.plans import Plans, ResolvedPlans, WeakPlan
 
 PAGES = Path(__file__).parents[2] / "documentation" / "reference"
 
 
-@pytest.mark.parametrize("page", ["plans.md", "commands.md"])
-def test_the_page_says_what_the_code_says(page, monkeypatch):
-    made = plans_page() if page == "plans.md" else commands_page(PARSERS)
+@pytest.mark.parametrize(
+    ("page", "make"),
+    [
+        ("plans.md", plans_page),
+        ("commands.md", lambda: commands_page(PARSERS)),
+        ("nnunet-words.md", words_page),
+    ],
+)
+def test_the_page_says_what_the_code_says(page, make):
+    made = make()
     found = (PAGES / page).read_text(encoding="utf-8")
     assert found == made, f"documentation/reference/{page} is stale: run `make documentation`"
 

@@ -1,0 +1,154 @@
+"""What nnU-Net's commands and options are called here: the one table, for parsers and the page.
+
+An option that means the same has the same name and stands in no sentence below. The parser of a
+command answers the others (`Parser`), and `documentation/reference/nnunet-words.md` lists them all.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_TRAINER = (
+    "there are no trainer classes: -m chooses the method, --epochs or --iterations the length, and "
+    "--set any field of the plans"
+)
+_READER = (
+    "there is one way to measure a dataset; what it chooses stands in the plans, where you can "
+    "change it (--set in diffunet_train)"
+)
+_PLANNER = (
+    "there is one planner: -gpu_memory_target sizes the network, and --set of diffunet_train "
+    "changes any field, or takes a preset (--set network=p1)"
+)
+_PREPROCESSOR = (
+    "there is one way to preprocess; spacing and normalisation stand in the plans, where you can "
+    "change them before diffunet_preprocess"
+)
+_BAR = "a bar is only drawn in a terminal; leave the option out, or send it away with 2> FILE"
+_IN_PROCESS = (
+    "cases are read and written by the command itself, one after the other; leave the option out, "
+    "and share the cases out with -num_parts and -part_id"
+)
+_LABELS = "labels and the ignore label are those of dataset.json (-djfile)"
+
+CHECKED = "the dataset is always checked (unless --no_check says otherwise)"
+SHOWN = "all messages are always shown"
+
+REFUSED: Mapping[str, Mapping[str, str]] = {
+    "diffunet_plan_and_preprocess": {
+        "-fpe": _READER,
+        "-npfp": "-np is the number of processes of every step",
+        "-pl": _PLANNER,
+        "-preprocessor_name": _PREPROCESSOR,
+        "--no_pbar": _BAR,
+    },
+    "diffunet_extract_fingerprint": {"-fpe": _READER, "--no_pbar": _BAR},
+    "diffunet_plan_experiment": {"-pl": _PLANNER, "-preprocessor_name": _PREPROCESSOR},
+    "diffunet_preprocess": {"--no_pbar": _BAR},
+    "diffunet_train": {
+        "-tr": _TRAINER,
+        "--npz": (
+            "a fold's scores need no probabilities; for files, predict its validation cases with "
+            "diffunet_predict --save_probabilities or --save_samples"
+        ),
+        "--disable_checkpointing": (
+            "checkpoints are always written, at most every five minutes: --c and diffunet_predict "
+            "need them; leave the option out"
+        ),
+    },
+    "diffunet_predict": {
+        "-tr": "there are no trainer classes: -m names the method of the model",
+        "--disable_tta": (
+            "mirrored inputs are averaged only where the model's plans say so "
+            "(sampling.is_mirrored, off unless you set it; weak.is_mirrored); leave the option out"
+        ),
+        "-npp": _IN_PROCESS,
+        "-nps": _IN_PROCESS,
+        "-prev_stage_predictions": "there is no cascade: a configuration predicts by itself",
+        "--not_on_device": (
+            "results are always gathered in the memory of the machine, not of the GPU; leave the "
+            "option out"
+        ),
+        "--disable_progress_bar": _BAR,
+    },
+    "diffunet_evaluate": {
+        "-pfile": "plans are not needed to evaluate: how to read images follows from dataset.json",
+        "--chill": (
+            "every case of the reference needs a prediction; for some cases alone, give a folder "
+            "with their references"
+        ),
+        "-l": _LABELS,
+        "-il": _LABELS,
+    },
+}
+"""By command and option: what there is instead."""
+
+ACCEPTED: Mapping[str, Mapping[str, str]] = {
+    "diffunet_plan_and_preprocess": {
+        "--verify_dataset_integrity": CHECKED,
+        "--verbose": SHOWN,
+    },
+    "diffunet_extract_fingerprint": {
+        "--verify_dataset_integrity": CHECKED,
+        "--verbose": SHOWN,
+    },
+    "diffunet_preprocess": {"--verbose": SHOWN},
+    "diffunet_predict": {"--verbose": SHOWN},
+}
+"""By command and option: why it changes nothing."""
+
+
+@dataclass(frozen=True)
+class Counterpart:
+    """A command of nnU-Net: what does the same here, and its options.
+
+    Attributes:
+        command: ours; empty where there is none.
+        options: all of nnU-Net's but those that are in `REFUSED` and `ACCEPTED` already: they work.
+        sentence: what differs.
+    """
+
+    command: str
+    options: tuple[str, ...] = ()
+    sentence: str = ""
+
+
+COUNTERPARTS: Mapping[str, Counterpart] = {
+    "nnUNetv2_plan_and_preprocess": Counterpart(
+        "diffunet_plan_and_preprocess",
+        (
+            *("-d", "--no_pp", "--clean", "-c", "-np", "-gpu_memory_target"),
+            *("-overwrite_target_spacing", "-overwrite_plans_name"),
+        ),
+        "-d takes names and paths too; -np takes one number, for all configurations",
+    ),
+    "nnUNetv2_extract_fingerprint": Counterpart(
+        "diffunet_extract_fingerprint", ("-d", "-np", "--clean")
+    ),
+    "nnUNetv2_plan_experiment": Counterpart(
+        "diffunet_plan_experiment",
+        ("-d", "-gpu_memory_target", "-overwrite_target_spacing", "-overwrite_plans_name"),
+    ),
+    "nnUNetv2_preprocess": Counterpart(
+        "diffunet_preprocess",
+        ("-d", "-plans_name", "-c", "-np"),
+        "-np takes one number, for all configurations",
+    ),
+    "nnUNetv2_train": Counterpart(
+        "diffunet_train",
+        ("-p", "-pretrained_weights", "-num_gpus", "--c", "--val", "-device"),
+    ),
+    "nnUNetv2_predict": Counterpart(
+        "diffunet_predict",
+        (
+            *("-i", "-o", "-d", "-c", "-p", "-f", "-step_size", "--save_probabilities"),
+            *("--continue_prediction", "-chk", "-num_parts", "-part_id", "-device"),
+        ),
+        "-c, -p and -f may be left out; -m is the method, and --model names a folder",
+    ),
+    "nnUNetv2_predict_from_modelfolder": Counterpart(
+        "diffunet_predict", (), "the folder is named by --model, since -m is the method"
+    ),
+    "nnUNetv2_evaluate_folder": Counterpart("diffunet_evaluate", ("-djfile", "-o", "-np")),
+    "nnUNetv2_evaluate_simple": Counterpart("diffunet_evaluate", ("-o", "-np")),
+}
+"""By nnU-Net's command."""
