@@ -16,6 +16,7 @@ from tqdm import tqdm
 from diffunet import __version__
 from diffunet.cli import nnunet_words
 from diffunet.cli.console import lasting_console
+from diffunet.cli.nnunet_folders import hint_at_nnunet_folders, refuse_nnunet_folders
 from diffunet.cli.parser import EXIT_USER_MISTAKE, HelpFormatter, Parser
 from diffunet.errors import DiffunetError, UsageError, explain
 from diffunet.limits import VARIABLE, max_image_bytes_from, set_max_image_bytes
@@ -108,10 +109,20 @@ def number_of(plan: type, name: str) -> Callable[[str], int | float]:
     return number_in(range_of(plan, name), is_whole=get_type_hints(plan)[name] is int)
 
 
-def resolve_workspace(folder: Path | None) -> Workspace:
-    """Return the workspace of a command and print, once, which one it is."""
+def resolve_workspace(folder: Path | None, *, writes_raw: bool = False) -> Workspace:
+    """Return the workspace of a command and print, once, which one it is.
+
+    Args:
+        writes_raw: the command makes a raw dataset.
+
+    Raises:
+        WorkspaceError: it names no folders, or nnU-Net's where the command would write.
+    """
     workspace = Workspace.resolve(folder=folder, environment=os.environ, current_folder=Path.cwd())
+    refuse_nnunet_folders(workspace, os.environ, writes_raw=writes_raw)
     print(workspace, flush=True)
+    if folder is None and (hint := hint_at_nnunet_folders(os.environ)):
+        print(hint, flush=True)
     return workspace
 
 

@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     api.pseudo_label(
         given.dataset,
         given.new_dataset,
-        workspace=resolve_workspace(given.workspace),
+        workspace=resolve_workspace(given.workspace, writes_raw=True),
         method=given.method,
         plans_name=given.plans_name,
         configuration=given.configuration,
