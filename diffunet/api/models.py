@@ -1,5 +1,6 @@
 """Train a model, predict with it, and make pseudo-masks with it."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,6 @@ from diffunet.arguments import (
     compute_of,
     device_of,
     model_folder_of,
-    plans_of,
     processes_of,
     splits_of,
     workspace_of,
@@ -18,27 +18,27 @@ from diffunet.data.raw.dataset import open_dataset
 from diffunet.errors import UsageError, WorkspaceError
 from diffunet.inference.options import FolderRun, PredictionOptions
 from diffunet.locks import in_use
-from diffunet.names import require_fold
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import SaliencyMethod
-from diffunet.plans.edits import edited_fields
 from diffunet.workspace import (
     DEFAULT_PLANS_NAME,
     Workspace,
     bare_name,
 )
 
+logger = logging.getLogger(__name__)
+
 
 def train(
     dataset: Dataset,
-    fold: int | str,
+    fold: int | str | Sequence[int | str],
     *,
     workspace: Workspace | Path | None = None,
     configuration: str | None = None,
     method: str | None = None,
     plans_name: str = DEFAULT_PLANS_NAME,
     settings: Sequence[str] = (),
-    seed: int = 0,
+    seed: int | None = None,
     continues: bool = False,
     only_validates: bool = False,
     validates_all_cases: bool = False,
@@ -48,11 +48,17 @@ def train(
     num_processes: int | None = None,
     progress: Progress = without_progress,
 ) -> Path:
-    """Train one fold, validate it, and return its folder.
+    """Train folds one after the other, validate each, and return the folder of the last.
+
+    A training that goes on (`continues`, `only_validates`) has the plans, the settings and the seed
+    that it began with, whatever the dataset's plans are now. What is given nevertheless must agree,
+    but for the number of iterations, which may grow. Finished folds are skipped.
 
     Args:
-        fold: 0, 1, ... or "all".
-        configuration, method: None for what the plans recommend.
+        fold: 0, 1, ... or "all" (every case); several, or "all_folds" for all that the splits have.
+        configuration, method: None for what the plans recommend; of a training that goes on for
+            what it has.
+        seed: None for 0, or the training's own.
         settings: "path.to.field=value", relative to the configuration.
         continues: go on from the latest checkpoint, if there is one.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
@@ -62,43 +68,55 @@ def train(
         KeyboardInterrupt: it was asked to stop (SIGINT, SIGTERM, SIGHUP), and has saved
             the iterations that are done.
     """
+    from diffunet.api.asked import AskedTraining, folds_of, plan_fold, refuse_interrupted
     from diffunet.training.fold import FoldOptions, train_fold
 
     place = workspace_of(workspace)
-    name_of_fold = require_fold(fold, error=UsageError)
     preprocessed = place.preprocessed_folder(dataset)
-    plans = plans_of(preprocessed, plans_name)
-    edited = edited_fields(preprocessed / f"{plans_name}.json", configuration=configuration)
-    resolved = plans.resolve(configuration, method=method, settings=settings, edited=edited)
-    fold_folder = (
-        place.model_folder(
-            preprocessed.name,
-            method=resolved.method,
-            plans=plans_name,
-            configuration=resolved.configuration_name,
-        )
-        / f"fold_{name_of_fold}"
-    )
-    result = train_fold(
-        resolved,
-        preprocessed_folder=preprocessed,
-        fold_folder=fold_folder,
-        fold=name_of_fold,
+    names = folds_of(fold, preprocessed)
+    goes_on = continues or only_validates
+    asked = AskedTraining(
+        place=place,
+        dataset=preprocessed.name,
+        configuration=configuration,
+        method=method,
+        plans_name=plans_name,
+        settings=settings,
         seed=seed,
-        device=device_of(device),
-        options=FoldOptions(
-            num_processes=processes_of(num_processes),
-            continues=continues,
-            pretrained_weights=pretrained_weights,
-            compiles=compiles,
-            only_validates=only_validates,
-            validates_all_cases=validates_all_cases,
-        ),
-        progress=progress,
     )
-    if not result.is_finished:
-        raise KeyboardInterrupt
-    return fold_folder
+    planned = [plan_fold(asked, name, goes_on=goes_on) for name in names]
+    if len(planned) > 1 and not goes_on:
+        refuse_interrupted(planned)
+    for each in planned:
+        skips = continues or len(planned) > 1
+        if skips and not only_validates and each.is_finished and not validates_all_cases:
+            logger.info(
+                "'%s' is finished (%d iterations): skipped; --c --iterations N trains on, --val "
+                "validates again",
+                each.folder,
+                each.plans.configuration.training.num_iterations,
+            )
+            continue
+        result = train_fold(
+            each.plans,
+            preprocessed_folder=preprocessed,
+            fold_folder=each.folder,
+            fold=each.fold,
+            seed=each.seed,
+            device=device_of(device),
+            options=FoldOptions(
+                num_processes=processes_of(num_processes),
+                continues=continues,
+                pretrained_weights=pretrained_weights,
+                compiles=compiles,
+                only_validates=only_validates,
+                validates_all_cases=validates_all_cases,
+            ),
+            progress=progress,
+        )
+        if not result.is_finished:
+            raise KeyboardInterrupt
+    return planned[-1].folder
 
 
 def predict(

@@ -81,10 +81,12 @@ def add_processes_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_seed_argument(made: "argparse._ActionsContainer", meaning: str) -> None:
+def add_seed_argument(
+    made: "argparse._ActionsContainer", meaning: str, *, default: int | None = 0
+) -> None:
     """Add `--seed`."""
     made.add_argument(
-        "--seed", type=number_in(Range(0, 2**63 - 1)), default=0, metavar="N", help=meaning
+        "--seed", type=number_in(Range(0, 2**63 - 1)), default=default, metavar="N", help=meaning
     )
 
 

@@ -136,6 +136,8 @@ COUNTERPARTS: Mapping[str, Counterpart] = {
     "nnUNetv2_train": Counterpart(
         "diffunet_train",
         ("-p", "-pretrained_weights", "-num_gpus", "--c", "--val", "-device"),
+        "DATASET CONFIGURATION FOLD stand as there, CONFIGURATION may be left out, and several "
+        "folds are trained one after the other; --c and --val need no other option repeated",
     ),
     "nnUNetv2_predict": Counterpart(
         "diffunet_predict",

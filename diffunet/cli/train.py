@@ -1,8 +1,10 @@
-"""`diffunet_train`: train one fold."""
+"""`diffunet_train`: train folds."""
 
 import argparse
+import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from diffunet.cli.command import (
@@ -17,25 +19,40 @@ from diffunet.cli.command import (
     resolve_workspace,
 )
 from diffunet.cli.ranks import require_devices, train_in_processes
+from diffunet.errors import UsageError
 from diffunet.methods import METHODS
+from diffunet.names import is_number
 from diffunet.plans import TrainingPlan
 from diffunet.plans.presets import PRESETS
 from diffunet.ranges import Range
 from diffunet.workspace import DEFAULT_PLANS_NAME
 
+logger = logging.getLogger(__name__)
+
+ITERATIONS_PER_EPOCH = 250
+"""Of nnU-Net; it sets no rhythm here."""
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_train`."""
     made = new_parser(
-        "Train one fold of a preprocessed dataset. After a kill or an interruption, --c "
-        "continues it to exactly the weights of an unbroken run.",
-        epilog="examples:\n  diffunet_train 1 0\n"
+        "Train folds of a preprocessed dataset, one after the other. After a kill or an "
+        "interruption, --c continues to exactly the weights of an unbroken run, with the settings "
+        "that it began with. Of several folds, those that are finished are skipped.",
+        epilog="examples:\n  diffunet_train 1 0\n  diffunet_train 1 0 1 2 3 4 --c\n"
+        "  diffunet_train 1 3d_fullres all_folds\n"
         "  diffunet_train LIDC all --set diffusion.input_scale=0.3\n"
         "  torchrun --nproc_per_node 4 -m diffunet.cli.train 1 0",
         command="diffunet_train",
     )
     made.add_argument("dataset", metavar="DATASET", help="number, name or path")
-    made.add_argument("fold", metavar="FOLD", help="0, 1, ... or all")
+    made.add_argument(
+        "folds",
+        metavar="FOLD",
+        nargs="+",
+        help="0, 1, ..., several of them, all_folds (all of these), or all (one training on every "
+        "case); nnU-Net's configuration may stand before it",
+    )
     made.add_argument(
         "-c", dest="configuration", help="without it, the configuration that the plans recommend"
     )
@@ -45,7 +62,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-p", dest="plans_name", default=DEFAULT_PLANS_NAME, metavar="NAME", help="plans"
     )
-    made.add_argument("--c", dest="continues", action="store_true", help="continue a training")
+    made.add_argument(
+        "--c",
+        dest="continues",
+        action="store_true",
+        help="continue a training with all that it began with; with --iterations, to more of them",
+    )
     made.add_argument("--val", action="store_true", help="run only the final validation")
     made.add_argument(
         "--all_cases", action="store_true", help="validate on every case instead of at most 100"
@@ -78,9 +100,14 @@ def main(arguments: list[str] | None = None) -> None:
     from diffunet import api
 
     given = parser().parse_args(arguments)
+    configuration, folds = where_of(given.folds, given.configuration)
     is_rank = "LOCAL_RANK" in os.environ
     num_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if is_rank else given.num_gpus
     if num_ranks > 1:
+        if len(folds) > 1 or folds[0] == "all_folds":
+            raise UsageError(
+                "several processes (-num_gpus, torchrun) train one fold at a time; give one fold"
+            )
         require_devices(num_ranks, given.device)
         if not is_rank:
             given_words = sys.argv[1:] if arguments is None else arguments
@@ -88,9 +115,9 @@ def main(arguments: list[str] | None = None) -> None:
             return
     api.train(
         given.dataset,
-        given.fold,
+        folds if len(folds) > 1 else folds[0],
         workspace=resolve_workspace(given.workspace),
-        configuration=given.configuration,
+        configuration=configuration,
         method=given.method,
         plans_name=given.plans_name,
         settings=settings_of(given),
@@ -106,10 +133,43 @@ def main(arguments: list[str] | None = None) -> None:
     )
 
 
+def where_of(words: Sequence[str], configuration: str | None) -> tuple[str | None, list[str]]:
+    """Return the configuration and the folds of `[CONFIGURATION] FOLD...`, as nnU-Net has them.
+
+    Raises:
+        UsageError: the configuration is given twice, or there is no fold.
+    """
+    folds = list(words)
+    if not (is_number(folds[0]) or folds[0] in ("all", "all_folds")) and len(folds) > 1:
+        named = folds.pop(0)
+        if configuration not in (None, named):
+            raise UsageError(
+                f"expected one configuration, found '{named}' before the fold and -c "
+                f"{configuration}; give one of them"
+            )
+        configuration = named
+    return configuration, folds
+
+
 def settings_of(given: argparse.Namespace) -> list[str]:
-    """Return `--set` values; the short flags are written as what they mean."""
+    """Return `--set` values; the short flags are written as what they mean.
+
+    Raises:
+        UsageError: `--epochs` and `--iterations` are both given.
+    """
+    iterations = given.iterations
+    if given.epochs is not None:
+        if iterations is not None:
+            raise UsageError("--epochs and --iterations say the same; give one of them")
+        iterations = given.epochs * ITERATIONS_PER_EPOCH
+        logger.info(
+            "an epoch is %d iterations, as in nnU-Net: %d epochs are %d iterations",
+            ITERATIONS_PER_EPOCH,
+            given.epochs,
+            iterations,
+        )
     flags = {
-        "training.num_iterations": given.iterations,
+        "training.num_iterations": iterations,
         "training.batch_size": given.batch_size,
         "training.learning_rate": given.lr,
     }
@@ -125,7 +185,13 @@ def _add_optimisation(made: argparse.ArgumentParser) -> None:
     ):
         parse = number_of(TrainingPlan, field)
         made.add_argument(flag, type=parse, metavar="N", help=meaning)
-    add_seed_argument(made, "seed of all random draws")
+    made.add_argument(
+        "--epochs",
+        type=number_in(Range(1, 400_000)),
+        metavar="N",
+        help=f"instead of --iterations: {ITERATIONS_PER_EPOCH} of them each, as in nnU-Net",
+    )
+    add_seed_argument(made, "seed of all random draws; without it, 0", default=None)
     made.add_argument(
         "--set",
         dest="settings",

@@ -297,6 +297,18 @@ class ResolvedPlans:
         """Write the plans as JSON, atomically."""
         write_json(path, self)
 
+    def with_settings(self, settings: Sequence[str]) -> "ResolvedPlans":
+        """Return these plans with `settings` applied, as `Plans.resolve` does.
+
+        Raises:
+            PlansError: an unknown field or preset, or a value that does not fit.
+        """
+        content = dataclasses.asdict(self)
+        values = apply_settings(content["configuration"], settings)
+        content["set_by_user"] = tuple(sorted({*self.set_by_user, *values}))
+        content["reasons"] = with_settings_noted(self.reasons, values)
+        return record_from_json(ResolvedPlans, content, where="plans with --set", error=PlansError)
+
     def is_set_by_user(self, path: str) -> bool:
         """Whether the user chose a field, or a group that it is in."""
         return any(f"{path}.".startswith(f"{each}.") for each in self.set_by_user)

@@ -25,6 +25,7 @@ from diffunet.jsonio import as_json
 from diffunet.plans import ResolvedPlans
 from diffunet.plans.differences import differences
 from diffunet.training.ema import ExponentialMovingAverage
+from diffunet.training.optim import learning_rate_at
 
 logger = logging.getLogger(__name__)
 
@@ -263,6 +264,18 @@ def check_origin(content: Mapping[str, Any], origin: Origin, *, where: Path) -> 
         )
     for name, (old, new) in allowed.items():
         logger.warning("%s was %s when this training began and is now %s", name, old, new)
+        if name.endswith("num_iterations"):
+            logger.warning("%s", _sentence_of_schedule(content, origin, where=where))
+
+
+def _sentence_of_schedule(content: Mapping[str, Any], origin: Origin, *, where: Path) -> str:
+    plan = origin.plans.configuration.training
+    iteration = entry_of(content, "iteration", int, where=where)
+    return (
+        f"the learning rate follows the schedule of {plan.num_iterations} iterations from "
+        f"iteration {iteration} on, at {learning_rate_at(iteration, plan):.3g}, and falls over the "
+        f"last {plan.decay_share:.0%}"
+    )
 
 
 def _compared(plans: ResolvedPlans) -> dict[str, Any]:

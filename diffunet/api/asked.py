@@ -1,0 +1,174 @@
+"""Which folds are to be trained, where, and by which plans: asked for, or of a begun training."""
+
+import glob
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffunet.arguments import plans_of
+from diffunet.errors import DatasetError, DiffunetError, UsageError
+from diffunet.jsonio import as_json, read_json
+from diffunet.names import require_fold
+from diffunet.plans import ResolvedPlans
+from diffunet.plans.differences import differences
+from diffunet.plans.edits import edited_fields
+from diffunet.training.begun import begun_training
+from diffunet.training.state import LATEST
+from diffunet.workspace import DEFAULT_PLANS_NAME, SPLITS_FILE, Workspace
+
+logger = logging.getLogger(__name__)
+
+ALL_FOLDS = "all_folds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedTraining:
+    """What a user says of a training; None where nothing is said."""
+
+    place: Workspace
+    dataset: str
+    configuration: str | None
+    method: str | None
+    plans_name: str
+    settings: Sequence[str]
+    seed: int | None
+
+    def planned(self) -> tuple[ResolvedPlans, Path]:
+        """Return the plans of the dataset with the settings, and the folder of their model."""
+        preprocessed = self.place.preprocessed / self.dataset
+        plans = plans_of(preprocessed, self.plans_name)
+        path = preprocessed / f"{self.plans_name}.json"
+        resolved = plans.resolve(
+            self.configuration,
+            method=self.method,
+            settings=self.settings,
+            edited=edited_fields(path, configuration=self.configuration),
+        )
+        folder = self.place.model_folder(
+            self.dataset,
+            method=resolved.method,
+            plans=self.plans_name,
+            configuration=resolved.configuration_name,
+        )
+        return resolved, folder
+
+    def begun_folders(self, fold: str) -> list[Path]:
+        """Return the model folders that hold a training of `fold` and agree with what is said."""
+        plans = "*" if self.plans_name == DEFAULT_PLANS_NAME else glob.escape(self.plans_name)
+        parts = [glob.escape(each) if each else "*" for each in (self.method, self.configuration)]
+        pattern = f"{parts[0]}__{plans}__{parts[1]}/fold_{fold}/{LATEST}"
+        found = (self.place.results / self.dataset).glob(pattern)
+        return sorted(path.parents[1] for path in found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedFold:
+    """A fold that is to be trained.
+
+    Attributes:
+        is_begun: there are weights to go on with.
+        is_finished: and nothing is left to do.
+    """
+
+    fold: str
+    folder: Path
+    plans: ResolvedPlans
+    seed: int
+    is_begun: bool
+    is_finished: bool
+
+
+def folds_of(asked: int | str | Sequence[int | str], preprocessed_folder: Path) -> tuple[str, ...]:
+    """Return the names of folds; of "all_folds" those that the splits have.
+
+    Raises:
+        UsageError: one is none, or named twice.
+        DatasetError: "all_folds", and there are no splits.
+    """
+    if asked == ALL_FOLDS or list(asked if isinstance(asked, Sequence) else []) == [ALL_FOLDS]:
+        splits = read_json(preprocessed_folder / SPLITS_FILE, DatasetError)
+        if not isinstance(splits, list) or not splits:
+            raise DatasetError(
+                f"'{preprocessed_folder / SPLITS_FILE}' has no folds; train with the fold 'all'"
+            )
+        return tuple(str(number) for number in range(len(splits)))
+    given = [asked] if isinstance(asked, int | str) else list(asked)
+    names = tuple(require_fold(each, error=UsageError) for each in given)
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"expected folds, each once, got {', '.join(names) or 'none'}")
+    return names
+
+
+def plan_fold(asked: AskedTraining, fold: str, *, goes_on: bool) -> PlannedFold:
+    """Return how a fold is to be trained.
+
+    Args:
+        goes_on: by the plans and the seed that it began with, if it has begun.
+
+    Raises:
+        UsageError: several trainings of the fold have begun, and none is the recommended one.
+        PlansError, WorkspaceError, CheckpointError: plans or checkpoints cannot be read.
+    """
+    begun = asked.begun_folders(fold) if goes_on else []
+    if len(begun) == 1:
+        model_folder, resolved = begun[0], None
+    else:
+        resolved, model_folder = asked.planned()
+        if begun and model_folder not in begun:
+            listing = ", ".join(path.name for path in begun)
+            raise UsageError(
+                f"fold {fold} was trained as {listing}; say with -m, -p and -c which to go on with"
+            )
+    folder = model_folder / f"fold_{fold}"
+    training = begun_training(folder)
+    if training is None or not goes_on:
+        resolved = resolved or asked.planned()[0]
+        seed = 0 if asked.seed is None else asked.seed
+        is_finished = training is not None and training.is_finished
+    else:
+        resolved = training.plans.with_settings(asked.settings)
+        seed = training.seed if asked.seed is None else asked.seed
+        is_same = as_json(resolved)["configuration"] == as_json(training.plans)["configuration"]
+        is_finished = training.is_finished and is_same and seed == training.seed
+        _warn_of_other_plans(asked, training.plans)
+    return PlannedFold(
+        fold=fold,
+        folder=folder,
+        plans=resolved,
+        seed=seed,
+        is_begun=training is not None,
+        is_finished=is_finished,
+    )
+
+
+def refuse_interrupted(planned: Sequence[PlannedFold]) -> None:
+    """Check that none of several folds was left in the midst of its training.
+
+    Raises:
+        UsageError: some were.
+    """
+    names = [each.fold for each in planned if each.is_begun and not each.is_finished]
+    if names:
+        raise UsageError(
+            f"the training of fold {', '.join(names)} was interrupted; continue it, and train the "
+            "others, with --c, or remove its folder"
+        )
+
+
+def _warn_of_other_plans(asked: AskedTraining, own: ResolvedPlans) -> None:
+    """Say that the dataset's plans are not what a training began with; it keeps its own."""
+    folder = asked.place.preprocessed / asked.dataset
+    try:
+        plans = plans_of(folder, own.plans_name)
+        now = plans.resolve(own.configuration_name, method=own.method).configuration
+    except DiffunetError:
+        return
+    changed = differences(as_json(own.configuration), as_json(now))
+    names = [name for name in changed if not own.is_set_by_user(name)]
+    if names:
+        logger.warning(
+            "the plans '%s' have changed since this training began (%s); it goes on with its own",
+            own.plans_name,
+            ", ".join(names),
+        )
