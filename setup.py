@@ -53,6 +53,9 @@ COMMANDS = {
     "diffunet_pseudo_label": "pseudo_label:main",
     "diffunet_evaluate": "evaluate:main",
     "diffunet_demo": "demo:main",
+    "diffunet_export_model": "share:main_export",
+    "diffunet_install_model": "share:main_install",
+    "diffunet_model_info": "share:main_info",
 }
 
 # The version stands in the package alone, and is read here without importing it.

@@ -13,7 +13,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffunet.api import evaluate, plan_and_preprocess, predict, pseudo_label, train
+    from diffunet.api import (
+        evaluate,
+        export_model,
+        install_model,
+        model_info,
+        plan_and_preprocess,
+        predict,
+        pseudo_label,
+        train,
+    )
     from diffunet.inference.predictor import Predictor
     from diffunet.wsss.prediction.weak_predictor import WeakPredictor
 
@@ -24,6 +33,9 @@ __all__ = [
     "WeakPredictor",
     "__version__",
     "evaluate",
+    "export_model",
+    "install_model",
+    "model_info",
     "plan_and_preprocess",
     "predict",
     "pseudo_label",
@@ -34,6 +46,9 @@ _HOMES = {
     "Predictor": "diffunet.inference.predictor",
     "WeakPredictor": "diffunet.wsss.prediction.weak_predictor",
     "evaluate": "diffunet.api",
+    "export_model": "diffunet.api",
+    "install_model": "diffunet.api",
+    "model_info": "diffunet.api",
     "plan_and_preprocess": "diffunet.api",
     "predict": "diffunet.api",
     "pseudo_label": "diffunet.api",

@@ -1,5 +1,6 @@
 """From the arguments of the API's functions to the objects that they work with."""
 
+import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,6 +199,8 @@ def model_folder_of(
     if method is None and saliency is not None:
         method = method_of_saliency(saliency)
     if method is None or configuration is None:
+        if not (place.preprocessed / name).is_dir():
+            return _installed_folder(place.results / name, method, plans_name, configuration)
         plans = plans_of(place.preprocessed / name, plans_name)
         method = method or plans.method
         configuration = configuration or plans.recommended_configuration
@@ -210,6 +213,25 @@ def model_folder_of(
             f"{', '.join(sorted(found)) or 'nothing'}. Train with diffunet_train {name} 0"
         )
     return folder
+
+
+def _installed_folder(
+    results: Path, method: str | None, plans_name: str, configuration: str | None
+) -> Path:
+    """Return the only model of a dataset that was not planned here, so that no plans choose one.
+
+    Raises:
+        WorkspaceError: none, or several, have what is given.
+    """
+    pattern = f"{method or '*'}__{glob.escape(plans_name)}__{configuration or '*'}"
+    found = sorted(results.glob(pattern))
+    if len(found) != 1:
+        there = ", ".join(sorted(path.name for path in results.iterdir())) or "nothing"
+        raise WorkspaceError(
+            f"'{results}': expected one model like '{pattern}', found {len(found)} (there is: "
+            f"{there}); choose one with -m, -p and -c"
+        )
+    return found[0]
 
 
 def dataset_content_of(given: Path | None, prediction: Path, reference: Path) -> Mapping[str, Any]:

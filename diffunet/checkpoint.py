@@ -1,5 +1,6 @@
 """Checkpoints: tensors and plain values in one file, which is whole or absent and safe to open."""
 
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,10 +31,20 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
         TypeError: `content` holds other values, which could not be read without running code.
         WriteError: the disk is full, or refuses; the checkpoint that was there stays.
     """
-    _check_plain(content, "content")
-    marked = {"format": FORMAT, "format_version": FORMAT_VERSION, "content": dict(content)}
+    marked = _marked(content)
     with atomic_file(path) as file:
         torch.save(marked, file)
+
+
+def checkpoint_bytes(content: Mapping[str, Any]) -> bytes:
+    """Return what `save_checkpoint` would write.
+
+    Raises:
+        TypeError: as `save_checkpoint`.
+    """
+    file = io.BytesIO()
+    torch.save(_marked(content), file)
+    return file.getvalue()
 
 
 def load_checkpoint(path: Path, device: str | torch.device) -> dict[str, Any]:
@@ -85,7 +96,9 @@ def entry_of(content: Mapping[str, Any], name: str, kind: type[Entry], *, where:
 
 
 def weights_of(content: Mapping[str, Any], name: str, *, where: Path) -> dict[str, Tensor]:
-    """Return `content[name]`: finite tensors by their names.
+    """Return `content[name]`: finite tensors by their names, bfloat16 as float32.
+
+    Exported models may store weights in bfloat16; networks have float32 parameters all the same.
 
     Raises:
         CheckpointError: it is missing, something else, or holds NaN or infinity.
@@ -102,7 +115,10 @@ def weights_of(content: Mapping[str, Any], name: str, *, where: Path) -> dict[st
                 f"'{where}': '{name}' has NaN or infinity in '{key}': the training that wrote it "
                 "has diverged, or the file was changed; use another checkpoint, or train anew"
             )
-    return weights
+    return {
+        key: tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+        for key, tensor in weights.items()
+    }
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
@@ -154,6 +170,11 @@ def _damaged(path: Path, reason: str) -> CheckpointError:
         f"'{path}' is no checkpoint, or is damaged ({reason}); copy it again, or use another "
         "checkpoint of the fold"
     )
+
+
+def _marked(content: Mapping[str, Any]) -> dict[str, Any]:
+    _check_plain(content, "content")
+    return {"format": FORMAT, "format_version": FORMAT_VERSION, "content": dict(content)}
 
 
 def _check_plain(value: Any, where: str) -> None:

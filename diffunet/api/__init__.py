@@ -13,10 +13,14 @@ from diffunet.api.preparation import (
     verify_dataset,
 )
 from diffunet.api.scores import evaluate
+from diffunet.api.sharing import export_model, install_model, model_info
 
 __all__ = [
     "evaluate",
+    "export_model",
     "extract_fingerprint",
+    "install_model",
+    "model_info",
     "plan_and_preprocess",
     "plan_experiment",
     "predict",

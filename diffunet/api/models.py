@@ -152,7 +152,7 @@ def predict(
     Args:
         input: folder of `CASE_0000.ext` files, or one image file.
         output: folder; a file for the consensus alone if `input` is a file and this has its ending.
-        model: folder of a trained model; needs no workspace.
+        model: folder of a trained model, or a zip file of `export_model`; needs no workspace.
         dataset: instead of `model`, with `method`, `plans_name` and `configuration`.
         method: None for the one that makes `saliency`, or else the plans' own.
         folds: None for all that are trained.
@@ -166,18 +166,18 @@ def predict(
     Raises:
         UsageError, WorkspaceError, CheckpointError, DatasetError: before any work is done.
     """
-    from diffunet.inference.model import load_model
     from diffunet.inference.run import predict_path
+    from diffunet.sharing.install import load_opened_model
 
     if (model is None) == (dataset is None):
-        raise UsageError("give either a model folder (--model) or a dataset (-d)")
+        raise UsageError("give either a model folder or zip file (--model) or a dataset (-d)")
     folder = (
         Path(model)
         if model is not None
         else model_folder_of(workspace, dataset, method, plans_name, configuration, saliency)
     )
     compute = compute_of(device, precision=precision)
-    trained = load_model(folder, folds=folds, checkpoint=checkpoint, device=compute.device)
+    trained = load_opened_model(folder, folds=folds, checkpoint=checkpoint, device=compute.device)
     predict_path(
         trained,
         input=Path(input),

@@ -117,7 +117,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _add_model(made: argparse.ArgumentParser) -> None:
     group = made.add_argument_group("model: either --model, or -d for a model in the workspace")
-    group.add_argument("--model", type=Path, metavar="FOLDER", help="folder of a trained model")
+    group.add_argument(
+        "--model",
+        type=Path,
+        metavar="FOLDER_OR_ZIP",
+        help="folder of a trained model, or the zip file of diffunet_export_model",
+    )
     group.add_argument("-d", dest="dataset", help="number, name or path")
     group.add_argument(
         "-m",

@@ -23,8 +23,6 @@ from diffunet.networks.memory_order import channels_last
 from diffunet.plans import ConfigurationPlan, ResolvedPlans
 from diffunet.workspace import DATASET_FILE, RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
 
-"""The last file that a training writes into a fold's folder."""
-
 AVERAGED_WEIGHTS = "weights"
 """Key of a checkpoint under which the weights for prediction stand."""
 
@@ -119,7 +117,7 @@ def load_model(
         raise CheckpointError(f"'{folder}': {problems[0]}")
     if not isinstance(content.get("channel_names", {}), dict):
         raise CheckpointError(f"'{folder / DATASET_FILE}': 'channel_names' should be an object")
-    plans = _common_plans(folder, names)
+    plans = model_plans(folder, names)
     _warn_of_unfinished(folder, names, plans)
     return TrainedModel(
         folder=folder,
@@ -144,7 +142,7 @@ def joined_model(models: Sequence[TrainedModel]) -> TrainedModel:
     folds = tuple(fold for model in models for fold in model.folds)
     return dataclasses.replace(
         models[0],
-        plans=_common_plans(models[0].folder, folds),
+        plans=model_plans(models[0].folder, folds),
         folds=folds,
         networks=tuple(network for model in models for network in model.networks),
     )
@@ -187,7 +185,7 @@ def _require_folder(folder: Path) -> None:
         )
 
 
-def _common_plans(folder: Path, folds: Sequence[str]) -> ResolvedPlans:
+def model_plans(folder: Path, folds: Sequence[str]) -> ResolvedPlans:
     """Return the first fold's plans; all fields that the weights depend on must agree in all folds.
 
     Choices for prediction from image-level labels may differ; the first fold's count.

@@ -1,0 +1,147 @@
+"""`diffunet_export_model`, `diffunet_install_model` and `diffunet_model_info`."""
+
+import argparse
+from pathlib import Path
+
+from diffunet.cli.command import add_workspace_argument, command, new_parser, resolve_workspace
+from diffunet.workspace import DEFAULT_PLANS_NAME
+
+
+def export_parser() -> argparse.ArgumentParser:
+    """Return the parser of `diffunet_export_model`."""
+    made = new_parser(
+        "Write a trained model into one zip file that predicts anywhere: averaged weights, plans, "
+        "fingerprint and scores. It names no patient: cases are left out of all of them.",
+        epilog="examples:\n  diffunet_export_model -d 1 -o lidc.zip --license CC-BY-4.0\n"
+        "  diffunet_export_model --model FOLDER -o small.zip --precision bfloat16",
+    )
+    made.add_argument("-o", dest="output", type=Path, required=True, help="the zip file")
+    group = made.add_argument_group("model: either --model, or -d for a model in the workspace")
+    group.add_argument("--model", type=Path, metavar="FOLDER", help="folder of a trained model")
+    group.add_argument("-d", dest="dataset", help="number, name or path")
+    group.add_argument("-m", dest="method", help="without it, the method of the plans")
+    group.add_argument(
+        "-p", dest="plans_name", default=DEFAULT_PLANS_NAME, metavar="NAME", help="plans"
+    )
+    group.add_argument(
+        "-c", dest="configuration", help="without it, the configuration that the plans recommend"
+    )
+    group.add_argument(
+        "-f", dest="folds", nargs="+", metavar="FOLD", help="without it, all trained folds"
+    )
+    group.add_argument(
+        "-chk",
+        dest="checkpoint",
+        default="final",
+        choices=["final", "best", "latest"],
+        help="weights",
+    )
+    made.add_argument(
+        "--precision",
+        default="float32",
+        choices=["float32", "bfloat16"],
+        help="of the weights in the file; bfloat16 halves it, and rounds each weight to 8 bits",
+    )
+    made.add_argument(
+        "--license",
+        metavar="TEXT",
+        help="under which the model may be used; without it, what dataset.json says",
+    )
+    made.add_argument(
+        "--note", default="", metavar="TEXT", help="such as the data that it was trained on"
+    )
+    add_workspace_argument(made)
+    return made
+
+
+@command
+def main_export(arguments: list[str] | None = None) -> None:
+    """Run `diffunet_export_model`."""
+    from diffunet import api
+
+    given = export_parser().parse_args(arguments)
+    path = api.export_model(
+        given.output,
+        model=given.model,
+        dataset=given.dataset,
+        workspace=None if given.model else resolve_workspace(given.workspace),
+        method=given.method,
+        plans_name=given.plans_name,
+        configuration=given.configuration,
+        folds=given.folds,
+        checkpoint=given.checkpoint,
+        precision=given.precision,
+        license=given.license,
+        note=given.note,
+    )
+    print(f"wrote '{path}' ({path.stat().st_size / 1e6:.1f} MB); what it holds:")
+    _print_info(api.model_info(path))
+
+
+def install_parser() -> argparse.ArgumentParser:
+    """Return the parser of `diffunet_install_model`."""
+    made = new_parser(
+        "Unpack a model that diffunet_export_model wrote into the results of the workspace. "
+        "Everything in the file is checked first, and nothing in it is run: it may come from "
+        "anyone. To predict without installing, give the file to diffunet_predict --model.",
+        epilog="example:\n  diffunet_install_model lidc.zip\n"
+        "  diffunet_predict -i IMAGES -o PREDICTIONS -d 1",
+    )
+    made.add_argument("file", type=Path, metavar="ZIP", help="the file of a model")
+    made.add_argument(
+        "-d",
+        dest="dataset",
+        metavar="NAME",
+        help="name of the dataset to install it under; without it, the one in the file",
+    )
+    add_workspace_argument(made)
+    return made
+
+
+@command
+def main_install(arguments: list[str] | None = None) -> None:
+    """Run `diffunet_install_model`."""
+    from diffunet import api
+
+    given = install_parser().parse_args(arguments)
+    workspace = resolve_workspace(given.workspace)
+    folder = api.install_model(given.file, workspace=workspace, dataset=given.dataset)
+    print(f"installed into '{folder}':")
+    info = api.model_info(folder)
+    _print_info(info)
+    method, plans_name, configuration = folder.name.split("__")
+    print(
+        f"predict with: diffunet_predict -i IMAGES -o PREDICTIONS -d {folder.parent.name} "
+        f"-m {method} -p {plans_name} -c {configuration}"
+    )
+
+
+def info_parser() -> argparse.ArgumentParser:
+    """Return the parser of `diffunet_model_info`."""
+    made = new_parser(
+        "Say what a trained model is for, how it draws, and how its folds scored: channels, "
+        "labels, spacing, samples, licence.",
+        epilog="examples:\n  diffunet_model_info lidc.zip\n"
+        "  diffunet_model_info diffunet_workspace/results/Dataset001_LIDC/"
+        "diffusion__diffunet_plans__2d",
+    )
+    made.add_argument("model", type=Path, metavar="MODEL", help="folder or zip file of a model")
+    return made
+
+
+@command
+def main_info(arguments: list[str] | None = None) -> None:
+    """Run `diffunet_model_info`."""
+    from diffunet import api
+
+    _print_info(api.model_info(info_parser().parse_args(arguments).model))
+
+
+def _print_info(info: dict[str, object]) -> None:
+    from diffunet.sharing.info import lines_of
+
+    print(*lines_of(info), sep="\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main_info())

@@ -1,0 +1,129 @@
+"""Unpacks the file of a model, after everything in it has been checked."""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import torch
+
+from diffunet.errors import CheckpointError, WorkspaceError, WriteError, explain
+from diffunet.inference.model import TrainedModel, load_model
+from diffunet.names import require_name
+from diffunet.sharing.archive import ModelArchive
+
+_CHECKPOINT = "final"  # under which every exported checkpoint stands
+
+
+def install_model(path: Path, results: Path, *, dataset_name: str | None) -> Path:
+    """Unpack the file of a model into `results`, and return the model's folder.
+
+    Names, sizes, checksums and plans are compared, and the weights of every fold loaded, before the
+    folder appears; nothing in the file is run. What is refused leaves nothing behind.
+
+    Args:
+        path: a zip file that `export_model` wrote; it may come from anyone.
+        results: of the workspace.
+        dataset_name: instead of the one that the file says.
+
+    Raises:
+        CheckpointError: it is no such file, or it is damaged or was changed.
+        WorkspaceError: the model is there already, or the name is none that a folder can have.
+        WriteError: the disk is full, or refuses.
+    """
+    with ModelArchive.open(path) as archive:
+        manifest = archive.manifest
+        name = manifest.dataset if dataset_name is None else dataset_name
+        target = results / require_name(name, where="dataset", error=WorkspaceError)
+        target /= manifest.folder_name
+        if os.path.lexists(target):
+            raise WorkspaceError(
+                f"'{target}' is there already; move it away, or install the model under another "
+                "name (-d)"
+            )
+        archive.check_content()
+        existing = next(each for each in target.parents if each.is_dir())
+        with _no_traces(target.parent, up_to=existing) as unfinished:
+            _unpack(archive, unfinished)
+            _load_each_fold(unfinished, manifest.folds, where=path)
+            unfinished.rename(target)
+    return target
+
+
+@contextlib.contextmanager
+def opened_model(path: Path) -> Iterator[Path]:
+    """Yield the folder of a model: `path` itself, or for a zip file one that lasts as long.
+
+    Raises:
+        CheckpointError: a zip file that is no exported model.
+        WriteError: the disk is full, or refuses.
+    """
+    if not path.is_file():
+        yield path
+        return
+    with ModelArchive.open(path) as archive, tempfile.TemporaryDirectory() as folder:
+        archive.check_content()
+        unpacked = Path(folder) / archive.manifest.folder_name
+        _unpack(archive, unpacked)
+        yield unpacked
+
+
+def load_opened_model(
+    path: Path, *, folds: Sequence[int | str] | None, checkpoint: str, device: torch.device
+) -> TrainedModel:
+    """Load a model from its folder or from its zip file.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or does not fit.
+        WriteError: a zip file cannot be unpacked.
+    """
+    with opened_model(path) as folder:
+        try:
+            model = load_model(folder, folds=folds, checkpoint=checkpoint, device=device)
+        except CheckpointError as mistake:
+            raise CheckpointError(str(mistake).replace(str(folder), str(path))) from None
+    return dataclasses.replace(model, folder=path)
+
+
+def _unpack(archive: ModelArchive, folder: Path) -> None:
+    try:
+        free = shutil.disk_usage(folder.parent).free
+        if free < archive.num_bytes:
+            raise WriteError(
+                f"'{folder.parent}': the model needs {archive.num_bytes / 1e6:.0f} MB, found "
+                f"{free / 1e6:.0f} MB free; make room, or choose another disk"
+            )
+        archive.extract(folder)
+    except OSError as failure:
+        raise WriteError(explain(failure)) from failure
+
+
+def _load_each_fold(folder: Path, folds: Sequence[str], *, where: Path) -> None:
+    """Check that the weights fit the plans; one fold at a time, so that memory stays small."""
+    for fold in folds:
+        try:
+            load_model(folder, folds=[fold], checkpoint=_CHECKPOINT, device=torch.device("cpu"))
+        except CheckpointError as mistake:
+            raise CheckpointError(str(mistake).replace(str(folder), str(where))) from None
+
+
+@contextlib.contextmanager
+def _no_traces(folder: Path, *, up_to: Path) -> Iterator[Path]:
+    """Yield a new path in `folder`; if it is not renamed, all that was made is removed again."""
+    unfinished = folder / f".unfinished-{uuid4().hex[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield unfinished
+    except OSError as failure:
+        raise WriteError(explain(failure)) from failure
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for each in (folder, *folder.parents):
+            if each == up_to or any(each.iterdir() if each.is_dir() else ()):
+                break
+            with contextlib.suppress(OSError):
+                each.rmdir()

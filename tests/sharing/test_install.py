@@ -1,0 +1,232 @@
+"""Files of models that came from anyone: each is whole, or refused without a trace."""
+
+import hashlib
+import json
+import stat
+import struct
+import zipfile
+
+import pytest
+
+from diffunet.errors import CheckpointError, WorkspaceError, WriteError
+from diffunet.sharing import install
+from diffunet.sharing.archive import MANIFEST_FILE
+from diffunet.sharing.export import export_model
+from diffunet.sharing.install import install_model
+from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
+
+CHECKPOINT = "fold_0/checkpoint_final.pth"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The members of a sound file."""
+    folder = tmp_path_factory.mktemp("whole")
+    plans = small_plans(small_configuration(dimensions=2))
+    write_model(folder / "model", plans, content=dataset_content())
+    path = folder / "model.zip"
+    export_model(
+        folder / "model",
+        path,
+        folds=None,
+        checkpoint="final",
+        precision="float32",
+        license="MIT",
+        note="",
+    )
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def written(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def relisted(members, **changes):
+    """Members whose manifest lists them as they are, as an attacker would write it."""
+    manifest = {**json.loads(members[MANIFEST_FILE]), **changes}
+    manifest["files"] = {
+        name: {"num_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in members.items()
+        if name != MANIFEST_FILE
+    }
+    return {**members, MANIFEST_FILE: json.dumps(manifest).encode()}
+
+
+def refused(path, tmp_path, match):
+    results = tmp_path / "workspace" / "results"
+    with pytest.raises(CheckpointError, match=match) as caught:
+        install_model(path, results, dataset_name=None)
+    assert str(path) in str(caught.value)
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_a_sound_file_is_installed(whole, tmp_path):
+    path = written(tmp_path / "m.zip", relisted(whole))
+    folder = install_model(path, tmp_path / "results", dataset_name="Dataset005_Other")
+    assert folder == tmp_path / "results/Dataset005_Other/diffusion__diffunet_plans__small"
+    assert {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} == set(whole)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil.json",
+        "../../../etc/cron.d/evil",
+        "/etc/evil.json",
+        "fold_0/../../evil.json",
+        "fold_0/../evil",
+        "C:/evil.json",
+        "fold_0\\..\\evil.json",
+        "fold_0/code.py",
+        "fold_00/checkpoint_final.pth",
+        "fold_0/",
+        ".hidden.json",
+        "fold_0/data.pkl",
+    ],
+)
+def test_a_name_that_no_model_has_is_refused(whole, tmp_path, name):
+    members = relisted({**whole, name: b"{}"})
+    refused(written(tmp_path / "m.zip", members), tmp_path, "is no file of a model|is a link")
+
+
+def test_a_link_is_refused(whole, tmp_path):
+    path = written(tmp_path / "m.zip", {k: v for k, v in whole.items() if k != "dataset.json"})
+    entry = zipfile.ZipInfo("dataset.json")
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(entry, "/etc/passwd")
+    refused(path, tmp_path, "is a link")
+
+
+def test_a_name_that_stands_twice_is_refused(whole, tmp_path):
+    path = written(tmp_path / "m.zip", whole)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("dataset.json", b"{}")
+    refused(path, tmp_path, "twice")
+
+
+def test_a_bomb_is_refused_by_what_it_declares(whole, tmp_path):
+    members = relisted({**whole, CHECKPOINT: b"\0" * 2**26})
+    refused(written(tmp_path / "m.zip", members), tmp_path, "would unpack to")
+
+
+def test_a_bomb_that_understates_its_size_unpacks_no_more_than_that(whole, tmp_path):
+    path = written(tmp_path / "m.zip", relisted({**whole, CHECKPOINT: b"\0" * 2**25}))
+    content = bytearray(path.read_bytes())
+    true, said = struct.pack("<I", 2**25), struct.pack("<I", 1000)
+    assert content.count(true) >= 2  # the local and the central header
+    path.write_bytes(bytes(content.replace(true, said)))
+    refused(path, tmp_path, "were exported|is damaged")
+
+
+def test_a_changed_byte_of_the_content_is_found_by_its_sha256(whole, tmp_path):
+    changed = bytearray(whole[CHECKPOINT])
+    changed[len(changed) // 2] ^= 1
+    members = {**whole, CHECKPOINT: bytes(changed)}
+    refused(written(tmp_path / "m.zip", members), tmp_path, "SHA-256 differs")
+
+
+def test_a_changed_byte_of_the_file_is_refused_wherever_it_is(whole, tmp_path):
+    sound = written(tmp_path / "sound.zip", whole).read_bytes()
+    path = tmp_path / "m.zip"
+    for place in range(len(sound) // 23, len(sound), len(sound) // 23):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 0x10]) + sound[place + 1 :])
+        results = tmp_path / "workspace" / "results"
+        with pytest.raises(CheckpointError):
+            install_model(path, results, dataset_name=None)
+        assert not (tmp_path / "workspace").exists()
+
+
+@pytest.mark.parametrize("share", [0.2, 0.9, 0.999])
+def test_a_truncated_file_is_refused(whole, tmp_path, share):
+    path = written(tmp_path / "m.zip", whole)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    refused(path, tmp_path, "no whole zip file")
+
+
+@pytest.mark.parametrize("name", [MANIFEST_FILE, "dataset.json", CHECKPOINT])
+def test_a_missing_file_is_refused(whole, tmp_path, name):
+    members = {each: content for each, content in whole.items() if each != name}
+    if name != MANIFEST_FILE:
+        members = relisted(members)
+    refused(written(tmp_path / "m.zip", members), tmp_path, f"'{name}' is missing")
+
+
+def test_a_file_that_is_not_listed_is_refused(whole, tmp_path):
+    members = {**whole, "more.json": b"{}"}
+    refused(written(tmp_path / "m.zip", members), tmp_path, "not in its list")
+
+
+@pytest.mark.parametrize(
+    "changes, match",
+    [
+        ({"format_version": 99}, "version 99"),
+        ({"format": "something else"}, "does not say"),
+        ({"dataset": "../../home"}, "dataset should be a name"),
+        ({"plans_name": "a/b"}, "plans_name should be a name"),
+        ({"method": "os.system"}, "method should be one of"),
+        ({"folds": ["../.."]}, "is missing"),
+        ({"folds": []}, "folds should be"),
+        ({"precision": 7}, "precision"),
+        ({"more": 1}, "unknown key"),
+    ],
+)
+def test_a_manifest_that_no_export_writes_is_refused(whole, tmp_path, changes, match):
+    path = written(tmp_path / "m.zip", relisted(whole, **changes))
+    refused(path, tmp_path, match)
+
+
+def test_a_pickle_in_place_of_a_checkpoint_is_refused_and_not_run(whole, tmp_path):
+    ran = tmp_path / "ran"
+    pickle = b"cposix\nsystem\n(S'touch " + str(ran).encode() + b"'\ntR."
+    members = relisted({**whole, CHECKPOINT: pickle})
+    refused(written(tmp_path / "m.zip", members), tmp_path, "checkpoint")
+    assert not ran.exists()
+
+
+def test_weights_that_do_not_fit_the_plans_are_refused(whole, tmp_path):
+    name = "fold_0/plans.resolved.json"
+    plans = json.loads(whole[name])
+    plans["configuration"]["network"]["channels"][0] *= 2
+    members = relisted({**whole, name: json.dumps(plans).encode()})
+    refused(written(tmp_path / "m.zip", members), tmp_path, "does not fit")
+
+
+def test_what_is_no_zip_file_is_refused(tmp_path):
+    path = tmp_path / "m.zip"
+    path.write_bytes(b"hello")
+    refused(path, tmp_path, "no whole zip file")
+    refused(tmp_path, tmp_path, "is a folder")
+    refused(tmp_path / "none.zip", tmp_path, "does not exist")
+
+
+def test_an_installed_model_is_not_replaced(whole, tmp_path):
+    path = written(tmp_path / "m.zip", whole)
+    folder = install_model(path, tmp_path / "results", dataset_name=None)
+    (folder / "mine.txt").write_text("kept")
+    with pytest.raises(WorkspaceError, match="is there already"):
+        install_model(path, tmp_path / "results", dataset_name=None)
+    assert (folder / "mine.txt").read_text() == "kept"
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(whole, tmp_path, monkeypatch):
+    path = written(tmp_path / "m.zip", whole)
+    usage = install.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(install.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(WriteError, match="MB free"):
+        install_model(path, tmp_path / "workspace" / "results", dataset_name=None)
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_a_refusal_leaves_what_was_in_results(whole, tmp_path):
+    other = tmp_path / "results" / "Dataset999_Small" / "other"
+    other.mkdir(parents=True)
+    members = relisted({**whole, CHECKPOINT: b"damaged"})
+    with pytest.raises(CheckpointError):
+        install_model(written(tmp_path / "m.zip", members), tmp_path / "results", dataset_name=None)
+    assert [p.name for p in (tmp_path / "results" / "Dataset999_Small").iterdir()] == ["other"]
