@@ -194,10 +194,10 @@ def model_folder_of(
     Raises:
         WorkspaceError: there is none.
     """
-    place = workspace_of(workspace)
-    name = place.dataset_name(str(dataset))
     if method is None and saliency is not None:
         method = method_of_saliency(saliency)
+    place = workspace_of(workspace)
+    name = place.dataset_name(str(dataset))
     if method is None or configuration is None:
         if not (place.preprocessed / name).is_dir():
             return _installed_folder(place.results / name, method, plans_name, configuration)

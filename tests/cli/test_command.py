@@ -113,10 +113,11 @@ def test_long_work_says_every_minute_how_long_it_takes_without_a_terminal(monkey
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_help_tells_no_default_where_there_is_none(name):
-    text = PARSERS[name]().format_help()
-    assert "default: None" not in " ".join(text.split())
-    assert "default: []" not in " ".join(text.split())
-    assert "(default: " in text
+    text = " ".join(PARSERS[name]().format_help().split())
+    assert "default: None" not in text
+    assert "default: []" not in text
+    has_none = name in ("diffunet_install_model", "diffunet_model_info")
+    assert ("(default: " in text) != has_none
 
 
 @pytest.mark.parametrize("name", PARSERS)
