@@ -9,8 +9,8 @@ a seed see the same patches and the same noise, and validation draws every case 
 noise. Only validation cases are scored. Each training adds a line per average to the file; one
 that is there is not trained again.
 
-Trainings of a few hundred iterations tell little: at 150 on a CPU the order of the rates differed
-between three datasets, and between neighbouring rates by more than it could mean.
+Trainings of 150 iterations tell nothing: the order of the rates differed between three datasets. At
+800 iterations with small networks it was the same in all three (documentation/development/log.md).
 """
 
 import argparse

@@ -66,7 +66,7 @@ def plan_training(chosen: GridChoice, *, num_cases: int) -> tuple[TrainingPlan, 
     num_iterations = choose_num_iterations(
         num_cases=num_cases, patches_per_case=patches_per_case, batch_size=patch.batch_size
     )
-    learning_rate = choose_learning_rate(patch.batch_size)
+    learning_rate = choose_learning_rate(num_iterations.value)
     num_warmup_iterations = choose_num_warmup_iterations(num_iterations.value)
     ema_decay = choose_ema_decay(num_iterations.value)
     plan = TrainingPlan(

@@ -7,8 +7,8 @@ from diffunet.planning.choice import Choice
 _PASSES = 100  # over everything there is, in patches
 _FEWEST_PATCHES, _MOST_PATCHES = 160_000, 3_200_000  # P1 trained on 3.2 million
 _FEWEST_ITERATIONS = 10_000
-_REFERENCE_BATCH, _REFERENCE_RATE = 8, 1e-4  # P1
-_LARGEST_RATE = 4e-4
+_REFERENCE_ITERATIONS, _REFERENCE_RATE = 400_000, 1e-4  # P1
+_LARGEST_RATE = 1e-3
 _WARMUP_SHARE, _MOST_WARMUP = 0.05, 1000
 _AVERAGED_SHARE = 0.05
 _LONGEST_AVERAGE = 10_000  # iterations: a decay of 0.9999
@@ -37,14 +37,18 @@ def choose_num_iterations(
     )
 
 
-def choose_learning_rate(batch_size: int) -> Choice[float]:
-    """Choose P1's 1e-4 at a batch of 8, growing with the root of the batch, at most 4e-4."""
-    wanted = _REFERENCE_RATE * math.sqrt(batch_size / _REFERENCE_BATCH)
+def choose_learning_rate(num_iterations: int) -> Choice[float]:
+    """Choose P1's 1e-4 at its 400 thousand iterations, and more for shorter trainings.
+
+    The rate falls as the root of the number of iterations rises, and is at most 1e-3.
+    """
+    wanted = _REFERENCE_RATE * math.sqrt(_REFERENCE_ITERATIONS / num_iterations)
     value = float(f"{min(_LARGEST_RATE, max(_REFERENCE_RATE, wanted)):.2g}")
     return Choice(
         value,
-        f"P1's {_REFERENCE_RATE:g} at a batch of {_REFERENCE_BATCH}, times the root of how much "
-        f"larger the batch of {batch_size} is, at most {_LARGEST_RATE:g}.",
+        f"P1's {_REFERENCE_RATE:g} at {_REFERENCE_ITERATIONS} iterations; {num_iterations} "
+        f"iterations need a larger rate, here by the root of how many fewer they are, at most "
+        f"{_LARGEST_RATE:g}.",
     )
 
 

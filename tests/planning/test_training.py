@@ -26,10 +26,21 @@ def test_num_iterations(num_cases, patches_per_case, batch_size, expected):
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "expected"), [(8, 1e-4), (2, 1e-4), (32, 2e-4), (128, 4e-4), (512, 4e-4)]
+    ("num_iterations", "expected"),
+    [
+        (400_000, 1e-4),  # P1
+        (2_000_000, 1e-4),
+        (100_000, 2e-4),
+        (25_000, 4e-4),
+        (10_000, 6.3e-4),
+        (4000, 1e-3),
+        (800, 1e-3),
+    ],
 )
-def test_learning_rate_grows_with_the_root_of_the_batch(batch_size, expected):
-    assert choose_learning_rate(batch_size).value == pytest.approx(expected)
+def test_the_learning_rate_falls_with_the_root_of_the_number_of_iterations(
+    num_iterations, expected
+):
+    assert choose_learning_rate(num_iterations).value == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
