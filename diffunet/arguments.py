@@ -199,7 +199,7 @@ def model_folder_of(
     place = workspace_of(workspace)
     name = place.dataset_name(str(dataset))
     if method is None or configuration is None:
-        if not (place.preprocessed / name).is_dir():
+        if not (place.preprocessed / name).is_dir() and (place.results / name).is_dir():
             return _installed_folder(place.results / name, method, plans_name, configuration)
         plans = plans_of(place.preprocessed / name, plans_name)
         method = method or plans.method

@@ -197,6 +197,21 @@ def read_json(
         raise error(f"{explain(cause, path=path)}") from None
 
 
+def read_object(path: Path, error: type[DiffunetError] = DiffunetError) -> dict[str, Any]:
+    """Return the content of a JSON file that holds an object.
+
+    Raises:
+        error: as `read_json`, or it holds something else.
+    """
+    content = read_json(path, error)
+    if not isinstance(content, dict):
+        raise error(
+            f"'{path}' should hold an object with named fields, found "
+            f"{type(content).__name__}; {_RESTORE}"
+        )
+    return content
+
+
 def parse_json(text: str | bytes) -> Any:
     """Return the content of JSON that somebody else may have written.
 

@@ -23,7 +23,7 @@ from diffunet.limits import VARIABLE, max_image_bytes_from, set_max_image_bytes
 from diffunet.parallel import default_num_processes
 from diffunet.ranges import Range, range_of
 from diffunet.stopping import interrupted_by_signals
-from diffunet.workspace import Workspace
+from diffunet.workspace import DEFAULT_PLANS_NAME, Workspace
 
 Item = TypeVar("Item")
 
@@ -87,6 +87,38 @@ def add_seed_argument(
     """Add `--seed`."""
     made.add_argument(
         "--seed", type=number_in(Range(0, 2**63 - 1)), default=default, metavar="N", help=meaning
+    )
+
+
+def add_model_arguments(
+    parser: argparse.ArgumentParser, *, metavar: str, model: str, method: str
+) -> None:
+    """Add what says which trained model is meant: `--model`, or `-d` and what goes with it.
+
+    Args:
+        metavar, model: of `--model`, and its help.
+        method: help of `-m`.
+    """
+    group = parser.add_argument_group("model: either --model, or -d for a model in the workspace")
+    group.add_argument("--model", type=Path, metavar=metavar, help=model)
+    group.add_argument("-d", dest="dataset", help="number, name or path")
+    group.add_argument("-m", dest="method", help=method)
+    group.add_argument(
+        "-p", dest="plans_name", default=DEFAULT_PLANS_NAME, metavar="NAME", help="plans"
+    )
+    group.add_argument(
+        "-c", dest="configuration", help="without it, the configuration that the plans recommend"
+    )
+    group.add_argument(
+        "-f", dest="folds", nargs="+", metavar="FOLD", help="without it, all trained folds"
+    )
+    group.add_argument(
+        "-chk",
+        dest="checkpoint",
+        type=lambda text: text.removeprefix("checkpoint_").removesuffix(".pth"),
+        default="final",
+        choices=["final", "best", "latest"],
+        help="weights; nnU-Net's checkpoint_final.pth means the same",
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 from diffunet.cli.command import (
+    add_model_arguments,
     add_seed_argument,
     add_workspace_argument,
     command,
@@ -16,7 +17,6 @@ from diffunet.cli.command import (
 )
 from diffunet.plans import SaliencyMethod, SamplingPlan
 from diffunet.ranges import Range, choices_of
-from diffunet.workspace import DEFAULT_PLANS_NAME
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,7 +48,12 @@ def parser() -> argparse.ArgumentParser:
             "that does not exist yet"
         ),
     )
-    _add_model(made)
+    add_model_arguments(
+        made,
+        metavar="FOLDER_OR_ZIP",
+        model="folder of a trained model, or the zip file of diffunet_export_model",
+        method="without it, the one that makes --saliency, or the method of the plans",
+    )
     _add_sampling(made)
     _add_saliency(made)
     _add_outputs(made)
@@ -112,39 +117,6 @@ def main(arguments: list[str] | None = None) -> None:
         device=given.device,
         precision=given.precision,
         progress=progress_bar,
-    )
-
-
-def _add_model(made: argparse.ArgumentParser) -> None:
-    group = made.add_argument_group("model: either --model, or -d for a model in the workspace")
-    group.add_argument(
-        "--model",
-        type=Path,
-        metavar="FOLDER_OR_ZIP",
-        help="folder of a trained model, or the zip file of diffunet_export_model",
-    )
-    group.add_argument("-d", dest="dataset", help="number, name or path")
-    group.add_argument(
-        "-m",
-        dest="method",
-        help="without it, the one that makes --saliency, or the method of the plans",
-    )
-    group.add_argument(
-        "-p", dest="plans_name", default=DEFAULT_PLANS_NAME, metavar="NAME", help="plans"
-    )
-    group.add_argument(
-        "-c", dest="configuration", help="without it, the configuration that the plans recommend"
-    )
-    group.add_argument(
-        "-f", dest="folds", nargs="+", metavar="FOLD", help="without it, all trained folds"
-    )
-    group.add_argument(
-        "-chk",
-        dest="checkpoint",
-        type=lambda text: text.removeprefix("checkpoint_").removesuffix(".pth"),
-        default="final",
-        choices=["final", "best", "latest"],
-        help="weights; nnU-Net's checkpoint_final.pth means the same",
     )
 
 

@@ -3,8 +3,13 @@
 import argparse
 from pathlib import Path
 
-from diffunet.cli.command import add_workspace_argument, command, new_parser, resolve_workspace
-from diffunet.workspace import DEFAULT_PLANS_NAME
+from diffunet.cli.command import (
+    add_model_arguments,
+    add_workspace_argument,
+    command,
+    new_parser,
+    resolve_workspace,
+)
 
 
 def export_parser() -> argparse.ArgumentParser:
@@ -16,25 +21,11 @@ def export_parser() -> argparse.ArgumentParser:
         "  diffunet_export_model --model FOLDER -o small.zip --precision bfloat16",
     )
     made.add_argument("-o", dest="output", type=Path, required=True, help="the zip file")
-    group = made.add_argument_group("model: either --model, or -d for a model in the workspace")
-    group.add_argument("--model", type=Path, metavar="FOLDER", help="folder of a trained model")
-    group.add_argument("-d", dest="dataset", help="number, name or path")
-    group.add_argument("-m", dest="method", help="without it, the method of the plans")
-    group.add_argument(
-        "-p", dest="plans_name", default=DEFAULT_PLANS_NAME, metavar="NAME", help="plans"
-    )
-    group.add_argument(
-        "-c", dest="configuration", help="without it, the configuration that the plans recommend"
-    )
-    group.add_argument(
-        "-f", dest="folds", nargs="+", metavar="FOLD", help="without it, all trained folds"
-    )
-    group.add_argument(
-        "-chk",
-        dest="checkpoint",
-        default="final",
-        choices=["final", "best", "latest"],
-        help="weights",
+    add_model_arguments(
+        made,
+        metavar="FOLDER",
+        model="folder of a trained model",
+        method="without it, the method of the plans",
     )
     made.add_argument(
         "--precision",

@@ -15,7 +15,7 @@ from torch import nn
 from diffunet.checkpoint import load_checkpoint, load_weights, weights_of
 from diffunet.data.raw.dataset_json import file_ending_problems
 from diffunet.errors import CheckpointError
-from diffunet.jsonio import read_json
+from diffunet.jsonio import read_object
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
 from diffunet.needs import require_memory_for_weights
@@ -109,28 +109,44 @@ def load_model(
         CheckpointError: a file is missing, damaged or does not fit; the message says what is there.
     """
     names = trained_folds(folder, folds, checkpoint=checkpoint)
-    content = read_json(folder / DATASET_FILE, CheckpointError)
-    labels = LabelScheme.from_dataset_json(content)
-    if "file_ending" not in content:
-        raise CheckpointError(f"'{folder / DATASET_FILE}': the key 'file_ending' is missing")
-    if problems := file_ending_problems(content["file_ending"]):
-        raise CheckpointError(f"'{folder}': {problems[0]}")
-    if not isinstance(content.get("channel_names", {}), dict):
-        raise CheckpointError(f"'{folder / DATASET_FILE}': 'channel_names' should be an object")
+    content = model_dataset(folder)
     plans = model_plans(folder, names)
     _warn_of_unfinished(folder, names, plans)
     return TrainedModel(
         folder=folder,
         plans=plans,
         dataset_content=content,
-        labels=labels,
+        labels=LabelScheme.from_dataset_json(content),
         folds=names,
         checkpoint=checkpoint,
         networks=tuple(
-            _load_network(_checkpoint_path(folder, name, checkpoint), plans, labels, device)
+            _load_network(
+                _checkpoint_path(folder, name, checkpoint),
+                plans,
+                LabelScheme.from_dataset_json(content),
+                device,
+            )
             for name in names
         ),
     )
+
+
+def model_dataset(folder: Path) -> dict[str, Any]:
+    """Return the `dataset.json` of a model folder, with what prediction needs of it.
+
+    Raises:
+        CheckpointError, DatasetError: it is missing or damaged.
+    """
+    path = folder / DATASET_FILE
+    content = read_object(path, CheckpointError)
+    LabelScheme.from_dataset_json(content)
+    if "file_ending" not in content:
+        raise CheckpointError(f"'{path}': the key 'file_ending' is missing")
+    if problems := file_ending_problems(content["file_ending"]):
+        raise CheckpointError(f"'{folder}': {problems[0]}")
+    if not isinstance(content.get("channel_names", {}), dict):
+        raise CheckpointError(f"'{path}': 'channel_names' should be an object")
+    return content
 
 
 def joined_model(models: Sequence[TrainedModel]) -> TrainedModel:

@@ -9,10 +9,11 @@ import hashlib
 import re
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 from diffunet.errors import CheckpointError
 from diffunet.jsonio import parse_json
@@ -33,8 +34,8 @@ MANIFEST_FILE = "model.json"
 CHECKPOINT_FILE = "checkpoint_final.pth"
 """Of each fold, whichever checkpoint it was made from: what prediction takes by default."""
 
-PRECISIONS = ("float32", "bfloat16")
-"""In which weights are stored; networks run with float32 all the same."""
+StoredPrecision = Literal["float32", "bfloat16"]
+"""Of the weights in the file; networks have float32 parameters all the same."""
 
 _FOLD_MEMBER = re.compile(
     rf"fold_(?:all|0|[1-9][0-9]{{0,8}})/(?:{re.escape(RESOLVED_PLANS_FILE)}|{CHECKPOINT_FILE}"
@@ -76,8 +77,8 @@ class Manifest:
     plans_name: str
     configuration: str
     folds: tuple[str, ...]
-    checkpoint: str
-    precision: str
+    checkpoint: Literal["final", "best", "latest"]
+    precision: StoredPrecision
     license: str
     note: str
     diffunet_version: str
@@ -89,8 +90,6 @@ class Manifest:
                 raise ValueError(f"{field} should be a name that a folder can have; {problem}")
         if self.method not in METHODS:
             raise ValueError(f"method should be one of {', '.join(METHODS)}, got '{self.method}'")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision should be one of {', '.join(PRECISIONS)}")
         if not self.folds:
             raise ValueError("folds should be at least one")
 
@@ -241,11 +240,7 @@ class ModelArchive:
             with self._zip.open(self._members[name]) as file:
                 while block := file.read(_BLOCK_BYTES):
                     yield block
-        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as cause:
-            raise _refused(self._path, f"'{name}' is damaged ({cause})") from None
-        except Exception as cause:
-            if type(cause).__module__ != "zlib":
-                raise
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as cause:
             raise _refused(self._path, f"'{name}' is damaged ({cause})") from None
 
 

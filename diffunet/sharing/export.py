@@ -7,21 +7,22 @@ import logging
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from diffunet import __version__
 from diffunet.checkpoint import checkpoint_bytes, load_checkpoint, weights_of
 from diffunet.errors import CheckpointError, UsageError
-from diffunet.inference.model import AVERAGED_WEIGHTS, model_plans, trained_folds
-from diffunet.jsonio import as_json, atomic_file, read_json
+from diffunet.inference.model import AVERAGED_WEIGHTS, model_dataset, model_plans, trained_folds
+from diffunet.jsonio import as_json, atomic_file, read_object
 from diffunet.plans import ResolvedPlans
 from diffunet.sharing.archive import (
     CHECKPOINT_FILE,
     MANIFEST_FILE,
     Manifest,
     MemberFile,
+    StoredPrecision,
     as_manifest_json,
 )
 from diffunet.workspace import (
@@ -32,8 +33,6 @@ from diffunet.workspace import (
 )
 
 logger = logging.getLogger(__name__)
-
-Precision = Literal["float32", "bfloat16"]
 
 _DATASET_KEYS = (
     *("name", "description", "reference", "license", "licence", "release", "numTraining"),
@@ -53,7 +52,7 @@ def export_model(
     *,
     folds: Sequence[int | str] | None,
     checkpoint: str,
-    precision: Precision,
+    precision: StoredPrecision,
     license: str | None,
     note: str,
 ) -> Manifest:
@@ -77,7 +76,7 @@ def export_model(
         raise UsageError(f"-o {output}: expected the name of a file that ends in .zip")
     names = trained_folds(model_folder, folds, checkpoint=checkpoint)
     plans = model_plans(model_folder, names)
-    content = read_json(model_folder / DATASET_FILE, CheckpointError)
+    content = model_dataset(model_folder)
     if license is None:
         license = str(content.get("license", content.get("licence", "")))
     if not license:
@@ -89,7 +88,7 @@ def export_model(
     with atomic_file(output) as file, _Writer(file) as writer:
         writer.add_json(DATASET_FILE, {k: content[k] for k in _DATASET_KEYS if k in content})
         if (model_folder / FINGERPRINT_FILE).is_file():
-            fingerprint = read_json(model_folder / FINGERPRINT_FILE, CheckpointError)
+            fingerprint = read_object(model_folder / FINGERPRINT_FILE, CheckpointError)
             writer.add_json(FINGERPRINT_FILE, {**fingerprint, "warnings": []})
         for name in names:
             _add_fold(writer, model_folder / f"fold_{name}", checkpoint, precision=precision)
@@ -110,12 +109,14 @@ def export_model(
     return manifest
 
 
-def _add_fold(writer: "_Writer", folder: Path, checkpoint: str, *, precision: Precision) -> None:
+def _add_fold(
+    writer: "_Writer", folder: Path, checkpoint: str, *, precision: StoredPrecision
+) -> None:
     name = folder.name
     plans = ResolvedPlans.load(folder / RESOLVED_PLANS_FILE)
     writer.add_json(f"{name}/{RESOLVED_PLANS_FILE}", as_json(plans))
     if (folder / VALIDATION_SUMMARY).is_file():
-        summary = dict(read_json(folder / VALIDATION_SUMMARY, CheckpointError))
+        summary = read_object(folder / VALIDATION_SUMMARY, CheckpointError)
         summary.pop(_SUMMARY_LEFT_OUT, None)
         writer.add_json(f"{name}/{VALIDATION_SUMMARY.as_posix()}", summary)
     path = folder / f"checkpoint_{checkpoint}.pth"

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from diffunet.errors import CheckpointError
-from diffunet.inference.model import model_plans, trained_folds
-from diffunet.jsonio import read_json
+from diffunet.inference.model import model_dataset, model_plans, trained_folds
+from diffunet.jsonio import read_object
 from diffunet.sharing.archive import MANIFEST_FILE
 from diffunet.sharing.install import opened_model
-from diffunet.workspace import DATASET_FILE, VALIDATION_SUMMARY
+from diffunet.workspace import VALIDATION_SUMMARY
 
 _CHECKPOINTS = ("final", "best", "latest")
 _CONSENSUS_SCORES = ("Dice", "HD95")
@@ -33,7 +33,7 @@ def _info_of(folder: Path) -> dict[str, Any]:
     checkpoint, folds = _trained(folder)
     plans = model_plans(folder, folds)
     configuration = plans.configuration
-    dataset = read_json(folder / DATASET_FILE, CheckpointError)
+    dataset = model_dataset(folder)
     info = {
         "dataset": plans.dataset_name,
         "method": plans.method,
@@ -54,7 +54,7 @@ def _info_of(folder: Path) -> dict[str, Any]:
         "folds": {fold: _scores_of(folder / f"fold_{fold}") for fold in folds},
     }
     if (folder / MANIFEST_FILE).is_file():
-        manifest = read_json(folder / MANIFEST_FILE, CheckpointError)
+        manifest = read_object(folder / MANIFEST_FILE, CheckpointError)
         names = ("checkpoint", "precision", "license", "note", "diffunet_version")
         info["export"] = {name: manifest.get(name, "") for name in names}
     return info
@@ -74,7 +74,7 @@ def _scores_of(fold: Path) -> dict[str, Any]:
     """Return the means of a fold's final validation; empty where there was none."""
     if not (fold / VALIDATION_SUMMARY).is_file():
         return {}
-    summary = read_json(fold / VALIDATION_SUMMARY, CheckpointError)
+    summary = read_object(fold / VALIDATION_SUMMARY, CheckpointError)
     consensus = _object(summary.get("foreground_mean"))
     distribution = _object(summary.get("distribution"))
     drawn = _object(_object(distribution.get("mean")).get("scores"))
@@ -89,9 +89,13 @@ def _object(content: Any) -> Mapping[str, Any]:
 
 
 def lines_of(info: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    """Yield the lines of `model_info` for people: a name, and what it is; nested by indentation."""
-    width = max(map(len, info), default=0)
-    for name, value in info.items():
+    """Yield the lines of `model_info` for people: a name, and what it is; nested by indentation.
+
+    Texts may come from anyone: what a terminal would take for a command is shown as an escape.
+    """
+    shown = {_printable(name): value for name, value in info.items()}
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
         if isinstance(value, Mapping) and value:
             yield f"{indent}{name}"
             yield from lines_of({str(key): each for key, each in value.items()}, indent + "  ")
@@ -104,4 +108,8 @@ def _in_words(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
         return ", ".join(map(_in_words, value)) or "none"
-    return str(value) if value not in ("", {}, None) else "none"
+    return _printable(str(value)) if value not in ("", {}, None) else "none"
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -7,12 +7,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from uuid import uuid4
 
 import torch
 
 from diffunet.errors import CheckpointError, WorkspaceError, WriteError, explain
 from diffunet.inference.model import TrainedModel, load_model
+from diffunet.locks import in_use
 from diffunet.names import require_name
 from diffunet.sharing.archive import ModelArchive
 
@@ -33,6 +33,7 @@ def install_model(path: Path, results: Path, *, dataset_name: str | None) -> Pat
     Raises:
         CheckpointError: it is no such file, or it is damaged or was changed.
         WorkspaceError: the model is there already, or the name is none that a folder can have.
+        InUseError: another command installs it.
         WriteError: the disk is full, or refuses.
     """
     with ModelArchive.open(path) as archive:
@@ -40,14 +41,13 @@ def install_model(path: Path, results: Path, *, dataset_name: str | None) -> Pat
         name = manifest.dataset if dataset_name is None else dataset_name
         target = results / require_name(name, where="dataset", error=WorkspaceError)
         target /= manifest.folder_name
-        if os.path.lexists(target):
-            raise WorkspaceError(
-                f"'{target}' is there already; move it away, or install the model under another "
-                "name (-d)"
-            )
         archive.check_content()
-        existing = next(each for each in target.parents if each.is_dir())
-        with _no_traces(target.parent, up_to=existing) as unfinished:
+        with _unfinished_folder(target) as unfinished:
+            if os.path.lexists(target):
+                raise WorkspaceError(
+                    f"'{target}' is there already; move it away, or install the model under "
+                    "another name (-d)"
+                )
             _unpack(archive, unfinished)
             _load_each_fold(unfinished, manifest.folds, where=path)
             unfinished.rename(target)
@@ -95,7 +95,8 @@ def _unpack(archive: ModelArchive, folder: Path) -> None:
         if free < archive.num_bytes:
             raise WriteError(
                 f"'{folder.parent}': the model needs {archive.num_bytes / 1e6:.0f} MB, found "
-                f"{free / 1e6:.0f} MB free; make room, or choose another disk"
+                f"{free / 1e6:.0f} MB free; make room, or choose another disk (--workspace, or "
+                "the environment variable TMPDIR for a file that is not installed)"
             )
         archive.extract(folder)
     except OSError as failure:
@@ -112,18 +113,18 @@ def _load_each_fold(folder: Path, folds: Sequence[str], *, where: Path) -> None:
 
 
 @contextlib.contextmanager
-def _no_traces(folder: Path, *, up_to: Path) -> Iterator[Path]:
-    """Yield a new path in `folder`; if it is not renamed, all that was made is removed again."""
-    unfinished = folder / f".unfinished-{uuid4().hex[:16]}"
+def _unfinished_folder(target: Path) -> Iterator[Path]:
+    """Yield a new path beside `target`, which nobody else installs meanwhile.
+
+    What it holds at the end is removed, as is what a killed command left there.
+    """
+    unfinished = target.with_name(f".unfinished-{target.name}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield unfinished
+        with in_use(target.parent, part=target.name, goes_with=lambda _: True):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            try:
+                yield unfinished
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as failure:
         raise WriteError(explain(failure)) from failure
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        for each in (folder, *folder.parents):
-            if each == up_to or any(each.iterdir() if each.is_dir() else ()):
-                break
-            with contextlib.suppress(OSError):
-                each.rmdir()

@@ -23,7 +23,7 @@ def model_folder(tmp_path):
     content = {
         **dataset_content(),
         "license": "CC-BY-4.0",
-        "dataset": {"mueller_anna": {"images": ["/home/anna/a.png"], "label": "b.png"}},
+        "dataset": {"mueller_anna": {"images": ["mueller_anna.png"], "label": "b.png"}},
     }
     plans = small_plans(small_configuration(dimensions=2))
     folder = write_model(tmp_path / "model", plans, content=content, folds=("0", "3"))

@@ -5,13 +5,16 @@ import json
 import stat
 import struct
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from diffunet.errors import CheckpointError, WorkspaceError, WriteError
+from diffunet.errors import CheckpointError, InUseError, WorkspaceError, WriteError
+from diffunet.locks import in_use
 from diffunet.sharing import install
 from diffunet.sharing.archive import MANIFEST_FILE
 from diffunet.sharing.export import export_model
+from diffunet.sharing.info import lines_of, model_info
 from diffunet.sharing.install import install_model
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 
@@ -230,3 +233,45 @@ def test_a_refusal_leaves_what_was_in_results(whole, tmp_path):
     with pytest.raises(CheckpointError):
         install_model(written(tmp_path / "m.zip", members), tmp_path / "results", dataset_name=None)
     assert [p.name for p in (tmp_path / "results" / "Dataset999_Small").iterdir()] == ["other"]
+
+
+def test_what_a_killed_installation_left_is_replaced(whole, tmp_path):
+    left = tmp_path / "results/Dataset999_Small/.unfinished-diffusion__diffunet_plans__small"
+    (left / "fold_0").mkdir(parents=True)
+    path = written(tmp_path / "m.zip", whole)
+    folder = install_model(path, tmp_path / "results", dataset_name=None)
+    assert [each.name for each in folder.parent.iterdir()] == [folder.name]
+
+
+def test_two_installations_of_one_model_do_not_meet(whole, tmp_path):
+    path = written(tmp_path / "m.zip", whole)
+    place = tmp_path / "results/Dataset999_Small"
+    with ThreadPoolExecutor(1) as other, in_use(place, part="diffusion__diffunet_plans__small"):
+        second = other.submit(install_model, path, tmp_path / "results", dataset_name=None)
+        with pytest.raises(InUseError, match="process"):
+            second.result()
+    install_model(path, tmp_path / "results", dataset_name=None)
+
+
+@pytest.mark.parametrize("content", [[], "text", None, {"channel_names": []}])
+def test_a_dataset_json_of_another_kind_is_refused_by_all(whole, tmp_path, content):
+    if isinstance(content, dict):
+        content = {**json.loads(whole["dataset.json"]), **content}
+    members = relisted({**whole, "dataset.json": json.dumps(content).encode()})
+    path = written(tmp_path / "m.zip", members)
+    with pytest.raises(CheckpointError, match=r"dataset\.json|channel_names"):
+        model_info(path)
+    refused(path, tmp_path, r"dataset\.json|channel_names")
+
+
+def test_scores_of_another_kind_are_refused_by_the_info(whole, tmp_path):
+    members = relisted({**whole, "fold_0/validation/summary.json": b"[1]"})
+    with pytest.raises(CheckpointError, match="should hold an object"):
+        model_info(written(tmp_path / "m.zip", members))
+
+
+def test_a_note_cannot_command_the_terminal(whole, tmp_path):
+    path = written(tmp_path / "m.zip", relisted(whole, note="\x1b[2Jgone\nmethod  fake"))
+    shown = "\n".join(lines_of(model_info(path)))
+    assert "\\x1b[2Jgone\\nmethod  fake" in shown
+    assert "\x1b" not in shown

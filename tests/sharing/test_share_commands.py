@@ -64,3 +64,10 @@ def test_a_refused_file_gives_one_message_and_exit_code_2(workspace, capsys):
         message = capsys.readouterr().err
         assert message.startswith("error: ")
         assert "Traceback" not in message
+
+
+def test_a_dataset_that_was_neither_planned_nor_installed_is_told_to_be_planned(workspace, capsys):
+    (workspace / "new/raw/Dataset007_Raw").mkdir(parents=True)
+    words = ["-i", f"{workspace / 'images'}", "-o", f"{workspace / 'out'}", "-d", "7"]
+    assert predict.main([*words, "--workspace", f"{workspace / 'new'}"]) == 2
+    assert "run diffunet_plan_and_preprocess -d Dataset007_Raw first" in capsys.readouterr().err
