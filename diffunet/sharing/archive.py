@@ -34,6 +34,7 @@ MANIFEST_FILE = "model.json"
 CHECKPOINT_FILE = "checkpoint_final.pth"
 """Of each fold, whichever checkpoint it was made from: what prediction takes by default."""
 
+Checkpoint = Literal["final", "best", "latest"]
 StoredPrecision = Literal["float32", "bfloat16"]
 """Of the weights in the file; networks have float32 parameters all the same."""
 
@@ -77,7 +78,7 @@ class Manifest:
     plans_name: str
     configuration: str
     folds: tuple[str, ...]
-    checkpoint: Literal["final", "best", "latest"]
+    checkpoint: Checkpoint
     precision: StoredPrecision
     license: str
     note: str

@@ -20,6 +20,7 @@ from diffunet.plans import ResolvedPlans
 from diffunet.sharing.archive import (
     CHECKPOINT_FILE,
     MANIFEST_FILE,
+    Checkpoint,
     Manifest,
     MemberFile,
     StoredPrecision,
@@ -51,7 +52,7 @@ def export_model(
     output: Path,
     *,
     folds: Sequence[int | str] | None,
-    checkpoint: str,
+    checkpoint: Checkpoint,
     precision: StoredPrecision,
     license: str | None,
     note: str,

@@ -119,6 +119,8 @@ def test_the_same_model_makes_the_same_bytes(model_folder, tmp_path):
     for name in ("a.zip", "b.zip"):
         exported(model_folder, tmp_path / name)
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
 
 
 def test_the_best_checkpoint_is_exported_as_what_prediction_takes(model_folder, tmp_path):

@@ -109,7 +109,7 @@ def test_a_name_that_stands_twice_is_refused(whole, tmp_path):
     path = written(tmp_path / "m.zip", whole)
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("dataset.json", b"{}")
-    refused(path, tmp_path, "twice")
+    refused(path, tmp_path, r"it holds 'dataset\.json' twice")
 
 
 def test_a_bomb_is_refused_by_what_it_declares(whole, tmp_path):
@@ -238,6 +238,7 @@ def test_a_refusal_leaves_what_was_in_results(whole, tmp_path):
 def test_what_a_killed_installation_left_is_replaced(whole, tmp_path):
     left = tmp_path / "results/Dataset999_Small/.unfinished-diffusion__diffunet_plans__small"
     (left / "fold_0").mkdir(parents=True)
+    (left / "dataset.json").write_text("half")
     path = written(tmp_path / "m.zip", whole)
     folder = install_model(path, tmp_path / "results", dataset_name=None)
     assert [each.name for each in folder.parent.iterdir()] == [folder.name]
@@ -275,3 +276,38 @@ def test_a_note_cannot_command_the_terminal(whole, tmp_path):
     shown = "\n".join(lines_of(model_info(path)))
     assert "\\x1b[2Jgone\\nmethod  fake" in shown
     assert "\x1b" not in shown
+
+
+def test_a_file_of_another_size_than_listed_is_refused(whole, tmp_path):
+    manifest = json.loads(whole[MANIFEST_FILE])
+    manifest["files"]["dataset.json"]["num_bytes"] += 1
+    members = {**whole, MANIFEST_FILE: json.dumps(manifest).encode()}
+    refused(written(tmp_path / "m.zip", members), tmp_path, "were exported")
+
+
+def test_an_encrypted_file_is_refused(whole, tmp_path):
+    path = written(tmp_path / "m.zip", whole)
+    content = bytearray(path.read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + flags] |= 1
+    path.write_bytes(content)
+    refused(path, tmp_path, "is encrypted")
+
+
+def test_a_compression_that_no_export_uses_is_refused(whole, tmp_path):
+    path = written(tmp_path / "m.zip", {k: v for k, v in whole.items() if k != "dataset.json"})
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("dataset.json", whole["dataset.json"])
+    refused(path, tmp_path, "compressed in a way")
+
+
+def test_json_without_end_is_refused_before_it_is_read(whole, tmp_path):
+    path = written(tmp_path / "m.zip", whole)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_STORED) as archive:
+        archive.writestr("more.json", b" " * (2**24 + 1))
+    refused(path, tmp_path, "more than such a file can")
+
+
+def test_thousands_of_files_are_refused(whole, tmp_path):
+    members = {**whole, **{f"{number}.json": b"" for number in range(1000)}}
+    refused(written(tmp_path / "m.zip", members), tmp_path, "it holds 100[0-9] files")
