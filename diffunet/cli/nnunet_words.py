@@ -50,6 +50,10 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
             "a fold's scores need no probabilities; for files, predict its validation cases with "
             "diffunet_predict --save_probabilities or --save_samples"
         ),
+        "--val_best": (
+            "--val validates the last weights; predict the validation cases by the best ones with "
+            "diffunet_predict -chk best"
+        ),
         "--disable_checkpointing": (
             "checkpoints are always written, at most every five minutes: --c and diffunet_predict "
             "need them; leave the option out"
@@ -69,6 +73,11 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
             "option out"
         ),
         "--disable_progress_bar": _BAR,
+    },
+    "diffunet_export_model": {
+        "-tr": "there are no trainer classes: -m names the method of the model",
+        "--not_strict": "folds that are not trained are left out; leave the option out",
+        "--exp_cv_preds": "an export names no patient, so it holds no predictions of cases",
     },
     "diffunet_evaluate": {
         "-pfile": "plans are not needed to evaluate: how to read images follows from dataset.json",
@@ -145,10 +154,18 @@ COUNTERPARTS: Mapping[str, Counterpart] = {
             *("-i", "-o", "-d", "-c", "-p", "-f", "-step_size", "--save_probabilities"),
             *("--continue_prediction", "-chk", "-num_parts", "-part_id", "-device"),
         ),
-        "-c, -p and -f may be left out; -m is the method, and --model names a folder",
+        "-c, -p and -f may be left out; -m is the method, and --model names a folder or a zip file",
     ),
     "nnUNetv2_predict_from_modelfolder": Counterpart(
         "diffunet_predict", (), "the folder is named by --model, since -m is the method"
+    ),
+    "nnUNetv2_export_model_to_zip": Counterpart(
+        "diffunet_export_model",
+        ("-d", "-o", "-c", "-p", "-f", "-chk"),
+        "-c may be left out; --precision, --license and --note say more",
+    ),
+    "nnUNetv2_install_pretrained_model_from_zip": Counterpart(
+        "diffunet_install_model", (), "the file is checked before anything is written"
     ),
     "nnUNetv2_evaluate_folder": Counterpart("diffunet_evaluate", ("-djfile", "-o", "-np")),
     "nnUNetv2_evaluate_simple": Counterpart("diffunet_evaluate", ("-o", "-np")),

@@ -19,6 +19,7 @@ def export_parser() -> argparse.ArgumentParser:
         "fingerprint and scores. It names no patient: cases are left out of all of them.",
         epilog="examples:\n  diffunet_export_model -d 1 -o lidc.zip --license CC-BY-4.0\n"
         "  diffunet_export_model --model FOLDER -o small.zip --precision bfloat16",
+        command="diffunet_export_model",
     )
     made.add_argument("-o", dest="output", type=Path, required=True, help="the zip file")
     add_model_arguments(
