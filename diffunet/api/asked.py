@@ -10,6 +10,7 @@ from diffunet.arguments import plans_of
 from diffunet.errors import DatasetError, DiffunetError, UsageError
 from diffunet.jsonio import as_json, read_json
 from diffunet.names import require_fold
+from diffunet.planning.training import fit_to_iterations
 from diffunet.plans import ResolvedPlans
 from diffunet.plans.differences import differences
 from diffunet.plans.edits import edited_fields
@@ -51,7 +52,7 @@ class AskedTraining:
             plans=self.plans_name,
             configuration=resolved.configuration_name,
         )
-        return resolved, folder
+        return fit_to_iterations(resolved), folder
 
     def begun_folders(self, fold: str) -> list[Path]:
         """Return the model folders that hold a training of `fold` and agree with what is said."""
@@ -159,11 +160,15 @@ def refuse_interrupted(planned: Sequence[PlannedFold]) -> None:
 def _warn_of_other_plans(asked: AskedTraining, own: ResolvedPlans) -> None:
     """Say that the dataset's plans are not what a training began with; it keeps its own."""
     folder = asked.place.preprocessed / asked.dataset
+    name = "training.num_iterations"
+    number = own.configuration.training.num_iterations
+    iterations = [f"{name}={number}"] if own.is_set_by_user(name) else []
     try:
         plans = plans_of(folder, own.plans_name)
-        now = plans.resolve(own.configuration_name, method=own.method).configuration
+        now = plans.resolve(own.configuration_name, method=own.method, settings=iterations)
     except DiffunetError:
         return
+    now = fit_to_iterations(now).configuration
     changed = differences(as_json(own.configuration), as_json(now))
     names = [name for name in changed if not own.is_set_by_user(name)]
     if names:

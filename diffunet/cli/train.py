@@ -179,7 +179,11 @@ def settings_of(given: argparse.Namespace) -> list[str]:
 
 def _add_optimisation(made: argparse.ArgumentParser) -> None:
     for flag, field, meaning in (
-        ("--iterations", "num_iterations", "optimiser steps"),
+        (
+            "--iterations",
+            "num_iterations",
+            "optimiser steps; a new training fits its learning rate, warm-up and average to them",
+        ),
         ("--batch_size", "batch_size", "over all GPUs"),
         ("--lr", "learning_rate", "peak learning rate"),
     ):

@@ -9,12 +9,7 @@ from diffunet.planning.choice import Choice, sentence
 from diffunet.planning.decision_size import choose_decision_size
 from diffunet.planning.diffusion import choose_input_scale, choose_loss_weighting_bias
 from diffunet.planning.sampling import choose_num_samples, choose_num_steps
-from diffunet.planning.training import (
-    choose_ema_decay,
-    choose_learning_rate,
-    choose_num_iterations,
-    choose_num_warmup_iterations,
-)
+from diffunet.planning.training import choices_by_iterations, choose_num_iterations
 from diffunet.planning.whole_image import GridChoice
 from diffunet.plans import DiffusionPlan, SamplingPlan, TrainingPlan
 
@@ -66,22 +61,16 @@ def plan_training(chosen: GridChoice, *, num_cases: int) -> tuple[TrainingPlan, 
     num_iterations = choose_num_iterations(
         num_cases=num_cases, patches_per_case=patches_per_case, batch_size=patch.batch_size
     )
-    learning_rate = choose_learning_rate(num_iterations.value)
-    num_warmup_iterations = choose_num_warmup_iterations(num_iterations.value)
-    ema_decay = choose_ema_decay(num_iterations.value)
+    choices = choices_by_iterations(num_iterations.value)
     plan = TrainingPlan(
         num_iterations=num_iterations.value,
         batch_size=patch.batch_size,
-        learning_rate=learning_rate.value,
-        num_warmup_iterations=num_warmup_iterations.value,
-        ema_decay=ema_decay.value,
+        **{name: choice.value for name, choice in choices.items()},
     )
     return plan, {
         "num_iterations": num_iterations.reason,
         "batch_size": sentence(patch.reasons["batch_size"]),
-        "learning_rate": learning_rate.reason,
-        "num_warmup_iterations": num_warmup_iterations.reason,
-        "ema_decay": ema_decay.reason,
+        **{name: choice.reason for name, choice in choices.items()},
     }
 
 

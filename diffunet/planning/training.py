@@ -1,8 +1,10 @@
 """How long and how fast to train."""
 
 import math
+from typing import Any
 
-from diffunet.planning.choice import Choice
+from diffunet.planning.choice import Choice, with_choices
+from diffunet.plans import ResolvedPlans
 
 _PASSES = 100  # over everything there is, in patches
 _FEWEST_PATCHES, _MOST_PATCHES = 160_000, 3_200_000  # P1 trained on 3.2 million
@@ -69,3 +71,23 @@ def choose_ema_decay(num_iterations: int) -> Choice[float]:
         f"Weights are averaged over about {length:.0f} iterations, a twentieth of the training "
         f"(at most {_LONGEST_AVERAGE}).",
     )
+
+
+def choices_by_iterations(num_iterations: int) -> dict[str, Choice[Any]]:
+    """Choose the fields of a training plan that depend on its number of iterations."""
+    return {
+        "learning_rate": choose_learning_rate(num_iterations),
+        "num_warmup_iterations": choose_num_warmup_iterations(num_iterations),
+        "ema_decay": choose_ema_decay(num_iterations),
+    }
+
+
+def fit_to_iterations(plans: ResolvedPlans) -> ResolvedPlans:
+    """Return plans whose training fits the number of iterations that the user set, if one is set.
+
+    What else the user set stays. For a training that begins; one that goes on keeps its schedule.
+    """
+    if not plans.is_set_by_user("training.num_iterations"):
+        return plans
+    choices = choices_by_iterations(plans.configuration.training.num_iterations)
+    return with_choices(plans, {f"training.{name}": choice for name, choice in choices.items()})

@@ -36,6 +36,10 @@ def checkpoint(fold_folder):
     return load_checkpoint(fold_folder / "checkpoint_latest.pth", "cpu")
 
 
+def ema_decay(fold_folder):
+    return checkpoint(fold_folder)["plans"]["configuration"]["training"]["ema_decay"]
+
+
 def command(place, *words):
     return train.main([*words, "--workspace", str(place.raw.parent), "-device", "cpu", "-np", "0"])
 
@@ -85,6 +89,16 @@ def test_a_finished_training_is_extended_on_purpose(place, caplog):
     assert found["iteration"] == 3
     assert found["plans"]["configuration"]["training"]["batch_size"] == 2
     assert "the learning rate follows the schedule of 3 iterations from iteration 1" in caplog.text
+
+
+def test_a_training_of_a_set_length_averages_to_fit_it_and_goes_on_as_it_began(place, caplog):
+    folder = run(place, settings=["training.num_iterations=30"])
+    assert ema_decay(folder) == pytest.approx(1 / 3, abs=1e-6)
+    interrupt(folder)
+    run(place, continues=True)
+    assert "have changed since this training began" not in caplog.text
+    run(place, continues=True, settings=["training.num_iterations=40"])
+    assert ema_decay(folder) == pytest.approx(1 / 3, abs=1e-6)
 
 
 def test_changed_plans_of_the_dataset_do_not_change_a_begun_training(place, caplog):

@@ -5,7 +5,9 @@ from diffunet.planning.training import (
     choose_learning_rate,
     choose_num_iterations,
     choose_num_warmup_iterations,
+    fit_to_iterations,
 )
+from tests.wsss.weak_folds import weak_plans
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,22 @@ def test_num_warmup_iterations(num_iterations, expected):
 )
 def test_weights_are_averaged_over_a_twentieth_of_the_training(num_iterations, expected):
     assert choose_ema_decay(num_iterations).value == pytest.approx(expected)
+
+
+def test_a_set_number_of_iterations_brings_its_own_learning_rate_warmup_and_average():
+    fitted = fit_to_iterations(weak_plans().with_settings(["training.num_iterations=1000"]))
+    training = fitted.configuration.training
+    assert (training.learning_rate, training.num_warmup_iterations) == (1e-3, 50)
+    assert training.ema_decay == pytest.approx(0.98)
+    assert "1000 iterations" in fitted.reasons["training"]["learning_rate"]
+    assert fitted.set_by_user == ("training.num_iterations",)
+
+
+def test_what_the_user_sets_beside_the_number_of_iterations_stays():
+    settings = ["training.num_iterations=1000", "training.learning_rate=7e-4"]
+    fitted = fit_to_iterations(weak_plans().with_settings(settings)).configuration.training
+    assert (fitted.learning_rate, fitted.num_warmup_iterations) == (7e-4, 50)
+
+
+def test_a_planned_number_of_iterations_leaves_a_plans_file_as_it_is():
+    assert fit_to_iterations(weak_plans()) == weak_plans()
