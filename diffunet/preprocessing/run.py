@@ -1,13 +1,15 @@
 """All training cases of a dataset into the stores of its configurations; continues where it was."""
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from diffunet.data.image_io import read_image, read_label_map
+from diffunet.data.image_io.geometry import in_words
 from diffunet.data.raw.dataset import RawDataset
 from diffunet.data.raw.dataset_state import DatasetState
 from diffunet.data.store.case import CaseProperties
@@ -21,6 +23,7 @@ from diffunet.data.store.store_writer import (
     write_group,
 )
 from diffunet.errors import PlansError, WorkspaceError
+from diffunet.labels import LabelScheme
 from diffunet.names import require_distinct
 from diffunet.parallel import Progress, map_ordered
 from diffunet.plans import Plans
@@ -38,6 +41,8 @@ from diffunet.preprocessing.locations import foreground_locations
 from diffunet.preprocessing.recipe import recipe_of
 from diffunet.workspace import DATASET_FILE
 
+logger = logging.getLogger(__name__)
+
 IMAGES, LABELS = "images", "labels"
 
 # A worker needs about a second to start; it should have more to do than that.
@@ -46,10 +51,15 @@ _FILE_BYTES_PER_PROCESS = 2**24
 
 @dataclass(frozen=True)
 class _Places:
-    """For each case where it was stored: the name of a shard, "" for files of its own."""
+    """For each case where it was stored: the name of a shard, "" for files of its own.
+
+    Attributes:
+        lost_labels: by case, the names of labels that no voxel has any more on the stored grid.
+    """
 
     images: dict[str, str]
     labels: dict[str, str]
+    lost_labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def preprocess_dataset(
@@ -172,9 +182,12 @@ def _preprocess_jobs(
         describe=lambda group: group.name,
     )
     num_cases = sum(len(group.jobs) for group in missing)
+    lost_labels: dict[str, tuple[str, ...]] = {}
     for places in progress(_once_per_case(results), num_cases, description):
         image_places |= places.images
         label_places |= places.labels
+        lost_labels |= places.lost_labels
+    _warn_of_lost_labels(lost_labels, recipe)
     made = functools.partial(
         recipe_of, recipe.plan, transpose_forward=recipe.transpose_forward, data=data
     )
@@ -210,14 +223,17 @@ def _preprocess_group(group: JobGroup, *, recipe: Recipe) -> _Places:
     if not sources:
         return _Places(image_places, {})
     properties = stored_properties(recipe.folder / IMAGES, image_places)
+    lost_labels: dict[str, tuple[str, ...]] = {}
     label_places = write_group(
         recipe.folder / LABELS,
         sources,
         stored=group.stored_labels,
-        make=lambda case: _made_labels(by_case[case], properties[case], recipe=recipe),
+        make=lambda case: _made_labels(
+            by_case[case], properties[case], recipe=recipe, lost_labels=lost_labels
+        ),
         is_packed=not recipe.is_volume,
     )
-    return _Places(image_places, label_places)
+    return _Places(image_places, label_places, lost_labels)
 
 
 def _made_image(job: Job, recipe: Recipe) -> MadeCase:
@@ -256,11 +272,48 @@ def _stored_slice_labels(
     return tuple(job.slice_image_labels.get(first + index) for index in range(properties.shape[0]))
 
 
-def _made_labels(job: Job, properties: CaseProperties, *, recipe: Recipe) -> MadeCase:
+def _made_labels(
+    job: Job,
+    properties: CaseProperties,
+    *,
+    recipe: Recipe,
+    lost_labels: dict[str, tuple[str, ...]],
+) -> MadeCase:
     label_maps = [read_label_map(job.files.labels[rater])[0] for rater in properties.raters]
     stored = preprocess_labels(label_maps, properties)
     locations = foreground_locations(stored, recipe.labels, case=job.files.case)
+    lost = _lost(label_maps, locations, recipe.labels)
+    if lost:
+        lost_labels[job.files.case] = lost
     arrays = {"labels": stored, "locations": locations}
     if not properties.is_on_original_grid:
         arrays["reference"] = np.stack(label_maps).astype(stored.dtype)
     return MadeCase(properties=properties, arrays=arrays, patch_sizes={"labels": recipe.patch_size})
+
+
+def _lost(
+    label_maps: Sequence[np.ndarray], locations: np.ndarray, labels: LabelScheme
+) -> tuple[str, ...]:
+    """Return the names of labels that the files have, and no location of the stored grid."""
+    missing = set(range(len(labels.names))) - set(np.unique(locations[:, 0]).tolist())
+    return tuple(
+        labels.names[index]
+        for index in sorted(missing)
+        if any(np.isin(label_map, labels.values[index]).any() for label_map in label_maps)
+    )
+
+
+def _warn_of_lost_labels(lost_labels: Mapping[str, tuple[str, ...]], recipe: Recipe) -> None:
+    """Say which labels are too small for the spacing, so that training takes them for absent."""
+    for name in recipe.labels.names:
+        cases = [case for case, names in lost_labels.items() if name in names]
+        if cases:
+            logger.warning(
+                "label '%s' has no voxel left in %d of the preprocessed cases (e.g. %s): it is too "
+                "small for a spacing of %s mm, and training takes it for absent there; plan with a "
+                "finer spacing (-overwrite_target_spacing), or accept it",
+                name,
+                len(cases),
+                ", ".join(sorted(cases)[:3]),
+                in_words(recipe.plan.spacing_mm),
+            )

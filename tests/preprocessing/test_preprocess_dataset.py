@@ -135,6 +135,19 @@ def test_a_2d_configuration_of_volumes_keeps_slices_apart(volumes, tmp_path):
     assert array.header.block_shape[:2] == (1, 1)
 
 
+def test_a_label_too_small_for_the_spacing_is_named_with_its_cases(volumes, tmp_path, caplog):
+    coarse = configuration(
+        patch_size=(8, 8, 8), spacing_mm=(40.0, 40.0, 40.0), data_identifier="plans_3d"
+    )
+    preprocess(volumes, tmp_path, plans({"3d_fullres": coarse}, transpose_forward=(0, 1, 2)))
+    assert "has no voxel left in 3 of the preprocessed cases (e.g. v0, v1, v2)" in caplog.text
+
+
+def test_a_label_that_keeps_a_voxel_is_not_called_lost(volumes, tmp_path, caplog):
+    preprocess(volumes, tmp_path, VOLUME_PLANS)
+    assert "voxel left" not in caplog.text
+
+
 def test_progress_counts_cases(pictures, tmp_path, small_groups):
     seen = []
 
