@@ -20,7 +20,7 @@ from typing import Any, final
 from full_size_stages import PREPARE, Request, Stage, check_dataset, stages_of, write_test_tags
 from stoppable_commands import SECONDS_TO_STOP, Clock, StoppableCommands, only_call
 
-from diffunet.cli.command import number_in, number_of
+from diffunet.cli.options import number_in, number_of
 from diffunet.data.raw.dataset import open_dataset
 from diffunet.errors import DiffunetError, UsageError
 from diffunet.inference.output import setting_differences

@@ -22,7 +22,7 @@ from full_size import EXIT_INTERRUPTED, Record, run_stages
 from full_size_stages import Stage
 from stoppable_commands import Clock, StoppableCommands, only_call
 
-from diffunet.cli.command import number_in
+from diffunet.cli.options import number_in
 from diffunet.errors import DiffunetError
 from diffunet.evaluation.bootstrap import Interval, bootstrap_means, paired_difference
 from diffunet.jsonio import write_json, write_text

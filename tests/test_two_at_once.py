@@ -37,7 +37,7 @@ PLANNING = {
 def test_two_commands_plan_or_preprocess_one_dataset(workspace, capsys):
     with hold(workspace / "preprocessed" / DATASET) as holder:
         for name, main in PLANNING.items():
-            assert main(["-d", "1", "-np", "0", "--workspace", str(workspace)]) == 2, name
+            assert main(["-d", "1", "--workspace", str(workspace)]) == 2, name
             assert f"in use by process {holder.pid} on " in capsys.readouterr().err
         holder.communicate()
     assert not list((workspace / "preprocessed").glob("*"))

@@ -1,15 +1,13 @@
-"""What all commands share: arguments, logging, progress, and the handling of a user's mistake."""
+"""What all commands share: their frame, logging, progress, and the handling of a user's mistake."""
 
-import argparse
 import functools
 import logging
-import math
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar, get_type_hints
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -20,10 +18,8 @@ from diffunet.cli.nnunet_folders import hint_at_nnunet_folders, refuse_nnunet_fo
 from diffunet.cli.parser import EXIT_USER_MISTAKE, HelpFormatter, Parser
 from diffunet.errors import DiffunetError, UsageError, explain
 from diffunet.limits import VARIABLE, max_image_bytes_from, set_max_image_bytes
-from diffunet.parallel import default_num_processes
-from diffunet.ranges import Range, range_of
 from diffunet.stopping import interrupted_by_signals
-from diffunet.workspace import DEFAULT_PLANS_NAME, Workspace
+from diffunet.workspace import Workspace
 
 Item = TypeVar("Item")
 
@@ -53,94 +49,6 @@ def new_parser(description: str, *, epilog: str = "", command: str = "") -> Pars
         help="show the version and exit",
     )
     return parser
-
-
-def add_workspace_argument(parser: argparse.ArgumentParser) -> None:
-    """Add `--workspace`."""
-    parser.add_argument(
-        "--workspace",
-        type=Path,
-        metavar="DIR",
-        help=(
-            "folder that holds raw, preprocessed and results; without it, the environment "
-            "variables diffunet_raw, diffunet_preprocessed and diffunet_results name them; "
-            "otherwise they are in ./diffunet_workspace"
-        ),
-    )
-
-
-def add_processes_argument(parser: argparse.ArgumentParser) -> None:
-    """Add `-np`."""
-    parser.add_argument(
-        "-np",
-        dest="num_processes",
-        type=number_in(Range(0, 1024)),
-        default=default_num_processes(),
-        metavar="N",
-        help="worker processes; 0: everything in this process",
-    )
-
-
-def add_seed_argument(
-    made: "argparse._ActionsContainer", meaning: str, *, default: int | None = 0
-) -> None:
-    """Add `--seed`."""
-    made.add_argument(
-        "--seed", type=number_in(Range(0, 2**63 - 1)), default=default, metavar="N", help=meaning
-    )
-
-
-def add_model_arguments(
-    parser: argparse.ArgumentParser, *, metavar: str, model: str, method: str
-) -> None:
-    """Add what says which trained model is meant: `--model`, or `-d` and what goes with it.
-
-    Args:
-        metavar, model: of `--model`, and its help.
-        method: help of `-m`.
-    """
-    group = parser.add_argument_group("model: either --model, or -d for a model in the workspace")
-    group.add_argument("--model", type=Path, metavar=metavar, help=model)
-    group.add_argument("-d", dest="dataset", help="number, name or path")
-    group.add_argument("-m", dest="method", help=method)
-    group.add_argument(
-        "-p", dest="plans_name", default=DEFAULT_PLANS_NAME, metavar="NAME", help="plans"
-    )
-    group.add_argument(
-        "-c", dest="configuration", help="without it, the configuration that the plans recommend"
-    )
-    group.add_argument(
-        "-f", dest="folds", nargs="+", metavar="FOLD", help="without it, all trained folds"
-    )
-    group.add_argument(
-        "-chk",
-        dest="checkpoint",
-        type=lambda text: text.removeprefix("checkpoint_").removesuffix(".pth"),
-        default="final",
-        choices=["final", "best", "latest"],
-        help="weights; nnU-Net's checkpoint_final.pth means the same",
-    )
-
-
-def number_in(limits: Range, *, is_whole: bool = True) -> Callable[[str], int | float]:
-    """Return a parser of numbers within `limits`, for `type=` of an argument."""
-
-    def parse(text: str) -> int | float:
-        try:
-            number = int(text) if is_whole else float(text)
-        except ValueError:
-            number = math.nan
-        if number not in limits:
-            kind = "a whole number" if is_whole else "a number"
-            raise argparse.ArgumentTypeError(f"expected {kind} {limits}, got '{text:.40}'")
-        return number
-
-    return parse
-
-
-def number_of(plan: type, name: str) -> Callable[[str], int | float]:
-    """Return a parser of the field `name` of a plan, in the range that the plan declares."""
-    return number_in(range_of(plan, name), is_whole=get_type_hints(plan)[name] is int)
 
 
 def resolve_workspace(folder: Path | None, *, writes_raw: bool = False) -> Workspace:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from diffunet.cli.command import (
-    add_processes_argument,
-    add_seed_argument,
     command,
     new_parser,
-    number_of,
     progress_bar,
+)
+from diffunet.cli.options import (
+    add_num_processes,
+    add_seed,
+    number_of,
 )
 from diffunet.errors import UsageError
 from diffunet.locks import in_use
@@ -60,8 +62,8 @@ def parser() -> argparse.ArgumentParser:
             "shows the steps"
         ),
     )
-    add_seed_argument(made, "seed of the dataset and of all later steps")
-    add_processes_argument(made)
+    add_seed(made, "seed of the dataset and of all later steps")
+    add_num_processes(made)
     return made
 
 

@@ -3,7 +3,14 @@
 import argparse
 from pathlib import Path
 
-from diffunet.cli.command import add_processes_argument, command, new_parser, progress_bar
+from diffunet.cli.command import (
+    command,
+    new_parser,
+    progress_bar,
+)
+from diffunet.cli.options import (
+    add_num_processes,
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--patients",
+        dest="patients_csv",
         type=Path,
         metavar="FILE",
         help="patients.csv for the intervals; without it, the one beside REFERENCE",
@@ -43,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
             "for masks from image-level labels"
         ),
     )
-    add_processes_argument(made)
+    add_num_processes(made)
     return made
 
 
@@ -53,16 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
     from diffunet import api
 
     given = parser().parse_args(arguments)
-    api.evaluate(
-        given.reference,
-        given.prediction,
-        dataset_json=given.dataset_json,
-        patients_csv=given.patients,
-        output=given.output,
-        by_slice=given.by_slice,
-        num_processes=given.num_processes,
-        progress=progress_bar,
-    )
+    api.evaluate(**vars(given), progress=progress_bar)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
     """Shows defaults that are informative, wraps prose, and keeps the lines of examples."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        has_none = action.default is None or action.default == []
-        return action.help if has_none else super()._get_help_string(action)
+        is_plain = action.nargs == 0 or action.default is None or action.default == []
+        return action.help if is_plain else super()._get_help_string(action)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         is_example = "\n" in text

@@ -1,18 +1,21 @@
 """`diffunet_plan_and_preprocess`, and each of its four steps as a command of its own."""
 
 import argparse
+from collections.abc import Callable
 
 from diffunet.cli.command import (
-    add_processes_argument,
-    add_workspace_argument,
     command,
     new_parser,
-    number_in,
     progress_bar,
     resolve_workspace,
 )
+from diffunet.cli.options import (
+    add_num_processes,
+    add_plans_name,
+    add_workspace,
+    number_in,
+)
 from diffunet.plans import GPU_MEMORY_GB, SPACING_MM
-from diffunet.workspace import DEFAULT_PLANS_NAME
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,11 +28,16 @@ def parser() -> argparse.ArgumentParser:
         command="diffunet_plan_and_preprocess",
     )
     _add_common(made)
+    add_num_processes(made)
     _add_check(made)
     _add_planning(made)
     _add_preprocessing(made)
-    made.add_argument("--no_pp", action="store_true", help="stop after planning")
-    made.add_argument("--clean", action="store_true", help="extract the fingerprint again")
+    made.add_argument(
+        "--no_pp", dest="preprocesses", action="store_false", help="stop after planning"
+    )
+    made.add_argument(
+        "--clean", dest="extracts_anew", action="store_true", help="extract the fingerprint again"
+    )
     return made
 
 
@@ -40,9 +48,12 @@ def verify_parser() -> argparse.ArgumentParser:
         "was expected, what was found, and what to do."
     )
     _add_common(made)
+    add_num_processes(made)
     made.add_argument(
         "--check_labels",
+        dest="checks_labels",
         action="store_true",
+        default=None,
         help=(
             "also check the masks of a dataset with image-level labels (which are for scoring only)"
         ),
@@ -57,9 +68,13 @@ def fingerprint_parser() -> argparse.ArgumentParser:
         command="diffunet_extract_fingerprint",
     )
     _add_common(made)
+    add_num_processes(made)
     _add_check(made)
     made.add_argument(
-        "--clean", action="store_true", help="measure again even if there is a fingerprint"
+        "--clean",
+        dest="extracts_anew",
+        action="store_true",
+        help="measure again even if there is a fingerprint",
     )
     return made
 
@@ -83,14 +98,8 @@ def preprocess_parser() -> argparse.ArgumentParser:
         command="diffunet_preprocess",
     )
     _add_common(made)
-    made.add_argument(
-        "-p",
-        "-plans_name",
-        dest="plans_name",
-        default=DEFAULT_PLANS_NAME,
-        metavar="NAME",
-        help="plans to follow",
-    )
+    add_num_processes(made)
+    add_plans_name(made, "-p", "-plans_name", meaning="plans to follow")
     _add_preprocessing(made)
     return made
 
@@ -100,23 +109,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run `diffunet_plan_and_preprocess`."""
     from diffunet import api
 
-    given = parser().parse_args(arguments)
-    workspace = resolve_workspace(given.workspace)
-    for dataset in given.datasets:
-        api.plan_and_preprocess(
-            dataset,
-            workspace=workspace,
-            configurations=given.configurations,
-            checks_dataset=not given.no_check,
-            extracts_anew=given.clean,
-            preprocesses=not given.no_pp,
-            with_labels=given.with_labels,
-            gpu_memory_gb=given.gpu_memory_target,
-            target_spacing_mm=given.overwrite_target_spacing,
-            plans_name=given.overwrite_plans_name,
-            num_processes=given.num_processes,
-            progress=progress_bar,
-        )
+    _for_each_dataset(
+        api.plan_and_preprocess, parser().parse_args(arguments), progress=progress_bar
+    )
 
 
 @command
@@ -124,16 +119,9 @@ def main_verify(arguments: list[str] | None = None) -> None:
     """Run `diffunet_verify_dataset`."""
     from diffunet import api
 
-    given = verify_parser().parse_args(arguments)
-    workspace = resolve_workspace(given.workspace)
-    for dataset in given.datasets:
-        api.verify_dataset(
-            dataset,
-            workspace=workspace,
-            checks_labels=given.check_labels or None,
-            num_processes=given.num_processes,
-            progress=progress_bar,
-        )
+    _for_each_dataset(
+        api.verify_dataset, verify_parser().parse_args(arguments), progress=progress_bar
+    )
 
 
 @command
@@ -141,17 +129,9 @@ def main_fingerprint(arguments: list[str] | None = None) -> None:
     """Run `diffunet_extract_fingerprint`."""
     from diffunet import api
 
-    given = fingerprint_parser().parse_args(arguments)
-    workspace = resolve_workspace(given.workspace)
-    for dataset in given.datasets:
-        api.extract_fingerprint(
-            dataset,
-            workspace=workspace,
-            checks_dataset=not given.no_check,
-            extracts_anew=given.clean,
-            num_processes=given.num_processes,
-            progress=progress_bar,
-        )
+    _for_each_dataset(
+        api.extract_fingerprint, fingerprint_parser().parse_args(arguments), progress=progress_bar
+    )
 
 
 @command
@@ -159,16 +139,7 @@ def main_plan(arguments: list[str] | None = None) -> None:
     """Run `diffunet_plan_experiment`."""
     from diffunet import api
 
-    given = plan_parser().parse_args(arguments)
-    workspace = resolve_workspace(given.workspace)
-    for dataset in given.datasets:
-        api.plan_experiment(
-            dataset,
-            workspace=workspace,
-            gpu_memory_gb=given.gpu_memory_target,
-            target_spacing_mm=given.overwrite_target_spacing,
-            plans_name=given.overwrite_plans_name,
-        )
+    _for_each_dataset(api.plan_experiment, plan_parser().parse_args(arguments))
 
 
 @command
@@ -176,18 +147,18 @@ def main_preprocess(arguments: list[str] | None = None) -> None:
     """Run `diffunet_preprocess`."""
     from diffunet import api
 
-    given = preprocess_parser().parse_args(arguments)
-    workspace = resolve_workspace(given.workspace)
-    for dataset in given.datasets:
-        api.preprocess(
-            dataset,
-            workspace=workspace,
-            configurations=given.configurations,
-            plans_name=given.plans_name,
-            with_labels=given.with_labels,
-            num_processes=given.num_processes,
-            progress=progress_bar,
-        )
+    _for_each_dataset(
+        api.preprocess, preprocess_parser().parse_args(arguments), progress=progress_bar
+    )
+
+
+def _for_each_dataset(
+    function: Callable[..., object], given: argparse.Namespace, **others: object
+) -> None:
+    """Call a function of the API with each dataset and the other options."""
+    options = {**vars(given), "workspace": resolve_workspace(given.workspace)}
+    for dataset in options.pop("datasets"):
+        function(dataset, **options, **others)
 
 
 def _add_common(made: argparse.ArgumentParser) -> None:
@@ -199,17 +170,19 @@ def _add_common(made: argparse.ArgumentParser) -> None:
         metavar="DATASET",
         help="number (1), name (LIDC or Dataset001_LIDC) or path of a raw dataset; several allowed",
     )
-    add_workspace_argument(made)
-    add_processes_argument(made)
+    add_workspace(made)
 
 
 def _add_check(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--no_check", action="store_true", help="skip the integrity check")
+    made.add_argument(
+        "--no_check", dest="checks_dataset", action="store_false", help="skip the integrity check"
+    )
 
 
 def _add_planning(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "-gpu_memory_target",
+        dest="gpu_memory_gb",
         type=number_in(GPU_MEMORY_GB, is_whole=False),
         default=8.0,
         metavar="GB",
@@ -217,16 +190,14 @@ def _add_planning(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument(
         "-overwrite_target_spacing",
+        dest="target_spacing_mm",
         type=number_in(SPACING_MM, is_whole=False),
         nargs="+",
         metavar="MM",
         help="voxel size to train at, in mm per file axis (z y x); without it, a rule chooses",
     )
-    made.add_argument(
-        "-overwrite_plans_name",
-        default=DEFAULT_PLANS_NAME,
-        metavar="NAME",
-        help="write NAME.json, beside other plans of the dataset",
+    add_plans_name(
+        made, "-overwrite_plans_name", meaning="write NAME.json, beside other plans of the dataset"
     )
 
 

@@ -2,20 +2,23 @@
 
 import argparse
 from pathlib import Path
-from typing import get_args
 
 from diffunet.cli.command import (
-    add_model_arguments,
-    add_seed_argument,
-    add_workspace_argument,
     command,
     new_parser,
-    number_in,
-    number_of,
     progress_bar,
     resolve_workspace,
 )
-from diffunet.plans import SaliencyMethod, SamplingPlan
+from diffunet.cli.options import (
+    add_device,
+    add_model,
+    add_saliency,
+    add_seed,
+    add_workspace,
+    number_in,
+    number_of,
+)
+from diffunet.plans import SamplingPlan
 from diffunet.ranges import Range, choices_of
 
 
@@ -48,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
             "that does not exist yet"
         ),
     )
-    add_model_arguments(
+    add_model(
         made,
         metavar="FOLDER_OR_ZIP",
         model="folder of a trained model, or the zip file of diffunet_export_model",
@@ -71,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="which part this run does",
     )
-    made.add_argument("-device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add_device(made)
     made.add_argument(
         "--precision",
         default="float32",
@@ -81,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
             "trained from image-level labels take float32 only"
         ),
     )
-    add_workspace_argument(made)
+    add_workspace(made)
     return made
 
 
@@ -91,33 +94,9 @@ def main(arguments: list[str] | None = None) -> None:
     from diffunet import api
 
     given = parser().parse_args(arguments)
-    api.predict(
-        given.input,
-        given.output,
-        model=given.model,
-        dataset=given.dataset,
-        workspace=None if given.model else resolve_workspace(given.workspace),
-        method=given.method,
-        plans_name=given.plans_name,
-        configuration=given.configuration,
-        folds=given.folds,
-        checkpoint=given.checkpoint,
-        num_samples=given.num_samples,
-        num_steps=given.num_steps,
-        sampler=given.sampler,
-        tile_step_size=given.step_size,
-        saliency=given.saliency,
-        image_labels=given.image_labels,
-        seed=given.seed,
-        saves_probabilities=given.save_probabilities,
-        saves_samples=given.save_samples,
-        continues=given.continue_prediction,
-        num_parts=given.num_parts,
-        part_id=given.part_id,
-        device=given.device,
-        precision=given.precision,
-        progress=progress_bar,
-    )
+    if given.model is None:
+        given.workspace = resolve_workspace(given.workspace)
+    api.predict(**vars(given), progress=progress_bar)
 
 
 def _add_sampling(made: argparse.ArgumentParser) -> None:
@@ -137,22 +116,20 @@ def _add_sampling(made: argparse.ArgumentParser) -> None:
     group.add_argument("--sampler", choices=choices_of(SamplingPlan, "sampler"))
     group.add_argument(
         "-step_size",
+        dest="tile_step_size",
         type=number_of(SamplingPlan, "tile_step_size"),
         metavar="TILES",
         help="distance of neighbouring tiles, in tiles",
     )
-    add_seed_argument(group, "the same seed draws the same samples")
+    add_seed(group, "the same seed draws the same samples")
 
 
 def _add_saliency(made: argparse.ArgumentParser) -> None:
     group = made.add_argument_group("models trained from image-level labels (-m cdm, classifier)")
-    group.add_argument(
-        "--saliency",
-        choices=get_args(SaliencyMethod),
-        help=(
-            "map to make masks from: the first three need a model of cdm, the others one of "
-            "classifier; without it, the plans decide"
-        ),
+    add_saliency(
+        group,
+        "map to make masks from: the first three need a model of cdm, the others one of "
+        "classifier; without it, the plans decide",
     )
     group.add_argument(
         "--image_labels",
@@ -168,12 +145,19 @@ def _add_saliency(made: argparse.ArgumentParser) -> None:
 def _add_outputs(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--save_probabilities",
+        dest="saves_probabilities",
         action="store_true",
         help="also write the share of samples per voxel and label",
     )
-    made.add_argument("--save_samples", action="store_true", help="samples/CASE_s00.ext, ...")
+    made.add_argument(
+        "--save_samples",
+        dest="saves_samples",
+        action="store_true",
+        help="samples/CASE_s00.ext, ...",
+    )
     made.add_argument(
         "--continue_prediction",
+        dest="continues",
         action="store_true",
         help="keep finished cases whose images have not changed",
     )

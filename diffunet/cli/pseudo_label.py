@@ -1,19 +1,23 @@
 """`diffunet_pseudo_label`: make a dataset of pseudo-masks from image-level labels."""
 
 import argparse
-from typing import get_args
 
 from diffunet.cli.command import (
-    add_seed_argument,
-    add_workspace_argument,
     command,
     new_parser,
     progress_bar,
     resolve_workspace,
 )
+from diffunet.cli.options import (
+    add_configuration,
+    add_device,
+    add_folds,
+    add_plans_name,
+    add_saliency,
+    add_seed,
+    add_workspace,
+)
 from diffunet.methods import methods_that_learn_from
-from diffunet.plans import SaliencyMethod
-from diffunet.workspace import DEFAULT_PLANS_NAME
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,16 +47,25 @@ def parser() -> argparse.ArgumentParser:
             "Dataset503_Tumour"
         ),
     )
-    _add_model(made)
-    add_seed_argument(made, "the same seed gives the same masks")
+    made.add_argument(
+        "-m",
+        dest="method",
+        choices=methods_that_learn_from("image_labels"),
+        help="without it, the one that makes --saliency, or the method of the plans",
+    )
+    add_plans_name(made)
+    add_configuration(made)
+    add_folds(made)
+    add_saliency(made, "map to make masks from; without it, the plans decide")
+    add_seed(made, "the same seed gives the same masks")
     made.add_argument(
         "--continue",
         dest="continues",
         action="store_true",
         help="continue where an earlier run with the same settings stopped",
     )
-    made.add_argument("-device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    add_workspace_argument(made)
+    add_device(made)
+    add_workspace(made)
     return made
 
 
@@ -62,43 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
     from diffunet import api
 
     given = parser().parse_args(arguments)
-    api.pseudo_label(
-        given.dataset,
-        given.new_dataset,
-        workspace=resolve_workspace(given.workspace, writes_raw=True),
-        method=given.method,
-        plans_name=given.plans_name,
-        configuration=given.configuration,
-        folds=given.folds,
-        saliency=given.saliency,
-        seed=given.seed,
-        continues=given.continues,
-        device=given.device,
-        progress=progress_bar,
-    )
-
-
-def _add_model(made: argparse.ArgumentParser) -> None:
-    made.add_argument(
-        "-m",
-        dest="method",
-        choices=methods_that_learn_from("image_labels"),
-        help="without it, the one that makes --saliency, or the method of the plans",
-    )
-    made.add_argument(
-        "-p", dest="plans_name", default=DEFAULT_PLANS_NAME, metavar="NAME", help="plans"
-    )
-    made.add_argument(
-        "-c", dest="configuration", help="without it, the configuration that the plans recommend"
-    )
-    made.add_argument(
-        "-f", dest="folds", nargs="+", metavar="FOLD", help="without it, all trained folds"
-    )
-    made.add_argument(
-        "--saliency",
-        choices=get_args(SaliencyMethod),
-        help="map to make masks from; without it, the plans decide",
-    )
+    given.workspace = resolve_workspace(given.workspace, writes_raw=True)
+    api.pseudo_label(**vars(given), progress=progress_bar)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ import argparse
 from pathlib import Path
 
 from diffunet.cli.command import (
-    add_model_arguments,
-    add_workspace_argument,
     command,
     new_parser,
     resolve_workspace,
+)
+from diffunet.cli.options import (
+    add_model,
+    add_workspace,
 )
 
 
@@ -22,7 +24,7 @@ def export_parser() -> argparse.ArgumentParser:
         command="diffunet_export_model",
     )
     made.add_argument("-o", dest="output", type=Path, required=True, help="the zip file")
-    add_model_arguments(
+    add_model(
         made,
         metavar="FOLDER",
         model="folder of a trained model",
@@ -42,7 +44,7 @@ def export_parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--note", default="", metavar="TEXT", help="such as the data that it was trained on"
     )
-    add_workspace_argument(made)
+    add_workspace(made)
     return made
 
 
@@ -52,20 +54,9 @@ def main_export(arguments: list[str] | None = None) -> None:
     from diffunet import api
 
     given = export_parser().parse_args(arguments)
-    path = api.export_model(
-        given.output,
-        model=given.model,
-        dataset=given.dataset,
-        workspace=None if given.model else resolve_workspace(given.workspace),
-        method=given.method,
-        plans_name=given.plans_name,
-        configuration=given.configuration,
-        folds=given.folds,
-        checkpoint=given.checkpoint,
-        precision=given.precision,
-        license=given.license,
-        note=given.note,
-    )
+    if given.model is None:
+        given.workspace = resolve_workspace(given.workspace)
+    path = api.export_model(**vars(given))
     print(f"wrote '{path}' ({path.stat().st_size / 1e6:.1f} MB); what it holds:")
     _print_info(api.model_info(path))
 
@@ -86,7 +77,7 @@ def install_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="name of the dataset to install it under; without it, the one in the file",
     )
-    add_workspace_argument(made)
+    add_workspace(made)
     return made
 
 

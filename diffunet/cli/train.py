@@ -8,15 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffunet.cli.command import (
-    add_processes_argument,
-    add_seed_argument,
-    add_workspace_argument,
     command,
     new_parser,
-    number_in,
-    number_of,
     progress_bar,
     resolve_workspace,
+)
+from diffunet.cli.options import (
+    add_configuration,
+    add_device,
+    add_num_processes,
+    add_plans_name,
+    add_seed,
+    add_workspace,
+    number_in,
+    number_of,
 )
 from diffunet.cli.ranks import require_devices, train_in_processes
 from diffunet.errors import UsageError
@@ -25,7 +30,6 @@ from diffunet.names import is_number
 from diffunet.plans import TrainingPlan
 from diffunet.plans.presets import PRESETS
 from diffunet.ranges import Range
-from diffunet.workspace import DEFAULT_PLANS_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -53,15 +57,11 @@ def parser() -> argparse.ArgumentParser:
         help="0, 1, ..., several of them, all_folds (all of these), or all (one training on every "
         "case); nnU-Net's configuration may stand before it",
     )
-    made.add_argument(
-        "-c", dest="configuration", help="without it, the configuration that the plans recommend"
-    )
+    add_configuration(made)
     made.add_argument(
         "-m", dest="method", choices=list(METHODS), help="without it, the method of the plans"
     )
-    made.add_argument(
-        "-p", dest="plans_name", default=DEFAULT_PLANS_NAME, metavar="NAME", help="plans"
-    )
+    add_plans_name(made)
     made.add_argument(
         "--c",
         dest="continues",
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-pretrained_weights", type=Path, metavar="FILE", help="checkpoint to start from"
     )
-    made.add_argument("-device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add_device(made)
     made.add_argument(
         "-num_gpus",
         type=number_in(Range(1, 1024)),
@@ -89,8 +89,8 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="use torch.compile: takes about a minute, then training is faster",
     )
-    add_workspace_argument(made)
-    add_processes_argument(made)
+    add_workspace(made)
+    add_num_processes(made)
     return made
 
 
@@ -195,7 +195,7 @@ def _add_optimisation(made: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"instead of --iterations: {ITERATIONS_PER_EPOCH} of them each, as in nnU-Net",
     )
-    add_seed_argument(made, "seed of all random draws; without it, 0", default=None)
+    add_seed(made, "seed of all random draws; without it, 0", default=None)
     made.add_argument(
         "--set",
         dest="settings",

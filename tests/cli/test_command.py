@@ -1,5 +1,6 @@
 import argparse
 import errno
+import inspect
 import itertools
 import os
 import re
@@ -8,9 +9,10 @@ import sys
 
 import pytest
 
-from diffunet import __version__, limits
-from diffunet.cli.command import command, number_in, number_of, progress_bar
+from diffunet import __version__, api, limits
+from diffunet.cli.command import command, progress_bar
 from diffunet.cli.commands import PARSERS
+from diffunet.cli.options import number_in, number_of
 from diffunet.errors import DatasetError
 from diffunet.plans import SamplingPlan
 from diffunet.ranges import Range
@@ -116,6 +118,8 @@ def test_help_tells_no_default_where_there_is_none(name):
     text = " ".join(PARSERS[name]().format_help().split())
     assert "default: None" not in text
     assert "default: []" not in text
+    assert "default: False" not in text
+    assert "default: True" not in text
     has_none = name in ("diffunet_install_model", "diffunet_model_info")
     assert ("(default: " in text) != has_none
 
@@ -173,3 +177,31 @@ def test_the_limit_on_images_is_what_the_environment_says(monkeypatch, capsys):
         assert f"the environment variable {limits.VARIABLE}" in capsys.readouterr().err
     finally:
         limits.set_max_image_bytes(before)
+
+
+@pytest.mark.parametrize(
+    ("command", "function"),
+    [
+        ("diffunet_plan_and_preprocess", api.plan_and_preprocess),
+        ("diffunet_verify_dataset", api.verify_dataset),
+        ("diffunet_extract_fingerprint", api.extract_fingerprint),
+        ("diffunet_plan_experiment", api.plan_experiment),
+        ("diffunet_preprocess", api.preprocess),
+        ("diffunet_predict", api.predict),
+        ("diffunet_pseudo_label", api.pseudo_label),
+        ("diffunet_evaluate", api.evaluate),
+        ("diffunet_export_model", api.export_model),
+    ],
+)
+def test_every_option_is_the_argument_of_the_api_that_it_is_called_after(command, function):
+    options = {action.dest for action in PARSERS[command]()._actions} - {"help", "version"}
+    options = {"dataset" if name == "datasets" else name for name in options}
+    assert options | {"progress"} >= set(inspect.signature(function).parameters)
+    assert options <= set(inspect.signature(function).parameters)
+
+
+def test_an_option_without_effect_is_refused(capsys):
+    with pytest.raises(SystemExit) as end:
+        PARSERS["diffunet_plan_experiment"]().parse_args(["-d", "1", "-np", "4"])
+    assert end.value.code == 2
+    assert "there is no option '-np'" in capsys.readouterr().err

@@ -63,7 +63,8 @@ def _workspace(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def _run(workspace: Path, command: str, *more: str) -> int | None:
-    return COMMANDS[command](["-d", "1", "--workspace", str(workspace), "-np", "0", *more])
+    alone = () if command == "plan" else ("-np", "0")
+    return COMMANDS[command](["-d", "1", "--workspace", str(workspace), *alone, *more])
 
 
 def _tagged_pictures(raw: Path) -> None:

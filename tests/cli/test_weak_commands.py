@@ -88,14 +88,10 @@ def test_both_methods_go_from_raw_data_to_their_final_validation_without_masks(t
     raw.mkdir(parents=True)
     seal_masks(raw, build(raw))
     place = ["--workspace", str(tmp_path), "-np", "0"]
-    commands = (
-        plan_and_preprocess.main_verify,
-        plan_and_preprocess.main_fingerprint,
-        plan_and_preprocess.main_plan,
-        plan_and_preprocess.main_preprocess,
-    )
-    for command in commands:
-        assert command(["-d", "1", *place]) == 0
+    assert plan_and_preprocess.main_verify(["-d", "1", *place]) == 0
+    assert plan_and_preprocess.main_fingerprint(["-d", "1", *place]) == 0
+    assert plan_and_preprocess.main_plan(["-d", "1", "--workspace", str(tmp_path)]) == 0
+    assert plan_and_preprocess.main_preprocess(["-d", "1", *place]) == 0
     for method in ("cdm", "classifier"):
         assert train.main(["1", "0", "-m", method, "-device", "cpu", *SMALL, *place]) == 0
         fold = tmp_path / "results" / raw.name / f"{method}__diffunet_plans__2d" / "fold_0"

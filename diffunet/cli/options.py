@@ -1,0 +1,131 @@
+"""Options that several commands have, each in one function; what they are called, one name each.
+
+The name of an option (`dest`) is that of the argument of the API that it becomes.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+from diffunet.parallel import default_num_processes
+from diffunet.plans import SaliencyMethod
+from diffunet.ranges import Range, range_of
+from diffunet.workspace import DEFAULT_PLANS_NAME
+
+Options = argparse._ActionsContainer
+"""A parser, or a group of one."""
+
+
+def add_workspace(made: Options) -> None:
+    """Add `--workspace`."""
+    made.add_argument(
+        "--workspace",
+        type=Path,
+        metavar="DIR",
+        help=(
+            "folder that holds raw, preprocessed and results; without it, the environment "
+            "variables diffunet_raw, diffunet_preprocessed and diffunet_results name them; "
+            "otherwise they are in ./diffunet_workspace"
+        ),
+    )
+
+
+def add_num_processes(made: Options) -> None:
+    """Add `-np`."""
+    made.add_argument(
+        "-np",
+        dest="num_processes",
+        type=number_in(Range(0, 1024)),
+        default=default_num_processes(),
+        metavar="N",
+        help="worker processes; 0: everything in this process",
+    )
+
+
+def add_seed(made: Options, meaning: str, *, default: int | None = 0) -> None:
+    """Add `--seed`."""
+    made.add_argument(
+        "--seed", type=number_in(Range(0, 2**63 - 1)), default=default, metavar="N", help=meaning
+    )
+
+
+def add_device(made: Options) -> None:
+    """Add `-device`."""
+    made.add_argument("-device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+
+
+def add_plans_name(made: Options, *flags: str, meaning: str = "plans") -> None:
+    """Add `-p`, or what else a command calls it."""
+    made.add_argument(
+        *(flags or ("-p",)),
+        dest="plans_name",
+        default=DEFAULT_PLANS_NAME,
+        metavar="NAME",
+        help=meaning,
+    )
+
+
+def add_configuration(made: Options) -> None:
+    """Add `-c`."""
+    made.add_argument(
+        "-c", dest="configuration", help="without it, the configuration that the plans recommend"
+    )
+
+
+def add_folds(made: Options) -> None:
+    """Add `-f`."""
+    made.add_argument(
+        "-f", dest="folds", nargs="+", metavar="FOLD", help="without it, all trained folds"
+    )
+
+
+def add_saliency(made: Options, meaning: str) -> None:
+    """Add `--saliency`."""
+    made.add_argument("--saliency", choices=get_args(SaliencyMethod), help=meaning)
+
+
+def add_model(made: argparse.ArgumentParser, *, metavar: str, model: str, method: str) -> None:
+    """Add what says which trained model is meant: `--model`, or `-d` and what goes with it.
+
+    Args:
+        metavar, model: of `--model`, and its help.
+        method: help of `-m`.
+    """
+    group = made.add_argument_group("model: either --model, or -d for a model in the workspace")
+    group.add_argument("--model", type=Path, metavar=metavar, help=model)
+    group.add_argument("-d", dest="dataset", help="number, name or path")
+    group.add_argument("-m", dest="method", help=method)
+    add_plans_name(group)
+    add_configuration(group)
+    add_folds(group)
+    group.add_argument(
+        "-chk",
+        dest="checkpoint",
+        type=lambda text: text.removeprefix("checkpoint_").removesuffix(".pth"),
+        default="final",
+        choices=["final", "best", "latest"],
+        help="weights; nnU-Net's checkpoint_final.pth means the same",
+    )
+
+
+def number_in(limits: Range, *, is_whole: bool = True) -> Callable[[str], int | float]:
+    """Return a parser of numbers within `limits`, for `type=` of an argument."""
+
+    def parse(text: str) -> int | float:
+        try:
+            number = int(text) if is_whole else float(text)
+        except ValueError:
+            number = math.nan
+        if number not in limits:
+            kind = "a whole number" if is_whole else "a number"
+            raise argparse.ArgumentTypeError(f"expected {kind} {limits}, got '{text:.40}'")
+        return number
+
+    return parse
+
+
+def number_of(plan: type, name: str) -> Callable[[str], int | float]:
+    """Return a parser of the field `name` of a plan, in the range that the plan declares."""
+    return number_in(range_of(plan, name), is_whole=get_type_hints(plan)[name] is int)
