@@ -6,7 +6,7 @@ Images show ten discs; how bright one is says how likely each of two raters mark
 0.5). Nine in ten discs are marked by neither. Printed is what was learned of each kind of disc, on
 patches that were never trained on: of a diffusion the expected mask where x_t is noise alone, then
 the share of drawn masks that mark it; of a supervised network the probability there, as planned and
-trained by cross entropy alone. `--unweighted` takes the weights of places away.
+by cross entropy alone (training.dice_weight 0). `--unweighted` takes the weights of places away.
 """
 
 import argparse
@@ -130,7 +130,7 @@ def planned_crop(policy: str) -> CropPlan:
     ).value
 
 
-def configuration_of(policy: str, *, num_iterations: int) -> ConfigurationPlan:
+def configuration_of(policy: str, *, num_iterations: int, method: str) -> ConfigurationPlan:
     return ConfigurationPlan(
         dimensions=2,
         data_identifier="none",
@@ -161,6 +161,7 @@ def configuration_of(policy: str, *, num_iterations: int) -> ConfigurationPlan:
             learning_rate=2e-3,
             num_warmup_iterations=50,
             ema_decay=0.99,
+            dice_weight=0 if method == "cross_entropy" else 1,
         ),
     )
 
@@ -200,8 +201,6 @@ def trained(method: str, configuration: ConfigurationPlan, store: Images, *, see
             augmentation=None,
         )
         terms = objective(model, tensors)
-        if method == "cross_entropy":
-            del terms["dice"]
         counts = torch.stack([term.count for term in terms.values()])
         optimizer.zero_grad(set_to_none=True)
         loss_of(terms, counts, num_ranks=1).backward()
@@ -263,7 +262,7 @@ def main() -> None:
     for method in given.methods:
         for policy in given.policies:
             begin = time.process_time()
-            configuration = configuration_of(policy, num_iterations=given.iterations)
+            configuration = configuration_of(policy, num_iterations=given.iterations, method=method)
             weight = {"return_value": 1.0} if given.unweighted else {"wraps": places.place_weight}
             with mock.patch.object(places, "place_weight", **weight):
                 found = trained(method, configuration, store, seed=given.seed)

@@ -162,7 +162,7 @@ def require_stages(plan: NetworkPlan, name: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """The optimisation, the same for every method.
+    """The optimisation, the same for every method unless a field says otherwise.
 
     Attributes:
         num_iterations: optimiser steps.
@@ -175,6 +175,8 @@ class TrainingPlan:
         gradient_clip_norm: largest norm of all gradients together; of "cdm", of those of the
             denoiser and of those of the classifier, each by itself.
         ema_decay: of the averaged weights that are used for prediction.
+        dice_weight: of "supervised" alone: weight of 1 - Dice beside the cross entropy. At 1, the
+            network learns about the raters' majority; at 0, their share at each voxel.
         num_validations: sampled validations, spread evenly over the training.
         num_validation_cases: cases for each of them (spread over patients), or as many as the first
             had time for.
@@ -189,6 +191,7 @@ class TrainingPlan:
     decay_share: Annotated[float, Range(0, 1)] = 0.25
     gradient_clip_norm: Annotated[float, Range(0, 1e6, is_above=True)] = 1.0
     ema_decay: Annotated[float, Range(0, 1, is_below=True)] = 0.9999
+    dice_weight: Annotated[float, Range(0, 1e6)] = 1.0
     num_validations: Annotated[int, Range(0, 10_000)] = 20
     num_validation_cases: Cases = 16
     num_final_validation_cases: Cases = 100

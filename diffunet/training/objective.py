@@ -162,9 +162,9 @@ class DiffusionObjective:
 class SupervisedObjective:
     """Soft Dice and cross entropy of one rater's mask, drawn anew for each sample.
 
-    Cross entropy alone would learn each voxel's share of raters; the Dice of single masks moves it
-    to 0 or 1, so that the network learns about their majority. The seed is not used: nothing is
-    random.
+    Cross entropy alone (`training.dice_weight` 0) learns each voxel's share of raters; the Dice of
+    single masks moves it to 0 or 1, so that the network learns about their majority. The seed is
+    not used: nothing is random.
     """
 
     configuration: ConfigurationPlan
@@ -186,7 +186,7 @@ class SupervisedObjective:
         return (model,)
 
     def __call__(self, model: nn.Module, batch: TensorBatch) -> dict[str, LossTerm]:
-        """Return cross entropy per valid voxel, and 1 - Dice per sample and label."""
+        """Return cross entropy per valid voxel, and weighted 1 - Dice per sample and label."""
         masks, ignored = batch.masks(self.labels)
         target = (self.encoding.encode(masks, None) + 1) / 2
         valid = torch.ones_like(target[:, :1]) if ignored is None else (~ignored).float()
@@ -200,13 +200,15 @@ class SupervisedObjective:
                 logits, target, reduction="none"
             )
             probabilities = logits.sigmoid()
-        one_minus_dice = 1 - soft_dice(probabilities, masks.float(), valid)
         num_values = valid.sum() * cross_entropy.shape[1]
-        dice = batch.weighted(one_minus_dice).sum()
-        return {
-            "cross_entropy": LossTerm((cross_entropy * batch.weighted(valid)).sum(), num_values),
-            "dice": LossTerm(dice, torch.full_like(dice, one_minus_dice.numel())),
-        }
+        total = (cross_entropy * batch.weighted(valid)).sum()
+        terms = {"cross_entropy": LossTerm(total, num_values)}
+        weight = self.configuration.training.dice_weight
+        if weight:
+            one_minus_dice = 1 - soft_dice(probabilities, masks.float(), valid)
+            dice = weight * batch.weighted(one_minus_dice).sum()
+            terms["dice"] = LossTerm(dice, torch.full_like(dice, one_minus_dice.numel()))
+        return terms
 
 
 def masks_of(

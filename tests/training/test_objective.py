@@ -243,6 +243,20 @@ def test_the_supervised_loss_is_that_of_torch_and_dice_by_hand():
     assert float(terms["dice"].count) == 4
 
 
+def test_the_plan_weighs_dice_and_nothing_else():
+    def terms_of(weight: float) -> dict[str, LossTerm]:
+        objective = SupervisedObjective(
+            configuration=plans(training={"dice_weight": weight}).configuration, labels=TWO, seed=5
+        )
+        logits = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+        return objective(Perfect(logits), batch(label_maps(2, 2)))
+
+    full, half, none = terms_of(1.0), terms_of(0.5), terms_of(0.0)
+    torch.testing.assert_close(2 * half["dice"].total, full["dice"].total)
+    assert list(none) == ["cross_entropy"]
+    torch.testing.assert_close(none["cross_entropy"].total, full["cross_entropy"].total)
+
+
 def test_a_patch_without_the_label_predicted_so_has_dice_one():
     nothing = torch.zeros(1, 1, 4, 4)
     assert float(soft_dice(nothing, nothing, torch.ones(1, 1, 4, 4))) == 1
