@@ -178,6 +178,8 @@ def trained_folds(
     if folds is None:
         numbered = [name for name in trained if name != "all"]
         wanted = sorted(numbered, key=lambda name: (len(name), name)) or trained
+        if len(wanted) < len(trained):
+            logger.info("fold_all is there too and is not used; -f all takes it alone")
     else:
         wanted = [str(name) for name in folds]
     missing = [f"fold_{name}" for name in wanted if name not in trained]

@@ -8,7 +8,8 @@ import contextlib
 import functools
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from diffunet.jsonio import require_writable
 from diffunet.locks import in_use
 from diffunet.methods import METHODS
 from diffunet.parallel import Progress, without_progress
+
+logger = logging.getLogger(__name__)
 
 
 def predict_path(
@@ -87,16 +90,21 @@ def predict_folder(
         DatasetError: all that is wrong with the cases that could not be predicted, at the end.
     """
     predictor.begin(model, cases)
-    output = OutputFolder(output_folder, model=model, settings=settings_of(predictor, model))
+    settings = settings_of(predictor, model)
+    output = OutputFolder(output_folder, model=model, settings=settings)
     part = _begin(cases, output, run=run)
+    logger.info("predicting %d of %d cases %s", len(part), len(cases), _how(settings))
     problems: list[str] = []
+    num_written = 0
     with _ticking(progress, predictor.num_steps * len(part)) as on_step:
         for files in part:
             with kept_problems(problems, case=files.case):
                 _predict_case(predictor, model, files, output=output, on_step=on_step)
+                num_written += 1
     predictor.finish(cases, run=run, output=output)
     path = output.gather()
     predictor.draw(cases, run=run, output=output)
+    logger.info("wrote %d of %d cases to '%s'", num_written, len(part), output_folder)
     if problems:
         raise DatasetError(problems)
     return path
@@ -126,12 +134,14 @@ def predict_file(
     check_output_file(files, output_file)
     require_writable(output_file)
     predictor.begin(model, [files])
+    logger.info("predicting one image %s", _how(settings_of(predictor, model)))
     image, geometry = read_case(files, model=model)
     with _ticking(progress, predictor.num_steps) as on_step:
         result = predictor.predict(
             prepare(image, geometry.spacing_mm, model=model, case=files.case), on_step=on_step
         )
     write_label_map(output_file, predictor.label_map(result), geometry)
+    logger.info("wrote '%s'", output_file)
 
 
 def settings_of(predictor: CasePredictor[Any], model: TrainedModel) -> dict[str, Any]:
@@ -154,6 +164,25 @@ def settings_of(predictor: CasePredictor[Any], model: TrainedModel) -> dict[str,
         },
     }
     return json.loads(json.dumps(settings))
+
+
+def _how(settings: Mapping[str, Any]) -> str:
+    """Return in words which weights answer, and what they are asked for."""
+    if "saliency" in settings:
+        answer = f"masks from {settings['saliency']}"
+    elif "num_samples" in METHODS[settings["method"]].options:
+        sampling = settings["sampling"]
+        answer = (
+            f"{sampling['num_samples']} samples each, {sampling['num_steps']} steps of "
+            f"{sampling['sampler']}"
+        )
+    else:
+        answer = "one answer each"
+    return (
+        f"with {settings['method']} {settings['plans']} {settings['configuration']}, fold "
+        f"{', '.join(settings['folds'])} ({settings['checkpoint']} weights, seed "
+        f"{settings['seed']}): {answer}"
+    )
 
 
 def _predict_case(

@@ -26,6 +26,14 @@ def test_all_trained_folds_are_taken_in_the_order_of_their_numbers_and_all_is_le
     assert load(folder).folds == ("0", "2", "10")
 
 
+def test_a_trained_fold_all_that_is_not_used_is_said(folder, caplog):
+    caplog.set_level("INFO")
+    load(folder, folds=["0"])
+    assert not caplog.text
+    load(folder)
+    assert "fold_all is there too and is not used; -f all takes it alone" in caplog.text
+
+
 def test_fold_all_is_taken_where_there_is_no_other(tmp_path):
     folder = write_model(tmp_path, PLANS, content=dataset_content(), folds=("all",))
     assert load(folder).folds == ("all",)

@@ -228,6 +228,28 @@ def test_a_broken_case_is_reported_after_the_others_are_done(model, images, tmp_
     assert "case1" not in done
 
 
+def test_a_run_says_what_it_predicts_with_what_and_how_much_it_wrote(
+    model, images, tmp_path, caplog
+):
+    caplog.set_level("INFO")
+    run(model, images, tmp_path / "out")
+    (images / "case1_0000.png").write_bytes(b"broken")
+    (images / "case2_0000.png").write_bytes((images / "case3_0000.png").read_bytes())
+    with pytest.raises(DatasetError):
+        run(model, images, tmp_path / "out", continues=True)
+    said = [each for each in caplog.messages if each.startswith(("predicting", "wrote"))]
+    how = (
+        "with diffusion diffunet_plans small, fold 0 (final weights, seed 0): 3 samples each, 2 "
+        "steps of ddpm"
+    )
+    assert said == [
+        f"predicting 4 of 4 cases {how}",
+        f"wrote 4 of 4 cases to '{tmp_path / 'out'}'",
+        f"predicting 2 of 4 cases {how}",
+        f"wrote 1 of 2 cases to '{tmp_path / 'out'}'",
+    ]
+
+
 def test_the_output_may_not_lie_in_the_input(model, images, tmp_path):
     for output in (images, images / "out"):
         with pytest.raises(UsageError, match="lies in the input folder"):
