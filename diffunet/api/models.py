@@ -42,6 +42,7 @@ def train(
     continues: bool = False,
     only_validates: bool = False,
     validates_all_cases: bool = False,
+    saves_samples: bool = False,
     pretrained_weights: Path | None = None,
     device: str = "auto",
     compiles: bool = False,
@@ -61,6 +62,7 @@ def train(
         seed: None for 0, or the training's own.
         settings: "path.to.field=value", relative to the configuration.
         continues: go on from the latest checkpoint, if there is one.
+        saves_samples: of the final validation, beside its consensus masks.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
 
     Raises:
@@ -88,8 +90,8 @@ def train(
     if len(planned) > 1 and not goes_on:
         refuse_interrupted(planned)
     for each in planned:
-        skips = continues or len(planned) > 1
-        if skips and not only_validates and each.is_finished and not validates_all_cases:
+        is_over = each.is_finished and (continues or len(planned) > 1)
+        if is_over and not (only_validates or validates_all_cases or saves_samples):
             logger.info(
                 "'%s' is finished (%d iterations): skipped; --c --iterations N trains on, --val "
                 "validates again",
@@ -106,11 +108,12 @@ def train(
             device=device_of(device),
             options=FoldOptions(
                 num_processes=processes_of(num_processes),
-                continues=continues,
+                continues=continues or is_over,
                 pretrained_weights=pretrained_weights,
                 compiles=compiles,
                 only_validates=only_validates,
                 validates_all_cases=validates_all_cases,
+                saves_samples=saves_samples,
             ),
             progress=progress,
         )

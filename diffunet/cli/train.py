@@ -72,6 +72,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--all_cases", action="store_true", help="validate on every case instead of at most 100"
     )
+    made.add_argument(
+        "--save_samples",
+        action="store_true",
+        help="also write the samples of the final validation, validation/samples/CASE_s00.ext, ...",
+    )
     _add_optimisation(made)
     made.add_argument(
         "-pretrained_weights", type=Path, metavar="FILE", help="checkpoint to start from"
@@ -125,6 +130,7 @@ def main(arguments: list[str] | None = None) -> None:
         continues=given.continues,
         only_validates=given.val,
         validates_all_cases=given.all_cases,
+        saves_samples=given.save_samples,
         pretrained_weights=given.pretrained_weights,
         device=given.device,
         compiles=given.compile,

@@ -12,7 +12,8 @@ from diffunet.jsonio import hash_of
 from diffunet.labels import LabelScheme
 from diffunet.plans import PreprocessingPlan
 
-# Raised whenever the same raw files and plan give other stored cases.
+# Raised whenever the same raw files and plan give other stored values; a note about them that a
+# training does not depend on (`CaseProperties.place`) raises it not.
 _PREPROCESSING_VERSION = 1
 _CASES_PER_GROUP = 64
 _GROUP_FILE_BYTES = 2**22

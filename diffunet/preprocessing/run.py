@@ -12,7 +12,7 @@ from diffunet.data.image_io import read_image, read_label_map
 from diffunet.data.image_io.geometry import in_words
 from diffunet.data.raw.dataset import RawDataset
 from diffunet.data.raw.dataset_state import DatasetState
-from diffunet.data.store.case import CaseProperties
+from diffunet.data.store.case import CaseProperties, FilePlace
 from diffunet.data.store.store_writer import (
     IMAGE,
     MadeCase,
@@ -251,6 +251,7 @@ def _made_image(job: Job, recipe: Recipe) -> MadeCase:
         raters=tuple(sorted(job.files.labels)),
         image_labels=job.image_labels,
         slice_image_labels=_stored_slice_labels(job, properties, recipe=recipe),
+        place=FilePlace.of(geometry),
     )
     return MadeCase(
         properties=properties, arrays={IMAGE: stored}, patch_sizes={IMAGE: recipe.patch_size}

@@ -1,20 +1,29 @@
-"""The validation of masks at a training's end: whole predictions, original grid, all scores."""
+"""The validation of masks at a training's end: whole predictions, original grid, all scores.
+
+`fold_k/validation` is a folder of predictions like any other, with its scores beside it.
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
+from diffunet.data.image_io import require_library
+from diffunet.data.prediction_records import read_records
 from diffunet.data.store.case_store import CaseStore
+from diffunet.errors import UsageError, WriteError
 from diffunet.evaluation.blocks import summary_blocks
 from diffunet.evaluation.scores import CaseScores, score_case
-from diffunet.inference.model import Model
+from diffunet.inference.case_predictor import CasePredictor
+from diffunet.inference.model import Model, TrainedModel
 from diffunet.inference.options import PredictionOptions
+from diffunet.inference.output import PREDICTIONS_FILE, OutputFolder
 from diffunet.inference.prepared import PreparedImage, stored_image
+from diffunet.inference.run import settings_of
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
@@ -22,8 +31,9 @@ from diffunet.parallel import Progress
 from diffunet.randomness import derive_seed
 from diffunet.training.distributed import Ranks
 from diffunet.training.fold_data import FoldData
+from diffunet.training.state import FINAL
 from diffunet.training.validation import spread_over_patients
-from diffunet.workspace import VALIDATION_SUMMARY
+from diffunet.workspace import SUMMARY_FILE, VALIDATION_SUMMARY
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +48,15 @@ def run_final_validation(
     *,
     ranks: Ranks,
     is_whole: bool,
+    saves_samples: bool,
     progress: Progress,
 ) -> dict[str, Any] | None:
-    """Predict validation cases, score them, and write `validation/summary.json`.
+    """Predict validation cases, write and score them, and last write `validation/summary.json`.
 
     Args:
         model: in evaluation mode.
         is_whole: take every case, not at most the planned number, spread over patients.
+        saves_samples: write each sample, not only what they have in common.
 
     Returns:
         The summary, on every rank; None where the fold has no validation cases.
@@ -56,9 +68,17 @@ def run_final_validation(
     if not is_whole:
         cases = cases[: data.plans.configuration.training.num_final_validation_cases]
     blob_volumes = mean_marked_volumes(data, cases)
+    validation = _Validation.of(
+        data,
+        model,
+        fold_folder,
+        ranks=ranks,
+        saves_samples=saves_samples,
+    )
+    writes = ranks.of_first(ranks.is_first and validation.begin(cases))
     own = cases[ranks.rank :: ranks.num_ranks]
     scored = {
-        case: _score(data, model, case, blob_volumes=blob_volumes)
+        case: validation.score(case, blob_volumes=blob_volumes, writes=writes)
         for case in progress(own, len(own), "final validation")
     }
     scores: dict[str, CaseScores] = {}
@@ -70,6 +90,8 @@ def run_final_validation(
         labels=data.labels,
     )
     if ranks.is_first:
+        if writes:
+            validation.output.gather()
         write_json(fold_folder / VALIDATION_SUMMARY, summary)
         logger.info("%s", _sentence(summary))
     return summary
@@ -149,23 +171,104 @@ def _label_store(data: FoldData) -> CaseStore:
     return data.label_maps
 
 
-def _score(
-    data: FoldData,
-    model: nn.Module,
-    case: str,
-    *,
-    blob_volumes: Sequence[float],
-) -> CaseScores:
-    references = references_of(data, case)
-    prepared = stored_image(data.images, case)
-    return score_case(
-        drawn_masks(data, model, prepared, options=VALIDATION_OPTIONS),
-        references.masks,
-        spacing_mm=references.spacing_mm,
-        ignored=references.ignored,
-        case=case,
-        blob_volumes=blob_volumes,
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Validation:
+    """A trained fold that predicts its validation cases into a folder."""
+
+    data: FoldData
+    predictor: CasePredictor[Any]
+    output: OutputFolder
+
+    @classmethod
+    def of(
+        cls,
+        data: FoldData,
+        model: nn.Module,
+        fold_folder: Path,
+        *,
+        ranks: Ranks,
+        saves_samples: bool,
+    ) -> "_Validation":
+        trained = TrainedModel(
+            folder=fold_folder.parent,
+            plans=data.plans,
+            labels=data.labels,
+            networks=(model,),
+            dataset_content=data.dataset_content,
+            folds=(fold_folder.name.removeprefix("fold_"),),
+            checkpoint="final" if (fold_folder / FINAL).exists() else "latest",
+        )
+        predictor = METHODS[data.plans.method].make_predictor(
+            trained,
+            compute=data.compute,
+            options=replace(VALIDATION_OPTIONS, saves_samples=saves_samples),
+        )
+        output = OutputFolder(
+            (fold_folder / VALIDATION_SUMMARY).parent,
+            model=trained,
+            # of one run, whatever a rank sees of the folder while the first one writes
+            settings=ranks.of_first(settings_of(predictor, trained)),
+        )
+        return cls(data=data, predictor=predictor, output=output)
+
+    def begin(self, cases: Sequence[str]) -> bool:
+        """Remove what an earlier validation left, its scores first.
+
+        Returns:
+            Whether masks can be written; what hinders it costs no scores, but is told.
+        """
+        output = self.output
+        for name in (SUMMARY_FILE, PREDICTIONS_FILE):
+            (output.folder / name).unlink(missing_ok=True)
+        output.clear({*cases, *read_records(output.folder)})
+        try:
+            require_library(str(self.data.dataset_content["file_ending"]))
+            output.check_names(cases)
+            output.begin(is_alone=True)
+            output.require_writable(cases)
+        except (UsageError, WriteError) as hindrance:
+            logger.warning(
+                "the final validation gives its scores, but writes no masks: %s; then "
+                "diffunet_train --val writes them",
+                hindrance,
+            )
+            return False
+        placeless = [case for case in cases if self.data.images.properties(case).place is None]
+        if placeless:
+            logger.warning(
+                "'%s' was preprocessed by an earlier version and does not tell where %d images lie "
+                "in space, so their masks in '%s' have the spacing alone; to place them, remove "
+                "the former, run diffunet_preprocess, and diffunet_train --val",
+                self.data.images.folder,
+                len(placeless),
+                output.folder,
+            )
+        return True
+
+    def score(self, case: str, *, blob_volumes: Sequence[float], writes: bool) -> CaseScores:
+        """Predict a case, write it if it can be, and score it."""
+        references = references_of(self.data, case)
+        geometry = self.data.images.properties(case).original_geometry
+        samples: dict[int, np.ndarray] = {}
+
+        def keep(number: int, masks: np.ndarray) -> None:
+            samples[number] = masks
+            if writes and self.predictor.options.saves_samples:
+                self.output.write_sample(case, number, masks, geometry)
+
+        result = self.predictor.predict(stored_image(self.data.images, case), on_sample=keep)
+        if writes:
+            content = self.predictor.write(result, case=case, geometry=geometry, output=self.output)
+            self.output.write_record(case, content, geometry)
+        return score_case(
+            np.stack([samples[number] for number in range(len(samples))]),
+            references.masks,
+            spacing_mm=references.spacing_mm,
+            ignored=references.ignored,
+            consensus=result.votes.consensus(),
+            case=case,
+            blob_volumes=blob_volumes,
+        )
 
 
 def _sentence(summary: Mapping[str, Any]) -> str:

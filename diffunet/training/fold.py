@@ -15,6 +15,7 @@ from diffunet.data.batches.batch_augment import BatchAugmentation
 from diffunet.data.batches.loader import BatchLoader, indices_of_rank
 from diffunet.data.batches.patches import PatchSampler
 from diffunet.data.batches.places import PatchPlaces
+from diffunet.data.image_io import require_library
 from diffunet.locks import in_use
 from diffunet.methods import METHODS
 from diffunet.needs import require_memory_to_train
@@ -74,6 +75,7 @@ class FoldOptions:
         compiles: `torch.compile` the U-Nets.
         only_validates: only run the final validation, with the latest weights.
         validates_all_cases: in the final validation, not at most the planned number.
+        saves_samples: of the final validation, beside its consensus masks.
         checkpoint_interval_s: between two `checkpoint_latest`.
         validation_time_share: largest share of the time that sampled validation takes.
     """
@@ -84,6 +86,7 @@ class FoldOptions:
     compiles: bool = False
     only_validates: bool = False
     validates_all_cases: bool = False
+    saves_samples: bool = False
     checkpoint_interval_s: float = 300.0
     validation_time_share: float = 0.1
 
@@ -128,6 +131,8 @@ def train_fold(
         CheckpointError: a checkpoint is damaged or does not fit.
         DiffunetError: the training diverged, or a loading process was killed.
     """
+    if options.saves_samples:
+        METHODS[plans.method].refuse_options({"saves_samples": True})
     with contextlib.ExitStack() as stack:
         ranks, device = stack.enter_context(joined_ranks(device))
         stack.enter_context(ranks.entered_by_first(in_use(fold_folder)))
@@ -154,6 +159,8 @@ def train_fold(
             options=options,
             progress=progress,
         )
+        if options.saves_samples:
+            require_library(str(run.data.dataset_content["file_ending"]))
         trained = run.last_weights() if options.only_validates else run.train(preprocessed_folder)
         if not trained.is_finished:
             return FoldResult(is_finished=False, iteration=trained.iteration, summary=None)
@@ -163,6 +170,7 @@ def train_fold(
             fold_folder,
             ranks=ranks,
             is_whole=options.validates_all_cases,
+            saves_samples=options.saves_samples,
             progress=progress,
         )
         return FoldResult(is_finished=True, iteration=trained.iteration, summary=summary)

@@ -31,6 +31,7 @@ class FoldData:
         label_maps: None for a method that learns from image-level labels: never opened.
         patients: of every case.
         labels: of the dataset.
+        dataset_content: of `dataset.json`.
         compute: where validation runs the networks; in float32, as prediction does by default.
     """
 
@@ -40,6 +41,7 @@ class FoldData:
     split: Split
     patients: dict[str, str]
     labels: LabelScheme
+    dataset_content: dict[str, Any]
     compute: Compute
 
     @property
@@ -99,6 +101,7 @@ def open_fold(
         split=split_of(fold, preprocessed_folder / SPLITS_FILE, patients, store=images.folder),
         patients=patients,
         labels=labels,
+        dataset_content=content,
         compute=Compute(device=device),
     )
 

@@ -46,6 +46,7 @@ class TrainingMethod(Protocol):
         *,
         ranks: Ranks,
         is_whole: bool,
+        saves_samples: bool,
         progress: Progress,
     ) -> dict[str, Any] | None:
         """Finish once the weights are final: at least write `validation/summary.json`.
@@ -55,6 +56,7 @@ class TrainingMethod(Protocol):
         Args:
             model: with the averaged weights, in evaluation mode.
             is_whole: take every validation case, not at most the planned number.
+            saves_samples: keep each drawn mask; only of methods that take this option.
 
         Returns:
             The summary, on every rank; None where the fold has no validation cases.

@@ -100,15 +100,17 @@ class SegmentationMethod:
         *,
         ranks: Ranks,
         is_whole: bool,
+        saves_samples: bool,
         progress: Progress,
     ) -> dict[str, Any] | None:
-        """Predict validation cases and score them; see `run_final_validation`."""
+        """Predict validation cases, write and score them; see `run_final_validation`."""
         return run_final_validation(
             data,
             model,
             fold_folder,
             ranks=ranks,
             is_whole=is_whole,
+            saves_samples=saves_samples,
             progress=progress,
         )
 

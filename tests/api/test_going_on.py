@@ -138,6 +138,19 @@ def test_all_folds_are_trained_and_finished_ones_skipped(place, caplog):
     assert "fold_0' is finished (1 iterations): skipped" in caplog.text
 
 
+@pytest.mark.parametrize(("folds", "continues"), [(0, True), ([0, 1], False)])
+def test_a_finished_fold_is_validated_again_where_its_samples_are_asked_for(
+    place, folds, continues
+):
+    folder = run(place, 0)
+    before = (folder / "checkpoint_final.pth").read_bytes()
+    run(place, folds, continues=continues)
+    assert not (folder / "validation" / "samples").exists()
+    run(place, folds, continues=continues, saves_samples=True)
+    assert len(list((folder / "validation" / "samples").iterdir())) == 4
+    assert (folder / "checkpoint_final.pth").read_bytes() == before
+
+
 def test_of_several_folds_an_interrupted_one_needs_c(place):
     folder = run(place, 1)
     interrupt(folder)

@@ -12,6 +12,7 @@ import pytest
 
 from diffunet.data.store import shards, volumes
 from diffunet.data.store.blocked_array import BlockedArray, write_blocked
+from diffunet.data.store.case import FilePlace
 from diffunet.data.store.case_store import CaseStore
 from diffunet.data.store.compression import check_block, compress, decompress
 from diffunet.errors import WorkspaceError
@@ -238,6 +239,20 @@ def test_the_content_of_a_case_changes_with_each_value_and_property(tmp_path, is
     before = write_store(tmp_path / "a", {"a": "1"}, is_packed=is_packed)
     after = write_store(tmp_path / "b", {"a": "1"}, make=make_changed, is_packed=is_packed)
     assert before.content_of("a") != after.content_of("a")
+
+
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_where_the_files_of_a_case_lie_in_space_is_no_part_of_its_content(tmp_path, is_packed):
+    def make_placed(case):
+        place = FilePlace(has_spacing=True, origin=(1.0, 2.0))
+        return dataclasses.replace(
+            make(case), properties=dataclasses.replace(properties(case), place=place)
+        )
+
+    before = write_store(tmp_path / "a", {"a": "1"}, is_packed=is_packed)
+    after = write_store(tmp_path / "b", {"a": "1"}, make=make_placed, is_packed=is_packed)
+    assert after.properties("a").place != before.properties("a").place
+    assert after.content_of("a") == before.content_of("a")
 
 
 @pytest.mark.parametrize("index", [[], None, {"a": []}, {"a": {"source": 1}}])

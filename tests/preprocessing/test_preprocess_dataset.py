@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffunet.data.image_io import read_image
 from diffunet.data.raw.dataset import open_dataset
 from diffunet.data.raw.dataset_state import DatasetState
 from diffunet.data.store.case_store import CaseStore
@@ -124,6 +125,16 @@ def test_volumes_keep_their_original_label_maps_for_scoring(volumes, tmp_path):
     reference = labels.array("v1", "reference")[:]
     assert reference.shape == (1, 7, 14, 12)
     assert (reference == 2).sum() == 16
+
+
+def test_stores_know_where_the_files_lie_in_space(volumes, tmp_path):
+    preprocess(volumes, tmp_path, VOLUME_PLANS)
+    images, _ = stores(tmp_path, "plans_3d")
+    _, expected = read_image(sorted((volumes / "imagesTr").glob("v1_*")))
+    found = images.properties("v1").original_geometry
+    assert found == expected
+    assert found.origin is not None
+    assert found.nifti_header == expected.nifti_header
 
 
 def test_a_2d_configuration_of_volumes_keeps_slices_apart(volumes, tmp_path):

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from diffunet.checkpoint import load_checkpoint
+from diffunet.data.prediction_records import read_records
 from diffunet.errors import InUseError
 from diffunet.training.distributed import Ranks, joined_ranks
 from tests.training.folds import write_preprocessed
@@ -75,6 +76,7 @@ def test_two_ranks_validate_the_same_cases_together(trained):
     cases = [[each["case"] for each in summary["metric_per_case"]] for summary in summaries]
     assert cases[0] == cases[1]
     assert len(cases[0]) == 3
+    assert sorted(read_records(trained / "2" / "fold_0" / "validation")) == cases[0]
 
 
 def test_under_torchrun_a_process_joins_takes_its_gpu_and_leaves(monkeypatch):

@@ -4,6 +4,7 @@ Images are (channel, *spatial), label maps (*spatial), with spatial (y, x) or (z
 is imported when the first file of its kind is read.
 """
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from diffunet.data.image_io.geometry import (
     in_words,
 )
 from diffunet.data.image_io.warned import collected_warnings
-from diffunet.errors import DatasetError
+from diffunet.errors import DatasetError, UsageError
 
 __all__ = [
     "LOSSY_FILE_ENDINGS",
@@ -33,6 +34,7 @@ __all__ = [
     "read_image",
     "read_label_map",
     "read_map",
+    "require_library",
     "supported_file_endings",
     "write_label_map",
     "write_map",
@@ -71,15 +73,23 @@ class _Reader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class _Format:
+    """How files of some endings are read and written, with the `module` of which `package`."""
+
     read: _Reader
     write: Callable[[Path, np.ndarray, ImageGeometry], None]
+    module: str
+    package: str
 
 
+_NIFTI = _Format(read=nifti.read, write=nifti.write, module="nibabel", package="nibabel")
+_ITK = _Format(read=itk.read, write=itk.write, module="SimpleITK", package="SimpleITK")
+_PILLOW = _Format(read=pillow.read, write=pillow.write, module="PIL.Image", package="Pillow")
+_TIFF = _Format(read=tiff.read, write=tiff.write, module="tifffile", package="tifffile")
 _FORMATS = {
-    **dict.fromkeys(nifti.FILE_ENDINGS, _Format(read=nifti.read, write=nifti.write)),
-    **dict.fromkeys(itk.FILE_ENDINGS, _Format(read=itk.read, write=itk.write)),
-    **dict.fromkeys((".png", ".bmp"), _Format(read=pillow.read, write=pillow.write)),
-    **dict.fromkeys(tiff.FILE_ENDINGS, _Format(read=tiff.read, write=tiff.write)),
+    **dict.fromkeys(nifti.FILE_ENDINGS, _NIFTI),
+    **dict.fromkeys(itk.FILE_ENDINGS, _ITK),
+    **dict.fromkeys((".png", ".bmp"), _PILLOW),
+    **dict.fromkeys(tiff.FILE_ENDINGS, _TIFF),
 }
 
 
@@ -92,6 +102,22 @@ def file_ending_of(path: Path) -> str | None:
     """Return the supported ending of `path`, in lower case, whatever its case; None for others."""
     name = path.name.lower()
     return next((ending for ending in _FORMATS if name.endswith(ending)), None)
+
+
+def require_library(file_ending: str) -> None:
+    """Check that the library for files of a supported ending can be imported.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    wanted = _FORMATS[file_ending.lower()]
+    try:
+        importlib.import_module(wanted.module)
+    except ImportError as cause:
+        raise UsageError(
+            f"{file_ending} files need the package {wanted.package}, which cannot be imported here "
+            f"({cause}); install it (pip install {wanted.package})"
+        ) from cause
 
 
 def files_of_image(path: Path) -> tuple[Path, ...]:

@@ -1,11 +1,13 @@
 """What is known about a preprocessed case: how it came from its files, and the way back."""
 
+import base64
 import dataclasses
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from diffunet.data.image_io.geometry import ImageGeometry
 from diffunet.geometry import Box
 
 LARGEST_INTENSITY = 1e18
@@ -42,6 +44,31 @@ class IntensityNormalization:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FilePlace:
+    """What `ImageGeometry` says about a file besides shape and spacing.
+
+    Attributes:
+        nifti_header: in base 64.
+    """
+
+    has_spacing: bool
+    origin: tuple[float, ...] | None = None
+    direction: tuple[float, ...] | None = None
+    nifti_header: str | None = None
+
+    @classmethod
+    def of(cls, geometry: ImageGeometry) -> "FilePlace":
+        """Return what is to be kept of the geometry of a file."""
+        header = geometry.nifti_header
+        return cls(
+            has_spacing=geometry.has_spacing,
+            origin=geometry.origin,
+            direction=geometry.direction,
+            nifti_header=None if header is None else base64.b64encode(header).decode("ascii"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaseProperties:
     """One preprocessed case; file order is the array order of the reader, (z, y, x) or (y, x).
 
@@ -63,6 +90,7 @@ class CaseProperties:
         image_labels: 0 or 1 per declared image-level label; None where the case has none.
         slice_image_labels: the same for each slice along stored axis 0, None for slices without;
             empty where no slice has any.
+        place: where the files' grid lies; None in stores of earlier versions, and for arrays.
     """
 
     case: str
@@ -79,6 +107,7 @@ class CaseProperties:
     is_normalized: bool
     image_labels: tuple[int, ...] | None = None
     slice_image_labels: tuple[tuple[int, ...] | None, ...] = ()
+    place: FilePlace | None = None
 
     def __post_init__(self) -> None:
         axes = self.transpose_forward
@@ -108,6 +137,22 @@ class CaseProperties:
     def cropped_shape(self) -> tuple[int, ...]:
         """The shape after transposing and cropping, before resampling."""
         return self.crop_box.shape
+
+    @property
+    def original_geometry(self) -> ImageGeometry:
+        """The geometry of the files, as far as it is known."""
+        shape, spacing_mm = self.original_shape, self.original_spacing_mm
+        if self.place is None:
+            return ImageGeometry(shape=shape, spacing_mm=spacing_mm)
+        header = self.place.nifti_header
+        return ImageGeometry(
+            shape=shape,
+            spacing_mm=spacing_mm,
+            has_spacing=self.place.has_spacing,
+            origin=self.place.origin,
+            direction=self.place.direction,
+            nifti_header=None if header is None else base64.b64decode(header),
+        )
 
     @property
     def is_on_original_grid(self) -> bool:

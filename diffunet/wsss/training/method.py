@@ -89,6 +89,7 @@ class WeakMethod:
         *,
         ranks: Ranks,
         is_whole: bool,
+        saves_samples: bool,
         progress: Progress,
     ) -> dict[str, Any] | None:
         """Validate on image-level labels, and write what they choose into the fold's plans."""
