@@ -52,6 +52,7 @@ COMMANDS = {
     "diffunet_predict": "predict:main",
     "diffunet_pseudo_label": "pseudo_label:main",
     "diffunet_evaluate": "evaluate:main",
+    "diffunet_ensemble": "ensemble:main",
     "diffunet_demo": "demo:main",
     "diffunet_export_model": "share:main_export",
     "diffunet_install_model": "share:main_install",

@@ -27,6 +27,15 @@ DEFAULT_PLANS_NAME = "diffunet_plans"
 RESOLVED_PLANS_FILE = "plans.resolved.json"
 """The plans that a fold was trained by, or that predictions were made by."""
 
+ENSEMBLE_FILE = "ensemble.json"
+"""What the predictions of a folder were joined from."""
+
+POSTPROCESSING_FILE = "postprocessing.json"
+"""Which components to keep, as it was decided on a folder of predictions."""
+
+APPLIED_POSTPROCESSING_FILE = "applied_postprocessing.json"
+"""The same, in a folder whose masks have been through it."""
+
 METRICS_FILE = "metrics.jsonl"
 LOG_FILE = "log.txt"
 

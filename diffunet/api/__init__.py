@@ -4,6 +4,7 @@ A dataset is named by its number, its name or its path. Where no workspace is gi
 `./diffunet_workspace`. Progress is shown by whatever `progress` does; by default nothing.
 """
 
+from diffunet.api.combining import ensemble
 from diffunet.api.models import predict, pseudo_label, train
 from diffunet.api.preparation import (
     extract_fingerprint,
@@ -16,6 +17,7 @@ from diffunet.api.scores import evaluate
 from diffunet.api.sharing import export_model, install_model, model_info
 
 __all__ = [
+    "ensemble",
     "evaluate",
     "export_model",
     "extract_fingerprint",

@@ -3,7 +3,16 @@
 import argparse
 from collections.abc import Callable
 
-from diffunet.cli import demo, evaluate, plan_and_preprocess, predict, pseudo_label, share, train
+from diffunet.cli import (
+    demo,
+    ensemble,
+    evaluate,
+    plan_and_preprocess,
+    predict,
+    pseudo_label,
+    share,
+    train,
+)
 
 PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "diffunet_plan_and_preprocess": plan_and_preprocess.parser,
@@ -15,6 +24,7 @@ PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "diffunet_predict": predict.parser,
     "diffunet_pseudo_label": pseudo_label.parser,
     "diffunet_evaluate": evaluate.parser,
+    "diffunet_ensemble": ensemble.parser,
     "diffunet_demo": demo.parser,
     "diffunet_export_model": share.export_parser,
     "diffunet_install_model": share.install_parser,

@@ -28,6 +28,7 @@ _IN_PROCESS = (
     "cases are read and written by the command itself, one after the other; leave the option out, "
     "and share the cases out with -num_parts and -part_id"
 )
+_ONE_BY_ONE = "cases are done one after the other; leave the option out"
 _LABELS = "labels and the ignore label are those of dataset.json (-djfile)"
 
 CHECKED = "the dataset is always checked (unless --no_check says otherwise)"
@@ -73,6 +74,13 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
             "option out"
         ),
         "--disable_progress_bar": _BAR,
+    },
+    "diffunet_ensemble": {
+        "-np": _ONE_BY_ONE,
+        "--save_npz": (
+            "all samples are written in any case; --save_probabilities writes the share of samples "
+            "per voxel and label"
+        ),
     },
     "diffunet_export_model": {
         "-tr": "there are no trainer classes: -m names the method of the model",
@@ -158,6 +166,12 @@ COUNTERPARTS: Mapping[str, Counterpart] = {
     ),
     "nnUNetv2_predict_from_modelfolder": Counterpart(
         "diffunet_predict", (), "the folder is named by --model, since -m is the method"
+    ),
+    "nnUNetv2_ensemble": Counterpart(
+        "diffunet_ensemble",
+        ("-i", "-o"),
+        "samples are joined where nnU-Net averages probabilities, so predict with --save_samples "
+        "instead of --save_probabilities; -weights and --num_samples say more",
     ),
     "nnUNetv2_export_model_to_zip": Counterpart(
         "diffunet_export_model",

@@ -170,27 +170,20 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
     first: ImageGeometry | None = None
     paths = [*files.references, files.prediction, *files.samples]
     for path in paths:
-        try:
-            label_map, geometry = read_label_map(path)
-        except DatasetError as error:
-            problems += error.problems
+        found = read_checked_map(
+            path,
+            case=files.case,
+            labels=labels,
+            like=None if first is None else (paths[0], first),
+            written=files.written.get(path),
+            problems=problems,
+        )
+        if found is None:
             continue
-        if path in files.written and not files.written[path].is_of(path):
-            problems.append(
-                f"case '{files.case}': '{path}' has changed since it was drawn, so samples of two "
-                "predictions may be mixed; predict the case again, or remove "
-                f"'{RECORDS_FOLDER}/{files.case}.json' and its like if you changed them yourself"
-            )
+        label_map, geometry = found
         if first is None or packed is None:
             first = geometry
             packed = PackedMaps(label_map.shape, np.dtype(_smallest_dtype(labels)))
-        elif difference := grid_difference(geometry, first, attributes=_COMPARED):
-            problems.append(
-                f"case '{files.case}': expected the {difference.what} {difference.expected} of "
-                f"'{paths[0].name}', found {difference.found} in '{path}'; predictions are scored "
-                "on the grid of the reference: export them in its geometry"
-            )
-        problems += _unknown_values(label_map, path, case=files.case, labels=labels)
         if not problems:
             packed.add(label_map)
     if problems or first is None or packed is None:
@@ -198,6 +191,43 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
     return LabelMaps(
         packed=packed, num_references=len(files.references), spacing_mm=first.spacing_mm
     )
+
+
+def read_checked_map(
+    path: Path,
+    *,
+    case: str,
+    labels: LabelScheme,
+    like: tuple[Path, ImageGeometry] | None,
+    written: FileState | None,
+    problems: list[str],
+) -> tuple[np.ndarray, ImageGeometry] | None:
+    """Return a label map of a case and its geometry; None where it cannot be read.
+
+    Args:
+        like: the file whose grid it must have, and that grid.
+        written: what the file was when it was drawn; None where that is not known.
+        problems: gets every fault of the file.
+    """
+    try:
+        label_map, geometry = read_label_map(path)
+    except DatasetError as error:
+        problems += error.problems
+        return None
+    if written is not None and not written.is_of(path):
+        problems.append(
+            f"case '{case}': '{path}' has changed since it was drawn, so samples of two "
+            "predictions may be mixed; predict the case again, or remove "
+            f"'{RECORDS_FOLDER}/{case}.json' and its like if you changed them yourself"
+        )
+    if like and (difference := grid_difference(geometry, like[1], attributes=_COMPARED)):
+        problems.append(
+            f"case '{case}': expected the {difference.what} {difference.expected} of "
+            f"'{like[0].name}', found {difference.found} in '{path}'; masks of a case are compared "
+            "voxel by voxel: export them in its geometry"
+        )
+    problems += _unknown_values(label_map, path, case=case, labels=labels)
+    return label_map, geometry
 
 
 def _by_stem(folder: Path, file_ending: str) -> dict[str, Path]:

@@ -3,20 +3,23 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from diffunet.data.image_io import ImageGeometry, read_image
 from diffunet.data.raw.case_files import CaseFiles
 from diffunet.errors import DatasetError
-from diffunet.inference.model import TrainedModel
+
+if TYPE_CHECKING:
+    from diffunet.inference.model import TrainedModel
 
 logger = logging.getLogger(__name__)
 
 _NO_MEMORY = "can't allocate memory"  # in the words of torch, which has no class for it on a CPU
 
 
-def read_case(files: CaseFiles, *, model: TrainedModel) -> tuple[np.ndarray, ImageGeometry]:
+def read_case(files: CaseFiles, *, model: "TrainedModel") -> tuple[np.ndarray, ImageGeometry]:
     """Return the image (channel, *spatial) of a case, and its geometry.
 
     Raises:

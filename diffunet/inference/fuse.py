@@ -1,7 +1,7 @@
 """From many drawn masks to one label map, probabilities, an uncertainty map and volumes."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -41,6 +41,23 @@ class VolumeSummary:
             percentile_95=float(upper),
             samples=tuple(volumes.tolist()),
         )
+
+
+def volumes_of(
+    num_voxels: Mapping[int, Sequence[int]], *, names: Sequence[str], spacing_mm: Sequence[float]
+) -> dict[str, VolumeSummary]:
+    """Return the volumes of each label, by its name.
+
+    Args:
+        num_voxels: of each label, by the number of the sample.
+        names: of the labels.
+    """
+    return {
+        name: VolumeSummary.of(
+            [num_voxels[sample][label] for sample in sorted(num_voxels)], spacing_mm=spacing_mm
+        )
+        for label, name in enumerate(names)
+    }
 
 
 @final

@@ -22,7 +22,7 @@ from diffunet.errors import UsageError
 from diffunet.inference.case_predictor import OnSample, OnStep
 from diffunet.inference.compute import Compute
 from diffunet.inference.draw import draw_x_0
-from diffunet.inference.fuse import VolumeSummary, Votes
+from diffunet.inference.fuse import VolumeSummary, Votes, volumes_of
 from diffunet.inference.model import Model, TrainedModel
 from diffunet.inference.options import FolderRun, PredictionOptions
 from diffunet.inference.output import OutputFolder
@@ -115,13 +115,7 @@ class MaskPredictor(ABC):
         return CaseResult(
             votes=votes,
             seconds=time.perf_counter() - start - seconds_elsewhere,
-            volumes={
-                name: VolumeSummary.of(
-                    [num_voxels[sample][label] for sample in sorted(num_voxels)],
-                    spacing_mm=spacing_mm,
-                )
-                for label, name in enumerate(self.model.labels.names)
-            },
+            volumes=volumes_of(num_voxels, names=self.model.labels.names, spacing_mm=spacing_mm),
         )
 
     def label_map(self, result: CaseResult) -> np.ndarray:

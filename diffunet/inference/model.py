@@ -90,6 +90,10 @@ class TrainedModel(Model):
     def file_ending(self) -> str:
         return str(self.dataset_content["file_ending"])
 
+    def sign(self, folder: Path) -> None:
+        """Write the plans into a folder of predictions, by which it is known as one."""
+        self.plans.save(folder / RESOLVED_PLANS_FILE)
+
 
 def load_model(
     folder: Path,

@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import numpy as np
 
@@ -37,19 +37,46 @@ from diffunet.data.prediction_records import (
 from diffunet.data.raw.case_files import CaseFiles, listing
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.fuse import Votes
-from diffunet.inference.model import TrainedModel
 from diffunet.inference.place import check_run, sign_run
 from diffunet.jsonio import remove_unfinished, require_writable, write_json
+from diffunet.labels import LabelScheme
 from diffunet.names import file_parts, require_distinct
-from diffunet.workspace import DATASET_FILE, RESOLVED_PLANS_FILE, SUMMARY_FILE
+from diffunet.workspace import (
+    APPLIED_POSTPROCESSING_FILE,
+    DATASET_FILE,
+    ENSEMBLE_FILE,
+    POSTPROCESSING_FILE,
+    RESOLVED_PLANS_FILE,
+    SUMMARY_FILE,
+)
 
 PREDICTIONS_FILE = "predictions.json"
 
-_OWN_FILES = (DATASET_FILE, RESOLVED_PLANS_FILE, PREDICTIONS_FILE, SUMMARY_FILE)
+_OWN_FILES = (
+    *(DATASET_FILE, RESOLVED_PLANS_FILE, PREDICTIONS_FILE, SUMMARY_FILE),
+    *(ENSEMBLE_FILE, POSTPROCESSING_FILE, APPLIED_POSTPROCESSING_FILE),
+)
 _GRID = ("shape", "spacing_mm")
 """The part of a record that describes the grid of a case."""
 
 logger = logging.getLogger(__name__)
+
+
+class MaskSource(Protocol):
+    """What makes the masks of a folder: a model, or a command that works on masks."""
+
+    @property
+    def labels(self) -> LabelScheme: ...
+
+    @property
+    def file_ending(self) -> str: ...
+
+    @property
+    def dataset_content(self) -> dict[str, Any]: ...
+
+    def sign(self, folder: Path) -> None:
+        """Write the file by which a folder is known as one of this kind; it is the first."""
+        ...
 
 
 @final
@@ -58,11 +85,11 @@ class OutputFolder:
 
     Args:
         folder: is created.
-        model: what labels, file ending and plans belong to.
+        model: what labels and file ending belong to, and what signs the folder.
         settings: of the run, as plain values; cases with other settings do not belong to it.
     """
 
-    def __init__(self, folder: Path, *, model: TrainedModel, settings: Mapping[str, Any]):
+    def __init__(self, folder: Path, *, model: MaskSource, settings: Mapping[str, Any]):
         self.folder = folder
         self._model = model
         self._settings = dict(settings)
@@ -100,7 +127,7 @@ class OutputFolder:
         if is_alone:
             for folder in (".", RECORDS_FOLDER, SAMPLES_FOLDER):
                 remove_unfinished(self.folder / folder)
-        self._model.plans.save(self.folder / RESOLVED_PLANS_FILE)  # first: see `place`
+        self._model.sign(self.folder)  # first: see `place`
         sign_run(self.folder, self._settings)
         write_json(self.folder / DATASET_FILE, self._model.dataset_content)
 
@@ -144,7 +171,7 @@ class OutputFolder:
         if len(whole) < len(there):
             anew = [files.case for files in there if files.case not in whole]
             logger.info(
-                "'%s': predicted anew, since their images changed, or some of their files are "
+                "'%s': made anew, since what they come from changed, or some of their files are "
                 "missing or damaged: %s",
                 self.folder,
                 listing(anew),

@@ -55,8 +55,17 @@ def check_output_file(files: CaseFiles, output_file: Path) -> None:
         )
 
 
-def check_output_folder(cases: Sequence[CaseFiles], folder: Path) -> None:
+def check_output_folder(
+    cases: Sequence[CaseFiles],
+    folder: Path,
+    *,
+    signature: str = RESOLVED_PLANS_FILE,
+    command: str = "diffunet_predict",
+) -> None:
     """Check that a folder can take predictions: it is absent, empty, or holds only predictions.
+
+    Args:
+        signature: the first file that `command` writes.
 
     Raises:
         UsageError: it is not a folder, is or lies in the folder of the images, or holds other
@@ -67,11 +76,11 @@ def check_output_folder(cases: Sequence[CaseFiles], folder: Path) -> None:
         raise UsageError(f"the output '{folder}' is a file; give the name of a folder")
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     names = [name for name in names if not name.startswith(".")]
-    is_ours = RESOLVED_PLANS_FILE in names  # the first that is written
+    is_ours = signature in names
     is_fold = any(name.startswith("checkpoint_") for name in names)
     if names and (is_fold or not is_ours):
         raise UsageError(
-            f"the output folder '{folder}' holds files that diffunet_predict did not write: "
+            f"the output folder '{folder}' holds files that {command} did not write: "
             f"{listing(names)}; choose an empty folder, or a new one"
         )
 

@@ -187,7 +187,7 @@ def test_an_image_that_was_replaced_is_predicted_again(model, images, tmp_path, 
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     predict(model, images, tmp_path / "out", continues=True)
     after = contents(tmp_path / "out")
-    assert "predicted anew" in caplog.text
+    assert "made anew" in caplog.text
     assert "'case0'" in caplog.text
     assert after["records/case0.json"] != before["records/case0.json"]
     assert after["records/case1.json"] == before["records/case1.json"]

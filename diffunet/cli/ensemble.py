@@ -1,0 +1,76 @@
+"""`diffunet_ensemble`: join the samples of several models."""
+
+import argparse
+from pathlib import Path
+
+from diffunet.cli.command import command, new_parser, progress_bar
+from diffunet.cli.options import add_seed, number_in, number_of
+from diffunet.plans import SamplingPlan
+from diffunet.ranges import Range
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `diffunet_ensemble`."""
+    made = new_parser(
+        "Join the samples of several models into a mixture of them, and make consensus, "
+        "uncertainty and volumes anew from all samples. Nothing is averaged: a mixture keeps what "
+        "each model says. Run again with the same options, the command goes on.",
+        epilog="examples:\n  diffunet_ensemble -i predictions_2d predictions_3d -o mixture\n"
+        "  diffunet_ensemble -i predictions_a predictions_b -o mixture -weights 2 1",
+        command="diffunet_ensemble",
+    )
+    made.add_argument(
+        "-i",
+        dest="folders",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FOLDER",
+        help=(
+            "output folders of diffunet_predict --save_samples, of the same images; the masks of "
+            "a model that draws no samples are taken as they are"
+        ),
+    )
+    made.add_argument(
+        "-o",
+        dest="output",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="a folder that is new, is empty or holds a mixture",
+    )
+    made.add_argument(
+        "-weights",
+        type=number_in(Range(0, 1e6, is_above=True), is_whole=False),
+        nargs="+",
+        metavar="W",
+        help="share of the samples by folder, such as 2 1; without it, all give the same number",
+    )
+    made.add_argument(
+        "--num_samples",
+        type=number_of(SamplingPlan, "num_samples"),
+        metavar="N",
+        help="samples of the mixture; without it, as many as weights and folders allow",
+    )
+    add_seed(made, "chooses among the samples of a folder that gives only some of them")
+    made.add_argument(
+        "--save_probabilities",
+        dest="saves_probabilities",
+        action="store_true",
+        help="also write the share of samples per voxel and label",
+    )
+    return made
+
+
+@command
+def main(arguments: list[str] | None = None) -> None:
+    """Run `diffunet_ensemble`."""
+    from diffunet import api
+
+    given = parser().parse_args(arguments)
+    folder = api.ensemble(**vars(given), progress=progress_bar)
+    print(f"wrote '{folder}'")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

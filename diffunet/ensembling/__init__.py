@@ -1,0 +1,1 @@
+"""Several models as one: their samples joined into a mixture."""
