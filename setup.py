@@ -53,6 +53,7 @@ COMMANDS = {
     "diffunet_pseudo_label": "pseudo_label:main",
     "diffunet_evaluate": "evaluate:main",
     "diffunet_ensemble": "ensemble:main",
+    "diffunet_accumulate_crossval_results": "selection:main_accumulate",
     "diffunet_demo": "demo:main",
     "diffunet_export_model": "share:main_export",
     "diffunet_install_model": "share:main_install",

@@ -80,6 +80,13 @@ class LabelScheme:
             known.add(self.ignore_value)
         return tuple(sorted(known))
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Each label's key in `summary.json`, as in nnU-Net: its integer, or those of a region."""
+        return tuple(
+            str(values[0]) if len(values) == 1 else str(tuple(values)) for values in self.values
+        )
+
     def masks(self, label_map: np.ndarray) -> np.ndarray:
         """Return the boolean mask of each label, (label, *label_map.shape)."""
         if all(len(values) == 1 for values in self.values):

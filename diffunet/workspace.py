@@ -36,6 +36,9 @@ POSTPROCESSING_FILE = "postprocessing.json"
 APPLIED_POSTPROCESSING_FILE = "applied_postprocessing.json"
 """The same, in a folder whose masks have been through it."""
 
+CROSSVAL_FILE = "crossval.json"
+"""Which folds the predictions of a folder were gathered from."""
+
 METRICS_FILE = "metrics.jsonl"
 LOG_FILE = "log.txt"
 

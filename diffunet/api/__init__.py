@@ -14,9 +14,11 @@ from diffunet.api.preparation import (
     verify_dataset,
 )
 from diffunet.api.scores import evaluate
+from diffunet.api.selection import accumulate_crossval_results
 from diffunet.api.sharing import export_model, install_model, model_info
 
 __all__ = [
+    "accumulate_crossval_results",
     "ensemble",
     "evaluate",
     "export_model",

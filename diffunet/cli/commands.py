@@ -10,6 +10,7 @@ from diffunet.cli import (
     plan_and_preprocess,
     predict,
     pseudo_label,
+    selection,
     share,
     train,
 )
@@ -25,6 +26,7 @@ PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "diffunet_pseudo_label": pseudo_label.parser,
     "diffunet_evaluate": evaluate.parser,
     "diffunet_ensemble": ensemble.parser,
+    "diffunet_accumulate_crossval_results": selection.accumulate_parser,
     "diffunet_demo": demo.parser,
     "diffunet_export_model": share.export_parser,
     "diffunet_install_model": share.install_parser,

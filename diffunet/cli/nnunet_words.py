@@ -87,6 +87,9 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
         "--not_strict": "folds that are not trained are left out; leave the option out",
         "--exp_cv_preds": "an export names no patient, so it holds no predictions of cases",
     },
+    "diffunet_accumulate_crossval_results": {
+        "-tr": "there are no trainer classes: -m names the method of the model",
+    },
     "diffunet_evaluate": {
         "-pfile": "plans are not needed to evaluate: how to read images follows from dataset.json",
         "--chill": (
@@ -180,6 +183,11 @@ COUNTERPARTS: Mapping[str, Counterpart] = {
     ),
     "nnUNetv2_install_pretrained_model_from_zip": Counterpart(
         "diffunet_install_model", (), "the file is checked before anything is written"
+    ),
+    "nnUNetv2_accumulate_crossval_results": Counterpart(
+        "diffunet_accumulate_crossval_results",
+        ("-c", "-o", "-f", "-p"),
+        "-c and -p may be left out; without -f all folds of splits_final.json are taken",
     ),
     "nnUNetv2_evaluate_folder": Counterpart("diffunet_evaluate", ("-djfile", "-o", "-np")),
     "nnUNetv2_evaluate_simple": Counterpart("diffunet_evaluate", ("-o", "-np")),

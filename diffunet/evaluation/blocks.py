@@ -30,18 +30,22 @@ def summary_blocks(
         label_names=labels.names,
         options=options,
     )
-    keys = [str(values[0]) if len(values) == 1 else str(tuple(values)) for values in labels.values]
     blocks = distribution["labels"].values()
     return {
         "foreground_mean": _means(distribution["mean"]["consensus"]),
-        "mean": {key: _means(block["consensus"]) for key, block in zip(keys, blocks, strict=True)},
+        "mean": {
+            key: _means(block["consensus"]) for key, block in zip(labels.keys, blocks, strict=True)
+        },
         "metric_per_case": [
             {
                 "case": case,
                 "patient": patient_of[case],
                 **(files or {}).get(case, {}),
                 "metrics": without_nan(
-                    {key: each.consensus for key, each in zip(keys, found.labels, strict=True)}
+                    {
+                        key: each.consensus
+                        for key, each in zip(labels.keys, found.labels, strict=True)
+                    }
                 ),
                 "distribution": without_nan(
                     {

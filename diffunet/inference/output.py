@@ -8,6 +8,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -38,11 +39,12 @@ from diffunet.data.raw.case_files import CaseFiles, listing
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.fuse import Votes
 from diffunet.inference.place import check_run, sign_run
-from diffunet.jsonio import remove_unfinished, require_writable, write_json
+from diffunet.jsonio import copy_file, remove_unfinished, require_writable, write_json
 from diffunet.labels import LabelScheme
 from diffunet.names import file_parts, require_distinct
 from diffunet.workspace import (
     APPLIED_POSTPROCESSING_FILE,
+    CROSSVAL_FILE,
     DATASET_FILE,
     ENSEMBLE_FILE,
     POSTPROCESSING_FILE,
@@ -54,7 +56,7 @@ PREDICTIONS_FILE = "predictions.json"
 
 _OWN_FILES = (
     *(DATASET_FILE, RESOLVED_PLANS_FILE, PREDICTIONS_FILE, SUMMARY_FILE),
-    *(ENSEMBLE_FILE, POSTPROCESSING_FILE, APPLIED_POSTPROCESSING_FILE),
+    *(CROSSVAL_FILE, ENSEMBLE_FILE, POSTPROCESSING_FILE, APPLIED_POSTPROCESSING_FILE),
 )
 _GRID = ("shape", "spacing_mm")
 """The part of a record that describes the grid of a case."""
@@ -273,6 +275,14 @@ class OutputFolder:
             content={**grid, **content},
         )
         write_json(record_path(self.folder, case), record.as_json())
+
+    def copy_case(self, case: str, record: PredictionRecord, *, source: Path) -> None:
+        """Take over a whole case of another folder: its files, and last its record."""
+        for name in record.files or {}:
+            for path in files_of_image(source / name):
+                copy_file(path, (self.folder / name).with_name(path.name))
+        taken = replace(record, settings=self._settings)
+        write_json(record_path(self.folder, case), taken.as_json())
 
     def content_of_record(self, case: str) -> dict[str, Any] | None:
         """Return the `content` of a whole case of these settings; None where there is none."""
