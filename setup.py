@@ -38,8 +38,12 @@ EXTRAS = {
     ],
     # the backbone "monai"; its attention needs einops, which MONAI itself does not ask for
     "monai": ["monai>=1.4", "einops>=0.6"],
+    # diffunet_train --logger NAME
+    "tensorboard": ["tensorboard>=2.10"],
+    "wandb": ["wandb>=0.15"],
+    "mlflow": ["mlflow-skinny>=2.9"],
     # independent implementations that tests compare with; those of the backbone need it as well
-    "oracles": ["diffusers>=0.30", "monai>=1.4", "einops>=0.6"],
+    "oracles": ["diffusers>=0.30", "monai>=1.4", "einops>=0.6", "tensorboard>=2.10"],
 }
 
 COMMANDS = {

@@ -46,6 +46,7 @@ def train(
     pretrained_weights: Path | None = None,
     device: str = "auto",
     compiles: bool = False,
+    loggers: Sequence[str] | None = None,
     num_processes: int | None = None,
     progress: Progress = without_progress,
 ) -> Path:
@@ -64,6 +65,8 @@ def train(
         continues: go on from the latest checkpoint, if there is one.
         saves_samples: of the final validation, beside its consensus masks.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        loggers: "tensorboard", "wandb", "mlflow", or "none"; None for those that a training that
+            goes on had.
 
     Raises:
         PlansError, UsageError, WorkspaceError, CheckpointError: before any work is done.
@@ -111,6 +114,7 @@ def train(
                 continues=continues or is_over,
                 pretrained_weights=pretrained_weights,
                 compiles=compiles,
+                loggers=loggers,
                 only_validates=only_validates,
                 validates_all_cases=validates_all_cases,
                 saves_samples=saves_samples,

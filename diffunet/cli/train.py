@@ -30,6 +30,7 @@ from diffunet.names import is_number
 from diffunet.plans import TrainingPlan
 from diffunet.plans.presets import PRESETS
 from diffunet.ranges import Range
+from diffunet.training.loggers import LOGGERS, NO_LOGGER
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,14 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="use torch.compile: takes about a minute, then training is faster",
     )
+    made.add_argument(
+        "--logger",
+        dest="loggers",
+        nargs="+",
+        choices=[*LOGGERS, NO_LOGGER],
+        help="send the records of metrics.jsonl there too (pip install 'diffunet[NAME]'); a "
+        "training that goes on keeps its loggers, but for none",
+    )
     add_workspace(made)
     add_num_processes(made)
     return made
@@ -134,6 +143,7 @@ def main(arguments: list[str] | None = None) -> None:
         pretrained_weights=given.pretrained_weights,
         device=given.device,
         compiles=given.compile,
+        loggers=given.loggers,
         num_processes=given.num_processes,
         progress=progress_bar,
     )

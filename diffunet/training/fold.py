@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from diffunet.stopping import StopRequest
 from diffunet.training.distributed import Ranks, joined_ranks
 from diffunet.training.fold_data import FoldData, open_fold
 from diffunet.training.graphs import as_graphs
+from diffunet.training.loggers import NO_LOGGER, Loggers, require_loggers
 from diffunet.training.loop import TrainingLoop, own_random_state, training_precision
 from diffunet.training.method import TrainingMethod
 from diffunet.training.model_folder import check_same_dataset
@@ -76,6 +78,7 @@ class FoldOptions:
         only_validates: only run the final validation, with the latest weights.
         validates_all_cases: in the final validation, not at most the planned number.
         saves_samples: of the final validation, beside its consensus masks.
+        loggers: names of `LOGGERS`, or "none"; None for those that a training that goes on had.
         checkpoint_interval_s: between two `checkpoint_latest`.
         validation_time_share: largest share of the time that sampled validation takes.
     """
@@ -87,6 +90,7 @@ class FoldOptions:
     only_validates: bool = False
     validates_all_cases: bool = False
     saves_samples: bool = False
+    loggers: Sequence[str] | None = None
     checkpoint_interval_s: float = 300.0
     validation_time_share: float = 0.1
 
@@ -137,6 +141,7 @@ def train_fold(
         ranks, device = stack.enter_context(joined_ranks(device))
         stack.enter_context(ranks.entered_by_first(in_use(fold_folder)))
         if not options.only_validates:
+            require_loggers(name for name in options.loggers or () if name != NO_LOGGER)
             check_start(
                 fold_folder,
                 continues=options.continues,
@@ -220,15 +225,29 @@ class _Run:
             prepare_folder(self.folder, preprocessed_folder, origin, state)
         if self.options.compiles:
             compile_networks(state.model)
-        with Pictures(self.folder) as pictures:
-            is_finished = self._iterate(state, self._loop(state, origin, pictures))
+        with Pictures(self.folder) as pictures, self._loggers(state) as loggers:
+            is_finished = self._iterate(state, self._loop(state, origin, pictures, loggers))
+            loggers.is_finished = is_finished
         if not is_finished:
             logger.warning("%s", _sentence_of_stop(state.iteration))
         return TrainedFold(
             model=state.ema.model, iteration=state.iteration, is_finished=is_finished
         )
 
-    def _loop(self, state: TrainingState, origin: Origin, pictures: Pictures) -> TrainingLoop:
+    def _loggers(self, state: TrainingState) -> Loggers:
+        """Return the loggers; of several ranks, the first has them."""
+        if not self.ranks.is_first:
+            return Loggers()
+        return Loggers.begin(
+            self.options.loggers,
+            folder=self.folder,
+            plans=self.data.plans,
+            iteration=state.iteration,
+        )
+
+    def _loop(
+        self, state: TrainingState, origin: Origin, pictures: Pictures, loggers: Loggers
+    ) -> TrainingLoop:
         data, device = self.data, self.data.compute.device
         precision, model = training_precision(device), state.model
         if not self.options.compiles and not self.ranks.is_distributed:
@@ -256,6 +275,7 @@ class _Run:
             augmentation=_batch_augmentation(data, self.method),
             has_dropout=_draws_dropout(state.model),
             pictures=pictures,
+            loggers=loggers,
         )
 
     def _iterate(self, state: TrainingState, loop: TrainingLoop) -> bool:

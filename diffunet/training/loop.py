@@ -23,6 +23,7 @@ from diffunet.plans import TrainingPlan
 from diffunet.randomness import derive_seed
 from diffunet.stopping import StopRequest
 from diffunet.training.distributed import Ranks
+from diffunet.training.loggers import Loggers
 from diffunet.training.metrics import append_record
 from diffunet.training.objective import LossTerm, Objective, TensorBatch, loss_of
 from diffunet.training.optim import learning_rate_at, set_learning_rate
@@ -73,6 +74,7 @@ class TrainingLoop:
         augmentation: of whole batches on the device; None where patches come changed.
         has_dropout: the model draws random numbers of its own, which then are seeded.
         pictures: drawn anew after each validation.
+        loggers: take the same records as `metrics.jsonl`.
     """
 
     objective: Objective
@@ -89,6 +91,7 @@ class TrainingLoop:
     augmentation: BatchAugmentation | None
     has_dropout: bool
     pictures: Pictures
+    loggers: Loggers
 
     def run(
         self, state: TrainingState, batches: Iterable[Batch], *, should_stop: StopRequest
@@ -328,6 +331,7 @@ class TrainingLoop:
     def _append(self, *, record: dict[str, Any], sentence: str) -> None:
         if self.ranks.is_first:
             append_record(self.folder / METRICS_FILE, record)
+            self.loggers.log(record)
             where = f"iteration {record['iteration']}/{self.plan.num_iterations}"
             logger.info("%s: %s", where, sentence)
 

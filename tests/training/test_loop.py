@@ -13,6 +13,7 @@ from diffunet.data.batches.loader import Batch
 from diffunet.stopping import StopRequest
 from diffunet.training.distributed import Ranks
 from diffunet.training.ema import ExponentialMovingAverage
+from diffunet.training.loggers import Loggers
 from diffunet.training.loop import TrainingLoop
 from diffunet.training.metrics import read_records
 from diffunet.training.objective import LossTerm, TensorBatch
@@ -100,6 +101,7 @@ def train(folder: Path, *, objective: Nearness, scorer: Noting | None = None, **
         has_dropout=True,
         augmentation=None,
         pictures=Pictures(folder),
+        loggers=Loggers(),
     )
     assert loop.run(state, map(batch, range(NUM_ITERATIONS)), should_stop=StopRequest())
     return state, [float(weight) for weight in weights]
