@@ -58,6 +58,8 @@ COMMANDS = {
     "diffunet_evaluate": "evaluate:main",
     "diffunet_ensemble": "ensemble:main",
     "diffunet_accumulate_crossval_results": "selection:main_accumulate",
+    "diffunet_determine_postprocessing": "postprocess:main_determine",
+    "diffunet_apply_postprocessing": "postprocess:main_apply",
     "diffunet_demo": "demo:main",
     "diffunet_export_model": "share:main_export",
     "diffunet_install_model": "share:main_install",

@@ -9,6 +9,7 @@ from diffunet.data.raw.dataset import RawDataset
 from diffunet.data.raw.dataset_json import file_ending_problems
 from diffunet.errors import DatasetError, DiffunetError, UsageError, WorkspaceError
 from diffunet.jsonio import read_json
+from diffunet.labels import LabelScheme
 from diffunet.methods import SaliencyMethod, method_of_saliency
 from diffunet.names import is_number, require_name
 from diffunet.parallel import default_num_processes
@@ -18,6 +19,7 @@ from diffunet.workspace import (
     DATASET_FILE,
     DEFAULT_PLANS_NAME,
     FINGERPRINT_FILE,
+    PATIENTS_FILE,
     SPLITS_FILE,
     STATE_FILE,
     Workspace,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
     from diffunet.data.raw.splits import Split
+    from diffunet.evaluation.scored_files import ScoredFolders
     from diffunet.inference.compute import Compute, Precision
 
 _PLANS_KEYS = frozenset({"plans_name", "configurations", "recommended_configuration"})
@@ -255,6 +258,37 @@ def dataset_content_of(given: Path | None, prediction: Path, reference: Path) ->
     if problems := file_ending_problems(content["file_ending"]):
         raise DatasetError(f"'{path}': {problems[0]}")
     return content
+
+
+def scored_folders_of(
+    reference: Path,
+    prediction: Path,
+    *,
+    dataset_json: Path | None = None,
+    patients_csv: Path | None = None,
+) -> "ScoredFolders":
+    """Return two folders that are to be scored, with what `dataset.json` says of them.
+
+    Args:
+        dataset_json: None for the one in `prediction`, or else beside `reference`.
+        patients_csv: None for the one beside `reference`, if there is one.
+
+    Raises:
+        UsageError: there is no `dataset.json`.
+        DatasetError: one of the two files is not valid.
+    """
+    from diffunet.evaluation.scored_files import ScoredFolders
+
+    content = dataset_content_of(dataset_json, prediction, reference)
+    patients = patients_csv or reference.parent / PATIENTS_FILE
+    return ScoredFolders(
+        reference=reference,
+        prediction=prediction,
+        labels=LabelScheme.from_dataset_json(content),
+        file_ending=content["file_ending"],
+        has_raters=bool(content.get("raters", False)),
+        patients=patients_of(patients) if patients.is_file() else {},
+    )
 
 
 def patients_of(path: Path) -> dict[str, str]:

@@ -4,7 +4,7 @@ A dataset is named by its number, its name or its path. Where no workspace is gi
 `./diffunet_workspace`. Progress is shown by whatever `progress` does; by default nothing.
 """
 
-from diffunet.api.combining import ensemble
+from diffunet.api.combining import apply_postprocessing, determine_postprocessing, ensemble
 from diffunet.api.models import predict, pseudo_label, train
 from diffunet.api.preparation import (
     extract_fingerprint,
@@ -19,6 +19,8 @@ from diffunet.api.sharing import export_model, install_model, model_info
 
 __all__ = [
     "accumulate_crossval_results",
+    "apply_postprocessing",
+    "determine_postprocessing",
     "ensemble",
     "evaluate",
     "export_model",

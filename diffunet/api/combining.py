@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from diffunet.arguments import processes_of, scored_folders_of
+from diffunet.jsonio import require_writable, write_json
 from diffunet.parallel import Progress, without_progress
+from diffunet.workspace import POSTPROCESSING_FILE
 
 
 def ensemble(
@@ -45,3 +48,72 @@ def ensemble(
         ),
         progress=progress,
     )
+
+
+def determine_postprocessing(
+    prediction: Path | str,
+    reference: Path | str,
+    *,
+    output: Path | None = None,
+    dataset_json: Path | None = None,
+    num_processes: int | None = None,
+    progress: Progress = without_progress,
+) -> Path:
+    """Decide which components of masks to keep, and return the file that says so.
+
+    First all labels together are tried, then each label. A step is kept if the mean score over
+    cases is better and that of no label is worse: with one rater the Dice of the consensus, with
+    several the unbiased GED of the samples. The score afterwards is optimistic, since these cases
+    chose it: take cases of validation, never those of a test.
+
+    Args:
+        prediction: output folder of `predict` or `ensemble`.
+        reference: folder of the masks of these cases.
+        output: the file; None: `postprocessing.json` in `prediction`.
+        dataset_json: None: the one in `prediction`.
+
+    Raises:
+        UsageError: the predictions are not whole, or `output` is another file.
+        DatasetError: all that is wrong with the two folders.
+        WriteError: `output` cannot be written.
+    """
+    from diffunet.postprocessing.decide import decide_postprocessing
+    from diffunet.postprocessing.plan import check_new_file
+
+    prediction, reference = Path(prediction), Path(reference)
+    file = Path(output or prediction / POSTPROCESSING_FILE)
+    check_new_file(file)
+    folders = scored_folders_of(reference, prediction, dataset_json=dataset_json)
+    if prediction.is_dir():
+        require_writable(file)
+    decided = decide_postprocessing(
+        folders, num_processes=processes_of(num_processes), progress=progress
+    )
+    write_json(file, decided)
+    return file
+
+
+def apply_postprocessing(
+    folder: Path | str,
+    output: Path | str,
+    *,
+    file: Path | str,
+    progress: Progress = without_progress,
+) -> Path:
+    """Write predictions anew after post-processing, and return their folder.
+
+    Each sample goes through all steps by itself; consensus, uncertainty and volumes are made anew
+    from what is left. Of predictions without samples the masks alone are written.
+
+    Args:
+        folder: output folder of `predict` or `ensemble`.
+        output: a folder that is new, is empty or holds such masks; it is continued.
+        file: as `determine_postprocessing` writes it.
+
+    Raises:
+        UsageError: the predictions are not whole, or the file does not belong to them.
+        DatasetError: at the end, all that is wrong with the cases that could not be read.
+    """
+    from diffunet.postprocessing.apply import apply_to_folder
+
+    return apply_to_folder(Path(folder), Path(output), file=Path(file), progress=progress)

@@ -4,19 +4,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from diffunet.arguments import (
-    dataset_content_of,
-    new_summary_path,
-    patients_of,
-    processes_of,
-)
+from diffunet.arguments import new_summary_path, processes_of, scored_folders_of
 from diffunet.jsonio import require_writable, write_json
-from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, without_progress
-from diffunet.workspace import (
-    PATIENTS_FILE,
-    SUMMARY_FILE,
-)
+from diffunet.workspace import SUMMARY_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -49,22 +40,14 @@ def evaluate(
         WriteError: the summary cannot be written.
     """
     from diffunet.evaluation.folder import evaluate_folders
-    from diffunet.evaluation.scored_files import ScoredFolders
     from diffunet.evaluation.slice_folder import score_slice_folder
     from diffunet.evaluation.slice_scores import summarise_slices
     from diffunet.evaluation.table import format_slices, format_table
 
     reference, prediction = Path(reference), Path(prediction)
     summary_file = new_summary_path(output or prediction / SUMMARY_FILE)
-    content = dataset_content_of(dataset_json, prediction, reference)
-    patients = patients_csv or reference.parent / PATIENTS_FILE
-    folders = ScoredFolders(
-        reference=reference,
-        prediction=prediction,
-        labels=LabelScheme.from_dataset_json(content),
-        file_ending=content["file_ending"],
-        has_raters=bool(content.get("raters", False)),
-        patients=patients_of(patients) if patients.is_file() else {},
+    folders = scored_folders_of(
+        reference, prediction, dataset_json=dataset_json, patients_csv=patients_csv
     )
     num_processes = processes_of(num_processes)
     summary_file = output or prediction / SUMMARY_FILE

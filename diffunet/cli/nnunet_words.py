@@ -29,6 +29,13 @@ _IN_PROCESS = (
     "and share the cases out with -num_parts and -part_id"
 )
 _ONE_BY_ONE = "cases are done one after the other; leave the option out"
+_NO_PLANS = (
+    "plans are not needed: how to read masks follows from dataset.json; leave the option out"
+)
+_NO_PICKLE = (
+    "-pp names the postprocessing.json of diffunet_determine_postprocessing; a pickle is never "
+    "read, since reading one runs what it holds"
+)
 _LABELS = "labels and the ignore label are those of dataset.json (-djfile)"
 
 CHECKED = "the dataset is always checked (unless --no_check says otherwise)"
@@ -81,6 +88,19 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
             "all samples are written in any case; --save_probabilities writes the share of samples "
             "per voxel and label"
         ),
+    },
+    "diffunet_determine_postprocessing": {
+        "-plans_json": _NO_PLANS,
+        "--remove_postprocessed": (
+            "nothing is written but the decision, so nothing is left over; leave the option out"
+        ),
+    },
+    "diffunet_apply_postprocessing": {
+        "-pp_pkl_file": _NO_PICKLE,
+        "--pp_pkl_file": _NO_PICKLE,
+        "-np": _ONE_BY_ONE,
+        "-plans_json": _NO_PLANS,
+        "-dataset_json": "the folder of predictions holds it; leave the option out",
     },
     "diffunet_export_model": {
         "-tr": "there are no trainer classes: -m names the method of the model",
@@ -175,6 +195,16 @@ COUNTERPARTS: Mapping[str, Counterpart] = {
         ("-i", "-o"),
         "samples are joined where nnU-Net averages probabilities, so predict with --save_samples "
         "instead of --save_probabilities; -weights and --num_samples say more",
+    ),
+    "nnUNetv2_determine_postprocessing": Counterpart(
+        "diffunet_determine_postprocessing",
+        ("-i", "-ref", "-dataset_json", "-np"),
+        "-o names the file; with several raters the unbiased GED decides instead of Dice",
+    ),
+    "nnUNetv2_apply_postprocessing": Counterpart(
+        "diffunet_apply_postprocessing",
+        ("-i", "-o"),
+        "samples are cleaned first, and the consensus is made anew from them",
     ),
     "nnUNetv2_export_model_to_zip": Counterpart(
         "diffunet_export_model",

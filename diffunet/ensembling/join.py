@@ -132,9 +132,6 @@ def join_folders(
     is_even = options.weights is None and options.num_samples is None
     if is_even and all(numbers) and len(set(numbers)) > 1:
         logger.info("to take all samples: -weights %s", " ".join(map(str, numbers)))
-    for folder in folders:
-        if output.resolve() in (folder.resolve(), *folder.resolve().parents):
-            raise UsageError(f"-o '{output}' is or holds the input '{folder}'; choose another")
     source = SourceOfMasks(
         command="diffunet_ensemble",
         signature=ENSEMBLE_FILE,

@@ -224,7 +224,7 @@ class _MasksOfLabel:
 
     def rater(self, number: int) -> Bool[np.ndarray, "*spatial"]:
         return np.concatenate(
-            [masks_of(self.labels, self.index, part) for part in self.maps.reference_blocks(number)]
+            [masks_of(self.labels, self.index, part) for part in self.maps.map_blocks(number)]
         )
 
 

@@ -52,6 +52,12 @@ class PackedMaps:
             ]
         )
 
+    def chosen(self, numbers: Sequence[int]) -> "PackedMaps":
+        """Return the maps with these numbers, in this order."""
+        made = PackedMaps(self.shape, self._dtype)
+        made._maps = [self._maps[number] for number in numbers]
+        return made
+
     def blocks(self) -> list[slice]:
         """Return the ranges of the first axis that cut a map into blocks."""
         length = max(1, VOXELS_PER_BLOCK // max(1, math.prod(self.shape[1:])))

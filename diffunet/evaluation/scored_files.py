@@ -111,17 +111,20 @@ class LabelMaps:
                 samples=maps[-self.num_samples :],
             )
 
-    def reference_blocks(self, number: int) -> Iterator[Integer[np.ndarray, "*block"]]:
-        """Yield the label map of one rater in parts of the first axis."""
+    def map_blocks(self, number: int) -> Iterator[Integer[np.ndarray, "*block"]]:
+        """Yield one map, such as that of a rater, in parts of the first axis."""
         for index in range(len(self.packed.blocks())):
             yield self.packed.block([number], index)[0]
 
 
-def pair_files(folders: ScoredFolders, *, problems: list[str]) -> list[ScoredFiles]:
+def pair_files(
+    folders: ScoredFolders, *, problems: list[str], cases: Collection[str] | None = None
+) -> list[ScoredFiles]:
     """Return the cases that have both references and a prediction, sorted.
 
     Args:
         problems: gets every fault of the folders.
+        cases: whose references count; None: all, so that each must be predicted.
     """
     file_ending = folders.file_ending
     for folder in (folders.reference, folders.prediction):
@@ -134,6 +137,8 @@ def pair_files(folders: ScoredFolders, *, problems: list[str]) -> list[ScoredFil
         folders.reference, file_ending, has_raters=folders.has_raters, findings=findings
     )
     problems += findings.problems
+    if cases is not None:
+        references = {case: files for case, files in references.items() if case in cases}
     predictions = _by_stem(folders.prediction, file_ending)
     samples = _samples_by_case(folders.prediction / SAMPLES_FOLDER, file_ending, problems=problems)
     predicted = {stem for stem in predictions if stem in references or not _MAP.fullmatch(stem)}

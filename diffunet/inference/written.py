@@ -203,6 +203,9 @@ def make_folder(
     """
     output = OutputFolder(output_folder, model=source, settings=as_json(dict(settings)))
     files = [CaseFiles(case=case, images=tuple(paths)) for case, paths in sorted(inputs.items())]
+    folders = {path.parent for paths in inputs.values() for path in paths}
+    if any(output_folder.resolve() in (path.resolve() / "x").parents for path in folders):
+        raise UsageError(f"the output '{output_folder}' is or holds an input; choose another")
     check_output_folder(files, output_folder, signature=source.signature, command=source.command)
     problems: list[str] = []
     with in_use(output_folder):

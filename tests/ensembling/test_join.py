@@ -207,7 +207,7 @@ def test_it_writes_into_no_folder_of_somebody_else(folders, tmp_path, capsys):
         assert join(folders, output) == 2
     said = capsys.readouterr().err
     assert "holds files that diffunet_ensemble did not write: 'notes.txt'" in said
-    assert f"'{folders[0]}' is or holds the input" in said
+    assert f"the output '{folders[0]}' is or holds an input" in said
 
 
 def test_a_prediction_into_a_mixture_is_refused(folders, tmp_path):
