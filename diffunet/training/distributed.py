@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -11,6 +12,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from diffunet.errors import DiffunetError
+
+_LONGEST_WAIT = timedelta(days=1)
+"""For another rank that is alive: one may validate a large volume for longer than NCCL's 10 minutes
+while the others have no case left. If one dies, `torchrun` ends the others at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +83,8 @@ def joined_ranks(device: torch.device) -> Iterator[tuple[Ranks, torch.device]]:
         local_rank = dist.get_node_local_rank()  # pyright: ignore[reportPrivateImportUsage]
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=_LONGEST_WAIT)
     try:
         yield Ranks(rank=dist.get_rank(), num_ranks=dist.get_world_size()), device
     finally:

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,9 @@ def test_under_torchrun_a_process_joins_takes_its_gpu_and_leaves(monkeypatch):
     done: list[object] = []
     monkeypatch.setattr(dist, "is_torchelastic_launched", lambda: True)
     monkeypatch.setattr(dist, "get_node_local_rank", lambda: 3)
-    monkeypatch.setattr(dist, "init_process_group", done.append)
+    monkeypatch.setattr(
+        dist, "init_process_group", lambda backend, timeout: done.extend([backend, timeout])
+    )
     monkeypatch.setattr(dist, "destroy_process_group", lambda: done.append("left"))
     monkeypatch.setattr(dist, "get_rank", lambda: 3)
     monkeypatch.setattr(dist, "get_world_size", lambda: 4)
@@ -91,7 +94,9 @@ def test_under_torchrun_a_process_joins_takes_its_gpu_and_leaves(monkeypatch):
     with joined_ranks(torch.device("cuda")) as (ranks, device):
         assert ranks == Ranks(rank=3, num_ranks=4)
         assert device == torch.device("cuda:3")
-    assert done == [device, "nccl", "left"]
+    *joined, timeout, left = done
+    assert (joined, left) == ([device, "nccl"], "left")
+    assert timeout >= timedelta(hours=12)  # NCCL's ten minutes are less than some validations
 
 
 def test_several_ranks_ask_the_process_group(monkeypatch):
