@@ -48,6 +48,7 @@ SUMMARY_FILE = "summary.json"
 VALIDATION_SUMMARY = Path("validation") / SUMMARY_FILE
 """Scores of a fold's final validation."""
 
+_OF_FLAG = "the flag --workspace"
 _DATASET_FOLDER = re.compile(r"Dataset([0-9]{3})_(.+)")
 
 
@@ -82,7 +83,7 @@ class Workspace:
             WorkspaceError: a variable has quotation marks or spaces around its path.
         """
         if folder is not None:
-            root, origin, chosen = folder.absolute(), "the flag --workspace", {}
+            root, origin, chosen = folder.absolute(), _OF_FLAG, {}
         else:
             root = current_folder / "diffunet_workspace"
             names = ("raw", "preprocessed", "results")
@@ -104,6 +105,11 @@ class Workspace:
             f"workspace ({self.origin}): raw '{self.raw}', preprocessed '{self.preprocessed}', "
             f"results '{self.results}'"
         )
+
+    @property
+    def words(self) -> list[str]:
+        """What a command needs to be told to find this workspace again, from the same folder."""
+        return ["--workspace", str(self.raw.parent)] if self.origin == _OF_FLAG else []
 
     def dataset_name(self, dataset: int | str | Path) -> str:
         """Return the folder name that an id (1, "1", "001"), a name or a path means.

@@ -14,7 +14,7 @@ from diffunet.api.preparation import (
     verify_dataset,
 )
 from diffunet.api.scores import evaluate
-from diffunet.api.selection import accumulate_crossval_results
+from diffunet.api.selection import accumulate_crossval_results, find_best_configuration
 from diffunet.api.sharing import export_model, install_model, model_info
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "evaluate",
     "export_model",
     "extract_fingerprint",
+    "find_best_configuration",
     "install_model",
     "model_info",
     "plan_and_preprocess",

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from diffunet.arguments import Dataset, model_folder_of, workspace_of
 from diffunet.parallel import Progress, without_progress
@@ -38,6 +39,7 @@ def accumulate_crossval_results(
         WorkspaceError, DatasetError: there is no such model, or there are no splits.
     """
     from diffunet.api.asked import ALL_FOLDS, folds_of
+    from diffunet.evaluation.table import format_table
     from diffunet.selection.accumulate import accumulate
     from diffunet.selection.folds import read_cross_validation
 
@@ -45,7 +47,66 @@ def accumulate_crossval_results(
     names = folds_of(ALL_FOLDS if folds is None else folds, place.preprocessed_folder(dataset))
     folder = model_folder_of(place, dataset, method, plans_name, configuration)
     found = read_cross_validation(folder, names)
-    target = folder / f"crossval_results_folds_{'_'.join(names)}" if output is None else output
-    accumulate(found, Path(target), progress=progress)
-    logger.info("wrote '%s' (%d cases)", target, len(found.scores))
-    return Path(target)
+    target = found.gathered_folder if output is None else Path(output)
+    summary = accumulate(found, target, progress=progress)
+    logger.info("%s\nwrote '%s' (%d cases)", format_table(summary), target, len(found.scores))
+    return target
+
+
+def find_best_configuration(
+    dataset: Dataset,
+    *,
+    workspace: Workspace | Path | None = None,
+    configurations: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
+    plans_names: Sequence[str] | None = None,
+    folds: Sequence[int | str] | None = None,
+    has_mixtures: bool = True,
+    progress: Progress = without_progress,
+) -> dict[str, Any]:
+    """Compare the trained models of a dataset, and their mixtures, on the cases of all folds.
+
+    One rater: by the Dice of the consensus. Several: by the unbiased GED of the samples. What is
+    found is written into `results/DATASET/best_configuration`, logged, and returned as it stands in
+    `best_configuration.json`: a table, how optimistic the winner's score is, and the commands.
+
+    Args:
+        configurations, methods, plans_names: to compare; None for all that are trained.
+        folds: None for all that the splits have.
+        has_mixtures: join the samples of every two models too; only of saved samples.
+
+    Raises:
+        CheckpointError: a model that was asked for lacks a fold, or one is damaged.
+        UsageError: nothing is there to compare, or not on the same cases.
+        WorkspaceError, DatasetError: there is no such dataset, or there are no splits.
+    """
+    from diffunet.api.asked import ALL_FOLDS, folds_of
+    from diffunet.locks import in_use
+    from diffunet.selection.best import choose_best, models_of
+    from diffunet.training.fold_data import LABELS
+
+    place = workspace_of(workspace)
+    preprocessed = place.preprocessed_folder(dataset)
+    results = place.results / preprocessed.name
+    models, left_out = models_of(
+        results,
+        methods=methods,
+        plans_names=plans_names,
+        configurations=configurations,
+        folds=folds_of(ALL_FOLDS if folds is None else folds, preprocessed),
+    )
+    identifier = models[0].plans.configuration.data_identifier
+    target = results / "best_configuration"
+    with in_use(target):
+        choice = choose_best(
+            models,
+            label_store=preprocessed / identifier / LABELS,
+            folder=target / "mixtures",
+            has_mixtures=has_mixtures,
+            left_out=left_out,
+            progress=progress,
+        )
+        commands = choice.commands(workspace=place.words)
+        choice.save(target, commands=commands)
+    logger.info("%swrote '%s'", choice.as_markdown(commands=commands), target)
+    return choice.as_json(commands=commands)

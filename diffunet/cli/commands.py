@@ -30,6 +30,7 @@ PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "diffunet_accumulate_crossval_results": selection.accumulate_parser,
     "diffunet_determine_postprocessing": postprocess.determine_parser,
     "diffunet_apply_postprocessing": postprocess.apply_parser,
+    "diffunet_find_best_configuration": selection.best_parser,
     "diffunet_demo": demo.parser,
     "diffunet_export_model": share.export_parser,
     "diffunet_install_model": share.install_parser,

@@ -110,6 +110,11 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
     "diffunet_accumulate_crossval_results": {
         "-tr": "there are no trainer classes: -m names the method of the model",
     },
+    "diffunet_find_best_configuration": {
+        "-tr": "there are no trainer classes: -m names the methods to compare",
+        "-np": _ONE_BY_ONE,
+        "--no_overwrite": "what was gathered from the folds before is always replaced",
+    },
     "diffunet_evaluate": {
         "-pfile": "plans are not needed to evaluate: how to read images follows from dataset.json",
         "--chill": (
@@ -218,6 +223,12 @@ COUNTERPARTS: Mapping[str, Counterpart] = {
         "diffunet_accumulate_crossval_results",
         ("-c", "-o", "-f", "-p"),
         "-c and -p may be left out; without -f all folds of splits_final.json are taken",
+    ),
+    "nnUNetv2_find_best_configuration": Counterpart(
+        "diffunet_find_best_configuration",
+        ("-p", "-c", "--disable_ensembling", "-f"),
+        "without -p and -c all trained models are compared, and -m adds methods; with several "
+        "raters the samples are compared, not the Dice of one mask",
     ),
     "nnUNetv2_evaluate_folder": Counterpart("diffunet_evaluate", ("-djfile", "-o", "-np")),
     "nnUNetv2_evaluate_simple": Counterpart("diffunet_evaluate", ("-o", "-np")),

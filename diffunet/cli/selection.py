@@ -1,4 +1,4 @@
-"""`diffunet_accumulate_crossval_results`."""
+"""`diffunet_accumulate_crossval_results` and `diffunet_find_best_configuration`."""
 
 import argparse
 from pathlib import Path
@@ -20,13 +20,7 @@ def accumulate_parser() -> argparse.ArgumentParser:
     add_configuration(made)
     made.add_argument("-m", dest="method", help="without it, the method of the plans")
     add_plans_name(made)
-    made.add_argument(
-        "-f",
-        dest="folds",
-        nargs="+",
-        metavar="FOLD",
-        help="without it, all folds of splits_final.json",
-    )
+    _add_folds(made)
     made.add_argument(
         "-o",
         dest="output",
@@ -46,6 +40,57 @@ def main_accumulate(arguments: list[str] | None = None) -> None:
     given = accumulate_parser().parse_args(arguments)
     given.workspace = resolve_workspace(given.workspace)
     api.accumulate_crossval_results(**vars(given), progress=progress_bar)
+
+
+def best_parser() -> argparse.ArgumentParser:
+    """Return the parser of `diffunet_find_best_configuration`."""
+    made = new_parser(
+        "Compare the trained models of a dataset, and mixtures of every two, on the validation "
+        "cases of all folds: with one rater by the Dice of the consensus, with several by the "
+        "unbiased GED of the samples (lower is better). The commands to predict with the best are "
+        "printed and kept. Mixtures need samples: train with --save_samples.",
+        epilog="examples:\n  diffunet_find_best_configuration 1\n"
+        "  diffunet_find_best_configuration 1 -c 2d 3d_fullres -m diffusion supervised",
+        command="diffunet_find_best_configuration",
+    )
+    made.add_argument("dataset", metavar="DATASET", help="number, name or path")
+    for flag, name, metavar in (
+        ("-c", "configurations", "CONFIGURATION"),
+        ("-m", "methods", "METHOD"),
+        ("-p", "plans_names", "NAME"),
+    ):
+        made.add_argument(
+            flag, dest=name, nargs="+", metavar=metavar, help="without it, all that are trained"
+        )
+    _add_folds(made)
+    made.add_argument(
+        "--disable_ensembling",
+        dest="has_mixtures",
+        action="store_false",
+        help="compare models alone, without their mixtures",
+    )
+    add_workspace(made)
+    return made
+
+
+@command
+def main_best(arguments: list[str] | None = None) -> None:
+    """Run `diffunet_find_best_configuration`."""
+    from diffunet import api
+
+    given = best_parser().parse_args(arguments)
+    given.workspace = resolve_workspace(given.workspace)
+    api.find_best_configuration(**vars(given), progress=progress_bar)
+
+
+def _add_folds(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "-f",
+        dest="folds",
+        nargs="+",
+        metavar="FOLD",
+        help="without it, all folds of splits_final.json",
+    )
 
 
 if __name__ == "__main__":

@@ -126,9 +126,9 @@ def join_folders(
     _check_together(read)
     mixture = _Mixture(folders=read, counts=_counts_of(read, options), options=options)
     for folder, count in zip(read, mixture.counts, strict=True):
-        of = f"of its {folder.num_samples}" if folder.num_samples else "times its only mask"
+        of = f"of its {folder.num_samples}" if _available(folder) else "times its only mask"
         logger.info("'%s' gives %d %s samples of each case", folder.folder, count, of)
-    numbers = [folder.num_samples for folder in read]
+    numbers = [_available(folder) or 0 for folder in read]
     is_even = options.weights is None and options.num_samples is None
     if is_even and all(numbers) and len(set(numbers)) > 1:
         logger.info("to take all samples: -weights %s", " ".join(map(str, numbers)))
@@ -150,7 +150,8 @@ def join_folders(
 
 
 def _available(folder: WrittenFolder) -> int | None:
-    return folder.num_samples or None
+    """Return how many samples there are; None for one mask, whether or not it is saved as one."""
+    return (folder.num_samples or None) if folder.draws_samples else None
 
 
 def _check_options(folders: Sequence[Path], options: EnsembleOptions) -> None:

@@ -1,6 +1,5 @@
 """One folder with the validation cases of all folds: predictions, and their scores."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from diffunet.data.prediction_records import (
 )
 from diffunet.data.raw.case_files import listing
 from diffunet.errors import UsageError
-from diffunet.evaluation.table import format_table
 from diffunet.inference.output import PREDICTIONS_FILE, OutputFolder
 from diffunet.inference.place import check_output_folder
 from diffunet.inference.written import SourceOfMasks
@@ -21,8 +19,6 @@ from diffunet.locks import in_use
 from diffunet.parallel import Progress, without_progress
 from diffunet.selection.folds import CrossValidation, FoldValidation
 from diffunet.workspace import CROSSVAL_FILE, SUMMARY_FILE
-
-logger = logging.getLogger(__name__)
 
 _OF_A_FOLD = ("folds", "weights", "versions")
 """Settings in which the folds of one model differ; the others are the same in all."""
@@ -69,7 +65,6 @@ def accumulate(
         output.gather()
         summary = found.summary()
         write_json(output_folder / SUMMARY_FILE, summary)
-    logger.info("%s", format_table(summary))
     return summary
 
 

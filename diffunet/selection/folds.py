@@ -57,6 +57,22 @@ class CrossValidation:
     folds: tuple[FoldValidation, ...]
 
     @property
+    def name(self) -> str:
+        """METHOD__PLANS__CONFIGURATION."""
+        return self.model_folder.name
+
+    @property
+    def gathered_folder(self) -> Path:
+        """Where its validation cases are gathered, unless a user says otherwise."""
+        names = "_".join(fold.fold for fold in self.folds)
+        return self.model_folder / f"crossval_results_folds_{names}"
+
+    @property
+    def draws_samples(self) -> bool:
+        """Whether its masks differ from sample to sample."""
+        return "num_samples" in METHODS[self.plans.method].options
+
+    @property
     def scores(self) -> dict[str, CaseScores]:
         """The scores of every case, sorted."""
         found = {case: each for fold in self.folds for case, each in fold.scores.items()}

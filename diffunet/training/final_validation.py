@@ -114,13 +114,17 @@ class References:
 
 def references_of(data: FoldData, case: str) -> References:
     """Read the raters' masks, in the geometry of the files."""
-    store = _label_store(data)
+    return stored_references(_label_store(data), case, labels=data.labels)
+
+
+def stored_references(store: CaseStore, case: str, *, labels: LabelScheme) -> References:
+    """Read the raters' masks from a store of label maps, in the geometry of the files."""
     name = "reference" if "reference" in store.array_names(case) else "labels"
     label_maps = np.asarray(store.array(case, name)[:])
     return References(
-        masks=rater_masks(label_maps, data.labels),
-        ignored=any_ignored(label_maps, data.labels),
-        spacing_mm=data.images.properties(case).original_spacing_mm,
+        masks=rater_masks(label_maps, labels),
+        ignored=any_ignored(label_maps, labels),
+        spacing_mm=store.properties(case).original_spacing_mm,
     )
 
 
