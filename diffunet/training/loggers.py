@@ -16,6 +16,7 @@ from typing import Any, Protocol, final
 from diffunet.errors import UsageError
 from diffunet.jsonio import as_json, read_object, write_json
 from diffunet.plans import ResolvedPlans
+from diffunet.workspace import RESOLVED_PLANS_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ class MLflow:
             experiment = client.get_experiment_by_name(dataset)
             number = experiment.experiment_id if experiment else client.create_experiment(dataset)
             self.key: str = client.create_run(number, run_name=run.name).info.run_id
-            client.log_dict(self.key, as_json(run.plans), "plans.resolved.json")
+            client.log_dict(self.key, as_json(run.plans), RESOLVED_PLANS_FILE)
         else:
             self.key = run.key
             client.update_run(self.key, status="RUNNING")
