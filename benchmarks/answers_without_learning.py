@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffunet.fingerprint.position import area_under_curve
+from diffunet.evaluation.auc import area_under_curve
 from diffunet.plans import MaskPlan
 from diffunet.randomness import numpy_generator
 from diffunet.wsss.masks.pseudo_masks import NUM_BINS, mask_of, smoothed_map, threshold_of

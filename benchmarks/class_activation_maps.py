@@ -23,10 +23,10 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from diffunet.inference.activation_maps import GRADIENT_WEIGHTINGS, class_activation_maps
 from diffunet.networks.classification import ClassificationNetwork
 from diffunet.networks.unet import UNetShape
 from diffunet.plans import CamPlan, CamSaliency
-from diffunet.wsss.saliency.cam import GRADIENT_WEIGHTINGS, class_activation_maps
 
 METHODS: tuple[CamSaliency, ...] = ("grad_cam", "grad_cam++", "score_cam", "layer_cam")
 

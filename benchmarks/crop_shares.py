@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from diffunet.build import build_sampler
+from diffunet.build import build_denoiser, build_sampler, build_segmentation_network
 from diffunet.data.batches import places
 from diffunet.data.batches.loader import load_batch
 from diffunet.data.batches.patches import PatchSampler
@@ -175,9 +175,10 @@ def trained(method: str, configuration: ConfigurationPlan, store: Images, *, see
     """Return the objective and the averaged weights after the planned iterations."""
     plan = configuration.training
     kind = DiffusionObjective if method == "diffusion" else SupervisedObjective
+    build = build_denoiser if method == "diffusion" else build_segmentation_network
     objective = kind(configuration=configuration, labels=LABELS, seed=seed)
     torch.manual_seed(seed)
-    model = objective.build_model(num_image_channels=1)
+    model = build(configuration, num_image_channels=1, labels=LABELS)
     optimizer = build_optimizer(model, plan)
     ema = ExponentialMovingAverage(model, decay=plan.ema_decay)
     sampler = PatchSampler(

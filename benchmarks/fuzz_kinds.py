@@ -273,10 +273,9 @@ def _write_model(preprocessed: Path, model: Path) -> None:
 def _new_training(preprocessed: Path, fold: Path) -> tuple[TrainingState, Origin]:
     plans = ResolvedPlans.load(fold / "plans.resolved.json")
     labels = LabelScheme.from_dataset_json(read_json(preprocessed / "dataset.json"))
-    objective = (
-        METHODS[plans.method].training().objective(plans.configuration, labels=labels, seed=0)
+    model = METHODS[plans.method].build_model(
+        plans.configuration, num_image_channels=1, labels=labels
     )
-    model = objective.build_model(num_image_channels=1)
     plan = plans.configuration.training
     state = TrainingState(
         model=model,

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffunet.build import build_denoiser
 from diffunet.data.batches.batch_augment import BatchAugmentation
 from diffunet.data.batches.loader import Batch, BatchLoader, load_batch
 from diffunet.data.batches.patches import PatchSampler
@@ -164,8 +165,8 @@ class Trained:
         self.objective = DiffusionObjective(configuration=configuration, labels=data.labels, seed=0)
         torch.manual_seed(0)
         num_channels = len(configuration.preprocessing.normalization)
-        model = self.objective.build_model(num_image_channels=num_channels).to(device)
-        self.model = model.to(memory_format=FORMATS[order])
+        model = build_denoiser(configuration, num_image_channels=num_channels, labels=data.labels)
+        self.model = model.to(device).to(memory_format=FORMATS[order])
         self.num_parameters = sum(each.numel() for each in self.model.parameters())
         self.ema = ExponentialMovingAverage(self.model, decay=0.999)
         self.optimizer = build_optimizer(self.model, configuration.training)

@@ -79,7 +79,7 @@ def trained(
     plan = configuration.training
     objective = method.objective(configuration, labels=data.labels, seed=seed)
     torch.manual_seed(derive_seed(seed, "weights"))
-    model = objective.build_model(num_image_channels=data.num_channels).to(device)
+    model = data.build_model().to(device)
     model = channels_last(model, dimensions=configuration.dimensions).train()
     optimizer = build_optimizer(model, plan)
     averages = {

@@ -187,16 +187,24 @@ def model_folder_of(
     method: str | None,
     plans_name: str,
     configuration: str | None,
+    *,
     saliency: SaliencyMethod | None = None,
+    model: Path | str | None = None,
 ) -> Path:
     """Return the folder of a trained model; of None the method and configuration of the plans.
 
     Args:
         saliency: without a method, that of a model which makes it.
+        model: the folder itself, or a model's zip file; instead of `dataset`.
 
     Raises:
+        UsageError: both a model and a dataset are given, or neither.
         WorkspaceError: there is none.
     """
+    if (model is None) == (dataset is None):
+        raise UsageError("give either a model (--model) or a dataset (-d)")
+    if model is not None:
+        return Path(model)
     if method is None and saliency is not None:
         method = method_of_saliency(saliency)
     place = workspace_of(workspace)

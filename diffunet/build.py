@@ -1,6 +1,7 @@
 """The only place that turns the words of plans into objects."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -166,7 +167,7 @@ def build_image_networks(
     Raises:
         PlansError: the plan describes no network.
     """
-    try:
+    with _faults_of("weak.network"):
         network = BACKBONES[plan.network.conditioning].denoising(
             plan.network,
             NetworkTask(
@@ -178,8 +179,6 @@ def build_image_networks(
         classifier = _classification_network(
             plan, num_image_channels=num_image_channels, num_classes=num_classes, has_time=True
         )
-    except ValueError as cause:
-        raise PlansError(f"weak.network: {cause}") from None
     return network, classifier
 
 
@@ -191,15 +190,13 @@ def build_classifier(
     Raises:
         PlansError: the plan describes no network, or has no block for weak supervision.
     """
-    try:
+    with _faults_of("weak.network"):
         return _classification_network(
             weak_plan_of(configuration),
             num_image_channels=num_image_channels,
             num_classes=len(labels.names),
             has_time=False,
         )
-    except ValueError as cause:
-        raise PlansError(f"weak.network: {cause}") from None
 
 
 def weak_plan_of(configuration: ConfigurationPlan) -> WeakPlan:
@@ -214,6 +211,15 @@ def weak_plan_of(configuration: ConfigurationPlan) -> WeakPlan:
             "with diffunet_plan_experiment, or take the methods 'diffusion' or 'supervised'"
         )
     return configuration.weak
+
+
+@contextlib.contextmanager
+def _faults_of(block: str) -> Iterator[None]:
+    """Turn what a backbone says of a field of a plan into a PlansError that names its block."""
+    try:
+        yield
+    except ValueError as cause:
+        raise PlansError(f"{block}: {cause}") from None
 
 
 def _classification_network(
@@ -238,7 +244,7 @@ def build_denoising_network(
     Raises:
         PlansError: the plan describes no network.
     """
-    try:
+    with _faults_of("network"):
         return BACKBONES[plan.conditioning].denoising(
             plan,
             NetworkTask(
@@ -247,8 +253,6 @@ def build_denoising_network(
                 has_final_tanh=plan.has_final_tanh and is_output_bounded,
             ),
         )
-    except ValueError as cause:
-        raise PlansError(f"network: {cause}") from None
 
 
 def build_supervised_network(
@@ -259,12 +263,10 @@ def build_supervised_network(
     Raises:
         PlansError: the plan describes no network.
     """
-    try:
+    with _faults_of("network"):
         return BACKBONES[plan.conditioning].supervised(
             plan,
             NetworkTask(
                 num_image_channels=num_image_channels, num_label_channels=num_label_channels
             ),
         )
-    except ValueError as cause:
-        raise PlansError(f"network: {cause}") from None

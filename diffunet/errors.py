@@ -73,6 +73,11 @@ _MORE_SHARED_MEMORY = (
     "run with fewer worker processes (-np), or give the container more (docker run --shm-size)"
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_PERMISSION = ("no permission", "change the rights (chmod, chown), or choose another folder")
+_FILE_IN_THE_WAY = (
+    "a file stands where a folder should be",
+    "move the file, or choose another folder",
+)
 _REFUSALS = {
     errno.ENOSPC: ("the disk is full", _MAKE_ROOM),
     errno.EDQUOT: ("the quota on the disk is used up", _MAKE_ROOM),
@@ -81,16 +86,10 @@ _REFUSALS = {
         "raise it (ulimit -f) or " + _MAKE_ROOM,
     ),
     errno.EROFS: ("the disk is read-only", "choose another folder"),
-    errno.EACCES: ("no permission", "change the rights (chmod, chown), or choose another folder"),
-    errno.EPERM: ("no permission", "change the rights (chmod, chown), or choose another folder"),
-    errno.ENOTDIR: (
-        "a file stands where a folder should be",
-        "move the file, or choose another folder",
-    ),
-    errno.EEXIST: (
-        "a file stands where a folder should be",
-        "move the file, or choose another folder",
-    ),
+    errno.EACCES: _NO_PERMISSION,
+    errno.EPERM: _NO_PERMISSION,
+    errno.ENOTDIR: _FILE_IN_THE_WAY,
+    errno.EEXIST: _FILE_IN_THE_WAY,
     errno.EISDIR: ("a folder stands where a file should be", "move it, or choose another name"),
     errno.ENAMETOOLONG: ("the name is too long", "shorten the name of the case or the folder"),
     errno.ENOENT: ("it is not there", "check the path, and the targets of links in it"),

@@ -15,7 +15,7 @@ from diffunet.arguments import (
     workspace_of,
 )
 from diffunet.data.raw.dataset import open_dataset
-from diffunet.errors import UsageError, WorkspaceError
+from diffunet.errors import WorkspaceError
 from diffunet.inference.options import FolderRun, PredictionOptions
 from diffunet.locks import in_use
 from diffunet.parallel import Progress, without_progress
@@ -176,12 +176,8 @@ def predict(
     from diffunet.inference.run import predict_path
     from diffunet.sharing.install import load_opened_model
 
-    if (model is None) == (dataset is None):
-        raise UsageError("give either a model folder or zip file (--model) or a dataset (-d)")
-    folder = (
-        Path(model)
-        if model is not None
-        else model_folder_of(workspace, dataset, method, plans_name, configuration, saliency)
+    folder = model_folder_of(
+        workspace, dataset, method, plans_name, configuration, saliency=saliency, model=model
     )
     compute = compute_of(device, precision=precision)
     trained = load_opened_model(folder, folds=folds, checkpoint=checkpoint, device=compute.device)
@@ -257,7 +253,7 @@ def pseudo_label(
             raw,
             place.raw / name,
             model_folder=model_folder_of(
-                place, dataset, method, plans_name, configuration, saliency
+                place, dataset, method, plans_name, configuration, saliency=saliency
             ),
             folds=folds,
             splits=splits_of(place, raw),

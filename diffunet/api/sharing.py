@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffunet.arguments import Dataset, model_folder_of, workspace_of
-from diffunet.errors import UsageError, WorkspaceError
+from diffunet.errors import WorkspaceError
 from diffunet.workspace import DEFAULT_PLANS_NAME, Workspace
 
 
@@ -44,13 +44,7 @@ def export_model(
     """
     from diffunet.sharing.export import export_model as write_model
 
-    if (model is None) == (dataset is None):
-        raise UsageError("give either a model folder (--model) or a dataset (-d)")
-    folder = (
-        Path(model)
-        if model is not None
-        else model_folder_of(workspace, dataset, method, plans_name, configuration)
-    )
+    folder = model_folder_of(workspace, dataset, method, plans_name, configuration, model=model)
     write_model(
         folder,
         Path(output),

@@ -1,5 +1,6 @@
 """What all commands share: their frame, logging, progress, and the handling of a user's mistake."""
 
+import argparse
 import functools
 import logging
 import os
@@ -151,3 +152,18 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
         return 0
 
     return wrapped
+
+
+def command_of(
+    make_parser: Callable[[], argparse.ArgumentParser],
+) -> Callable[[Callable[[argparse.Namespace], None]], Callable[..., int]]:
+    """Wrap a function of the options of a command, which `make_parser` reads."""
+
+    def wrap(main: Callable[[argparse.Namespace], None]) -> Callable[..., int]:
+        @functools.wraps(main)
+        def parsed(arguments: list[str] | None) -> None:
+            main(make_parser().parse_args(arguments))
+
+        return command(parsed)
+
+    return wrap

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from diffunet.cli.command import (
-    command,
+    command_of,
     new_parser,
     progress_bar,
 )
 from diffunet.cli.options import (
     add_num_processes,
+    add_number,
     add_seed,
     number_of,
 )
@@ -52,25 +53,22 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--output", type=Path, default=Path("diffunet_demo"), metavar="DIR", help="all results"
     )
-    made.add_argument(
+    add_number(
+        made,
         "--iterations",
-        type=number_of(TrainingPlan, "num_iterations"),
+        number_of(TrainingPlan, "num_iterations"),
+        "training iterations; the default is enough to beat the trivial answers; 2 only "
+        "shows the steps",
         default=DEFAULT_ITERATIONS,
-        metavar="N",
-        help=(
-            "training iterations; the default is enough to beat the trivial answers; 2 only "
-            "shows the steps"
-        ),
     )
     add_seed(made, "seed of the dataset and of all later steps")
     add_num_processes(made)
     return made
 
 
-@command
-def main(arguments: list[str] | None = None) -> None:
+@command_of(parser)
+def main(given: argparse.Namespace) -> None:
     """Run `diffunet_demo`."""
-    given = parser().parse_args(arguments)
     check_output(given.output)  # before a lock lies in it
     with in_use(given.output):
         run_demo(

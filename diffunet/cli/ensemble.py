@@ -3,8 +3,12 @@
 import argparse
 from pathlib import Path
 
-from diffunet.cli.command import command, new_parser, progress_bar
-from diffunet.cli.options import add_seed, number_in, number_of
+from diffunet.cli.command import (
+    command_of,
+    new_parser,
+    progress_bar,
+)
+from diffunet.cli.options import add_number, add_saves_probabilities, add_seed, number_in, number_of
 from diffunet.plans import SamplingPlan
 from diffunet.ranges import Range
 
@@ -39,35 +43,30 @@ def parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="a folder that is new, is empty or holds a mixture",
     )
-    made.add_argument(
+    add_number(
+        made,
         "-weights",
-        type=number_in(Range(0, 1e6, is_above=True), is_whole=False),
+        number_in(Range(0, 1e6, is_above=True), is_whole=False),
+        "share of the samples by folder, such as 2 1; without it, all give the same number",
         nargs="+",
         metavar="W",
-        help="share of the samples by folder, such as 2 1; without it, all give the same number",
     )
-    made.add_argument(
+    add_number(
+        made,
         "--num_samples",
-        type=number_of(SamplingPlan, "num_samples"),
-        metavar="N",
-        help="samples of the mixture; without it, as many as weights and folders allow",
+        number_of(SamplingPlan, "num_samples"),
+        "samples of the mixture; without it, as many as weights and folders allow",
     )
     add_seed(made, "chooses among the samples of a folder that gives only some of them")
-    made.add_argument(
-        "--save_probabilities",
-        dest="saves_probabilities",
-        action="store_true",
-        help="also write the share of samples per voxel and label",
-    )
+    add_saves_probabilities(made)
     return made
 
 
-@command
-def main(arguments: list[str] | None = None) -> None:
+@command_of(parser)
+def main(given: argparse.Namespace) -> None:
     """Run `diffunet_ensemble`."""
     from diffunet import api
 
-    given = parser().parse_args(arguments)
     folder = api.ensemble(**vars(given), progress=progress_bar)
     print(f"wrote '{folder}'")
 

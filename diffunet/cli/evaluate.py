@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from diffunet.cli.command import (
-    command,
+    command_of,
     new_parser,
     progress_bar,
 )
@@ -55,12 +55,11 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-@command
-def main(arguments: list[str] | None = None) -> None:
+@command_of(parser)
+def main(given: argparse.Namespace) -> None:
     """Run `diffunet_evaluate`."""
     from diffunet import api
 
-    given = parser().parse_args(arguments)
     api.evaluate(**vars(given), progress=progress_bar)
 
 

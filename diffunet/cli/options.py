@@ -7,7 +7,7 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from diffunet.parallel import default_num_processes
 from diffunet.plans import SaliencyMethod
@@ -34,21 +34,20 @@ def add_workspace(made: Options) -> None:
 
 def add_num_processes(made: Options) -> None:
     """Add `-np`."""
-    made.add_argument(
+    meaning = "worker processes; 0: everything in this process"
+    add_number(
+        made,
         "-np",
+        number_in(Range(0, 1024)),
+        meaning,
         dest="num_processes",
-        type=number_in(Range(0, 1024)),
         default=default_num_processes(),
-        metavar="N",
-        help="worker processes; 0: everything in this process",
     )
 
 
 def add_seed(made: Options, meaning: str, *, default: int | None = 0) -> None:
     """Add `--seed`."""
-    made.add_argument(
-        "--seed", type=number_in(Range(0, 2**63 - 1)), default=default, metavar="N", help=meaning
-    )
+    add_number(made, "--seed", number_in(Range(0, 2**63 - 1)), meaning, default=default)
 
 
 def add_device(made: Options) -> None:
@@ -86,6 +85,16 @@ def add_saliency(made: Options, meaning: str) -> None:
     made.add_argument("--saliency", choices=get_args(SaliencyMethod), help=meaning)
 
 
+def add_saves_probabilities(made: Options) -> None:
+    """Add `--save_probabilities`."""
+    made.add_argument(
+        "--save_probabilities",
+        dest="saves_probabilities",
+        action="store_true",
+        help="also write the share of samples per voxel and label",
+    )
+
+
 def add_model(made: argparse.ArgumentParser, *, metavar: str, model: str, method: str) -> None:
     """Add what says which trained model is meant: `--model`, or `-d` and what goes with it.
 
@@ -108,6 +117,18 @@ def add_model(made: argparse.ArgumentParser, *, metavar: str, model: str, method
         choices=["final", "best", "latest"],
         help="weights; nnU-Net's checkpoint_final.pth means the same",
     )
+
+
+def add_number(
+    made: Options, flag: str, number: Callable[[str], int | float], meaning: str, **others: Any
+) -> None:
+    """Add an option that takes a number.
+
+    Args:
+        number: `number_in` a range, or `number_of` a field of a plan.
+        others: of `add_argument`.
+    """
+    made.add_argument(flag, type=number, help=meaning, **{"metavar": "N", **others})
 
 
 def number_in(limits: Range, *, is_whole: bool = True) -> Callable[[str], int | float]:

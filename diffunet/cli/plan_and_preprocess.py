@@ -4,13 +4,14 @@ import argparse
 from collections.abc import Callable
 
 from diffunet.cli.command import (
-    command,
+    command_of,
     new_parser,
     progress_bar,
     resolve_workspace,
 )
 from diffunet.cli.options import (
     add_num_processes,
+    add_number,
     add_plans_name,
     add_workspace,
     number_in,
@@ -104,52 +105,44 @@ def preprocess_parser() -> argparse.ArgumentParser:
     return made
 
 
-@command
-def main(arguments: list[str] | None = None) -> None:
+@command_of(parser)
+def main(given: argparse.Namespace) -> None:
     """Run `diffunet_plan_and_preprocess`."""
     from diffunet import api
 
-    _for_each_dataset(
-        api.plan_and_preprocess, parser().parse_args(arguments), progress=progress_bar
-    )
+    _for_each_dataset(api.plan_and_preprocess, given, progress=progress_bar)
 
 
-@command
-def main_verify(arguments: list[str] | None = None) -> None:
+@command_of(verify_parser)
+def main_verify(given: argparse.Namespace) -> None:
     """Run `diffunet_verify_dataset`."""
     from diffunet import api
 
-    _for_each_dataset(
-        api.verify_dataset, verify_parser().parse_args(arguments), progress=progress_bar
-    )
+    _for_each_dataset(api.verify_dataset, given, progress=progress_bar)
 
 
-@command
-def main_fingerprint(arguments: list[str] | None = None) -> None:
+@command_of(fingerprint_parser)
+def main_fingerprint(given: argparse.Namespace) -> None:
     """Run `diffunet_extract_fingerprint`."""
     from diffunet import api
 
-    _for_each_dataset(
-        api.extract_fingerprint, fingerprint_parser().parse_args(arguments), progress=progress_bar
-    )
+    _for_each_dataset(api.extract_fingerprint, given, progress=progress_bar)
 
 
-@command
-def main_plan(arguments: list[str] | None = None) -> None:
+@command_of(plan_parser)
+def main_plan(given: argparse.Namespace) -> None:
     """Run `diffunet_plan_experiment`."""
     from diffunet import api
 
-    _for_each_dataset(api.plan_experiment, plan_parser().parse_args(arguments))
+    _for_each_dataset(api.plan_experiment, given)
 
 
-@command
-def main_preprocess(arguments: list[str] | None = None) -> None:
+@command_of(preprocess_parser)
+def main_preprocess(given: argparse.Namespace) -> None:
     """Run `diffunet_preprocess`."""
     from diffunet import api
 
-    _for_each_dataset(
-        api.preprocess, preprocess_parser().parse_args(arguments), progress=progress_bar
-    )
+    _for_each_dataset(api.preprocess, given, progress=progress_bar)
 
 
 def _for_each_dataset(
@@ -180,21 +173,23 @@ def _add_check(made: argparse.ArgumentParser) -> None:
 
 
 def _add_planning(made: argparse.ArgumentParser) -> None:
-    made.add_argument(
+    add_number(
+        made,
         "-gpu_memory_target",
+        number_in(GPU_MEMORY_GB, is_whole=False),
+        "memory that a training step may use, in GB",
         dest="gpu_memory_gb",
-        type=number_in(GPU_MEMORY_GB, is_whole=False),
         default=8.0,
         metavar="GB",
-        help="memory that a training step may use, in GB",
     )
-    made.add_argument(
+    add_number(
+        made,
         "-overwrite_target_spacing",
+        number_in(SPACING_MM, is_whole=False),
+        "voxel size to train at, in mm per file axis (z y x); without it, a rule chooses",
         dest="target_spacing_mm",
-        type=number_in(SPACING_MM, is_whole=False),
         nargs="+",
         metavar="MM",
-        help="voxel size to train at, in mm per file axis (z y x); without it, a rule chooses",
     )
     add_plans_name(
         made, "-overwrite_plans_name", meaning="write NAME.json, beside other plans of the dataset"

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from diffunet.cli.command import (
-    command,
+    command_of,
     new_parser,
     progress_bar,
     resolve_workspace,
@@ -12,7 +12,9 @@ from diffunet.cli.command import (
 from diffunet.cli.options import (
     add_device,
     add_model,
+    add_number,
     add_saliency,
+    add_saves_probabilities,
     add_seed,
     add_workspace,
     number_in,
@@ -60,20 +62,10 @@ def parser() -> argparse.ArgumentParser:
     _add_sampling(made)
     _add_saliency(made)
     _add_outputs(made)
-    made.add_argument(
-        "-num_parts",
-        type=number_in(Range(1, 100_000)),
-        default=1,
-        metavar="N",
-        help="divide the cases into parts",
+    add_number(
+        made, "-num_parts", number_in(Range(1, 100_000)), "divide the cases into parts", default=1
     )
-    made.add_argument(
-        "-part_id",
-        type=number_in(Range(0, 99_999)),
-        default=0,
-        metavar="N",
-        help="which part this run does",
-    )
+    add_number(made, "-part_id", number_in(Range(0, 99_999)), "which part this run does", default=0)
     add_device(made)
     made.add_argument(
         "--precision",
@@ -88,12 +80,11 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-@command
-def main(arguments: list[str] | None = None) -> None:
+@command_of(parser)
+def main(given: argparse.Namespace) -> None:
     """Run `diffunet_predict`."""
     from diffunet import api
 
-    given = parser().parse_args(arguments)
     if given.model is None:
         given.workspace = resolve_workspace(given.workspace)
     api.predict(**vars(given), progress=progress_bar)
@@ -101,25 +92,21 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _add_sampling(made: argparse.ArgumentParser) -> None:
     group = made.add_argument_group("sampling; without a value, the plans decide")
-    group.add_argument(
+    add_number(
+        group,
         "--num_samples",
-        type=number_of(SamplingPlan, "num_samples"),
-        metavar="N",
-        help="samples per case, over all folds together",
+        number_of(SamplingPlan, "num_samples"),
+        "samples per case, over all folds together",
     )
-    group.add_argument(
-        "--num_steps",
-        type=number_of(SamplingPlan, "num_steps"),
-        metavar="N",
-        help="denoising steps",
-    )
+    add_number(group, "--num_steps", number_of(SamplingPlan, "num_steps"), "denoising steps")
     group.add_argument("--sampler", choices=choices_of(SamplingPlan, "sampler"))
-    group.add_argument(
+    add_number(
+        group,
         "-step_size",
+        number_of(SamplingPlan, "tile_step_size"),
+        "distance of neighbouring tiles, in tiles",
         dest="tile_step_size",
-        type=number_of(SamplingPlan, "tile_step_size"),
         metavar="TILES",
-        help="distance of neighbouring tiles, in tiles",
     )
     add_seed(group, "the same seed draws the same samples")
 
@@ -143,12 +130,7 @@ def _add_saliency(made: argparse.ArgumentParser) -> None:
 
 
 def _add_outputs(made: argparse.ArgumentParser) -> None:
-    made.add_argument(
-        "--save_probabilities",
-        dest="saves_probabilities",
-        action="store_true",
-        help="also write the share of samples per voxel and label",
-    )
+    add_saves_probabilities(made)
     made.add_argument(
         "--save_samples",
         dest="saves_samples",

@@ -3,7 +3,7 @@
 import argparse
 
 from diffunet.cli.command import (
-    command,
+    command_of,
     new_parser,
     progress_bar,
     resolve_workspace,
@@ -69,12 +69,11 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-@command
-def main(arguments: list[str] | None = None) -> None:
+@command_of(parser)
+def main(given: argparse.Namespace) -> None:
     """Run `diffunet_pseudo_label`."""
     from diffunet import api
 
-    given = parser().parse_args(arguments)
     given.workspace = resolve_workspace(given.workspace, writes_raw=True)
     api.pseudo_label(**vars(given), progress=progress_bar)
 

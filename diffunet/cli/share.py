@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from diffunet.cli.command import (
-    command,
+    command_of,
     new_parser,
     resolve_workspace,
 )
@@ -48,12 +48,11 @@ def export_parser() -> argparse.ArgumentParser:
     return made
 
 
-@command
-def main_export(arguments: list[str] | None = None) -> None:
+@command_of(export_parser)
+def main_export(given: argparse.Namespace) -> None:
     """Run `diffunet_export_model`."""
     from diffunet import api
 
-    given = export_parser().parse_args(arguments)
     if given.model is None:
         given.workspace = resolve_workspace(given.workspace)
     path = api.export_model(**vars(given))
@@ -81,12 +80,11 @@ def install_parser() -> argparse.ArgumentParser:
     return made
 
 
-@command
-def main_install(arguments: list[str] | None = None) -> None:
+@command_of(install_parser)
+def main_install(given: argparse.Namespace) -> None:
     """Run `diffunet_install_model`."""
     from diffunet import api
 
-    given = install_parser().parse_args(arguments)
     workspace = resolve_workspace(given.workspace)
     folder = api.install_model(given.file, workspace=workspace, dataset=given.dataset)
     print(f"installed into '{folder}':")
@@ -112,12 +110,12 @@ def info_parser() -> argparse.ArgumentParser:
     return made
 
 
-@command
-def main_info(arguments: list[str] | None = None) -> None:
+@command_of(info_parser)
+def main_info(given: argparse.Namespace) -> None:
     """Run `diffunet_model_info`."""
     from diffunet import api
 
-    _print_info(api.model_info(info_parser().parse_args(arguments).model))
+    _print_info(api.model_info(given.model))
 
 
 def _print_info(info: dict[str, object]) -> None:

@@ -17,6 +17,7 @@ from diffunet.cli.options import (
     add_configuration,
     add_device,
     add_num_processes,
+    add_number,
     add_plans_name,
     add_seed,
     add_workspace,
@@ -83,12 +84,12 @@ def parser() -> argparse.ArgumentParser:
         "-pretrained_weights", type=Path, metavar="FILE", help="checkpoint to start from"
     )
     add_device(made)
-    made.add_argument(
+    add_number(
+        made,
         "-num_gpus",
-        type=number_in(Range(1, 1024)),
+        number_in(Range(1, 1024)),
+        "GPUs of this machine to train on together; with -device cpu: processes",
         default=1,
-        metavar="N",
-        help="GPUs of this machine to train on together; with -device cpu: processes",
     )
     made.add_argument(
         "--compile",
@@ -203,13 +204,12 @@ def _add_optimisation(made: argparse.ArgumentParser) -> None:
         ("--batch_size", "batch_size", "over all GPUs"),
         ("--lr", "learning_rate", "peak learning rate"),
     ):
-        parse = number_of(TrainingPlan, field)
-        made.add_argument(flag, type=parse, metavar="N", help=meaning)
-    made.add_argument(
+        add_number(made, flag, number_of(TrainingPlan, field), meaning)
+    add_number(
+        made,
         "--epochs",
-        type=number_in(Range(1, 400_000)),
-        metavar="N",
-        help=f"instead of --iterations: {ITERATIONS_PER_EPOCH} of them each, as in nnU-Net",
+        number_in(Range(1, 400_000)),
+        f"instead of --iterations: {ITERATIONS_PER_EPOCH} of them each, as in nnU-Net",
     )
     add_seed(made, "seed of all random draws; without it, 0", default=None)
     made.add_argument(

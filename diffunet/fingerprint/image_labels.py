@@ -6,11 +6,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from diffunet.data.raw.image_labels import ImageLabels
+from diffunet.evaluation.auc import area_under_curve
 from diffunet.fingerprint.case import CaseMeasurement
 from diffunet.fingerprint.fingerprint import ImageLabelFingerprint
 from diffunet.fingerprint.position import (
     NUM_POSITIONS,
-    area_under_curve,
     left_out_share,
     position_auc,
     relative_position,

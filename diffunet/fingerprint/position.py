@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from diffunet.data.batches.balance import overlap_weights
+from diffunet.evaluation.auc import weighted_auc
 
 NUM_POSITIONS = 20
 
@@ -13,21 +14,6 @@ _HARDLY = 0.1  # of the mean weight, below which a slice is hardly ever drawn
 def relative_position(index: int, count: int) -> int:
     """Return in which of 20 equal parts of `count` slices the slice `index` lies."""
     return min(index * NUM_POSITIONS // max(1, count - 1), NUM_POSITIONS - 1)
-
-
-def area_under_curve(
-    positives: Float[np.ndarray, " score"], negatives: Float[np.ndarray, " score"]
-) -> float | None:
-    """Return P(score of a positive > score of a negative), ties counted half; None if undefined.
-
-    Args:
-        positives, negatives: how many there are with each score, scores ascending.
-    """
-    total = positives.sum() * negatives.sum()
-    if total == 0:
-        return None
-    below = np.cumsum(negatives) - negatives
-    return float((positives * (below + negatives / 2)).sum() / total)
 
 
 def position_auc(
@@ -54,11 +40,7 @@ def position_auc(
         average = positives.sum() / total
         others = all_slices - positives - negatives
         scores = (all_positives - positives + average) / (others + 1)
-    ranked, order = np.unique(scores, return_inverse=True)
-    return area_under_curve(
-        np.bincount(order.ravel(), positives.ravel(), minlength=ranked.size),
-        np.bincount(order.ravel(), negatives.ravel(), minlength=ranked.size),
-    )
+    return weighted_auc(scores, positives, negatives)
 
 
 def left_out_share(

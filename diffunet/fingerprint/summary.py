@@ -8,7 +8,13 @@ from numpy.typing import ArrayLike
 
 from diffunet.randomness import numpy_generator
 
-_PERCENTILES = (5, 10, 50, 90, 95)
+_PERCENTILES = {
+    "percentile_05": 5,
+    "percentile_10": 10,
+    "median": 50,
+    "percentile_90": 90,
+    "percentile_95": 95,
+}
 _MOST_WAITING = 512
 
 
@@ -115,16 +121,12 @@ class RunningSummary:
         self._take_in()
         if not self._count:
             return None
-        p05, p10, median, p90, p95 = self.percentiles(_PERCENTILES)
+        percentiles = self.percentiles(list(_PERCENTILES.values()))
         return Summary(
             count=self._count,
             mean=self._mean,
             std=self.std,
             minimum=self._minimum,
-            percentile_05=p05,
-            percentile_10=p10,
-            median=median,
-            percentile_90=p90,
-            percentile_95=p95,
             maximum=self._maximum,
+            **dict(zip(_PERCENTILES, percentiles, strict=True)),
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, final
+from typing import Literal, TypeVar, final
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from diffunet.inference.model import TrainedModel, load_model
 from diffunet.inference.options import PredictionOptions
 from diffunet.inference.prepared import prepare
 from diffunet.methods import METHODS
+
+Loaded = TypeVar("Loaded", bound="LoadedModel")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +39,51 @@ class Prediction:
     volumes: dict[str, VolumeSummary]
 
 
-@final
-class Predictor:
-    """A model that was trained on masks, ready to predict images in memory.
+class LoadedModel:
+    """A trained model, ready to predict images in memory.
 
     Attributes:
         model: its plans, labels and networks.
         compute: how its work is cut.
     """
+
+    def __init__(self, model: TrainedModel, *, compute: Compute):
+        """Take a loaded model; the errors are those of `from_folder`."""
+        self.model = model
+        self.compute = compute
+
+    @classmethod
+    def from_folder(
+        cls: type[Loaded],
+        folder: Path | str,
+        folds: Sequence[int | str] | None = None,
+        *,
+        checkpoint: Literal["final", "best", "latest"] = "final",
+        device: torch.device | str = "cpu",
+        precision: Precision = "float32",
+    ) -> Loaded:
+        """Load a model folder; no workspace and no other file is needed.
+
+        Args:
+            folder: results/DATASET/METHOD__PLANS__CONFIGURATION.
+            folds: None for all that are trained.
+            precision: of the networks; "float32" is exact, the others are faster on a GPU; models
+                trained from image-level labels take "float32" only.
+
+        Raises:
+            UsageError: the model learned from something else than this class is for, or the device
+                does not compute in this precision.
+            CheckpointError: the folder lacks a file, or one does not fit.
+            PlansError, DatasetError: its plans or its dataset.json are not valid.
+        """
+        compute = Compute(device=torch.device(device), precision=precision)
+        model = load_model(Path(folder), folds=folds, checkpoint=checkpoint, device=compute.device)
+        return cls(model, compute=compute)
+
+
+@final
+class Predictor(LoadedModel):
+    """A model that was trained on masks, ready to predict images in memory."""
 
     def __init__(self, model: TrainedModel, *, compute: Compute):
         """Take a loaded model.
@@ -57,34 +96,7 @@ class Predictor:
                 f"'{model.folder}' is a model of -m {model.method}, trained from image-level "
                 "labels; predict it with WeakPredictor or diffunet_predict"
             )
-        self.model = model
-        self.compute = compute
-
-    @classmethod
-    def from_folder(
-        cls,
-        folder: Path | str,
-        folds: Sequence[int | str] | None = None,
-        *,
-        checkpoint: Literal["final", "best", "latest"] = "final",
-        device: torch.device | str = "cpu",
-        precision: Precision = "float32",
-    ) -> "Predictor":
-        """Load a model folder; no workspace and no other file is needed.
-
-        Args:
-            folder: results/DATASET/METHOD__PLANS__CONFIGURATION.
-            folds: None for all that are trained.
-            precision: of the networks; "float32" is exact, the others are faster on a GPU.
-
-        Raises:
-            UsageError: the device does not compute in this precision.
-            CheckpointError: the folder lacks a file, or one does not fit.
-            PlansError, DatasetError: its plans or its dataset.json are not valid.
-        """
-        compute = Compute(device=torch.device(device), precision=precision)
-        model = load_model(Path(folder), folds=folds, checkpoint=checkpoint, device=compute.device)
-        return cls(model, compute=compute)
+        super().__init__(model, compute=compute)
 
     def predict(
         self,

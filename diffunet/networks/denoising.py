@@ -1,4 +1,4 @@
-"""The networks that denoise: one interface, two ways of conditioning on the image.
+"""The networks that denoise: one interface, and our two ways of conditioning on the image.
 
     features = network.encode_image(image)         once per image
     network(x_t, t, features, condition)           once per sampling step and sample
@@ -9,6 +9,7 @@ without knowing what they are. A batch of one serves many samples of one image.
 """
 
 import dataclasses
+from abc import ABC, abstractmethod
 from typing import final
 
 import torch
@@ -17,51 +18,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diffunet.networks.blocks import GroupNorm, convolution
-from diffunet.networks.embeddings import LabelEmbedding, TimeEmbedding
+from diffunet.networks.embeddings import LabelEmbedding, TimeEmbedding, embedded_labels
 from diffunet.networks.task import NetworkTask
 from diffunet.networks.unet import Features, Head, ResidualUNet, UNetShape, unet_body
 
 
-class _Conditioned(nn.Module):
-    """What both networks have: time and labels as conditions, and an output that may be bounded."""
+class DenoisingModule(nn.Module, ABC):
+    """What the networks share: how they are called, and an output that may be bounded."""
 
-    def __init__(self, task: NetworkTask, *, shape: UNetShape):
+    def __init__(self, task: NetworkTask):
         super().__init__()
-        self.has_final_tanh = task.has_final_tanh
-        self.conditioning = Conditioning(shape, num_classes=task.num_classes)
-        self.condition_dim = self.conditioning.dim
-
-    def embed_labels(self, tags: Float[Tensor, "batch class"]) -> Float[Tensor, "batch dim"]:
-        """Return the condition for image-level labels, each 0 or 1."""
-        return self.conditioning.embed_labels(tags)
-
-    def _bounded(self, output: Tensor) -> Tensor:
-        return output.tanh() if self.has_final_tanh else output
-
-
-@final
-class ConcatenatedNetwork(_Conditioned):
-    """P1's network: the image is more channels of the input, at every step.
-
-    Args:
-        task: without image channels for a diffusion of images that nothing but labels conditions.
-        shape: the topology, without embedding_dim.
-        has_concatenated_skips: take P1's body, otherwise the lighter one.
-    """
-
-    def __init__(self, task: NetworkTask, *, shape: UNetShape, has_concatenated_skips: bool = True):
-        super().__init__(task, shape=shape)
         self.num_image_channels = task.num_image_channels
-        shape = dataclasses.replace(shape, embedding_dim=self.condition_dim)
-        in_channels = task.num_image_channels + task.num_label_channels
-        self.body = unet_body(
-            in_channels, shape=shape, has_concatenated_skips=has_concatenated_skips
-        )
-        self.head = Head(shape.channels[0], task.num_label_channels, shape=shape)
-
-    def encode_image(self, image: Float[Tensor, "batch channel *spatial"]) -> Features:
-        """Return the image itself."""
-        return (image,)
+        self.has_final_tanh = task.has_final_tanh
 
     def forward(
         self,
@@ -73,14 +41,56 @@ class ConcatenatedNetwork(_Conditioned):
         """Return the network's prediction for noised labels `x_t` at time `t` in [0, 1].
 
         Raises:
-            ValueError: `features` are missing, or given to a network without image channels.
+            ValueError: features or a condition are missing, or are not what it was built for.
         """
-        x = with_image(x_t, features, num_image_channels=self.num_image_channels)
-        return self._bounded(self.head(self.body(x, self.conditioning(t, condition))[0]))
+        output = self._output(x_t, t, features, condition)
+        return output.tanh() if self.has_final_tanh else output
+
+    @abstractmethod
+    def _output(
+        self, x_t: Tensor, t: Tensor, features: Features | None, condition: Tensor | None
+    ) -> Tensor:
+        """Return the prediction before it is bounded, float32."""
 
 
 @final
-class EncodedNetwork(_Conditioned):
+class ConcatenatedNetwork(DenoisingModule):
+    """P1's network: the image is more channels of the input, at every step.
+
+    Args:
+        task: without image channels for a diffusion of images that nothing but labels conditions.
+        shape: the topology, without embedding_dim.
+        has_concatenated_skips: take P1's body, otherwise the lighter one.
+    """
+
+    def __init__(self, task: NetworkTask, *, shape: UNetShape, has_concatenated_skips: bool = True):
+        super().__init__(task)
+        self.conditioning = Conditioning(shape, num_classes=task.num_classes)
+        self.condition_dim = self.conditioning.dim
+        shape = dataclasses.replace(shape, embedding_dim=self.condition_dim)
+        in_channels = task.num_image_channels + task.num_label_channels
+        self.body = unet_body(
+            in_channels, shape=shape, has_concatenated_skips=has_concatenated_skips
+        )
+        self.head = Head(shape.channels[0], task.num_label_channels, shape=shape)
+
+    def encode_image(self, image: Float[Tensor, "batch channel *spatial"]) -> Features:
+        """Return the image itself."""
+        return (image,)
+
+    def embed_labels(self, tags: Float[Tensor, "batch class"]) -> Float[Tensor, "batch dim"]:
+        """Return the condition for image-level labels, each 0 or 1."""
+        return embedded_labels(self.conditioning.labels, tags)
+
+    def _output(
+        self, x_t: Tensor, t: Tensor, features: Features | None, condition: Tensor | None
+    ) -> Tensor:
+        x = with_image(x_t, features, num_image_channels=self.num_image_channels)
+        return self.head(self.body(x, self.conditioning(t, condition))[0])
+
+
+@final
+class EncodedNetwork(DenoisingModule):
     """A U-Net that sees the image once, and a light one that runs at every sampling step.
 
     Each stage of the image encoder's decoder is projected to the light network's width, so that a
@@ -93,7 +103,9 @@ class EncodedNetwork(_Conditioned):
     """
 
     def __init__(self, task: NetworkTask, *, shape: UNetShape, image_shape: UNetShape):
-        super().__init__(task, shape=shape)
+        super().__init__(task)
+        self.conditioning = Conditioning(shape, num_classes=task.num_classes)
+        self.condition_dim = self.conditioning.dim
         self.image_encoder = ResidualUNet(task.num_image_channels, shape=image_shape)
         self.projections = nn.ModuleList(
             Projection(image_width, width, shape=image_shape)
@@ -108,25 +120,19 @@ class EncodedNetwork(_Conditioned):
         maps = self.image_encoder(image, None)
         return tuple(project(each) for project, each in zip(self.projections, maps, strict=True))
 
-    def forward(
-        self,
-        x_t: Float[Tensor, "batch label *spatial"],
-        t: Float[Tensor, " batch"],
-        features: Features | None = None,
-        condition: Float[Tensor, "..."] | None = None,
-    ) -> Float[Tensor, "batch label *spatial"]:
-        """Return the network's prediction for noised labels `x_t` at time `t` in [0, 1].
+    def embed_labels(self, tags: Float[Tensor, "batch class"]) -> Float[Tensor, "batch dim"]:
+        """Return the condition for image-level labels, each 0 or 1."""
+        return embedded_labels(self.conditioning.labels, tags)
 
-        Raises:
-            ValueError: there are not as many `features` as stages.
-        """
+    def _output(
+        self, x_t: Tensor, t: Tensor, features: Features | None, condition: Tensor | None
+    ) -> Tensor:
         if features is None or len(features) != len(self.projections):
             raise ValueError(
                 f"expected the {len(self.projections)} features of encode_image, "
                 f"got {None if features is None else len(features)}"
             )
-        maps = self.body(x_t, self.conditioning(t, condition), features)
-        return self._bounded(self.head(maps[0]))
+        return self.head(self.body(x_t, self.conditioning(t, condition), features)[0])
 
 
 def with_image(
@@ -168,16 +174,6 @@ class Conditioning(nn.Module):
         self.dim = 4 * max(32, 2 * (shape.channels[0] // 2))
         self.time = TimeEmbedding(self.dim)
         self.labels = LabelEmbedding(num_classes, dim=self.dim) if num_classes else None
-
-    def embed_labels(self, tags: Float[Tensor, "batch class"]) -> Float[Tensor, "batch dim"]:
-        """Return the condition for `tags`.
-
-        Raises:
-            ValueError: the network was built without image-level labels.
-        """
-        if self.labels is None:
-            raise ValueError("this network was built without image-level labels (num_classes 0)")
-        return self.labels(tags)
 
     def forward(
         self, t: Float[Tensor, " batch"], condition: Float[Tensor, "..."] | None

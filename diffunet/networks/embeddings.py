@@ -62,3 +62,16 @@ class LabelEmbedding(nn.Module):
         """Return the embedding of `tags`, each 0 or 1; values between are mixed linearly."""
         tags = tags.to(self.absent.dtype)
         return tags @ self.present + (1 - tags) @ self.absent
+
+
+def embedded_labels(
+    embedding: LabelEmbedding | None, tags: Float[Tensor, "batch class"]
+) -> Float[Tensor, "batch dim"]:
+    """Return the condition for image-level labels, each 0 or 1.
+
+    Raises:
+        ValueError: the network was built without image-level labels.
+    """
+    if embedding is None:
+        raise ValueError("this network was built without image-level labels (num_classes 0)")
+    return embedding(tags)

@@ -1,14 +1,15 @@
 """MONAI's DiffusionModelUNet behind the interface of our own denoising networks."""
 
 from collections.abc import Sequence
+from typing import final
 
 from jaxtyping import Float
 from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
 from torch import Tensor, nn
 
 from diffunet.networks.blocks import largest_divisor
-from diffunet.networks.denoising import with_image
-from diffunet.networks.embeddings import LabelEmbedding
+from diffunet.networks.denoising import DenoisingModule, with_image
+from diffunet.networks.embeddings import LabelEmbedding, embedded_labels
 from diffunet.networks.task import NetworkTask
 from diffunet.networks.unet import Features, UNetShape
 
@@ -16,7 +17,8 @@ _NUM_TIMESTEPS = 1000
 """MONAI's sinusoids are for timesteps from 0 to this (Ho et al. 2020); ours are for t in [0, 1]."""
 
 
-class MonaiNetwork(nn.Module):
+@final
+class MonaiNetwork(DenoisingModule):
     """Denoises masks of an image that is more channels of the input, or images of given labels.
 
     The embedding of labels is added to that of time, where MONAI adds one of class numbers.
@@ -27,9 +29,7 @@ class MonaiNetwork(nn.Module):
     """
 
     def __init__(self, task: NetworkTask, *, shape: UNetShape):
-        super().__init__()
-        self.num_image_channels = task.num_image_channels
-        self.has_final_tanh = task.has_final_tanh
+        super().__init__(task)
         self.condition_dim = 4 * shape.channels[0]
         self.labels = None
         if task.num_classes:
@@ -46,34 +46,18 @@ class MonaiNetwork(nn.Module):
         return (image,)
 
     def embed_labels(self, tags: Float[Tensor, "batch class"]) -> Float[Tensor, "batch dim"]:
-        """Return the condition for image-level labels, each 0 or 1.
+        """Return the condition for image-level labels, each 0 or 1."""
+        return embedded_labels(self.labels, tags)
 
-        Raises:
-            ValueError: the network was built without image-level labels.
-        """
-        if self.labels is None:
-            raise ValueError("this network was built without image-level labels (num_classes 0)")
-        return self.labels(tags)
-
-    def forward(
-        self,
-        x_t: Float[Tensor, "batch label *spatial"],
-        t: Float[Tensor, " batch"],
-        features: Features | None = None,
-        condition: Float[Tensor, "..."] | None = None,
-    ) -> Float[Tensor, "batch label *spatial"]:
-        """Return the network's prediction for noised labels `x_t` at time `t` in [0, 1].
-
-        Raises:
-            ValueError: features or a condition are missing, or are not what it was built for.
-        """
+    def _output(
+        self, x_t: Tensor, t: Tensor, features: Features | None, condition: Tensor | None
+    ) -> Tensor:
         if (condition is None) != (self.labels is None):
             raise ValueError(f"expected {'no' if self.labels is None else 'a'} condition")
         x = with_image(x_t, features, num_image_channels=self.num_image_channels)
         if condition is not None:
             condition = condition.expand(len(x), -1)
-        output = self.body(x, _NUM_TIMESTEPS * t, class_labels=condition).float()
-        return output.tanh() if self.has_final_tanh else output
+        return self.body(x, _NUM_TIMESTEPS * t, class_labels=condition).float()
 
 
 class MonaiSegmentationNetwork(nn.Module):

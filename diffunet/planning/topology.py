@@ -7,6 +7,7 @@ axis is halved once its voxels are about as fine as the finest, and convolved al
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from diffunet.plans import NetworkPlan
 
@@ -57,6 +58,30 @@ class Pooling:
     def divisors(self) -> tuple[int, ...]:
         """What each axis of a patch must be a multiple of."""
         return tuple(math.prod(steps) for steps in zip(*self.strides, strict=True))
+
+    def coarsest(self, patch_size: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of a patch at the last stage."""
+        return tuple(
+            -(-edge // divisor) for edge, divisor in zip(patch_size, self.divisors, strict=True)
+        )
+
+    def network(
+        self, channels: Sequence[int], *, has_attention: bool, **others: Any
+    ) -> NetworkPlan:
+        """Return a network with one block a stage, and attention at the last one alone, or none."""
+        num_stages = len(self.strides)
+        return NetworkPlan(
+            conditioning="encoded",
+            channels=tuple(channels),
+            strides=self.strides,
+            kernel_sizes=self.kernel_sizes,
+            num_blocks=(1,) * num_stages,
+            num_decoder_blocks=(1,) * num_stages,
+            num_middle_blocks=1,
+            has_attention=(False,) * (num_stages - 1) + (has_attention,),
+            num_groups=NUM_GROUPS,
+            **others,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,23 +141,13 @@ def plan_network(
         min(IMAGE_BASE_CHANNELS * 2**stage, largest) for stage in range(num_stages)
     )
     narrowest = NUM_GROUPS * math.ceil(2 * num_label_channels / NUM_GROUPS)
-    coarsest = [
-        -(-edge // divisor) for edge, divisor in zip(patch_size, pooling.divisors, strict=True)
-    ]
-    network = NetworkPlan(
-        conditioning="encoded",
-        channels=tuple(max(width // 2, narrowest) for width in image_channels),
-        strides=pooling.strides,
-        kernel_sizes=pooling.kernel_sizes,
-        num_blocks=(1,) * num_stages,
-        num_decoder_blocks=(1,) * num_stages,
-        num_middle_blocks=1,
-        has_attention=(False,) * (num_stages - 1) + (True,),
-        num_groups=NUM_GROUPS,
+    network = pooling.network(
+        [max(width // 2, narrowest) for width in image_channels],
+        has_attention=True,
         image_channels=image_channels,
         num_image_blocks=tuple(1 if stage < 2 else 2 for stage in range(num_stages)),
     )
-    reasons = _reasons(coarsest, num_label_channels=num_label_channels)
+    reasons = _reasons(pooling.coarsest(patch_size), num_label_channels=num_label_channels)
     return Topology(network=network, divisors=pooling.divisors, reasons=reasons)
 
 
@@ -145,23 +160,13 @@ def plan_image_model_network(patch_size: Sequence[int], spacing_mm: Sequence[flo
     """
     pooling = plan_pooling(patch_size, spacing_mm)
     num_stages = len(pooling.strides)
-    num_positions = math.prod(
-        -(-edge // divisor) for edge, divisor in zip(patch_size, pooling.divisors, strict=True)
-    )
-    has_attention = num_positions <= MAX_IMAGE_MODEL_ATTENTION_POSITIONS
-    network = NetworkPlan(
-        conditioning="encoded",
-        channels=tuple(
+    num_positions = math.prod(pooling.coarsest(patch_size))
+    network = pooling.network(
+        [
             min(FINEST_IMAGE_MODEL_CHANNELS * 2**stage, MAX_IMAGE_MODEL_CHANNELS)
             for stage in range(num_stages)
-        ),
-        strides=pooling.strides,
-        kernel_sizes=pooling.kernel_sizes,
-        num_blocks=(1,) * num_stages,
-        num_decoder_blocks=(1,) * num_stages,
-        num_middle_blocks=1,
-        has_attention=(False,) * (num_stages - 1) + (has_attention,),
-        num_groups=NUM_GROUPS,
+        ],
+        has_attention=num_positions <= MAX_IMAGE_MODEL_ATTENTION_POSITIONS,
         has_final_tanh=False,
     )
     reasons = {

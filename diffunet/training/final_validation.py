@@ -6,7 +6,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,10 +26,9 @@ from diffunet.inference.run import settings_of
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
-from diffunet.parallel import Progress
 from diffunet.randomness import derive_seed
-from diffunet.training.distributed import Ranks
 from diffunet.training.fold_data import FoldData
+from diffunet.training.method import FinalModel
 from diffunet.training.state import FINAL
 from diffunet.training.validation import spread_over_patients
 from diffunet.workspace import SUMMARY_FILE, VALIDATION_SUMMARY
@@ -41,45 +39,26 @@ VALIDATION_OPTIONS = PredictionOptions(seed=derive_seed("validation"))
 """Every training draws from the same noise: a function of the case and the sample's number."""
 
 
-def run_final_validation(
-    data: FoldData,
-    model: nn.Module,
-    fold_folder: Path,
-    *,
-    ranks: Ranks,
-    is_whole: bool,
-    saves_samples: bool,
-    progress: Progress,
-) -> dict[str, Any] | None:
+def run_final_validation(final: FinalModel) -> dict[str, Any] | None:
     """Predict validation cases, write and score them, and last write `validation/summary.json`.
-
-    Args:
-        model: in evaluation mode.
-        is_whole: take every case, not at most the planned number, spread over patients.
-        saves_samples: write each sample, not only what they have in common.
 
     Returns:
         The summary, on every rank; None where the fold has no validation cases.
     """
+    data, ranks = final.data, final.ranks
     if not data.split.val:
         logger.info("fold 'all' trains on every case: there is no validation")
         return None
     cases = spread_over_patients(data.split.val, data.patients)
-    if not is_whole:
+    if not final.is_whole:
         cases = cases[: data.plans.configuration.training.num_final_validation_cases]
     blob_volumes = mean_marked_volumes(data, cases)
-    validation = _Validation.of(
-        data,
-        model,
-        fold_folder,
-        ranks=ranks,
-        saves_samples=saves_samples,
-    )
+    validation = _Validation.of(final)
     writes = ranks.of_first(ranks.is_first and validation.begin(cases))
     own = cases[ranks.rank :: ranks.num_ranks]
     scored = {
         case: validation.score(case, blob_volumes=blob_volumes, writes=writes)
-        for case in progress(own, len(own), "final validation")
+        for case in final.progress(own, len(own), "final validation")
     }
     scores: dict[str, CaseScores] = {}
     for part in ranks.gather(scored):
@@ -92,7 +71,7 @@ def run_final_validation(
     if ranks.is_first:
         if writes:
             validation.output.gather()
-        write_json(fold_folder / VALIDATION_SUMMARY, summary)
+        write_json(final.folder / VALIDATION_SUMMARY, summary)
         logger.info("%s", _sentence(summary))
     return summary
 
@@ -184,34 +163,27 @@ class _Validation:
     output: OutputFolder
 
     @classmethod
-    def of(
-        cls,
-        data: FoldData,
-        model: nn.Module,
-        fold_folder: Path,
-        *,
-        ranks: Ranks,
-        saves_samples: bool,
-    ) -> "_Validation":
-        trained = TrainedModel(
-            folder=fold_folder.parent,
+    def of(cls, final: FinalModel) -> "_Validation":
+        data, folder = final.data, final.folder
+        model = TrainedModel(
+            folder=folder.parent,
             plans=data.plans,
             labels=data.labels,
-            networks=(model,),
+            networks=(final.model,),
             dataset_content=data.dataset_content,
-            folds=(fold_folder.name.removeprefix("fold_"),),
-            checkpoint="final" if (fold_folder / FINAL).exists() else "latest",
+            folds=(folder.name.removeprefix("fold_"),),
+            checkpoint="final" if (folder / FINAL).exists() else "latest",
         )
         predictor = METHODS[data.plans.method].make_predictor(
-            trained,
+            model,
             compute=data.compute,
-            options=replace(VALIDATION_OPTIONS, saves_samples=saves_samples),
+            options=replace(VALIDATION_OPTIONS, saves_samples=final.saves_samples),
         )
         output = OutputFolder(
-            (fold_folder / VALIDATION_SUMMARY).parent,
-            model=trained,
+            (folder / VALIDATION_SUMMARY).parent,
+            model=model,
             # of one run, whatever a rank sees of the folder while the first one writes
-            settings=ranks.of_first(settings_of(predictor, trained)),
+            settings=final.ranks.of_first(settings_of(predictor, model)),
         )
         return cls(data=data, predictor=predictor, output=output)
 

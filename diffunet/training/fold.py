@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from diffunet.training.fold_data import FoldData, open_fold
 from diffunet.training.graphs import as_graphs
 from diffunet.training.loggers import NO_LOGGER, Loggers, require_loggers
 from diffunet.training.loop import TrainingLoop, own_random_state, training_precision
-from diffunet.training.method import TrainingMethod
+from diffunet.training.method import FinalModel, TrainingMethod
 from diffunet.training.model_folder import check_same_dataset
 from diffunet.training.objective import Objective
 from diffunet.training.reporting import Pictures, log_file
@@ -154,9 +153,12 @@ def train_fold(
         stack.enter_context(own_random_state(device))
         if ranks.is_first:
             stack.enter_context(log_file(fold_folder / LOG_FILE))
+        method = METHODS[plans.method].training()
+        data = open_fold(plans, preprocessed_folder, fold=fold, device=device)
         run = _Run(
-            method=METHODS[plans.method].training(),
-            data=open_fold(plans, preprocessed_folder, fold=fold, device=device),
+            method=method,
+            data=data,
+            objective=method.objective(plans.configuration, labels=data.labels, seed=seed),
             folder=fold_folder,
             fold=fold,
             seed=seed,
@@ -165,19 +167,20 @@ def train_fold(
             progress=progress,
         )
         if options.saves_samples:
-            require_library(str(run.data.dataset_content["file_ending"]))
+            require_library(str(data.dataset_content["file_ending"]))
         trained = run.last_weights() if options.only_validates else run.train(preprocessed_folder)
         if not trained.is_finished:
             return FoldResult(is_finished=False, iteration=trained.iteration, summary=None)
-        summary = run.method.finish(
-            run.data,
-            trained.model,
-            fold_folder,
+        final = FinalModel(
+            data=data,
+            model=trained.model,
+            folder=fold_folder,
             ranks=ranks,
             is_whole=options.validates_all_cases,
             saves_samples=options.saves_samples,
             progress=progress,
         )
+        summary = method.finish(final)
         return FoldResult(is_finished=True, iteration=trained.iteration, summary=summary)
 
 
@@ -187,6 +190,7 @@ class _Run:
 
     method: TrainingMethod
     data: FoldData
+    objective: Objective
     folder: Path
     fold: str
     seed: int
@@ -194,14 +198,9 @@ class _Run:
     options: FoldOptions
     progress: Progress
 
-    @functools.cached_property
-    def objective(self) -> Objective:
-        plan = self.data.plans.configuration
-        return self.method.objective(plan, labels=self.data.labels, seed=self.seed)
-
     def last_weights(self) -> TrainedFold:
         """Return the model as it was trained before."""
-        model = self.objective.build_model(num_image_channels=self.data.num_channels)
+        model = self.data.build_model()
         return trained_model(model, self.folder, device=self.data.compute.device)
 
     def train(self, preprocessed_folder: Path) -> TrainedFold:
@@ -215,7 +214,6 @@ class _Run:
         )
         state = new_state(
             self.data,
-            self.objective,
             seed=self.seed,
             pretrained_weights=self.options.pretrained_weights,
         )

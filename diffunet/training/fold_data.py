@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from diffunet.data.raw.splits import Split, load_splits
 from diffunet.data.store.case import CaseProperties
@@ -48,6 +49,12 @@ class FoldData:
     def num_channels(self) -> int:
         """Of an image."""
         return len(self.plans.configuration.preprocessing.normalization)
+
+    def build_model(self) -> nn.Module:
+        """Return the model that learns from the fold, with random weights."""
+        return METHODS[self.plans.method].build_model(
+            self.plans.configuration, num_image_channels=self.num_channels, labels=self.labels
+        )
 
     def content(self) -> dict[str, str]:
         """Return for each case of the fold digits that tell what is trained or validated on.

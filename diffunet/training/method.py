@@ -1,5 +1,6 @@
 """What a method contributes to the training of a fold."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,13 +16,33 @@ from diffunet.training.reporting import Pictures
 from diffunet.training.validation import SampledValidation
 
 
+@dataclass(frozen=True, kw_only=True)
+class FinalModel:
+    """The model of a fold that is trained, and how its final validation is done.
+
+    Attributes:
+        model: with the averaged weights, in evaluation mode.
+        folder: of the fold.
+        is_whole: take every validation case, not at most the planned number.
+        saves_samples: write each drawn mask; only of methods that take this option.
+    """
+
+    data: FoldData
+    model: nn.Module
+    folder: Path
+    ranks: Ranks
+    is_whole: bool
+    saves_samples: bool
+    progress: Progress
+
+
 class TrainingMethod(Protocol):
     """A way to learn from a dataset; `train_fold` does what all of them have in common."""
 
     def objective(
         self, configuration: ConfigurationPlan, *, labels: LabelScheme, seed: int
     ) -> Objective:
-        """Return the model and the loss.
+        """Return the loss.
 
         Args:
             seed: of the training.
@@ -38,25 +59,10 @@ class TrainingMethod(Protocol):
         """Return the validation during training; None if there is nothing to validate on."""
         ...
 
-    def finish(
-        self,
-        data: FoldData,
-        model: nn.Module,
-        fold_folder: Path,
-        *,
-        ranks: Ranks,
-        is_whole: bool,
-        saves_samples: bool,
-        progress: Progress,
-    ) -> dict[str, Any] | None:
+    def finish(self, final: FinalModel) -> dict[str, Any] | None:
         """Finish once the weights are final: at least write `validation/summary.json`.
 
         Every rank calls it; the first writes.
-
-        Args:
-            model: with the averaged weights, in evaluation mode.
-            is_whole: take every validation case, not at most the planned number.
-            saves_samples: keep each drawn mask; only of methods that take this option.
 
         Returns:
             The summary, on every rank; None where the fold has no validation cases.

@@ -15,10 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diffunet.build import (
-    build_denoiser,
     build_encoding,
     build_segmentation_encoding,
-    build_segmentation_network,
     build_weighting,
 )
 from diffunet.data.batches.transfer import on_device
@@ -93,11 +91,7 @@ class LossTerm:
 
 
 class Objective(Protocol):
-    """A method's model and loss."""
-
-    def build_model(self, *, num_image_channels: int) -> nn.Module:
-        """Return the model that `__call__` takes, with random weights."""
-        ...
+    """What the model of a method minimises."""
 
     def components(self, model: nn.Module) -> tuple[nn.Module, ...]:
         """Return the parts of the model that do not share a gradient; each is clipped by itself."""
@@ -128,12 +122,6 @@ class DiffusionObjective:
     @cached_property
     def weighting(self) -> Weighting:
         return build_weighting(self.configuration.diffusion)
-
-    def build_model(self, *, num_image_channels: int) -> Denoiser:
-        """Return a denoiser with random weights."""
-        return build_denoiser(
-            self.configuration, num_image_channels=num_image_channels, labels=self.labels
-        )
 
     def components(self, model: nn.Module) -> tuple[nn.Module, ...]:
         """Return the whole model."""
@@ -174,12 +162,6 @@ class SupervisedObjective:
     @cached_property
     def encoding(self) -> Encoding:
         return build_segmentation_encoding(self.labels)
-
-    def build_model(self, *, num_image_channels: int) -> nn.Module:
-        """Return a segmentation network with random weights."""
-        return build_segmentation_network(
-            self.configuration, num_image_channels=num_image_channels, labels=self.labels
-        )
 
     def components(self, model: nn.Module) -> tuple[nn.Module, ...]:
         """Return the whole model."""

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -16,9 +15,7 @@ from diffunet.inference.masks import sampling_of
 from diffunet.inference.prepared import PreparedImage, stored_image
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
-from diffunet.parallel import Progress
 from diffunet.plans import AugmentationPlan, ConfigurationPlan
-from diffunet.training.distributed import Ranks
 from diffunet.training.final_validation import (
     VALIDATION_OPTIONS,
     any_ignored,
@@ -27,6 +24,7 @@ from diffunet.training.final_validation import (
     run_final_validation,
 )
 from diffunet.training.fold_data import FoldData
+from diffunet.training.method import FinalModel
 from diffunet.training.objective import DiffusionObjective, SupervisedObjective
 from diffunet.training.reporting import Pictures
 from diffunet.training.validation import SampledValidation, spread_over_patients
@@ -46,7 +44,7 @@ class SegmentationMethod:
     """Learns masks from label maps, and is validated by drawing some.
 
     Attributes:
-        make_objective: the kind of model and loss.
+        make_objective: the kind of loss.
     """
 
     make_objective: type[DiffusionObjective] | type[SupervisedObjective]
@@ -54,7 +52,7 @@ class SegmentationMethod:
     def objective(
         self, configuration: ConfigurationPlan, *, labels: LabelScheme, seed: int
     ) -> DiffusionObjective | SupervisedObjective:
-        """Return the model and the loss."""
+        """Return the loss."""
         return self.make_objective(configuration=configuration, labels=labels, seed=seed)
 
     def augmentation(self, configuration: ConfigurationPlan) -> AugmentationPlan:
@@ -92,27 +90,9 @@ class SegmentationMethod:
         )
         return SampledValidation(scorer=scorer, cases=cases)
 
-    def finish(
-        self,
-        data: FoldData,
-        model: nn.Module,
-        fold_folder: Path,
-        *,
-        ranks: Ranks,
-        is_whole: bool,
-        saves_samples: bool,
-        progress: Progress,
-    ) -> dict[str, Any] | None:
+    def finish(self, final: FinalModel) -> dict[str, Any] | None:
         """Predict validation cases, write and score them; see `run_final_validation`."""
-        return run_final_validation(
-            data,
-            model,
-            fold_folder,
-            ranks=ranks,
-            is_whole=is_whole,
-            saves_samples=saves_samples,
-            progress=progress,
-        )
+        return run_final_validation(final)
 
 
 DIFFUSION = SegmentationMethod(DiffusionObjective)

@@ -12,7 +12,6 @@ from diffunet.randomness import derive_seed
 from diffunet.training.ema import ExponentialMovingAverage
 from diffunet.training.fold_data import FoldData
 from diffunet.training.metrics import keep_records_until
-from diffunet.training.objective import Objective
 from diffunet.training.optim import build_optimizer, num_warmup_iterations
 from diffunet.training.state import BEST, FINAL, LATEST, Origin, TrainingState, load_pretrained
 from diffunet.workspace import (
@@ -61,7 +60,6 @@ def check_start(fold_folder: Path, *, continues: bool, pretrained_weights: Path 
 
 def new_state(
     data: FoldData,
-    objective: Objective,
     *,
     seed: int,
     pretrained_weights: Path | None,
@@ -77,7 +75,7 @@ def new_state(
             num_warmup_iterations(plan),
         )
     torch.manual_seed(derive_seed(seed, "weights"))
-    model = objective.build_model(num_image_channels=data.num_channels)
+    model = data.build_model()
     if pretrained_weights is not None:
         load_pretrained(model, pretrained_weights)
     model = channels_last(model.to(data.compute.device), dimensions=configuration.dimensions)

@@ -3,7 +3,6 @@ import pytest
 
 from diffunet.fingerprint.position import (
     NUM_POSITIONS,
-    area_under_curve,
     left_out_share,
     position_auc,
     relative_position,
@@ -14,21 +13,6 @@ def test_first_and_last_slice_are_at_the_ends():
     assert relative_position(0, 50) == 0
     assert relative_position(49, 50) == NUM_POSITIONS - 1
     assert relative_position(0, 1) == 0
-
-
-def test_area_under_curve_equals_counting_pairs():
-    generator = np.random.default_rng(0)
-    positives, negatives = generator.integers(0, 5, (2, 8)).astype(float)
-    total = 0.0
-    for high, n in enumerate(positives):
-        for low, m in enumerate(negatives):
-            total += n * m * (1.0 if high > low else 0.5 if high == low else 0.0)
-    expected = total / positives.sum() / negatives.sum()
-    assert area_under_curve(positives, negatives) == pytest.approx(expected)
-
-
-def test_one_class_alone_has_no_area():
-    assert area_under_curve(np.ones(3), np.zeros(3)) is None
 
 
 def _patients(num_patients: int, *, positive: slice) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,7 @@ from diffunet.errors import (
     WorkspaceError,
 )
 from diffunet.inference.predictor import Predictor
+from diffunet.methods import METHODS
 from diffunet.networks.unet import ResidualUNet
 from diffunet.plans import Plans, ResolvedPlans, SamplingPlan
 from diffunet.training.fold import FoldResult, compile_networks, train_fold
@@ -399,9 +400,9 @@ def test_compiling_changes_what_runs_and_nothing_that_is_saved(preprocessed, tmp
 
 
 def test_compiling_is_asked_of_the_unets_alone():
-    model = DiffusionObjective(
-        configuration=plans().configuration, labels=_labels(), seed=0
-    ).build_model(num_image_channels=1)
+    model = METHODS["diffusion"].build_model(
+        plans().configuration, num_image_channels=1, labels=_labels()
+    )
     names = set(model.state_dict())
     compile_networks(model)
     compiled = [each for each in model.modules() if each._compiled_call_impl is not None]

@@ -9,6 +9,7 @@ from diffunet.data.batches.batch_augment import BatchAugmentation
 from diffunet.data.batches.loader import Batch
 from diffunet.diffusion.times import stratified_times
 from diffunet.labels import LabelScheme
+from diffunet.methods import METHODS
 from diffunet.plans import AugmentationPlan, DiffusionPlan
 from diffunet.randomness import derive_seed
 from diffunet.training.objective import (
@@ -58,11 +59,10 @@ def label_maps(number: int, highest: int) -> torch.Tensor:
 
 
 def built(method: str, labels: LabelScheme):
-    objective = OBJECTIVES[method](
-        configuration=plans(method=method).configuration, labels=labels, seed=5
-    )
+    plan = plans(method=method).configuration
+    objective = OBJECTIVES[method](configuration=plan, labels=labels, seed=5)
     torch.manual_seed(0)
-    return objective, objective.build_model(num_image_channels=1)
+    return objective, METHODS[method].build_model(plan, num_image_channels=1, labels=labels)
 
 
 def total(terms: dict[str, LossTerm]) -> float:

@@ -13,7 +13,6 @@ from diffunet.diffusion.schedules import CosineSchedule
 from diffunet.inference.compute import Compute
 from diffunet.wsss.training.image_scores import (
     ImageScores,
-    auc_of,
     classification_auc,
     condition_gains,
     noised_auc,
@@ -142,13 +141,6 @@ def test_the_gain_of_a_label_counts_its_own_inversion_alone():
     np.testing.assert_allclose(condition_gains(scores, 0), [0.5])
     np.testing.assert_allclose(condition_gains(scores, 1), [0.75])
     np.testing.assert_allclose(condition_gains(scores), [1 - 1 / 3])
-
-
-def test_auc_is_the_share_of_pairs_in_order_ties_counted_half():
-    generator = np.random.default_rng(0)
-    values, tags = generator.integers(0, 6, 40).astype(float), generator.random(40) < 0.4
-    pairs = [(a > b) + (a == b) / 2 for a in values[tags] for b in values[~tags]]
-    assert auc_of(values, tags) == pytest.approx(np.mean(pairs))
 
 
 def test_auc_of_one_kind_alone_is_undefined():

@@ -10,6 +10,7 @@ from diffunet.build import build_schedule, build_weighting
 from diffunet.diffusion.process import DiscreteSchedule, add_noise
 from diffunet.diffusion.schedules import DDPM_GRIDS, SCHEDULES
 from diffunet.labels import LabelScheme
+from diffunet.methods import METHODS
 from diffunet.plans import ImageDiffusionPlan
 from diffunet.training.objective import TensorBatch, noise_of, times_of
 from diffunet.wsss.training.objective import (
@@ -47,7 +48,10 @@ def cdm(*, clean_share: float = 0.25, **diffusion) -> CdmObjective:
 
 def built(objective):
     torch.manual_seed(0)
-    model = objective.build_model(num_image_channels=1)
+    method = "cdm" if isinstance(objective, CdmObjective) else "classifier"
+    model = METHODS[method].build_model(
+        objective.configuration, num_image_channels=1, labels=objective.labels
+    )
     for parameter in model.parameters():  # zero-initialised layers would hide what comes before
         parameter.data.normal_(std=0.1)
     return model

@@ -6,11 +6,11 @@ import torch
 
 from diffunet.build import build_classifier
 from diffunet.errors import UsageError
+from diffunet.inference.activation_maps import class_activation_maps
 from diffunet.inference.compute import Compute
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS, method_of_saliency, require_saliency
 from diffunet.plans import CamPlan, MaskPlan, TrajectoryPlan
-from diffunet.wsss.saliency.cam import class_activation_maps
 from diffunet.wsss.saliency.cg_diff import guided_anomaly
 from diffunet.wsss.saliency.maps import (
     default_saliency,

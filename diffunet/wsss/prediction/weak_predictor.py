@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, final
+from typing import final
 
 import numpy as np
-import torch
 
 from diffunet.inference.compute import Compute
-from diffunet.inference.model import TrainedModel, load_model
+from diffunet.inference.model import TrainedModel
 from diffunet.inference.options import PredictionOptions
+from diffunet.inference.predictor import LoadedModel
 from diffunet.inference.prepared import prepare
 from diffunet.methods import SaliencyMethod
 from diffunet.wsss.prediction.predictor import SaliencyPredictor
@@ -40,13 +39,8 @@ class WeakPrediction:
 
 
 @final
-class WeakPredictor:
-    """A model that was trained from image-level labels, ready to predict images in memory.
-
-    Attributes:
-        model: its plans, labels and networks.
-        compute: how its work is cut.
-    """
+class WeakPredictor(LoadedModel):
+    """A model that was trained from image-level labels, ready to predict images in memory."""
 
     def __init__(self, model: TrainedModel, *, compute: Compute):
         """Take a loaded model.
@@ -55,26 +49,8 @@ class WeakPredictor:
             UsageError: it was trained on masks, or is to compute in another precision than float32.
             PlansError: its plans describe no weak supervision of slices.
         """
-        self.model = model
-        self.compute = compute
+        super().__init__(model, compute=compute)
         self._asked(PredictionOptions())
-
-    @classmethod
-    def from_folder(
-        cls,
-        folder: Path | str,
-        folds: Sequence[int | str] | None = None,
-        *,
-        checkpoint: Literal["final", "best", "latest"] = "final",
-        device: torch.device | str = "cpu",
-    ) -> "WeakPredictor":
-        """Load a model folder; no workspace and no other file is needed.
-
-        The arguments and errors are those of `Predictor.from_folder`; the precision is float32.
-        """
-        compute = Compute(device=torch.device(device))
-        model = load_model(Path(folder), folds=folds, checkpoint=checkpoint, device=compute.device)
-        return cls(model, compute=compute)
 
     def predict(
         self,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from diffunet.build import weak_plan_of
 from diffunet.diffusion.image_model import CLEAN_TIME, ImageModel
+from diffunet.inference.activation_maps import class_activation_maps
 from diffunet.inference.compute import Compute, run_in_memory
 from diffunet.inference.noise import draw_noise
 from diffunet.inference.sliding_window import crop_to, mirrorings, pad_to
@@ -23,7 +24,6 @@ from diffunet.plans import (
     TrajectoryPlan,
     WeakPlan,
 )
-from diffunet.wsss.saliency.cam import class_activation_maps
 from diffunet.wsss.saliency.cg_diff import guided_anomaly
 from diffunet.wsss.saliency.trajectories import conditional_saliency
 

@@ -10,18 +10,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float
-from torch import nn
 
 from diffunet.build import weak_plan_of
 from diffunet.diffusion.image_model import ImageModel
-from diffunet.parallel import Progress
+from diffunet.evaluation.auc import auc_of
 from diffunet.planning.choice import Choice
-from diffunet.training.distributed import Ranks
-from diffunet.training.fold_data import FoldData
+from diffunet.training.method import FinalModel
 from diffunet.wsss.choice.presence_threshold import choose_presence_threshold, rates
 from diffunet.wsss.choice.tagged_images import TaggedImage, read_image, validation_images
 from diffunet.wsss.saliency.maps import mirror_axes_of, presence_probabilities
-from diffunet.wsss.training.image_scores import ImageScores, auc_of, condition_gains, noised_auc
+from diffunet.wsss.training.image_scores import ImageScores, condition_gains, noised_auc
 from diffunet.wsss.training.validation import IMAGES_PER_CASE, score_tagged_image
 
 logger = logging.getLogger(__name__)
@@ -45,22 +43,17 @@ class WeakValidation:
     choices: dict[str, Choice[Any]]
 
 
-def validate_on_image_labels(
-    data: FoldData, model: nn.Module, *, ranks: Ranks, is_whole: bool, progress: Progress
-) -> WeakValidation | None:
+def validate_on_image_labels(final: FinalModel) -> WeakValidation | None:
     """Classify validation images, choose when a label counts as present, and look at noise levels.
 
     If whole volumes were labelled, a case counts as one image, with the mean of its slices'
     probabilities, as in prediction. Images with and without labels take turns, spread over
     patients. The scores at the thresholds come from the images on which these were chosen.
 
-    Args:
-        model: in evaluation mode.
-        is_whole: classify every validation image, not only some for each planned case.
-
     Returns:
         The same on every rank; None where the fold has no validation images.
     """
+    data, model, ranks = final.data, final.model, final.ranks
     configuration = data.plans.configuration
     plan = weak_plan_of(configuration)
     images = validation_images(data, has_slice_labels=plan.has_slice_labels)
@@ -68,7 +61,9 @@ def validate_on_image_labels(
         return None
     num_cases = configuration.training.num_final_validation_cases
     classified = _classified(
-        images, has_slice_labels=plan.has_slice_labels, num_cases=None if is_whole else num_cases
+        images,
+        has_slice_labels=plan.has_slice_labels,
+        num_cases=None if final.is_whole else num_cases,
     )
 
     def probabilities_of(image: TaggedImage) -> np.ndarray:
@@ -87,9 +82,7 @@ def validate_on_image_labels(
             model, image, data=data, inverted=range(len(image.tags)), log_snrs=LOG_SNRS
         )
 
-    probabilities = np.stack(
-        _answers(probabilities_of, classified, ranks, progress, "final validation")
-    )
+    probabilities = np.stack(_answers(probabilities_of, classified, final, "final validation"))
     is_present = np.array([image.tags for image in classified], bool)
     thresholds = _choose_thresholds(probabilities, is_present, names=data.labels.names)
     summary = {
@@ -103,7 +96,7 @@ def validate_on_image_labels(
         },
     }
     if isinstance(model, ImageModel):
-        scores = _answers(scores_of, images[:num_cases], ranks, progress, "noise levels")
+        scores = _answers(scores_of, images[:num_cases], final, "noise levels")
         summary["num_noised_images"] = len(scores)
         summary["noise_levels"] = _noise_levels(scores, names=data.labels.names)
     if ranks.is_first:
@@ -130,13 +123,13 @@ def _classified(
 def _answers(
     ask: Callable[[TaggedImage], Answer],
     images: Sequence[TaggedImage],
-    ranks: Ranks,
-    progress: Progress,
+    final: FinalModel,
     description: str,
 ) -> list[Answer]:
     """Ask about every image, shared among ranks; returns the answers in order, on every rank."""
+    ranks = final.ranks
     own = images[ranks.rank :: ranks.num_ranks]
-    answers = [ask(image) for image in progress(own, len(own), description)]
+    answers = [ask(image) for image in final.progress(own, len(own), description)]
     parts = ranks.gather(answers)
     return [
         parts[index % ranks.num_ranks][index // ranks.num_ranks] for index in range(len(images))

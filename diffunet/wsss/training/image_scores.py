@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from diffunet.diffusion.image_model import ImageModel
 from diffunet.diffusion.process import add_noise, time_of_log_snr
-from diffunet.fingerprint.position import area_under_curve
+from diffunet.evaluation.auc import auc_of
 from diffunet.inference.compute import Compute, run_in_memory
 from diffunet.wsss.training.objective import CLEAN_TIME
 
@@ -104,17 +104,6 @@ def noised_auc(scores: Sequence[ImageScores], label: int, *, level: int) -> floa
     """Return the AUC of a label at a noise level; NaN where all images are of one kind."""
     logits = [score.noised_logits[level, label] for score in scores]
     return auc_of(logits, [score.tags[label] for score in scores])
-
-
-def auc_of(values: Sequence[float] | np.ndarray, tags: Sequence[float] | np.ndarray) -> float:
-    """Return P(value of a tagged image > value of another), ties counted half; NaN if undefined."""
-    ranked, order = np.unique(np.asarray(values), return_inverse=True)
-    present = np.asarray(tags, np.float64)
-    auc = area_under_curve(
-        np.bincount(order, present, minlength=ranked.size),
-        np.bincount(order, 1 - present, minlength=ranked.size),
-    )
-    return float("nan") if auc is None else auc
 
 
 def condition_gains(

@@ -2,20 +2,16 @@
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, final
-
-from torch import nn
 
 from diffunet.build import weak_plan_of
 from diffunet.errors import PlansError
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
-from diffunet.parallel import Progress
 from diffunet.planning.choice import with_choices
 from diffunet.plans import AugmentationPlan, ConfigurationPlan, ResolvedPlans
-from diffunet.training.distributed import Ranks
 from diffunet.training.fold_data import FoldData
+from diffunet.training.method import FinalModel
 from diffunet.training.reporting import Pictures
 from diffunet.training.validation import SampledValidation
 from diffunet.workspace import RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
@@ -36,7 +32,7 @@ class WeakMethod:
     """Learns from image-level labels, and is validated on them; opens no mask.
 
     Attributes:
-        make_objective: the kind of model and loss.
+        make_objective: the kind of loss.
     """
 
     make_objective: type[CdmObjective] | type[ClassifierObjective]
@@ -44,7 +40,7 @@ class WeakMethod:
     def objective(
         self, configuration: ConfigurationPlan, *, labels: LabelScheme, seed: int
     ) -> CdmObjective | ClassifierObjective:
-        """Return the model and the loss.
+        """Return the loss.
 
         Raises:
             PlansError: patches have three dimensions.
@@ -81,21 +77,10 @@ class WeakMethod:
         num_images = configuration.training.num_validation_cases * IMAGES_PER_CASE
         return SampledValidation(scorer=TaggedImageScorer(data=data), cases=images[:num_images])
 
-    def finish(
-        self,
-        data: FoldData,
-        model: nn.Module,
-        fold_folder: Path,
-        *,
-        ranks: Ranks,
-        is_whole: bool,
-        saves_samples: bool,
-        progress: Progress,
-    ) -> dict[str, Any] | None:
+    def finish(self, final: FinalModel) -> dict[str, Any] | None:
         """Validate on image-level labels, and write what they choose into the fold's plans."""
-        found = validate_on_image_labels(
-            data, model, ranks=ranks, is_whole=is_whole, progress=progress
-        )
+        data, model, ranks = final.data, final.model, final.ranks
+        found = validate_on_image_labels(final)
         if found is None:
             logger.warning(
                 "there are no validation images: presence thresholds, noise level, guidance and "
@@ -110,7 +95,7 @@ class WeakMethod:
                 "choosing how to make maps and masks, by trying settings on some validation "
                 "images: this takes minutes"
             )
-        chosen = choose_saliency(data, model, images, ranks=ranks, progress=progress)
+        chosen = choose_saliency(data, model, images, ranks=ranks, progress=final.progress)
         gains = {}
         for method, of_method in chosen.gains.items():
             by_label = gains_by_label(of_method, chosen.labels, names=data.labels.names)
@@ -119,11 +104,11 @@ class WeakMethod:
                 warn_of_labels(method, of_method, by_label)
         summary = {**found.summary, "erasure_gains": gains}
         if ranks.is_first:
-            path = fold_folder / RESOLVED_PLANS_FILE
+            path = final.folder / RESOLVED_PLANS_FILE
             choices = {**found.choices, **chosen.choices}
             with_choices(ResolvedPlans.load(path), choices).save(path)
             # last: it says that all is chosen
-            write_json(fold_folder / VALIDATION_SUMMARY, summary)
+            write_json(final.folder / VALIDATION_SUMMARY, summary)
         return summary
 
 

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diffunet.build import (
-    build_classifier,
-    build_image_model,
     build_weighting,
     weak_plan_of,
 )
@@ -49,12 +47,6 @@ class CdmObjective:
     @cached_property
     def weighting(self) -> Weighting:
         return build_weighting(weak_plan_of(self.configuration).diffusion)
-
-    def build_model(self, *, num_image_channels: int) -> ImageModel:
-        """Return both components with random weights."""
-        return build_image_model(
-            self.configuration, num_image_channels=num_image_channels, labels=self.labels
-        )
 
     def components(self, model: nn.Module) -> tuple[nn.Module, ...]:
         """Return denoiser and classifier: neither's gradients scale down the other's."""
@@ -104,12 +96,6 @@ class ClassifierObjective:
     configuration: ConfigurationPlan
     labels: LabelScheme
     seed: int
-
-    def build_model(self, *, num_image_channels: int) -> ClassificationNetwork:
-        """Return a classifier with random weights."""
-        return build_classifier(
-            self.configuration, num_image_channels=num_image_channels, labels=self.labels
-        )
 
     def components(self, model: nn.Module) -> tuple[nn.Module, ...]:
         """Return the whole model."""

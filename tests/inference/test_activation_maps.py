@@ -7,17 +7,17 @@ import torch
 from torch.nn import functional
 
 from diffunet.errors import PlansError
-from diffunet.inference.compute import Compute
-from diffunet.networks.classification import ClassificationNetwork
-from diffunet.networks.unet import UNetShape
-from diffunet.plans import CamPlan
-from diffunet.wsss.masks.pseudo_masks import otsu_threshold
-from diffunet.wsss.saliency.cam import (
+from diffunet.inference.activation_maps import (
     class_activation_maps,
     first_principal_component,
     weighted_by_masked_scores,
     weighted_by_positive_gradients,
 )
+from diffunet.inference.compute import Compute
+from diffunet.networks.classification import ClassificationNetwork
+from diffunet.networks.unet import UNetShape
+from diffunet.plans import CamPlan
+from diffunet.wsss.masks.pseudo_masks import otsu_threshold
 
 METHODS = ("grad_cam", "grad_cam++", "score_cam", "layer_cam")
 SMOOTHED = CamPlan(stage=-1, is_smoothed=True)

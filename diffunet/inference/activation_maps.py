@@ -6,6 +6,7 @@ logit, g = dy/dA. Where the papers leave something open, they follow the field's
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -14,7 +15,6 @@ from torch.nn import functional
 
 from diffunet.errors import PlansError
 from diffunet.inference.compute import Compute
-from diffunet.networks.classification import ClassificationNetwork
 from diffunet.networks.unet import Features
 from diffunet.plans import CamPlan, CamSaliency
 
@@ -27,8 +27,24 @@ _FLAT = 1e-6
 _INTERPOLATIONS = {2: "bilinear", 3: "trilinear"}
 
 
+class Classifier(Protocol):
+    """What has class activation maps."""
+
+    def feature_maps(self, image: Tensor) -> Features:
+        """Return a feature map per stage, finest first."""
+        ...
+
+    def logits_of(self, maps: Features) -> Tensor:
+        """Return the logits (batch, class) that follow from these maps."""
+        ...
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Return the logits (batch, class) of images."""
+        ...
+
+
 def class_activation_maps(
-    classifier: ClassificationNetwork,
+    classifier: Classifier,
     image: Float[Tensor, "batch channel *spatial"],
     *,
     label: int,
@@ -94,7 +110,7 @@ def weighted_by_each_gradient(
 
 def weighted_by_masked_scores(
     maps: Float[Tensor, "batch channel *coarse"],
-    classifier: ClassificationNetwork,
+    classifier: Classifier,
     image: Float[Tensor, "batch image_channel *spatial"],
     *,
     label: int,
@@ -161,7 +177,7 @@ def _averaged(maps: Tensor) -> Tensor:
 
 
 def _weighted_maps(
-    classifier: ClassificationNetwork,
+    classifier: Classifier,
     image: Tensor,
     *,
     label: int,
