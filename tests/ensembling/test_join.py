@@ -97,6 +97,29 @@ def test_of_labels_that_exclude_each_other_the_consensus_has_most_votes(tmp_path
     assert read_text(tmp_path / "out" / "c.png") == "1020"
 
 
+@pytest.mark.parametrize("file_ending", [".nii.gz", ".tif", ".nrrd"])
+def test_regions_of_volumes_are_joined_in_their_geometry(file_ending, tmp_path):
+    content = {
+        **dataset_content(
+            file_ending=file_ending, labels={"background": 0, "whole": [1, 2], "core": [2]}
+        ),
+        "regions_class_order": [1, 2],
+    }
+    options = {"content": content, "spacing_mm": (3.0, 1.0, 2.0)}
+    a = write_predictions(tmp_path / "a", {"c": ("2210 0000/1100 0000",) * 2}, **options)
+    b = write_predictions(
+        tmp_path / "b", {"c": ("2110 0000/0000 0001", "0110 0000/0000 0000")}, **options
+    )
+    assert join([a, b], tmp_path / "out") == 0
+    mask, geometry = read_label_map(tmp_path / "out" / f"c{file_ending}")
+    assert read_text(tmp_path / "out" / f"c{file_ending}") == "2110 0000/0000 0000"
+    assert geometry.spacing_mm == pytest.approx((3.0, 1.0, 2.0))
+    assert mask.shape == (2, 2, 4)
+    volumes = read_json(tmp_path / "out" / "predictions.json")["cases"]["c"]["volumes"]
+    assert volumes["core"]["samples"] == [12.0, 6.0, 12.0, 0.0]
+    assert volumes["core"]["unit"] == "mm^3"
+
+
 def test_a_folder_with_fewer_samples_weighs_as_much(tmp_path, capsys):
     a = write_predictions(tmp_path / "a", {"c": ("1000",) * 3 + ("0100",)})
     b = write_predictions(tmp_path / "b", {"c": ("0010", "0001")})
@@ -140,6 +163,13 @@ def test_the_mask_of_a_supervised_model_stands_for_as_many_samples_as_its_weight
     # of six pairs of different samples, one is the mask and itself; half of the samples are right
     assert scores["D_ss"]["mean"] == pytest.approx(5 / 6)
     assert scores["ged_unbiased"]["mean"] == pytest.approx(2 * 0.5 - 5 / 6)
+
+
+def test_a_supervised_mask_that_was_saved_as_a_sample_counts_alike(tmp_path):
+    drawn = write_predictions(tmp_path / "a", {"c": ("1000", "0100")})
+    alone = write_predictions(tmp_path / "b", {"c": ("0010",)}, method="supervised")
+    assert join([drawn, alone], tmp_path / "out") == 0
+    assert samples_in(tmp_path / "out", "c") == ["1000", "0010", "0100", "0010"]
 
 
 def test_two_single_masks_are_one_sample_each(tmp_path):

@@ -37,8 +37,9 @@ class Model:
 
 
 def label_map(text: str) -> np.ndarray:
-    """Return "0110 2000" as a label map of two rows."""
-    return np.array([[int(digit) for digit in row] for row in text.split()], np.uint8)
+    """Return "0110 2000" as a label map of two rows, "01 00/11 00" as one of two slices."""
+    slices = [[[int(digit) for digit in row] for row in part.split()] for part in text.split("/")]
+    return np.array(slices if len(slices) > 1 else slices[0], np.uint8)
 
 
 def geometry_of(array: np.ndarray, *, spacing_mm: Sequence[float] = ()) -> ImageGeometry:
@@ -95,8 +96,9 @@ def write_references(
 
 def read_text(path: Path) -> str:
     """Return a label map as `label_map` takes it."""
-    rows = read_label_map(path)[0]
-    return " ".join("".join(map(str, row)) for row in rows)
+    array = read_label_map(path)[0]
+    slices = array if array.ndim == 3 else array[None]
+    return "/".join(" ".join("".join(map(str, row)) for row in part) for part in slices)
 
 
 def samples_in(folder: Path, case: str) -> list[str]:

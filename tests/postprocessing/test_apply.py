@@ -104,6 +104,18 @@ def test_of_predictions_without_samples_the_mask_alone_is_cleaned(tmp_path):
     assert record["settings"]["postprocessing"] == [["nodule"]]
 
 
+def test_components_of_volumes_span_slices(tmp_path):
+    content = dataset_content(file_ending=".nii.gz")
+    predicted = write_predictions(
+        tmp_path / "predicted",
+        {"a": ("1100 0000/1100 0001",)},
+        content=content,
+        spacing_mm=(2.0, 1.0, 1.0),
+    )
+    assert apply(predicted, tmp_path / "out", plan(tmp_path / "pp.json")) == 0
+    assert samples_in(tmp_path / "out", "a") == ["1100 0000/1100 0000"]
+
+
 def test_cleaned_samples_can_be_joined(predicted, tmp_path):
     from diffunet.cli import ensemble
 
