@@ -3,7 +3,7 @@
 `diffunet_ensemble` and `diffunet_apply_postprocessing` differ in which masks they write.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -197,7 +197,7 @@ def make_folder(
         inputs: by case the files that it is made of.
 
     Raises:
-        UsageError: the output holds other files, or cases of other settings.
+        UsageError: the output holds other files, other cases, or cases of other settings.
         DatasetError: all that is wrong with the cases that could not be made, at the end.
         InUseError: another command writes into the folder.
     """
@@ -209,7 +209,7 @@ def make_folder(
     check_output_folder(files, output_folder, signature=source.signature, command=source.command)
     problems: list[str] = []
     with in_use(output_folder):
-        _refuse_other_settings(output_folder, as_json(dict(settings)))
+        _refuse_others(output_folder, inputs, as_json(dict(settings)))
         output.check_names(list(inputs))
         whole = output.whole_cases(files)
         to_make = [each for each in files if each.case not in whole]
@@ -298,8 +298,15 @@ def _case_of(
     return found
 
 
-def _refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    for case, record in read_records(folder).items():
+def _refuse_others(folder: Path, cases: Collection[str], settings: Mapping[str, Any]) -> None:
+    """Check that a folder holds no other cases, and none of other settings."""
+    records = read_records(folder)
+    if others := set(records) - set(cases):
+        raise UsageError(
+            f"'{folder}': expected cases of the input, found also {listing(others)}; choose "
+            "another folder, or remove this one"
+        )
+    for case, record in records.items():
         if names := setting_differences(record.settings, settings):
             shown = "; ".join(f"{name:.200}" for name in names)
             raise UsageError(

@@ -1,5 +1,6 @@
 """`diffunet_ensemble`, against calculations by hand on images of four voxels."""
 
+import shutil
 from fractions import Fraction
 
 import numpy as np
@@ -228,6 +229,19 @@ def test_other_weights_in_the_same_folder_are_refused(folders, tmp_path, capsys)
         "was made with other settings (num_samples: [2, 2], now [2, 1]" in capsys.readouterr().err
     )
     assert states(tmp_path / "out") == before
+
+
+def test_cases_that_the_input_lost_do_not_stay_unnoticed(tmp_path, capsys):
+    both, one = {"c": ("1000",), "d": ("1000",)}, {"c": ("1000",)}
+    for name in ("a", "b"):
+        write_predictions(tmp_path / name, both)
+    folders = [tmp_path / "a", tmp_path / "b"]
+    assert join(folders, tmp_path / "out") == 0
+    for name in ("a", "b"):
+        shutil.rmtree(tmp_path / name)
+        write_predictions(tmp_path / name, one)
+    assert join(folders, tmp_path / "out") == 2
+    assert "expected cases of the input, found also 'd'" in capsys.readouterr().err
 
 
 def test_it_writes_into_no_folder_of_somebody_else(folders, tmp_path, capsys):
