@@ -14,6 +14,7 @@ CHECKED = [
         for name in ("ambiguity", "calibration", "overlap", "slice_scores", "surface")
     ),
     *(f"diffunet.inference.{name}" for name in ("noise", "sliding_window", "tiles")),
+    "diffunet.postprocessing.components",
     "diffunet.wsss.choice.presence_threshold",
     "diffunet.wsss.masks.label_masks",
     "diffunet.wsss.masks.pseudo_masks",

@@ -291,6 +291,19 @@ def test_a_prediction_that_did_not_end_is_told_apart(folders, tmp_path, capsys):
     assert "'sizes'" in said
 
 
+def test_cases_with_fewer_samples_are_named(tmp_path, capsys):
+    a = write_predictions(tmp_path / "a", {"c": ("1000", "1000"), "d": ("1000",)})
+    b = write_predictions(tmp_path / "b", {"c": ("1000", "1000"), "d": ("1000", "1000")})
+    said = refusal(capsys, [a, b], tmp_path / "out")
+    assert f"'{a}': expected 2 samples of each case, found 1 of 'd'" in said
+
+
+def test_a_sample_that_is_gone_is_named(folders, tmp_path, capsys):
+    (folders[0] / "samples" / "mixed_s01.png").unlink()
+    said = refusal(capsys, folders, tmp_path / "out")
+    assert f"'{folders[0]}': case 'mixed' is not whole ('mixed_s01.png' missing)" in said
+
+
 @pytest.mark.parametrize(
     ("texts", "spacing_mm", "what"),
     [
