@@ -73,11 +73,9 @@ def add_configuration(made: Options) -> None:
     )
 
 
-def add_folds(made: Options) -> None:
+def add_folds(made: Options, meaning: str = "without it, all trained folds") -> None:
     """Add `-f`."""
-    made.add_argument(
-        "-f", dest="folds", nargs="+", metavar="FOLD", help="without it, all trained folds"
-    )
+    made.add_argument("-f", dest="folds", nargs="+", metavar="FOLD", help=meaning)
 
 
 def add_saliency(made: Options, meaning: str) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from diffunet.cli.command import command, new_parser, progress_bar
+from diffunet.cli.command import command_of, new_parser, progress_bar
 from diffunet.cli.options import add_num_processes
 from diffunet.errors import UsageError
 
@@ -52,12 +52,11 @@ def determine_parser() -> argparse.ArgumentParser:
     return made
 
 
-@command
-def main_determine(arguments: list[str] | None = None) -> None:
+@command_of(determine_parser)
+def main_determine(given: argparse.Namespace) -> None:
     """Run `diffunet_determine_postprocessing`."""
     from diffunet import api
 
-    given = determine_parser().parse_args(arguments)
     path = api.determine_postprocessing(**vars(given), progress=progress_bar)
     print(
         f"wrote '{path}'; apply it with: diffunet_apply_postprocessing -i PREDICTIONS -o OUTPUT "
@@ -101,12 +100,11 @@ def apply_parser() -> argparse.ArgumentParser:
     return made
 
 
-@command
-def main_apply(arguments: list[str] | None = None) -> None:
+@command_of(apply_parser)
+def main_apply(given: argparse.Namespace) -> None:
     """Run `diffunet_apply_postprocessing`."""
     from diffunet import api
 
-    given = apply_parser().parse_args(arguments)
     if given.file is None:
         raise UsageError(
             "-pp FILE is missing: prediction decides nothing about components. Run "

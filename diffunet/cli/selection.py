@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from diffunet.cli.command import command, new_parser, progress_bar, resolve_workspace
-from diffunet.cli.options import add_configuration, add_plans_name, add_workspace
+from diffunet.cli.command import command_of, new_parser, progress_bar, resolve_workspace
+from diffunet.cli.options import add_configuration, add_folds, add_plans_name, add_workspace
 
 
 def accumulate_parser() -> argparse.ArgumentParser:
@@ -20,7 +20,7 @@ def accumulate_parser() -> argparse.ArgumentParser:
     add_configuration(made)
     made.add_argument("-m", dest="method", help="without it, the method of the plans")
     add_plans_name(made)
-    _add_folds(made)
+    add_folds(made, "without it, all folds of splits_final.json")
     made.add_argument(
         "-o",
         dest="output",
@@ -32,12 +32,11 @@ def accumulate_parser() -> argparse.ArgumentParser:
     return made
 
 
-@command
-def main_accumulate(arguments: list[str] | None = None) -> None:
+@command_of(accumulate_parser)
+def main_accumulate(given: argparse.Namespace) -> None:
     """Run `diffunet_accumulate_crossval_results`."""
     from diffunet import api
 
-    given = accumulate_parser().parse_args(arguments)
     given.workspace = resolve_workspace(given.workspace)
     api.accumulate_crossval_results(**vars(given), progress=progress_bar)
 
@@ -62,7 +61,7 @@ def best_parser() -> argparse.ArgumentParser:
         made.add_argument(
             flag, dest=name, nargs="+", metavar=metavar, help="without it, all that are trained"
         )
-    _add_folds(made)
+    add_folds(made, "without it, all folds of splits_final.json")
     made.add_argument(
         "--disable_ensembling",
         dest="has_mixtures",
@@ -73,24 +72,13 @@ def best_parser() -> argparse.ArgumentParser:
     return made
 
 
-@command
-def main_best(arguments: list[str] | None = None) -> None:
+@command_of(best_parser)
+def main_best(given: argparse.Namespace) -> None:
     """Run `diffunet_find_best_configuration`."""
     from diffunet import api
 
-    given = best_parser().parse_args(arguments)
     given.workspace = resolve_workspace(given.workspace)
     api.find_best_configuration(**vars(given), progress=progress_bar)
-
-
-def _add_folds(made: argparse.ArgumentParser) -> None:
-    made.add_argument(
-        "-f",
-        dest="folds",
-        nargs="+",
-        metavar="FOLD",
-        help="without it, all folds of splits_final.json",
-    )
 
 
 if __name__ == "__main__":

@@ -148,8 +148,8 @@ def output_weight(
 ) -> Float64[Tensor, " batch"]:
     """Return the weight of ||output - target||^2 that equals the weighted x_0 error.
 
-    In the output's own space nothing is divided by a small alpha_t: at log SNR -20 an x_0_hat made
-    from predicted noise carries that noise's error 2e4 times over.
+    In the output's own space nothing is divided by a small alpha_t. At log SNR -20, an x_0_hat that
+    is made from predicted noise is wrong by 20,000 times the error of that noise.
 
     Args:
         weighting: weight of the x_0 error as a function of log SNR.

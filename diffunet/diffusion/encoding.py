@@ -99,8 +99,8 @@ class SignedEncoding:
 class AnalogBitsEncoding:
     """Exclusive labels: the bits of the class number, 0 as -1 and 1 as +1, lowest bit first.
 
-    Chen et al. 2023, arXiv:2208.04202. Decoded to the class whose bits are nearest, so numbers that
-    stand for no class never come out.
+    Chen et al. 2023, arXiv:2208.04202. Decoded to the class whose bits are nearest, so the
+    result is always a class.
     """
 
     def __init__(self, num_labels: int):

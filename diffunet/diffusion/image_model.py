@@ -25,7 +25,7 @@ class NoisedClassifier(Protocol):
 class ImageModel(nn.Module):
     """A diffusion of images under image-level labels, and a classifier of its noised images.
 
-    Both take the same time: the classifier sees what the sampler makes.
+    Both take the same time, so that the classifier knows what the sampler makes at each step.
 
     Args:
         denoiser: its network embeds image-level labels and sees no other image.

@@ -35,7 +35,7 @@ class ScaledSchedule:
 
     First the input scale b: SNR_b = b^2 SNR, that is log SNR + 2 ln b (Chen 2023,
     arXiv:2301.10972; P1 uses 0.1). Then P1's limit: gamma_b is mapped affinely so that it ends at
-    sigmoid(+-log_snr_limit). In the middle the second step changes next to nothing.
+    sigmoid(+-log_snr_limit). Far from the ends, the second step changes almost nothing.
 
     Attributes:
         base: unlimited schedule; its log SNR may be infinite at the ends.
@@ -91,8 +91,8 @@ class ScaledSchedule:
 class DiscreteSchedule:
     """DDPM's grid of `num_timesteps` noise levels, and log SNR interpolated between them.
 
-    Timestep i is t = i / (num_timesteps - 1): the least noise of the grid is at t = 0, and the last
-    sampling step, which returns x_0_hat, leaves the grid. Between timesteps log SNR is linear in t.
+    Timestep i is t = i / (num_timesteps - 1). The least noise of the grid is at t = 0. The last
+    sampling step leaves the grid: it returns x_0_hat. Between timesteps log SNR is linear in t.
 
     Args:
         grid: a name of `DDPM_GRIDS`.

@@ -1,9 +1,9 @@
-"""Samplers: what each makes the next x_t of, as numbers.
+"""Samplers: each says, in numbers, what the next x_t is made of.
 
 One step goes from noise level t to a cleaner level s. Its result x_s is a sum of x_t, of the
 x_0_hat at t and at the levels before, and of fresh noise; a sampler is the function that says how
-much of each. It is written in x_t and x_0_hat alone: the noise that goes with a clipped x_0_hat is
-thereby the recomputed one. `sampling.draw` takes the steps. No torch here: plans read `SAMPLERS`.
+much of each. It knows x_t and x_0_hat alone, so the noise that belongs to a clipped x_0_hat is
+computed anew from the two. `sampling.draw` takes the steps. No torch here: plans read `SAMPLERS`.
 """
 
 import itertools

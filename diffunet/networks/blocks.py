@@ -42,7 +42,7 @@ def convolution(
 
 
 def initialized_with_zeros(module: nn.Module) -> nn.Module:
-    """Set all parameters to 0: what the module adds to its residual stream starts as nothing."""
+    """Set all parameters to 0, so that the module adds nothing to its residual stream at first."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
@@ -56,8 +56,8 @@ def largest_divisor(number: int, limit: int) -> int:
 class GroupNorm(nn.GroupNorm):
     """Group normalisation that stays in its input's dtype under autocast.
 
-    Autocast runs it in float32, which stores ten bytes for each value on the way to the next
-    convolution instead of six; the statistics are accumulated in float32 by the kernels either way.
+    Autocast would run it in float32, and store ten bytes for each value on the way to the next
+    convolution instead of six. The kernels sum up in float32 either way.
 
     Args:
         num_channels: channels of the input.

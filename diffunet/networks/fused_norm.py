@@ -1,8 +1,8 @@
 """Group normalisation and SiLU in one pass over channels-last memory, as Triton kernels.
 
-torch's own group norm works on contiguous memory alone: between two channels-last convolutions it
-costs a copy there and a copy back, forward and backward. Here memory stays as it is, and the
-backward pass computes again what it needs from the input, so that nothing else is kept.
+torch's own group norm needs contiguous memory. Between two channels-last convolutions it copies the
+values there and back, in the forward and in the backward pass. Here memory stays as it is. The
+backward pass computes what it needs from the input again, so nothing else is kept.
 
 An array (batch, channel, *spatial) in channels-last order is (batch, position, channel) in memory.
 A program takes some positions of one sample, with all their channels. What is summed over

@@ -196,6 +196,11 @@ def test_the_limit_on_images_is_what_the_environment_says(monkeypatch, capsys):
         ("diffunet_pseudo_label", api.pseudo_label),
         ("diffunet_evaluate", api.evaluate),
         ("diffunet_export_model", api.export_model),
+        ("diffunet_ensemble", api.ensemble),
+        ("diffunet_determine_postprocessing", api.determine_postprocessing),
+        ("diffunet_apply_postprocessing", api.apply_postprocessing),
+        ("diffunet_accumulate_crossval_results", api.accumulate_crossval_results),
+        ("diffunet_find_best_configuration", api.find_best_configuration),
     ],
 )
 def test_every_option_is_the_argument_of_the_api_that_it_is_called_after(command, function):
