@@ -52,6 +52,7 @@ COMMANDS = {
     "diffunet_extract_fingerprint": "plan_and_preprocess:main_fingerprint",
     "diffunet_plan_experiment": "plan_and_preprocess:main_plan",
     "diffunet_preprocess": "plan_and_preprocess:main_preprocess",
+    "diffunet_move_plans": "plan_and_preprocess:main_move",
     "diffunet_train": "train:main",
     "diffunet_predict": "predict:main",
     "diffunet_pseudo_label": "pseudo_label:main",

@@ -119,19 +119,22 @@ def plans_of(folder: Path, plans_name: str) -> Plans:
     return Plans.load(path)
 
 
-def new_plans_path(folder: Path, plans_name: str) -> Path:
+def new_plans_path(folder: Path, plans_name: str, *, option: str = "-overwrite_plans_name") -> Path:
     """Return where new plans are to be written; other plans of this name are replaced.
+
+    Args:
+        option: by which the user gives the name, for messages.
 
     Raises:
         UsageError: no file can have the name, or a file of that name is not a plans file.
     """
-    name = require_name(plans_name, where="-overwrite_plans_name", error=UsageError)
+    name = require_name(plans_name, where=option, error=UsageError)
     path = folder / f"{name}.json"
     kept = (DATASET_FILE, FINGERPRINT_FILE, SPLITS_FILE, STATE_FILE)
     is_kept = path.name.casefold() in kept
     if is_kept or (name != DEFAULT_PLANS_NAME and path.exists() and not _holds_plans(path)):
         raise UsageError(
-            f"-overwrite_plans_name {name}: expected a name for plans, found that of '{path}', "
+            f"{option} {name}: expected a name for plans, found that of '{path}', "
             "which holds something other than plans and would be lost; choose another name"
         )
     return path

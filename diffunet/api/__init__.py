@@ -8,6 +8,7 @@ from diffunet.api.combining import apply_postprocessing, determine_postprocessin
 from diffunet.api.models import predict, pseudo_label, train
 from diffunet.api.preparation import (
     extract_fingerprint,
+    move_plans,
     plan_and_preprocess,
     plan_experiment,
     preprocess,
@@ -28,6 +29,7 @@ __all__ = [
     "find_best_configuration",
     "install_model",
     "model_info",
+    "move_plans",
     "plan_and_preprocess",
     "plan_experiment",
     "predict",

@@ -22,6 +22,7 @@ PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "diffunet_extract_fingerprint": plan_and_preprocess.fingerprint_parser,
     "diffunet_plan_experiment": plan_and_preprocess.plan_parser,
     "diffunet_preprocess": plan_and_preprocess.preprocess_parser,
+    "diffunet_move_plans": plan_and_preprocess.move_parser,
     "diffunet_train": train.parser,
     "diffunet_predict": predict.parser,
     "diffunet_pseudo_label": pseudo_label.parser,

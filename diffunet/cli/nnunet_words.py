@@ -178,6 +178,11 @@ COUNTERPARTS: Mapping[str, Counterpart] = {
         ("-d", "-plans_name", "-c", "-np"),
         "-np takes one number, for all configurations",
     ),
+    "nnUNetv2_move_plans_between_datasets": Counterpart(
+        "diffunet_move_plans",
+        ("-s", "-t", "-sp", "-tp"),
+        "-sp may be left out; the target needs no fingerprint",
+    ),
     "nnUNetv2_train": Counterpart(
         "diffunet_train",
         ("-p", "-pretrained_weights", "-num_gpus", "--c", "--val", "-device"),

@@ -105,6 +105,32 @@ def preprocess_parser() -> argparse.ArgumentParser:
     return made
 
 
+def move_parser() -> argparse.ArgumentParser:
+    """Return the parser of `diffunet_move_plans`."""
+    made = new_parser(
+        "Write plans of one dataset as plans of another, so that weights trained on the one fit "
+        "the other: for pretraining, and to compare datasets. Preprocess the other with them next.",
+        epilog="example:\n  diffunet_move_plans -s 1 -t 2 -tp from_1\n"
+        "  diffunet_preprocess -d 2 -p from_1\n"
+        "  diffunet_train 2 0 -p from_1 -pretrained_weights checkpoint_final.pth",
+        command="diffunet_move_plans",
+    )
+    for flag, meaning in (("-s", "that has the plans"), ("-t", "that gets them; a raw dataset")):
+        made.add_argument(
+            flag,
+            dest="source" if flag == "-s" else "target",
+            required=True,
+            metavar="DATASET",
+            help=f"number, name or path of the dataset {meaning}",
+        )
+    add_plans_name(made, "-sp", meaning="plans to move")
+    made.add_argument(
+        "-tp", dest="new_name", metavar="NAME", help="their new name; without it, the one they have"
+    )
+    add_workspace(made)
+    return made
+
+
 @command_of(parser)
 def main(given: argparse.Namespace) -> None:
     """Run `diffunet_plan_and_preprocess`."""
@@ -143,6 +169,15 @@ def main_preprocess(given: argparse.Namespace) -> None:
     from diffunet import api
 
     _for_each_dataset(api.preprocess, given, progress=progress_bar)
+
+
+@command_of(move_parser)
+def main_move(given: argparse.Namespace) -> None:
+    """Run `diffunet_move_plans`."""
+    from diffunet import api
+
+    given.workspace = resolve_workspace(given.workspace)
+    api.move_plans(**vars(given))
 
 
 def _for_each_dataset(
