@@ -2,12 +2,23 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from diffunet.api.combining import determine_postprocessing
 from diffunet.arguments import Dataset, model_folder_of, workspace_of
+from diffunet.errors import DatasetError, UsageError
 from diffunet.parallel import Progress, without_progress
-from diffunet.workspace import DEFAULT_PLANS_NAME, Workspace
+from diffunet.workspace import (
+    DEFAULT_PLANS_NAME,
+    LABELS_FOLDER,
+    POSTPROCESSING_FILE,
+    Workspace,
+)
+
+if TYPE_CHECKING:
+    from diffunet.selection.report import Cleaning
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +93,7 @@ def find_best_configuration(
     """
     from diffunet.api.asked import ALL_FOLDS, folds_of
     from diffunet.locks import in_use
-    from diffunet.selection.best import choose_best, models_of
+    from diffunet.selection.best import choose_best, folder_of_winner, models_of
     from diffunet.training.fold_data import LABELS
 
     place = workspace_of(workspace)
@@ -97,16 +108,51 @@ def find_best_configuration(
     )
     identifier = models[0].plans.configuration.data_identifier
     target = results / "best_configuration"
+    mixtures = target / "mixtures"
     with in_use(target):
         choice = choose_best(
             models,
             label_store=preprocessed / identifier / LABELS,
-            folder=target / "mixtures",
+            folder=mixtures,
             has_mixtures=has_mixtures,
             left_out=left_out,
             progress=progress,
         )
-        commands = choice.commands(workspace=place.words)
-        choice.save(target, commands=commands)
-    logger.info("%swrote '%s'", choice.as_markdown(commands=commands), target)
-    return choice.as_json(commands=commands)
+        winner = folder_of_winner(
+            choice,
+            mixtures,
+            is_gathered=has_mixtures and len(models) > 1,
+            progress=progress,
+        )
+        reference = place.raw / preprocessed.name / LABELS_FOLDER
+        file = target / POSTPROCESSING_FILE
+        reasons, cleaning = dict(choice.left_out), None
+        try:
+            cleaning = _decided(winner, reference, file=file, progress=progress)
+        except (DatasetError, UsageError) as cause:
+            reasons["post-processing"] = str(cause)
+        choice = replace(choice, left_out=reasons, workspace=tuple(place.words), cleaning=cleaning)
+        choice.save(target)
+    logger.info("%swrote '%s'", choice.as_markdown(), target)
+    return choice.as_json()
+
+
+def _decided(
+    prediction: Path | None, reference: Path, *, file: Path, progress: Progress
+) -> "Cleaning":
+    """Decide the post-processing of the winner on its validation cases, and write it.
+
+    Raises:
+        UsageError, DatasetError: there are no masks, or no references, to decide by.
+    """
+    from diffunet.postprocessing.plan import PostProcessing
+    from diffunet.selection.report import Cleaning
+
+    if prediction is None or not reference.is_dir():
+        missing = "the masks of its validation" if prediction is None else f"'{reference}'"
+        raise UsageError(
+            f"expected the winner's masks and their references, found none of {missing}; decide "
+            "with diffunet_determine_postprocessing"
+        )
+    determine_postprocessing(prediction, reference, output=file, num_processes=0, progress=progress)
+    return Cleaning(plan=PostProcessing.load(file), file=file)

@@ -9,10 +9,11 @@ from diffunet.data.store.case_store import CaseStore
 from diffunet.errors import CheckpointError, UsageError
 from diffunet.methods import METHODS
 from diffunet.parallel import Progress
+from diffunet.selection.accumulate import accumulate
 from diffunet.selection.compare import Candidate, compare
 from diffunet.selection.criterion import Criterion, criterion_for
 from diffunet.selection.folds import CrossValidation, read_cross_validation
-from diffunet.selection.mixtures import mixtures_of
+from diffunet.selection.mixtures import mixture_folder, mixtures_of
 from diffunet.selection.report import Choice
 
 logger = logging.getLogger(__name__)
@@ -155,3 +156,25 @@ def _require_scores(candidates: Sequence[Candidate], criterion: Criterion) -> No
         )
     if not set.intersection(*defined):
         raise UsageError(f"no case has the {criterion.title} of every candidate")
+
+
+def folder_of_winner(
+    choice: Choice, folder: Path, *, is_gathered: bool, progress: Progress
+) -> Path | None:
+    """Return the folder of the winner's validation cases; None if their masks are not there.
+
+    Args:
+        folder: where mixtures lie.
+        is_gathered: the cases of models were gathered for mixtures before.
+    """
+    if len(choice.winner.parts) > 1:
+        return mixture_folder(folder, choice.winner.parts)
+    model = choice.models[choice.winner.name]
+    if is_gathered:
+        return None if model.name in choice.left_out else model.gathered_folder
+    try:
+        accumulate(model, model.gathered_folder, progress=progress)
+    except UsageError as cause:
+        logger.warning("%s", cause)
+        return None
+    return model.gathered_folder

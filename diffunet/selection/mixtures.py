@@ -28,6 +28,11 @@ logger = logging.getLogger(__name__)
 _OPTIONS = ScoreOptions(has_surface_scores=False, has_trivial_answers=False, subset_sizes=())
 
 
+def mixture_folder(folder: Path, names: Sequence[str]) -> Path:
+    """Return where the mixture of models lies among all mixtures."""
+    return folder / "__and__".join(names)
+
+
 def mixtures_of(
     models: Sequence[CrossValidation],
     folder: Path,
@@ -57,7 +62,7 @@ def mixtures_of(
     found: list[Candidate] = []
     able = [model for model in models if model.name in gathered]
     for pair in itertools.combinations(able, 2):
-        target = folder / "__and__".join(model.name for model in pair)
+        target = mixture_folder(folder, [model.name for model in pair])
         if (target / ENSEMBLE_FILE).is_file():
             shutil.rmtree(target)
         try:

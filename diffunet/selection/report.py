@@ -1,7 +1,7 @@
 """What was chosen, in JSON, as a table with its caveats, and as commands to predict with."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from diffunet.evaluation.bootstrap import Interval, PairedDifference
 from diffunet.evaluation.summary import without_nan
 from diffunet.jsonio import as_json, write_json, write_text
+from diffunet.postprocessing.plan import PostProcessing
 from diffunet.selection.compare import Candidate, Comparison
 from diffunet.selection.criterion import Criterion
 from diffunet.selection.folds import CrossValidation
@@ -18,13 +19,46 @@ TABLE_FILE = "best_configuration.md"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cleaning:
+    """The post-processing that was decided on the winner's validation cases.
+
+    Attributes:
+        file: holds `plan`.
+    """
+
+    plan: PostProcessing
+    file: Path
+
+    def command(self) -> list[str]:
+        """Return the command that applies it; none where no step made the score better."""
+        if not self.plan.keep_largest_of:
+            return []
+        words = ["diffunet_apply_postprocessing", "-i", "PREDICTIONS", "-o", "CLEANED"]
+        return [shlex.join([*words, "-pp", str(self.file)])]
+
+    def sentence(self) -> str:
+        """Return what it does, and what that did to the score."""
+        plan = self.plan
+        if not plan.keep_largest_of:
+            return "Keeping only the largest component of labels made no score better."
+        steps = ", then of ".join(" and ".join(names) for names in plan.keep_largest_of)
+        return (
+            f"Post-processing keeps the largest component of {steps}: {plan.criterion} from "
+            f"{plan.before.mean:.4f} to {plan.after.mean:.4f} on the same cases, so this is "
+            "optimistic too."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """The best candidate, and what it was compared with.
 
     Attributes:
         models: by name.
-        left_out: why models or mixtures were not compared, by name.
+        left_out: why models, mixtures or post-processing were not tried, by name.
         num_undefined: cases that were left out, since some candidate has no score there.
+        workspace: words that name it in a command; none for the usual one.
+        cleaning: None where none could be decided.
     """
 
     models: Mapping[str, CrossValidation]
@@ -32,29 +66,31 @@ class Choice:
     comparison: Comparison
     left_out: Mapping[str, str]
     num_undefined: int
+    workspace: tuple[str, ...] = ()
+    cleaning: Cleaning | None = None
 
     @property
     def winner(self) -> Candidate:
         return self.comparison.winner
 
-    def commands(self, *, workspace: Sequence[str]) -> list[str]:
-        """Return the commands that predict with the winner.
-
-        Args:
-            workspace: words that name it; none for the usual one.
-        """
-        if len(self.winner.parts) == 1:
-            return [self._predict(self.winner.parts[0], "PREDICTIONS", workspace=workspace)]
-        outputs = [f"PREDICTIONS_{number}" for number, _ in enumerate(self.winner.parts, start=1)]
+    @property
+    def commands(self) -> list[str]:
+        """The commands that predict with the winner, and clean its masks where that helped."""
+        parts, outputs = self.winner.parts, ["PREDICTIONS"]
+        if len(parts) > 1:
+            outputs = [f"PREDICTIONS_{number}" for number, _ in enumerate(parts, start=1)]
+        cleaning = [] if self.cleaning is None else self.cleaning.command()
+        cleans_samples = self.cleaning is not None and self.cleaning.plan.decided_on.num_samples > 0
+        has_samples = len(parts) > 1 or bool(cleaning and cleans_samples)
         lines = [
-            self._predict(name, output, workspace=workspace, saves_samples=True)
-            for name, output in zip(self.winner.parts, outputs, strict=True)
+            self._predict(name, output, saves_samples=has_samples)
+            for name, output in zip(parts, outputs, strict=True)
         ]
-        return [*lines, shlex.join(["diffunet_ensemble", "-i", *outputs, "-o", "PREDICTIONS"])]
+        if len(parts) > 1:
+            lines.append(shlex.join(["diffunet_ensemble", "-i", *outputs, "-o", "PREDICTIONS"]))
+        return [*lines, *cleaning]
 
-    def _predict(
-        self, name: str, output: str, *, workspace: Sequence[str], saves_samples: bool = False
-    ) -> str:
+    def _predict(self, name: str, output: str, *, saves_samples: bool) -> str:
         model = self.models[name]
         method, plans_name, configuration = name.split("__")
         words = ["diffunet_predict", "-i", "IMAGES", "-o", output]
@@ -63,9 +99,9 @@ class Choice:
         words += ["-f", *(fold.fold for fold in model.folds)]
         if saves_samples and model.draws_samples:
             words.append("--save_samples")
-        return shlex.join([*words, *workspace])
+        return shlex.join([*words, *self.workspace])
 
-    def as_json(self, *, commands: Sequence[str]) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return everything, for `best_configuration.json`."""
         found = self.comparison
         again = found.chosen_again
@@ -90,11 +126,12 @@ class Choice:
             if again is None
             else {**asdict(again), "optimism": again.optimism},
             "left_out": dict(self.left_out),
-            "commands": list(commands),
+            "postprocessing": None if self.cleaning is None else str(self.cleaning.file),
+            "commands": self.commands,
         }
         return as_json(without_nan(content))
 
-    def as_markdown(self, *, commands: Sequence[str]) -> str:
+    def as_markdown(self) -> str:
         """Return the table, what it is worth, and the commands."""
         found = self.comparison
         better = "lower" if self.criterion.is_lower_better else "higher"
@@ -116,7 +153,7 @@ class Choice:
             *self._caveats(),
             "",
             "```bash",
-            *commands,
+            *self.commands,
             "```",
         ]
         if self.left_out:
@@ -149,12 +186,14 @@ class Choice:
             lines.append(
                 f"{self.num_undefined} cases are left out, since a candidate has no score there."
             )
+        if self.cleaning is not None:
+            lines.append(self.cleaning.sentence())
         return lines
 
-    def save(self, folder: Path, *, commands: Sequence[str]) -> None:
+    def save(self, folder: Path) -> None:
         """Write `best_configuration.json` and `best_configuration.md`."""
-        write_json(folder / CHOICE_FILE, self.as_json(commands=commands))
-        write_text(folder / TABLE_FILE, self.as_markdown(commands=commands))
+        write_json(folder / CHOICE_FILE, self.as_json())
+        write_text(folder / TABLE_FILE, self.as_markdown())
 
 
 def _interval(found: Interval | PairedDifference | None) -> str:

@@ -7,6 +7,7 @@ from diffunet.cli import selection
 from diffunet.errors import CheckpointError, UsageError
 from diffunet.jsonio import read_json, write_json
 from diffunet.workspace import Workspace
+from tests.inference.written_folders import write_references
 from tests.selection.hand_made import NAME, write_dataset, write_model
 
 CASES = ["c1", "c2", "c3", "c4", "c5", "c6"]
@@ -179,3 +180,42 @@ def test_what_is_not_trained_is_refused_by_name(tmp_path, capsys):
     assert "-c: expected what is trained" in capsys.readouterr().err
     assert selection.main_best(["1", "--workspace", str(tmp_path)]) == 0
     assert "diffunet_predict -i IMAGES" in capsys.readouterr().out
+
+
+STRAY = "1100 0001"
+
+
+def with_references_in_raw(root):
+    write_references(root / "raw" / NAME / "labelsTr", same(TWO, num_samples=1))
+
+
+def test_post_processing_is_decided_on_the_winners_cases_and_its_command_is_told(tmp_path):
+    one_rater(tmp_path, same(STRAY), same(ELSEWHERE, num_samples=1))
+    with_references_in_raw(tmp_path)
+    found = run(tmp_path)
+    assert found["best"] == [DIFFUSION]
+    folder = tmp_path / "results" / NAME / "best_configuration"
+    file = folder / "postprocessing.json"
+    assert found["postprocessing"] == str(file)
+    assert found["commands"][0].endswith(f"-f 0 1 --save_samples --workspace {tmp_path}")
+    assert found["commands"][1:] == [
+        f"diffunet_apply_postprocessing -i PREDICTIONS -o CLEANED -pp {file}"
+    ]
+    table = (folder / "best_configuration.md").read_text()
+    assert "largest component of spot: Dice from 0.8000 to 1.0000 on the same cases" in table
+
+
+def test_post_processing_that_helps_nobody_is_no_command(tmp_path):
+    one_rater(tmp_path, same(ELSEWHERE), same(TWO, num_samples=1))
+    with_references_in_raw(tmp_path)
+    found = run(tmp_path, has_mixtures=False)
+    assert found["best"] == [SUPERVISED]
+    assert found["postprocessing"] is not None
+    assert len(found["commands"]) == 1
+
+
+def test_without_references_post_processing_is_left_out_with_a_reason(tmp_path):
+    one_rater(tmp_path, same(STRAY), same(ELSEWHERE, num_samples=1))
+    found = run(tmp_path)
+    assert found["postprocessing"] is None
+    assert "labelsTr" in found["left_out"]["post-processing"]
