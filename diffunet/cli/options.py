@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from diffunet.methods import SaliencyMethod
 from diffunet.parallel import default_num_processes
-from diffunet.plans import SaliencyMethod
 from diffunet.ranges import Range, range_of
 from diffunet.workspace import DEFAULT_PLANS_NAME
 

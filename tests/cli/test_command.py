@@ -158,6 +158,11 @@ def test_importing_diffunet_is_quick_and_loads_nothing_heavy():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_options_that_commands_share_load_no_plans():
+    code = "import sys, diffunet.cli.options; sys.exit('diffunet.plans' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_an_unknown_name_of_the_package_is_an_attribute_error():
     import diffunet
 
