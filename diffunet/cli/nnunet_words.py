@@ -55,8 +55,8 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
     "diffunet_train": {
         "-tr": _TRAINER,
         "--npz": (
-            "a fold's scores need no probabilities; for files, predict its validation cases with "
-            "diffunet_predict --save_probabilities or --save_samples"
+            "samples take the place of probabilities: --save_samples keeps those of the final "
+            "validation, and diffunet_find_best_configuration joins them"
         ),
         "--val_best": (
             "--val validates the last weights; predict the validation cases by the best ones with "
