@@ -112,9 +112,9 @@ def parser() -> argparse.ArgumentParser:
 @command
 def main(arguments: list[str] | None = None) -> None:
     """Run `diffunet_train`."""
-    from diffunet import api
-
     given = parser().parse_args(arguments)
+    from diffunet import api  # after -h and mistakes, which need none of it
+
     configuration, folds = where_of(given.folds, given.configuration)
     is_rank = "LOCAL_RANK" in os.environ
     num_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if is_rank else given.num_gpus
