@@ -322,6 +322,30 @@ def test_another_grid_is_refused_before_anything_is_written(
     assert "predict both from the same images" in said
 
 
+def test_another_place_in_the_patient_is_refused(tmp_path, capsys):
+    folders = [
+        write_predictions(
+            tmp_path / name,
+            {"c": ("1000 0000/0000 0000",)},
+            content=dataset_content(file_ending=".nii.gz"),
+            spacing_mm=(1.0, 1.0, 1.0),
+            origin=(first, 0.0, 0.0),
+        )
+        for name, first in (("a", 5.0), ("b", 7.0))
+    ]
+    assert join(folders, tmp_path / "out") == 2
+    assert "case 'c': expected the origin (5, 0, 0) mm of 'c_s00.nii.gz'" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "records" / "c.json").exists()
+
+
+def test_predictions_of_two_models_in_one_folder_are_refused(folders, tmp_path, capsys):
+    record = folders[1] / "records" / "sizes.json"
+    content = read_json(record)
+    write_json(record, {**content, "settings": {**content["settings"], "seed": 1}})
+    said = refusal(capsys, folders, tmp_path / "out")
+    assert "case 'sizes' has other settings than 'both_vary' (seed: None, now 1)" in said
+
+
 def test_a_file_in_place_of_a_folder_is_refused(folders, tmp_path, capsys):
     said = refusal(capsys, [folders[0], folders[1] / "sizes.png"], tmp_path / "out")
     assert "is a file; give the folder that diffunet_predict wrote" in said

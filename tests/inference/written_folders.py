@@ -42,11 +42,15 @@ def label_map(text: str) -> np.ndarray:
     return np.array(slices if len(slices) > 1 else slices[0], np.uint8)
 
 
-def geometry_of(array: np.ndarray, *, spacing_mm: Sequence[float] = ()) -> ImageGeometry:
+def geometry_of(
+    array: np.ndarray, *, spacing_mm: Sequence[float] = (), origin: Sequence[float] = ()
+) -> ImageGeometry:
     return ImageGeometry(
         shape=array.shape,
         spacing_mm=tuple(spacing_mm) or (1.0,) * array.ndim,
         has_spacing=bool(spacing_mm),
+        origin=tuple(origin) or None,
+        direction=tuple(np.eye(array.ndim).ravel().tolist()) if origin else None,
     )
 
 
@@ -58,6 +62,7 @@ def write_predictions(
     saves_samples: bool = True,
     content: dict[str, Any] | None = None,
     spacing_mm: Sequence[float] = (),
+    origin: Sequence[float] = (),
 ) -> Path:
     """Write the samples of cases, and what they have in common."""
     model = Model(content or dataset_content())
@@ -67,7 +72,7 @@ def write_predictions(
     for case, texts in cases.items():
         output.begin_case(CaseFiles(case=case, images=()))
         maps = [label_map(text) for text in texts]
-        geometry = geometry_of(maps[0], spacing_mm=spacing_mm)
+        geometry = geometry_of(maps[0], spacing_mm=spacing_mm, origin=origin)
         masks = [model.labels.masks(each) for each in maps]
         votes = Votes.none_of(
             masks[0].shape, num_samples=len(masks), is_exclusive=not model.labels.is_regions

@@ -125,6 +125,18 @@ def test_cleaned_samples_can_be_joined(predicted, tmp_path):
     assert samples_in(tmp_path / "out", "a")[:2] == ["11010000", "11000000"]
 
 
+def test_masks_that_are_cleaned_twice_tell_both_steps(tmp_path):
+    content = dataset_content(labels={"background": 0, "one": 1, "two": 2})
+    predicted = write_predictions(tmp_path / "predicted", {"a": ("11012202",)}, content=content)
+    first = plan(tmp_path / "1.json", keep_largest_of=[["one"]])
+    second = plan(tmp_path / "2.json", keep_largest_of=[["two"]])
+    assert apply(predicted, tmp_path / "once", first) == 0
+    assert apply(tmp_path / "once", tmp_path / "twice", second) == 0
+    assert samples_in(tmp_path / "twice", "a") == ["11002200"]
+    settings = read_json(tmp_path / "twice" / "predictions.json")["settings"]
+    assert settings["postprocessing"] == [["one"], ["two"]]
+
+
 def test_run_again_nothing_is_written(predicted, tmp_path):
     file = plan(tmp_path / "pp.json")
     assert apply(predicted, tmp_path / "out", file) == 0

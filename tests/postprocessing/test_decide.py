@@ -175,16 +175,19 @@ def test_a_step_that_harms_a_label_is_not_kept_though_the_mean_is_better(tmp_pat
     content = dataset_content(labels={"background": 0, "one": 1, "two": 2})
     prediction = write_predictions(
         tmp_path / "predicted",
-        {"a": ("1110111022",)},
+        {"a": ("1111" + "01" * 6 + "02" + "0" * 8,)},
         content=content,
         method="supervised",
         saves_samples=False,
     )
-    reference = write_references(tmp_path / "labelsTr", {"a": ("1110000002",)})
+    reference = write_references(tmp_path / "labelsTr", {"a": ("1111" + "0" * 13 + "2" * 9,)})
     found = decided(prediction, reference)
-    # all labels together: the two components of "one" are as large, and "two" would be lost
-    assert found["tried"][0]["scores"]["labels"]["two"] == 0
-    assert not found["tried"][0]["is_kept"]
+    # together: "one" from 4/7 to 1, "two" from 1/5 to 0, the mean from 0.386 to 0.5
+    together = found["tried"][0]
+    assert found["before"]["labels"] == pytest.approx({"one": 4 / 7, "two": 1 / 5})
+    assert together["scores"]["mean"] > found["before"]["mean"]
+    assert not together["is_kept"]
+    assert found["keep_largest_of"] == [["one"]]
 
 
 def test_samples_that_should_decide_must_have_been_saved(tmp_path, capsys):
