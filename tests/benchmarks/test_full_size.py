@@ -265,7 +265,7 @@ def test_every_command_is_one_that_its_parser_takes(request_of):
         assert given.workspace == request.workspace
         assert getattr(given, "device", "cpu") == "cpu"
     assert options_of(request, "prepare").with_labels
-    assert options_of(request, "prepare_student").overwrite_target_spacing == [4.0, 4.0]
+    assert options_of(request, "prepare_student").target_spacing_mm == [4.0, 4.0]
     assert options_of(request, "pseudo_label").continues
     for method in full_size_stages.WEAK:
         decided, known = (
@@ -273,7 +273,7 @@ def test_every_command_is_one_that_its_parser_takes(request_of):
         )
         assert decided.saliency == known.saliency == method
         assert (decided.image_labels, known.image_labels) == (None, request.test_tags)
-        assert decided.continue_prediction
+        assert decided.continues
         assert decided.output != known.output
 
 

@@ -208,12 +208,15 @@ def test_the_volume_of_a_centre_blob_is_the_mean_of_masks_that_mark_anything():
     """8 pixels of 2 x 3 mm by one rater, none by the other; the second label nowhere."""
     maps = np.zeros((2, 4, 4), np.uint8)
     maps[0, :2] = 1
-    store = SimpleNamespace(array_names=lambda case: ("labels",), array=lambda case, name: maps)
     properties = SimpleNamespace(original_spacing_mm=(2.0, 3.0))
+    store = SimpleNamespace(
+        array_names=lambda case: ("labels",),
+        array=lambda case, name: maps,
+        properties=lambda case: properties,
+    )
     data = SimpleNamespace(
         labels=LabelScheme(names=("a", "b"), values=((1,), (2,))),
         label_maps=store,
-        images=SimpleNamespace(properties=lambda case: properties),
     )
     volumes = mean_marked_volumes(data, ["c0", "c1"])  # type: ignore[arg-type]  # as much as needed
     assert volumes == [48.0, 0.0]
