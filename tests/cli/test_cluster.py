@@ -48,16 +48,20 @@ def job(tmp_path):
     return ["bash", str(tmp_path / "job.sh")], environment
 
 
-@pytest.mark.slow
-def test_a_job_that_is_stopped_asks_to_be_queued_again_and_then_ends(job, tmp_path):
+def test_a_job_that_is_stopped_saves_and_asks_to_be_queued_again(job, tmp_path):
     command, environment = job
-    first = subprocess.Popen(command, env=environment)
+    running = subprocess.Popen(command, env=environment)
     begun = "results/Dataset001_Discs/*/fold_0/plans.resolved.json"
-    while first.poll() is None and not list(tmp_path.glob(begun)):
+    while running.poll() is None and not list(tmp_path.glob(begun)):
         time.sleep(0.01)
     os.kill(int((tmp_path / "step").read_text()), signal.SIGTERM)
-    assert first.wait(timeout=60) == 130
+    assert running.wait(timeout=60) == 130
     assert (tmp_path / "scontrol").read_text() == "requeue 41_0\n"
-    assert subprocess.run(command, env=environment, timeout=120, check=False).returncode == 0
-    assert (tmp_path / "scontrol").read_text() == "requeue 41_0\n"
-    assert list(tmp_path.glob("results/*/*/fold_0/checkpoint_final.pth"))
+
+
+@pytest.mark.parametrize(("code", "is_queued"), [(0, False), (2, False), (130, True)])
+def test_only_a_job_that_was_stopped_is_queued_again(job, tmp_path, code, is_queued):
+    command, environment = job
+    (tmp_path / "bin" / "diffunet_train").write_text(f"#!/bin/bash\nexit {code}\n")
+    assert subprocess.run(command, env=environment, check=False).returncode == code
+    assert (tmp_path / "scontrol").exists() == is_queued
