@@ -13,12 +13,10 @@ COPY setup.py pyproject.toml constraints.txt README.md /source/
 COPY diffunet /source/diffunet
 RUN python -m pip install --no-cache-dir --constraint /source/constraints.txt /source
 
-# Any user may run it: caches lie where everyone may write.
-ENV diffunet_raw=/workspace/raw \
+# Any user may run it (--user): its caches lie in the workspace, where that user can write.
+ENV HOME=/workspace \
+    diffunet_raw=/workspace/raw \
     diffunet_preprocessed=/workspace/preprocessed \
-    diffunet_results=/workspace/results \
-    MPLCONFIGDIR=/tmp/matplotlib \
-    TORCHINDUCTOR_CACHE_DIR=/tmp/torchinductor \
-    TRITON_CACHE_DIR=/tmp/triton
+    diffunet_results=/workspace/results
 WORKDIR /workspace
 CMD ["diffunet_predict", "-h"]

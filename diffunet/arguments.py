@@ -221,10 +221,10 @@ def model_folder_of(
     folder = place.model_folder(name, method=method, plans=plans_name, configuration=configuration)
     if not folder.is_dir():
         results = place.results / name
-        found = [path.name for path in results.iterdir()] if results.is_dir() else []
+        found = sorted(path.parent.name for path in results.glob(f"*/{DATASET_FILE}"))
         raise WorkspaceError(
             f"there is no trained model '{folder}'; found in '{results}': "
-            f"{', '.join(sorted(found)) or 'nothing'}. Train with diffunet_train {name} 0"
+            f"{', '.join(found) or 'nothing'}. Train with diffunet_train {name} 0"
         )
     return folder
 

@@ -92,6 +92,15 @@ def test_a_dataset_given_by_its_path_is_trained_and_found_by_that_path(tmp_path)
     assert fold.parent.parent == place.results / "my discs"
 
 
+def test_a_model_that_is_not_there_is_told_beside_those_that_are(workspace):
+    results = workspace.results / "Dataset001_Discs"
+    write_json(results / "diffusion__mine__2d" / "dataset.json", {})
+    write_json(results / "best_configuration" / "best_configuration.json", {})
+    there = r"found in '.*Dataset001_Discs': diffusion__mine__2d\. Train"
+    with pytest.raises(WorkspaceError, match=there):
+        model_folder_of(workspace, 1, "cdm", "diffunet_plans", "2d")
+
+
 @pytest.mark.parametrize("fold", ["00", "０", "-1", "../0", "x"])
 def test_a_fold_that_is_none_is_refused_before_a_folder_is_made(workspace, fold):
     folder = write_preprocessed(workspace.preprocessed / "Dataset001_Discs")

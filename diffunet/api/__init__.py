@@ -6,9 +6,9 @@ A dataset is named by its number, its name or its path. Where no workspace is gi
 
 from diffunet.api.combining import apply_postprocessing, determine_postprocessing, ensemble
 from diffunet.api.models import predict, pseudo_label, train
+from diffunet.api.moved_plans import move_plans
 from diffunet.api.preparation import (
     extract_fingerprint,
-    move_plans,
     plan_and_preprocess,
     plan_experiment,
     preprocess,

@@ -16,7 +16,6 @@ from diffunet.arguments import (
 )
 from diffunet.data.raw.dataset import RawDataset, open_dataset
 from diffunet.data.store.nnunet_files import refuse_nnunet_folder
-from diffunet.errors import UsageError
 from diffunet.fingerprint.fingerprint import Fingerprint
 from diffunet.jsonio import require_writable, write_json
 from diffunet.locks import in_use
@@ -39,7 +38,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def _alone_in_preprocessed(
+def alone_in_preprocessed(
     function: Callable[Parameters, Result],
 ) -> Callable[Parameters, Result]:
     """Hold the dataset, the first argument: meanwhile nothing else may plan or preprocess it."""
@@ -55,7 +54,7 @@ def _alone_in_preprocessed(
     return wrapped
 
 
-@_alone_in_preprocessed
+@alone_in_preprocessed
 def plan_and_preprocess(
     dataset: Dataset,
     *,
@@ -148,7 +147,7 @@ def verify_dataset(
     logger.info("%s: %d cases checked, %s their masks", folder.name, report.num_cases, masks)
 
 
-@_alone_in_preprocessed
+@alone_in_preprocessed
 def extract_fingerprint(
     dataset: Dataset,
     *,
@@ -193,7 +192,7 @@ def extract_fingerprint(
     return fingerprint
 
 
-@_alone_in_preprocessed
+@alone_in_preprocessed
 def plan_experiment(
     dataset: Dataset,
     *,
@@ -245,69 +244,7 @@ def plan_experiment(
     return plans
 
 
-def move_plans(
-    source: Dataset,
-    target: Dataset,
-    *,
-    workspace: Workspace | Path | None = None,
-    plans_name: str = DEFAULT_PLANS_NAME,
-    new_name: str | None = None,
-) -> Plans:
-    """Write plans of `source` as plans of `target`, so that weights of one fit the other.
-
-    Args:
-        target: a raw dataset; preprocess it with these plans next.
-        new_name: None for the name that the plans have.
-
-    Raises:
-        InUseError: another command plans or preprocesses `target`.
-        WorkspaceError, DatasetError: there is no such dataset or plans.
-        PlansError: the plans do not fit the images of `target`.
-        UsageError: `target` has other plans of this name.
-    """
-    place = workspace_of(workspace)
-    folder = place.preprocessed_folder(source)
-    moved = functools.partial(_moved_into, plans_of(folder, plans_name), new_name or plans_name)
-    return _alone_in_preprocessed(moved)(target, workspace=place)
-
-
-def _moved_into(
-    plans: Plans, name: str, target: Dataset, *, workspace: Workspace | Path | None
-) -> Plans:
-    from diffunet.data.image_io import read_image
-    from diffunet.planning.moved import moved_plans
-
-    place = workspace_of(workspace)
-    raw = open_dataset(place.raw_folder(target))
-    folder = place.preprocessed / raw.name
-    refuse_nnunet_folder(folder)
-    _, geometry = read_image(raw.training_cases[0].images, num_channels=raw.num_channels)
-    moved = moved_plans(
-        plans,
-        dataset_name=raw.name,
-        plans_name=name,
-        num_channels=raw.num_channels,
-        dimensions=len(geometry.spacing_mm),
-        has_image_labels=raw.image_labels is not None,
-    )
-    path = new_plans_path(folder, name, option="-tp")
-    if path.exists() and Plans.load(path) != moved:
-        raise UsageError(
-            f"'{path}' holds other plans, which would be lost; name the moved ones with -tp"
-        )
-    _write_what_is_missing(raw, folder)
-    save_planned(moved, path)
-    logger.info(
-        "plans of %s are now in '%s'; next: diffunet_preprocess -d %s -p %s",
-        plans.dataset_name,
-        path,
-        raw.name,
-        name,
-    )
-    return moved
-
-
-@_alone_in_preprocessed
+@alone_in_preprocessed
 def preprocess(
     dataset: Dataset,
     *,
@@ -344,7 +281,7 @@ def preprocess(
             raw.name,
         )
     _warn_of_changes(raw, folder)
-    _write_what_is_missing(raw, folder)
+    write_what_is_missing(raw, folder)
     has_masks = raw.image_labels is None or with_labels
     trainable = [
         name for name, each in plans.configurations.items() if has_masks or each.weak is not None
@@ -376,7 +313,7 @@ def _warn_of_changes(raw: RawDataset, folder: Path) -> None:
         )
 
 
-def _write_what_is_missing(raw: RawDataset, folder: Path) -> None:
+def write_what_is_missing(raw: RawDataset, folder: Path) -> None:
     """Write the files that a training needs besides plans, if these came from another dataset."""
     from diffunet.data.raw.split_changes import settled_splits
     from diffunet.data.raw.splits import write_splits

@@ -16,6 +16,7 @@ def moved_plans(
     num_channels: int,
     dimensions: int,
     has_image_labels: bool,
+    orientations: tuple[str, ...],
 ) -> Plans:
     """Return plans of another dataset as plans of `dataset_name`.
 
@@ -24,7 +25,7 @@ def moved_plans(
     come to recommend a diffusion on masks.
 
     Args:
-        num_channels, dimensions: of the images of the dataset.
+        num_channels, dimensions, orientations: of the images of the dataset.
 
     Raises:
         PlansError: they are for images of another kind.
@@ -47,6 +48,7 @@ def moved_plans(
         plans,
         dataset_name=dataset_name,
         plans_name=plans_name,
+        orientations=orientations,
         method="diffusion" if learns_from_tags and not has_image_labels else plans.method,
         configurations={
             name: _with_own_data(each, former=plans.plans_name, new=plans_name)

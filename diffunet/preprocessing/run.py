@@ -48,6 +48,8 @@ IMAGES, LABELS = "images", "labels"
 # A worker needs about a second to start; it should have more to do than that.
 _FILE_BYTES_PER_PROCESS = 2**24
 
+_NUM_LABEL_VALUES = 2**16  # that a label map may hold
+
 
 @dataclass(frozen=True)
 class _Places:
@@ -296,11 +298,15 @@ def _lost(
     label_maps: Sequence[np.ndarray], locations: np.ndarray, labels: LabelScheme
 ) -> tuple[str, ...]:
     """Return the names of labels that the files have, and no location of the stored grid."""
-    missing = set(range(len(labels.names))) - set(np.unique(locations[:, 0]).tolist())
+    missing = sorted(set(range(len(labels.names))) - set(np.unique(locations[:, 0]).tolist()))
+    if not missing:
+        return ()
+    is_there = np.zeros(_NUM_LABEL_VALUES, bool)
+    for label_map in label_maps:  # one pass, however many labels are missing
+        for part in label_map:
+            is_there[part] = True
     return tuple(
-        labels.names[index]
-        for index in sorted(missing)
-        if any(np.isin(label_map, labels.values[index]).any() for label_map in label_maps)
+        labels.names[index] for index in missing if is_there[list(labels.values[index])].any()
     )
 
 
@@ -311,8 +317,9 @@ def _warn_of_lost_labels(lost_labels: Mapping[str, tuple[str, ...]], recipe: Rec
         if cases:
             logger.warning(
                 "label '%s' has no voxel left in %d of the preprocessed cases (e.g. %s): it is too "
-                "small for a spacing of %s mm, and training takes it for absent there; plan with a "
-                "finer spacing (-overwrite_target_spacing), or accept it",
+                "small for a spacing of %s mm, or lies where the image is 0 all around; training "
+                "takes it for absent there; plan with a finer spacing (-overwrite_target_spacing), "
+                "look at the masks, or accept it",
                 name,
                 len(cases),
                 ", ".join(sorted(cases)[:3]),

@@ -126,7 +126,7 @@ def compare(
         num_patients=len(set(groups)),
         chosen_again=None
         if again is None
-        else ChosenAgain(on_chosen=sign * again[0], on_left_out=sign * again[1]),
+        else ChosenAgain(on_chosen=sign * again[0] + 0.0, on_left_out=sign * again[1] + 0.0),
     )
 
 

@@ -171,6 +171,13 @@ class Choice:
                 f"The winner's {found.ranked[0].score.mean:.4f} is optimistic: these cases chose "
                 f"it among {len(found.ranked)} candidates, and chance helped whichever won."
             )
+        means = [each.score.mean for each in found.ranked]
+        same = [each.candidate.name for each in found.ranked if each.score.mean == means[0]]
+        if len(same) > 1:
+            lines.append(
+                f"These cases do not tell {len(same)} candidates apart ({', '.join(same)}): the "
+                "first is named because it is first."
+            )
         if again is None:
             lines.append("By how much, fewer than two patients cannot tell.")
         elif len(found.ranked) > 1:

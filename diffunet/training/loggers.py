@@ -95,6 +95,7 @@ class WeightsAndBiases:
             resume="allow",
             dir=str(run.folder),
             config=as_json(run.plans),
+            settings={"console": "off"},  # what the terminal shows may name cases
         )
         self.key = self._run.id
 

@@ -28,8 +28,11 @@ def learning_rate_at(iteration: int, plan: TrainingPlan) -> float:
 
 
 def num_warmup_iterations(plan: TrainingPlan) -> int:
-    """Return the planned warm-up, cut to a tenth of the training where that is shorter."""
-    return min(plan.num_warmup_iterations, int(WARMUP_SHARE_LIMIT * plan.num_iterations))
+    """Return the planned warm-up, cut to a tenth of the training where that is shorter.
+
+    One iteration, which changes no rate, is always allowed.
+    """
+    return min(plan.num_warmup_iterations, max(1, int(WARMUP_SHARE_LIMIT * plan.num_iterations)))
 
 
 def build_optimizer(model: nn.Module, plan: TrainingPlan) -> AdamW:

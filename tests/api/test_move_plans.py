@@ -75,6 +75,16 @@ def test_plans_for_other_channels_or_dimensions_are_refused(place):
         api.move_plans(1, 3, workspace=place)
 
 
+@pytest.mark.parametrize("is_measured", [False, True])
+def test_orientations_are_those_of_the_target_as_far_as_it_was_measured(place, is_measured):
+    made = plans({"3d_fullres": configuration(patch_size=(8, 8, 8), spacing_mm=(3.0, 1.0, 1.0))})
+    save(place, dataclasses.replace(made, transpose_forward=(0, 1, 2), orientations=("RAS",)))
+    write_volumes(place.raw / "Dataset003_Volumes", 1)
+    if is_measured:
+        api.extract_fingerprint(3, workspace=place, num_processes=0)
+    assert api.move_plans(1, 3, workspace=place).orientations == (("LPS",) if is_measured else ())
+
+
 @pytest.mark.parametrize("has_tags", [False, True])
 def test_a_method_that_the_target_has_no_labels_for_is_not_recommended(place, has_tags):
     save(place, dataclasses.replace(plans({"2d": configuration()}), method="cdm"))

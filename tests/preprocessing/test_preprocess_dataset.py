@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffunet.data.image_io import read_image
+from diffunet.data.image_io import read_image, read_label_map, write_label_map
 from diffunet.data.raw.dataset import open_dataset
 from diffunet.data.raw.dataset_state import DatasetState
 from diffunet.data.store.case_store import CaseStore
@@ -152,6 +152,18 @@ def test_a_label_too_small_for_the_spacing_is_named_with_its_cases(volumes, tmp_
     )
     preprocess(volumes, tmp_path, plans({"3d_fullres": coarse}, transpose_forward=(0, 1, 2)))
     assert "has no voxel left in 3 of the preprocessed cases (e.g. v0, v1, v2)" in caplog.text
+
+
+def test_a_label_where_the_image_is_black_all_around_is_named(tmp_path, caplog):
+    raw = write_volumes(tmp_path / "raw", 1)
+    path = raw / "labelsTr" / "v0.nii.gz"
+    mask, geometry = read_label_map(path)
+    mask[mask == 2] = 1
+    mask[0, 0, 0] = 2
+    write_label_map(path, mask, geometry)
+    preprocess(raw, tmp_path / "out", VOLUME_PLANS)
+    assert "label 'core' has no voxel left in 1 of the preprocessed cases (e.g. v0)" in caplog.text
+    assert "'shell'" not in caplog.text
 
 
 def test_a_label_that_keeps_a_voxel_is_not_called_lost(volumes, tmp_path, caplog):

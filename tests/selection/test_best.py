@@ -73,6 +73,14 @@ def test_with_one_rater_the_best_mean_dice_wins(tmp_path):
     assert behind[DIFFUSION]["difference"] == pytest.approx(drawn_dice - mask_dice)
 
 
+def test_candidates_that_the_cases_do_not_tell_apart_are_said(tmp_path, caplog):
+    caplog.set_level("INFO")
+    one_rater(tmp_path, same(ELSEWHERE), same(ELSEWHERE, num_samples=1))
+    run(tmp_path)
+    assert "These cases do not tell 3 candidates apart" in caplog.text
+    assert "-0.0000" not in caplog.text
+
+
 def test_a_mixture_wins_where_two_models_err_in_different_places(tmp_path):
     one_rater(tmp_path, same(OTHER_THREE), same(THREE, num_samples=1))
     found = run(tmp_path)

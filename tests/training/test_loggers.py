@@ -152,6 +152,7 @@ def test_wandb_finds_its_run_again_and_ends_it_as_it_ended(tmp_path, monkeypatch
 
     def init(**settings):
         calls.append(("init", settings["id"], settings["resume"], settings["project"]))
+        assert settings["settings"] == {"console": "off"}  # the terminal may name cases
         return types.SimpleNamespace(
             id="abc",
             log=lambda values, step: calls.append(("log", step, values)),

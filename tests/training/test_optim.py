@@ -5,7 +5,12 @@ import torch
 from torch import nn
 
 from diffunet.plans import TrainingPlan
-from diffunet.training.optim import build_optimizer, learning_rate_at, set_learning_rate
+from diffunet.training.optim import (
+    build_optimizer,
+    learning_rate_at,
+    num_warmup_iterations,
+    set_learning_rate,
+)
 
 PLAN = TrainingPlan(
     num_iterations=1000, learning_rate=0.5, num_warmup_iterations=100, decay_share=0.25
@@ -23,6 +28,12 @@ def test_the_learning_rate_rises_linearly_stays_and_falls_as_a_cosine():
 def test_warm_up_takes_at_most_a_tenth_of_a_short_training():
     plan = TrainingPlan(num_iterations=20, learning_rate=1.0, num_warmup_iterations=1000)
     assert [learning_rate_at(iteration, plan) for iteration in range(4)] == [0.5, 1, 1, 1]
+
+
+def test_a_planned_warm_up_of_one_iteration_is_never_too_long():
+    plan = TrainingPlan(num_iterations=2, learning_rate=1.0, num_warmup_iterations=1)
+    assert num_warmup_iterations(plan) == 1
+    assert learning_rate_at(0, plan) == 1.0
 
 
 def test_a_training_of_one_iteration_has_a_learning_rate():
