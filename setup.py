@@ -47,6 +47,7 @@ EXTRAS = {
 }
 
 COMMANDS = {
+    "diffunet_convert_dataset": "convert:main",
     "diffunet_plan_and_preprocess": "plan_and_preprocess:main",
     "diffunet_verify_dataset": "plan_and_preprocess:main_verify",
     "diffunet_extract_fingerprint": "plan_and_preprocess:main_fingerprint",

@@ -191,6 +191,18 @@ class Workspace:
             )
         return name
 
+    def first_free_number(self) -> int:
+        """Return the lowest number from 1 that no dataset has.
+
+        Raises:
+            WorkspaceError: none is left.
+        """
+        known = self.known_datasets()
+        for number in range(1, 1000):
+            if not any(_means(str(number), name) for name in known):
+                return number
+        raise WorkspaceError(f"all numbers up to 999 are those of datasets in {self}; remove one")
+
     def known_datasets(self) -> tuple[str, ...]:
         """Return the names of all datasets in the three folders, sorted."""
         folders = [self.raw, self.preprocessed, self.results]

@@ -5,6 +5,7 @@ A dataset is named by its number, its name or its path. Where no workspace is gi
 """
 
 from diffunet.api.combining import apply_postprocessing, determine_postprocessing, ensemble
+from diffunet.api.conversion import convert_dataset
 from diffunet.api.models import predict, pseudo_label, train
 from diffunet.api.moved_plans import move_plans
 from diffunet.api.preparation import (
@@ -21,6 +22,7 @@ from diffunet.api.sharing import export_model, install_model, model_info
 __all__ = [
     "accumulate_crossval_results",
     "apply_postprocessing",
+    "convert_dataset",
     "determine_postprocessing",
     "ensemble",
     "evaluate",

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from diffunet.cli import (
+    convert,
     demo,
     ensemble,
     evaluate,
@@ -17,6 +18,7 @@ from diffunet.cli import (
 )
 
 PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
+    "diffunet_convert_dataset": convert.parser,
     "diffunet_plan_and_preprocess": plan_and_preprocess.parser,
     "diffunet_verify_dataset": plan_and_preprocess.verify_parser,
     "diffunet_extract_fingerprint": plan_and_preprocess.fingerprint_parser,

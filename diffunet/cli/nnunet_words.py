@@ -42,6 +42,10 @@ CHECKED = "the dataset is always checked (unless --no_check says otherwise)"
 SHOWN = "all messages are always shown"
 
 REFUSED: Mapping[str, Mapping[str, str]] = {
+    "diffunet_convert_dataset": {
+        "-i": "name the format first: diffunet_convert_dataset msd FOLDER",
+        "-overwrite_id": "-d says the number, or the whole name, of the new dataset",
+    },
     "diffunet_plan_and_preprocess": {
         "-fpe": _READER,
         "-npfp": "-np is the number of processes of every step",
@@ -158,6 +162,12 @@ class Counterpart:
 
 
 COUNTERPARTS: Mapping[str, Counterpart] = {
+    "nnUNetv2_convert_MSD_dataset": Counterpart(
+        "diffunet_convert_dataset", ("-np",), "the format comes first: msd FOLDER"
+    ),
+    "nnUNetv2_convert_old_nnUNet_dataset": Counterpart(
+        "diffunet_convert_dataset", (), "nnunet_v1 FOLDER -d NAME; files are written anew"
+    ),
     "nnUNetv2_plan_and_preprocess": Counterpart(
         "diffunet_plan_and_preprocess",
         (

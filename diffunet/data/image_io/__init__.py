@@ -36,6 +36,7 @@ __all__ = [
     "read_map",
     "require_library",
     "supported_file_endings",
+    "write_image",
     "write_label_map",
     "write_map",
     "write_signed_map",
@@ -237,6 +238,22 @@ def write_label_map(path: Path, label_map: np.ndarray, geometry: ImageGeometry) 
     if label_map.min(initial=0) < 0:
         raise ValueError(f"'{path}': a label map holds no negative values, got {label_map.min()}")
     _write(path, label_map.astype(_smallest_dtype(label_map), copy=False), geometry)
+
+
+def write_image(path: Path, image: np.ndarray, geometry: ImageGeometry) -> None:
+    """Write an image (channel, *spatial) atomically: one channel, or, in PNG and BMP, RGB.
+
+    Raises:
+        ValueError: the shape is not the geometry's, or the format cannot hold the array.
+    """
+    if len(image) == 1:
+        _write(path, image[0], geometry)
+        return
+    if file_ending_of(path) not in (".png", ".bmp"):
+        raise ValueError(f"'{path}': this format holds one channel a file, got {len(image)}")
+    if image.shape[1:] != geometry.shape:
+        raise ValueError(f"'{path}': the image is {image.shape}, its geometry {geometry.shape}")
+    pillow.write_colours(path, image)
 
 
 def write_map(path: Path, values: np.ndarray, geometry: ImageGeometry) -> None:

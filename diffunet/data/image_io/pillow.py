@@ -43,14 +43,28 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
 
 def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
     """Write (y, x), uint8 or (PNG only) uint16."""
-    from PIL import Image
-
     kept = (np.uint8,) if path.name.lower().endswith(".bmp") else (np.uint8, np.uint16)
     if array.ndim != 2 or array.dtype not in kept:
         raise ValueError(
             f"'{path}': this format holds two-dimensional images of 8 bits (PNG also 16), "
             f"got {array.dtype} of shape {array.shape}"
         )
+    _save(path, array)
+
+
+def write_colours(path: Path, image: np.ndarray) -> None:
+    """Write (channel, y, x), three channels of uint8: red, green, blue."""
+    if len(image) != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"'{path}': an image of colours has three channels of 8 bits, got {image.dtype} of "
+            f"shape {image.shape}"
+        )
+    _save(path, np.ascontiguousarray(np.moveaxis(image, 0, -1)))
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    from PIL import Image
+
     file_format = "BMP" if path.name.lower().endswith(".bmp") else "PNG"
     with atomic_file(path) as file:
         Image.fromarray(array).save(file, format=file_format)

@@ -1,0 +1,87 @@
+"""Write a public dataset as a raw dataset."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffunet.arguments import processes_of, workspace_of
+from diffunet.jsonio import as_json
+from diffunet.locks import in_use
+from diffunet.parallel import Progress, without_progress
+from diffunet.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def convert_dataset(
+    format: str,
+    source: Path | str,
+    *,
+    dataset: int | str | None = None,
+    workspace: Workspace | Path | None = None,
+    channels: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    tags: bool = False,
+    slices: bool = False,
+    min_share: float | None = None,
+    task: str | None = None,
+    num_processes: int | None = None,
+    progress: Progress = without_progress,
+) -> Path:
+    """Write a public dataset, in the layout in which it is downloaded, as a raw dataset.
+
+    The download is only read. If this ends early, the same call continues.
+
+    Args:
+        format: a name of `diffunet.conversion.formats.FORMATS`.
+        source: folder or file of the download.
+        dataset: number or name; None for the number that the download bears, or the first free one.
+        channels: which images of a case to take; empty for those that are usual.
+        labels: which structures to keep; empty for all.
+        tags: add image-level labels of each axial slice.
+        slices: write each axial slice as an image of its own, with image-level labels.
+        min_share: a label is 1 where more than this share of a slice shows it.
+        task: which of several tasks of a download.
+
+    Returns:
+        The folder of the raw dataset.
+
+    Raises:
+        UsageError: the format is unknown, or an option means nothing for it.
+        DatasetError: the download has another layout, or cases have faults; all are named.
+        WorkspaceError: the dataset is there already.
+        WriteError: the disk is full, or refuses.
+    """
+    from diffunet.conversion.formats import format_of
+    from diffunet.conversion.wishes import wishes_from
+    from diffunet.conversion.write import write_dataset
+
+    chosen = format_of(format)
+    wishes = wishes_from(
+        channels=tuple(channels),
+        labels=tuple(labels),
+        tags=tags,
+        slices=slices,
+        min_share=min_share,
+        task=task,
+    )
+    wishes.require_known(chosen.wishes, format_name=format)
+    source, place = Path(source).absolute(), workspace_of(workspace)
+    conversion = chosen.scan(source, wishes)
+    if dataset is None:
+        dataset = conversion.suggested_number
+    name = place.new_dataset_name(
+        place.first_free_number() if dataset is None else dataset,
+        default=conversion.suggested_name,
+    )
+    for remark in conversion.remarks:
+        logger.info("%s", remark)
+    with in_use(place.raw, part=name, goes_with=lambda _: True):
+        write_dataset(
+            conversion,
+            place.raw / name,
+            request=as_json({"format": format, "source": source, "wishes": wishes}),
+            num_processes=processes_of(num_processes),
+            progress=progress,
+        )
+    return place.raw / name

@@ -1,0 +1,65 @@
+"""The one table of the formats that `diffunet_convert_dataset` reads."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from diffunet.conversion.case import Conversion
+from diffunet.conversion.wishes import Wishes
+from diffunet.errors import UsageError
+
+Scan = Callable[[Path, Wishes], Conversion]
+"""Finds the cases of a download, reading little, and raises `DatasetError` for what it is not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A layout in which public data is downloaded.
+
+    Attributes:
+        summary: what it is, in a line, for `-h`.
+        layout: the files that are expected, for error messages and the documentation.
+        module: in this folder; its function `scan` is a `Scan`.
+        wishes: fields of `Wishes` that it knows.
+    """
+
+    summary: str
+    layout: str
+    module: str
+    wishes: tuple[str, ...] = ()
+
+    def scan(self, source: Path, wishes: Wishes) -> Conversion:
+        """Return what the download at `source` holds.
+
+        Raises:
+            DatasetError: it has another layout, or holds nothing.
+            UsageError: `wishes` names what is not there.
+        """
+        scan: Scan = import_module(f"diffunet.conversion.{self.module}").scan
+        return scan(source, wishes)
+
+
+FORMATS: Mapping[str, Format] = {
+    "msd": Format(
+        summary="a task of the Medical Segmentation Decathlon",
+        layout="Task04_Hippocampus/ with dataset.json, imagesTr, labelsTr and imagesTs",
+        module="decathlon",
+    ),
+    "nnunet_v1": Format(
+        summary="a raw dataset of nnU-Net v1",
+        layout="Task500_Name/ with dataset.json, imagesTr/CASE_0000.nii.gz and labelsTr",
+        module="nnunet_v1",
+    ),
+}
+
+
+def format_of(name: str) -> Format:
+    """Return a format by its name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in FORMATS:
+        raise UsageError(f"expected a format, one of {', '.join(FORMATS)}; got '{name}'")
+    return FORMATS[name]

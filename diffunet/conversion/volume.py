@@ -1,0 +1,46 @@
+"""Volumes that a download holds as files which diffunet reads itself."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from diffunet.conversion.case import ConvertedCase
+from diffunet.data.image_io import ImageGeometry, grid_difference, read_image, read_label_map
+from diffunet.errors import DatasetError
+
+
+def read_volume(
+    name: str, images: Sequence[Path], masks: Mapping[str, Path], *, num_channels: int
+) -> Iterator[ConvertedCase]:
+    """Yield the one case that some image files and their label maps hold.
+
+    Args:
+        masks: rater, "" where there is one, to file.
+
+    Raises:
+        DatasetError: a file cannot be read, or they do not fit each other.
+    """
+    image, geometry = read_image(images, num_channels=num_channels)
+    read = {rater: read_mask_of(path, geometry, images[0]) for rater, path in masks.items()}
+    yield ConvertedCase(name=name, image=image, geometry=geometry, masks=read)
+
+
+def read_mask_of(path: Path, geometry: ImageGeometry, image: Path) -> np.ndarray:
+    """Return the label map at `path`, which lies on the grid of the file `image`.
+
+    Raises:
+        DatasetError: it does not, or cannot be read, or holds negative numbers.
+    """
+    mask, grid = read_label_map(path)
+    found = grid_difference(grid, geometry, attributes=("shape", "spacing"))
+    if found is not None:
+        raise DatasetError(
+            f"'{path}': expected the {found.what} {found.expected} of '{image.name}', found "
+            f"{found.found}; copy both files again from one download"
+        )
+    if mask.min(initial=0) < 0:
+        raise DatasetError(
+            f"'{path}': expected labels from 0, found {mask.min()}; copy the file again"
+        )
+    return mask
