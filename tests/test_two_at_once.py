@@ -7,6 +7,7 @@ from diffunet.data.synthetic import write_ambiguous_dataset
 from diffunet.errors import InUseError
 from diffunet.inference.options import FolderRun
 from diffunet.inference.run import _alone_in
+from diffunet.parts import Part
 from tests.cli.test_weak_commands import build_pictures
 from tests.test_locks import hold
 from tests.training.folds import plans, write_preprocessed
@@ -75,7 +76,7 @@ def test_two_trainings_of_one_fold(tmp_path):
     [("", (1, 0)), ("", (2, 1)), ("part_1_of_2", (2, 1)), ("part_0_of_3", (2, 1))],
 )
 def test_two_predictions_into_one_folder(tmp_path, first, second):
-    run = FolderRun(num_parts=second[0], part_id=second[1])
+    run = FolderRun(part=Part(num_parts=second[0], part_id=second[1]))
     with hold(tmp_path, first) as holder:
         with pytest.raises(InUseError), _alone_in(tmp_path, [], run):
             pytest.fail("two at once")
@@ -84,6 +85,6 @@ def test_two_predictions_into_one_folder(tmp_path, first, second):
 
 def test_parts_of_one_division_predict_into_one_folder_together(tmp_path):
     with hold(tmp_path, "part_0_of_2") as holder:
-        with _alone_in(tmp_path, [], FolderRun(num_parts=2, part_id=1)):
+        with _alone_in(tmp_path, [], FolderRun(part=Part(num_parts=2, part_id=1))):
             pass
         holder.communicate()

@@ -19,6 +19,7 @@ from diffunet.errors import WorkspaceError
 from diffunet.inference.options import FolderRun, PredictionOptions
 from diffunet.locks import in_use
 from diffunet.parallel import Progress, without_progress
+from diffunet.parts import Part
 from diffunet.plans import SaliencyMethod
 from diffunet.workspace import (
     DEFAULT_PLANS_NAME,
@@ -176,6 +177,7 @@ def predict(
     from diffunet.inference.run import predict_path
     from diffunet.sharing.install import load_opened_model
 
+    run = FolderRun(continues=continues, part=Part(num_parts=num_parts, part_id=part_id))
     folder = model_folder_of(
         workspace, dataset, method, plans_name, configuration, saliency=saliency, model=model
     )
@@ -197,7 +199,7 @@ def predict(
             saves_samples=saves_samples,
             seed=seed,
         ),
-        run=FolderRun(continues=continues, num_parts=num_parts, part_id=part_id),
+        run=run,
         progress=progress,
     )
     return Path(output)

@@ -20,6 +20,7 @@ from diffunet.fingerprint.fingerprint import Fingerprint
 from diffunet.jsonio import require_writable, write_json
 from diffunet.locks import in_use
 from diffunet.parallel import Progress, without_progress
+from diffunet.parts import Part
 from diffunet.plans import Plans
 from diffunet.plans.edits import save_planned
 from diffunet.workspace import (
@@ -244,7 +245,6 @@ def plan_experiment(
     return plans
 
 
-@alone_in_preprocessed
 def preprocess(
     dataset: Dataset,
     *,
@@ -252,6 +252,8 @@ def preprocess(
     configurations: Sequence[str] | None = None,
     plans_name: str = DEFAULT_PLANS_NAME,
     with_labels: bool = False,
+    num_parts: int = 1,
+    part_id: int = 0,
     num_processes: int | None = None,
     progress: Progress = without_progress,
 ) -> None:
@@ -260,17 +262,42 @@ def preprocess(
     Args:
         configurations: None for all that can be trained. For image-level labels without
             `with_labels`, configurations that only learn from masks are left out.
+        num_parts, part_id: do every `num_parts`-th group of cases, from `part_id` on, while other
+            calls do the others; the last one to end completes the data.
 
     Raises:
-        InUseError: another command plans or preprocesses the dataset.
+        InUseError: another command plans or preprocesses the dataset, other than another part.
         DatasetError, PlansError: with the name of the case or the field.
         WorkspaceError: there are no plans, or the preprocessed folder is nnU-Net's.
     """
+    part = Part(num_parts=num_parts, part_id=part_id)
+    place = workspace_of(workspace)
+    raw_folder = place.raw_folder(dataset)
+    folder = place.preprocessed / raw_folder.name
+    with part.holding(folder):
+        _preprocess(
+            open_dataset(raw_folder),
+            folder,
+            plans_name=plans_name,
+            configurations=configurations,
+            with_labels=with_labels,
+            part=part,
+            num_processes=processes_of(num_processes),
+            progress=progress,
+        )
+
+
+def _preprocess(
+    raw: RawDataset,
+    folder: Path,
+    *,
+    plans_name: str,
+    configurations: Sequence[str] | None,
+    with_labels: bool,
+    **others: Any,
+) -> None:
     from diffunet.preprocessing.run import preprocess_dataset
 
-    place = workspace_of(workspace)
-    raw = open_dataset(place.raw_folder(dataset))
-    folder = place.preprocessed / raw.name
     refuse_nnunet_folder(folder)
     plans = plans_of(folder, plans_name)
     if plans.dataset_name != raw.name:
@@ -292,9 +319,8 @@ def preprocess(
         plans,
         configurations=chosen,
         folder=folder,
-        num_processes=processes_of(num_processes),
-        progress=progress,
         with_labels=with_labels,
+        **others,
     )
     logger.info("%s: %s preprocessed into '%s'", raw.name, ", ".join(chosen), folder)
 

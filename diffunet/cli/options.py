@@ -45,6 +45,14 @@ def add_num_processes(made: Options) -> None:
     )
 
 
+def add_parts(made: Options) -> None:
+    """Add `-num_parts` and `-part_id`."""
+    add_number(
+        made, "-num_parts", number_in(Range(1, 100_000)), "divide the cases into parts", default=1
+    )
+    add_number(made, "-part_id", number_in(Range(0, 99_999)), "which part this run does", default=0)
+
+
 def add_seed(made: Options, meaning: str, *, default: int | None = 0) -> None:
     """Add `--seed`."""
     add_number(made, "--seed", number_in(Range(0, 2**63 - 1)), meaning, default=default)

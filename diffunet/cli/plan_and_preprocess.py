@@ -12,6 +12,7 @@ from diffunet.cli.command import (
 from diffunet.cli.options import (
     add_num_processes,
     add_number,
+    add_parts,
     add_plans_name,
     add_workspace,
     number_in,
@@ -95,13 +96,15 @@ def preprocess_parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_preprocess`."""
     made = new_parser(
         "Preprocess the training cases as the plans say. Run it again after an interruption, and "
-        "it continues.",
+        "it continues. Several jobs may share the cases out by -num_parts and -part_id; the last "
+        "one to end completes the data.",
         command="diffunet_preprocess",
     )
     _add_common(made)
     add_num_processes(made)
     add_plans_name(made, "-p", "-plans_name", meaning="plans to follow")
     _add_preprocessing(made)
+    add_parts(made)
     return made
 
 

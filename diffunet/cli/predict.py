@@ -13,15 +13,15 @@ from diffunet.cli.options import (
     add_device,
     add_model,
     add_number,
+    add_parts,
     add_saliency,
     add_saves_probabilities,
     add_seed,
     add_workspace,
-    number_in,
     number_of,
 )
 from diffunet.plans import SamplingPlan
-from diffunet.ranges import Range, choices_of
+from diffunet.ranges import choices_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,10 +62,7 @@ def parser() -> argparse.ArgumentParser:
     _add_sampling(made)
     _add_saliency(made)
     _add_outputs(made)
-    add_number(
-        made, "-num_parts", number_in(Range(1, 100_000)), "divide the cases into parts", default=1
-    )
-    add_number(made, "-part_id", number_in(Range(0, 99_999)), "which part this run does", default=0)
+    add_parts(made)
     add_device(made)
     made.add_argument(
         "--precision",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffunet.methods import SaliencyMethod
+from diffunet.parts import ALL, Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +53,8 @@ class FolderRun:
 
     Attributes:
         continues: keep the cases that are whole; otherwise they are predicted anew.
-        num_parts, part_id: the run does every `num_parts`-th case, sorted, from `part_id` on.
+        part: which of them, sorted, where several jobs predict into one folder.
     """
 
     continues: bool = False
-    num_parts: int = 1
-    part_id: int = 0
+    part: Part = ALL

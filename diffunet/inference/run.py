@@ -210,14 +210,12 @@ def _predict_case(
 
 def _begin(cases: Sequence[CaseFiles], output: OutputFolder, *, run: FolderRun) -> list[CaseFiles]:
     """Prepare the output folder, and return the cases that this part predicts, sorted."""
-    if not 0 <= run.part_id < run.num_parts:
-        raise UsageError(f"part_id should be from 0 to {run.num_parts - 1}, got {run.part_id}")
     check_output_folder(cases, output.folder)
     output.check_names([files.case for files in cases])
-    part = sorted(cases, key=lambda files: files.case)[run.part_id :: run.num_parts]
+    part = run.part.of(sorted(cases, key=lambda files: files.case))
     whole = output.whole_cases(part) if run.continues else set()
     part = [files for files in part if files.case not in whole]
-    output.begin(is_alone=run.num_parts == 1)
+    output.begin(is_alone=run.part.is_all)
     output.require_writable([files.case for files in part])
     output.clear([files.case for files in part])
     return part
@@ -228,14 +226,7 @@ def _alone_in(
 ) -> AbstractContextManager[None]:
     """Hold a folder: meanwhile only other parts of the same division may predict into it."""
     check_output_folder(cases, output)  # before a lock lies in it
-    if run.num_parts == 1:
-        return in_use(output)
-    of_division = f"_of_{run.num_parts}"
-    return in_use(
-        output,
-        part=f"part_{run.part_id}{of_division}",
-        goes_with=lambda part: part.endswith(of_division),
-    )
+    return run.part.holding(output)
 
 
 def _alone_at(output_file: Path) -> AbstractContextManager[None]:

@@ -26,6 +26,7 @@ from diffunet.errors import PlansError, WorkspaceError
 from diffunet.labels import LabelScheme
 from diffunet.names import require_distinct
 from diffunet.parallel import Progress, map_ordered
+from diffunet.parts import ALL, Part
 from diffunet.plans import Plans
 from diffunet.preprocessing.case import preprocess_image, preprocess_labels
 from diffunet.preprocessing.jobs import (
@@ -73,6 +74,7 @@ def preprocess_dataset(
     num_processes: int,
     progress: Progress,
     with_labels: bool = False,
+    part: Part = ALL,
 ) -> None:
     """Preprocess the training cases for `configurations` into `folder/DATA_IDENTIFIER/`.
 
@@ -84,6 +86,8 @@ def preprocess_dataset(
         folder: of the preprocessed dataset.
         num_processes: at most; small datasets take fewer, and 0 means "in this process".
         with_labels: store label maps even where image-level labels are declared.
+        part: of the cases, where several jobs share the work; the last one to end completes the
+            stores.
 
     Raises:
         DatasetError, DiffunetError: a faulty case, or a full disk; with the name of the case.
@@ -119,6 +123,7 @@ def preprocess_dataset(
             progress=progress,
             description=f"preprocessing {name}",
             data=data,
+            part=part,
         )
 
 
@@ -156,27 +161,13 @@ def _preprocess_jobs(
     progress: Progress,
     description: str,
     data: str,
+    part: Part,
 ) -> None:
-    images, labels = recipe.folder / IMAGES, recipe.folder / LABELS
-    stored_images, stored_labels = StoredCases.find(images), StoredCases.find(labels)
-    groups = [
-        JobGroup(
-            jobs=members,
-            stored_images=stored_images.of_group(image_sources(members)),
-            stored_labels=stored_labels.of_group(label_sources(members)),
-        )
-        for members in grouped(jobs, is_volume=recipe.is_volume)
-    ]
-    missing = [group for group in groups if not group.is_done]
+    groups = _found_groups(jobs, recipe)
+    missing = [group for group in part.of(groups) if not group.is_done]
     if missing:
-        unseal(images)
-        unseal(labels)
-    image_places: dict[str, str] = {}
-    label_places: dict[str, str] = {}
-    for group in groups:
-        if group.is_done:
-            image_places |= group.stored_images
-            label_places |= group.stored_labels
+        unseal(recipe.folder / IMAGES)
+        unseal(recipe.folder / LABELS)
     results = map_ordered(
         functools.partial(_preprocess_group, recipe=recipe),
         missing,
@@ -184,17 +175,57 @@ def _preprocess_jobs(
         describe=lambda group: group.name,
     )
     num_cases = sum(len(group.jobs) for group in missing)
-    lost_labels: dict[str, tuple[str, ...]] = {}
-    for places in progress(_once_per_case(results), num_cases, description):
-        image_places |= places.images
-        label_places |= places.labels
-        lost_labels |= places.lost_labels
+    places = [
+        _Places(group.stored_images, group.stored_labels) for group in groups if group.is_done
+    ]
+    places += progress(_once_per_case(results), num_cases, description)
+    lost_labels = {case: names for each in places for case, names in each.lost_labels.items()}
     _warn_of_lost_labels(lost_labels, recipe)
+    if not part.is_all:
+        groups = _found_groups(jobs, recipe, checks=False)
+        num_left = sum(len(group.jobs) for group in groups if not group.is_done)
+        if num_left:
+            logger.info(
+                "%s: part %d of %d is done, and %d cases of other parts are not; the last part to "
+                "end completes '%s'; so does a run without -num_parts",
+                description,
+                part.part_id,
+                part.num_parts,
+                num_left,
+                recipe.folder,
+            )
+            return
+        places = [_Places(group.stored_images, group.stored_labels) for group in groups]
+    _seal(jobs, places, recipe, data=data)
+
+
+def _found_groups(jobs: Sequence[Job], recipe: Recipe, *, checks: bool = True) -> list[JobGroup]:
+    """Return the jobs in groups, with what is stored already."""
+    stored_images = StoredCases.find(recipe.folder / IMAGES, checks=checks)
+    stored_labels = StoredCases.find(recipe.folder / LABELS, checks=checks)
+    return [
+        JobGroup(
+            jobs=members,
+            stored_images=stored_images.of_group(image_sources(members)),
+            stored_labels=stored_labels.of_group(label_sources(members)),
+        )
+        for members in grouped(jobs, is_volume=recipe.is_volume)
+    ]
+
+
+def _seal(jobs: Sequence[Job], places: Iterable[_Places], recipe: Recipe, *, data: str) -> None:
+    """Declare both stores complete."""
+    image_places: dict[str, str] = {}
+    label_places: dict[str, str] = {}
+    for each in places:
+        image_places |= each.images
+        label_places |= each.labels
     made = functools.partial(
         recipe_of, recipe.plan, transpose_forward=recipe.transpose_forward, data=data
     )
-    seal(images, image_sources(jobs), image_places, recipe=made(labels=None))
+    seal(recipe.folder / IMAGES, image_sources(jobs), image_places, recipe=made(labels=None))
     if label_places:
+        labels = recipe.folder / LABELS
         seal(labels, label_sources(jobs), label_places, recipe=made(labels=recipe.labels))
 
 

@@ -12,6 +12,7 @@ from diffunet.inference.options import FolderRun, PredictionOptions
 from diffunet.inference.run import predict_file, predict_folder
 from diffunet.methods import METHODS
 from diffunet.parallel import Progress, without_progress
+from diffunet.parts import Part
 
 CPU = Compute(device=torch.device("cpu"))
 
@@ -37,7 +38,7 @@ def predict_into(
         model,
         find_input_cases(images, model.file_ending, model.num_channels),
         output_folder=output,
-        run=FolderRun(continues=continues, num_parts=num_parts, part_id=part_id),
+        run=FolderRun(continues=continues, part=Part(num_parts=num_parts, part_id=part_id)),
         progress=progress,
     )
 

@@ -1,3 +1,4 @@
+import logging
 import os
 import random
 import shutil
@@ -14,8 +15,9 @@ import pytest
 from diffunet.data.image_io import read_image, read_label_map, write_label_map
 from diffunet.data.raw.dataset import open_dataset
 from diffunet.data.raw.dataset_state import DatasetState
-from diffunet.data.store.case_store import CaseStore
+from diffunet.data.store.case_store import MANIFEST, CaseStore
 from diffunet.errors import DatasetError, PlansError, WorkspaceError
+from diffunet.parts import Part
 from diffunet.preprocessing import jobs, run
 from diffunet.preprocessing.recipe import check_recipe
 from diffunet.preprocessing.run import preprocess_dataset
@@ -61,6 +63,10 @@ def contents(folder):
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def is_sealed(folder):
+    return (folder / "plans_2d" / "images" / MANIFEST).exists()
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +195,42 @@ def test_processes_give_the_same_bytes(pictures, tmp_path, small_groups, monkeyp
     monkeypatch.setattr(run, "_FILE_BYTES_PER_PROCESS", 1)
     preprocess(pictures, tmp_path / "two", num_processes=2)
     assert contents(tmp_path / "alone") == contents(tmp_path / "two")
+
+
+def test_parts_in_any_order_give_the_same_bytes(pictures, tmp_path, small_groups):
+    preprocess(pictures, tmp_path / "alone")
+    for part_id in (2, 0, 1):
+        assert not is_sealed(tmp_path / "parts")
+        preprocess(pictures, tmp_path / "parts", part=Part(num_parts=3, part_id=part_id))
+    assert contents(tmp_path / "parts") == contents(tmp_path / "alone")
+
+
+def test_a_part_makes_its_own_cases_alone(pictures, tmp_path, small_groups, made):
+    preprocess(pictures, tmp_path, part=Part(num_parts=3, part_id=1))
+    images = sorted(case for kind, case in made if kind == "image")
+    assert images == [f"case{index:03d}" for index in range(8, 16)]
+
+
+def test_a_run_without_parts_makes_what_parts_left(pictures, tmp_path, small_groups, made):
+    preprocess(pictures, tmp_path, part=Part(num_parts=3, part_id=1))
+    made.clear()
+    preprocess(pictures, tmp_path)
+    assert len([case for kind, case in made if kind == "image"]) == 12
+    assert is_sealed(tmp_path)
+
+
+def test_a_part_says_what_is_left(pictures, tmp_path, small_groups, caplog):
+    caplog.set_level(logging.INFO)
+    preprocess(pictures, tmp_path, part=Part(num_parts=3, part_id=1))
+    assert "12 cases of other parts are not" in caplog.text
+
+
+def test_what_another_part_is_writing_is_no_fault(pictures, tmp_path, small_groups, caplog):
+    preprocess(pictures, tmp_path, part=Part(num_parts=3, part_id=1))
+    (shard,) = (tmp_path / "plans_2d" / "images").glob("*.shard")
+    shard.with_name(f".unfinished-0123456789abcdef-{shard.name}").write_bytes(b"half")
+    preprocess(pictures, tmp_path, part=Part(num_parts=3, part_id=0))
+    assert "cannot be used" not in caplog.text
 
 
 def test_a_finished_dataset_is_not_touched(pictures, tmp_path, made):
@@ -347,6 +389,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from diffunet import jsonio
+from diffunet.parts import Part
 from diffunet.preprocessing import jobs
 from tests.preprocessing import test_preprocess_dataset as here
 raw, folder, kind, writes_left = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])

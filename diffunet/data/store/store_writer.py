@@ -18,7 +18,7 @@ from diffunet.data.store import shards, volumes
 from diffunet.data.store.case import CaseProperties
 from diffunet.data.store.case_store import MANIFEST, SHARD_SUFFIX, Manifest, properties_from_json
 from diffunet.errors import DiffunetError, WorkspaceError, WriteError, explain
-from diffunet.jsonio import as_json, hash_of, remove_unfinished
+from diffunet.jsonio import as_json, hash_of, is_temporary, remove_unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +48,13 @@ class StoredCases:
     locations: dict[tuple[str, str], tuple[str, ...]]
 
     @classmethod
-    def find(cls, folder: Path) -> "StoredCases":
+    def find(cls, folder: Path, *, checks: bool = True) -> "StoredCases":
         """Look through `folder`, which may be missing, unfinished, or of another plan.
 
-        Everything is read and compared with its checksums. Damaged cases count as absent, and a
-        warning names them.
+        Damaged cases count as absent, and a warning names them.
+
+        Args:
+            checks: read everything, and compare it with its checksums; otherwise only the indexes.
         """
         locations: dict[tuple[str, str], tuple[str, ...]] = {}
         faults: list[str] = []
@@ -60,17 +62,19 @@ class StoredCases:
         def add(case: str, source: str, location: str) -> None:
             locations[case, source] = (*locations.get((case, source), ()), location)
 
-        for path in sorted(folder.glob(f"*{SHARD_SUFFIX}")):
+        for path in _whole_files(folder, SHARD_SUFFIX):
             with _noting(faults):
                 for case, entry in shards.read_index(path).items():
                     with _noting(faults):
-                        shards.read_case(path, entry)
+                        if checks:
+                            shards.read_case(path, entry)
                         add(case, entry.source, path.name)
         for case in _cases_with_own_files(folder):
             with _noting(faults):
                 record = volumes.read_record(folder, case)
                 if record is not None:
-                    volumes.check_volume(folder, case, record)
+                    if checks:
+                        volumes.check_volume(folder, case, record)
                     add(case, record.source, _OWN_FILES)
         if faults:
             _warn_of(faults)
@@ -207,7 +211,11 @@ def seal(
 
 
 def _cases_with_own_files(folder: Path) -> Sequence[str]:
-    return [path.name.removesuffix(".json") for path in sorted(folder.glob("*.json"))]
+    return [path.name.removesuffix(".json") for path in _whole_files(folder, ".json")]
+
+
+def _whole_files(folder: Path, suffix: str) -> list[Path]:
+    return sorted(path for path in folder.glob(f"*{suffix}") if not is_temporary(path))
 
 
 def _indexes(folder: Path, places: Mapping[str, str]) -> dict[str, dict[str, shards.CaseEntry]]:

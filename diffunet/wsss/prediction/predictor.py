@@ -231,7 +231,7 @@ class SaliencyPredictor:
     def draw(self, cases: Sequence[CaseFiles], *, run: FolderRun, output: OutputFolder) -> None:
         """Draw `pictures/saliency.png`, if all cases are there and the options ask for it."""
         if self.options.draws_picture and (
-            run.num_parts == 1
+            run.part.is_all
             or all(output.content_of_record(files.case) is not None for files in cases)
         ):
             draw_saliency(self, cases, output=output)

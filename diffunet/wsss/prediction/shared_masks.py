@@ -41,7 +41,7 @@ def write_shared_masks(
     """
     contents = {files.case: output.content_of_record(files.case) for files in cases}
     records = {case: content for case, content in sorted(contents.items()) if content is not None}
-    if run.num_parts > 1 and len(records) < len(cases):
+    if not run.part.is_all and len(records) < len(cases):
         logger.info(
             "'%s': the threshold is the mean over all cases, and %d of %d have no saliency "
             "yet; the last part to end makes the masks; so does a run with "
