@@ -51,6 +51,12 @@ FORMATS: Mapping[str, Format] = {
         layout="Task500_Name/ with dataset.json, imagesTr/CASE_0000.nii.gz and labelsTr",
         module="nnunet_v1",
     ),
+    "brats": Format(
+        summary="BraTS 2017 to 2024: gliomas (MR), as volumes, tagged volumes or slices",
+        layout="BraTS2021_00000/BraTS2021_00000_flair.nii.gz, as each release names them",
+        module="brats",
+        wishes=("channels", "labels", "tags", "slices", "min_share"),
+    ),
 }
 
 

@@ -34,10 +34,17 @@ class Wishes:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.min_share is not None and not self.tags and not self.slices:
+            raise ValueError("--min_share is the rule of --tags and --slices; add one of them")
+
+    @property
+    def share(self) -> float:
+        """`min_share`, or its default."""
+        return DEFAULT_MIN_SHARE if self.min_share is None else self.min_share
 
     def given(self) -> tuple[str, ...]:
         """Return the names of what was asked for."""
-        return tuple(each.name for each in fields(self) if getattr(self, each.name) not in _NOTHING)
+        return tuple(each.name for each in fields(self) if getattr(self, each.name) != each.default)
 
     def require_known(self, known: tuple[str, ...], *, format_name: str) -> None:
         """Check that a format knows all that is asked for.
@@ -51,9 +58,6 @@ class Wishes:
                 f"--{unknown[0]} has no meaning for the format '{format_name}'; its own options: "
                 f"{options}"
             )
-
-
-_NOTHING = ((), False, None)
 
 
 def wishes_from(**given: Any) -> Wishes:

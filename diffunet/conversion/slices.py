@@ -1,0 +1,68 @@
+"""Volumes whose axial slices have image-level labels, or become images of their own."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from diffunet.conversion.case import ConvertedCase, ImageLevelLabels
+from diffunet.conversion.wishes import Wishes
+from diffunet.data.image_io import ImageGeometry
+from diffunet.data.image_io.geometry import is_orthonormal
+from diffunet.labels import LabelScheme
+
+_FEWEST_DIGITS = 3
+
+
+def as_wished(case: ConvertedCase, wishes: Wishes, scheme: LabelScheme) -> Iterator[ConvertedCase]:
+    """Yield a volume as it is, with labels of its slices (`tags`), or its slices (`slices`).
+
+    A slice is what lies at one index of the first array axis. It shows a label where more than
+    `min_share` of its pixels do, with several raters on average. Without masks there are no labels.
+    Slices are named so that their sorted names are their order; they keep the volume's patient.
+    """
+    if not wishes.slices and not wishes.tags:
+        yield case
+        return
+    labels = _labels_of_slices(case.masks, scheme, wishes.share)
+    if not wishes.slices:
+        yield replace(case, image_labels=labels)
+        return
+    geometry = _slice_geometry(case.geometry)
+    num_slices = case.geometry.shape[0]
+    num_digits = max(_FEWEST_DIGITS, len(str(num_slices - 1)))
+    for index in range(num_slices):
+        yield ConvertedCase(
+            name=f"{case.name}_z{index:0{num_digits}d}",
+            image=case.image[:, index],
+            geometry=geometry,
+            masks={rater: mask[index] for rater, mask in case.masks.items()},
+            image_labels={None: labels[index]} if labels else {},
+            patient=case.patient or case.name,
+        )
+
+
+def _labels_of_slices(
+    masks: Mapping[str, np.ndarray], scheme: LabelScheme, min_share: float
+) -> dict[int | None, ImageLevelLabels]:
+    if not masks:
+        return {}
+    shares = np.mean([scheme.masks(mask).mean(axis=(2, 3)) for mask in masks.values()], axis=0)
+    return {
+        index: {name: int(each > min_share) for name, each in zip(scheme.names, of, strict=True)}
+        for index, of in enumerate(shares.T)
+    }
+
+
+def _slice_geometry(geometry: ImageGeometry) -> ImageGeometry:
+    """Return the plane's; its place is left out where the slice is tilted against x and y."""
+    shape, spacing_mm = geometry.shape[1:], geometry.spacing_mm[1:]
+    flat = ImageGeometry(shape=shape, spacing_mm=spacing_mm, has_spacing=geometry.has_spacing)
+    if geometry.direction is None or geometry.origin is None:
+        return flat
+    direction = np.reshape(geometry.direction, (3, 3))[:2, :2]
+    if not is_orthonormal(direction):
+        return flat
+    return replace(
+        flat, origin=geometry.origin[:2], direction=tuple(float(each) for each in direction.flat)
+    )

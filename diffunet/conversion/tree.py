@@ -1,0 +1,46 @@
+"""The folders of a download, which may have been unpacked one level deeper, or on a Mac."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_MOST_LEVELS = 8
+_TRAINING = re.compile(r"train", re.IGNORECASE)
+_HELD_OUT = re.compile(r"valid|test", re.IGNORECASE)
+
+
+def visible(folder: Path) -> list[Path]:
+    """Return what lies in a folder, sorted, without hidden files and what macOS leaves behind."""
+    return sorted(
+        path for path in folder.iterdir() if path.name[:1] != "." and path.name != "__MACOSX"
+    )
+
+
+def folders_of(source: Path, *, most_levels: int = _MOST_LEVELS) -> Iterator[Path]:
+    """Yield a folder, and each folder below it, in the order of their paths."""
+    yield source
+    if most_levels:
+        for path in visible(source):
+            if path.is_dir():
+                yield from folders_of(path, most_levels=most_levels - 1)
+
+
+def subfolder(folder: Path, *names: str) -> Path:
+    """Return a folder below another, whatever the case of the names; it may not exist."""
+    for name in names:
+        inside = visible(folder) if folder.is_dir() else []
+        found = [path for path in inside if path.is_dir() and path.name.lower() == name.lower()]
+        folder = found[0] if found else folder / name
+    return folder
+
+
+def is_held_out(folder: Path, source: Path) -> bool:
+    """Whether a folder is of a part for validation or testing, by the names from `source` on.
+
+    The innermost name that speaks of one part decides; "training-validation" speaks of none.
+    """
+    for name in (*folder.relative_to(source).parts[::-1], source.name):
+        says_training, says_held_out = _TRAINING.search(name), _HELD_OUT.search(name)
+        if bool(says_training) != bool(says_held_out):
+            return says_held_out is not None
+    return False
