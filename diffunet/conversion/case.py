@@ -25,6 +25,7 @@ class ConvertedCase:
         image_labels: index of the slice, or None for the whole case, to its labels; empty where the
             dataset has masks alone.
         patient: "" where each case is a patient of its own.
+        remarks: what the user should know about how the case was understood.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ConvertedCase:
     masks: Mapping[str, np.ndarray] = field(default_factory=dict)
     image_labels: Mapping[int | None, ImageLevelLabels] = field(default_factory=dict)
     patient: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,13 @@ FORMATS: Mapping[str, Format] = {
         module="brats",
         wishes=("channels", "labels", "tags", "slices", "min_share"),
     ),
+    "lidc": Format(
+        summary="LIDC-IDRI: CT in DICOM with readings in XML, PNG slices, or data_lidc.pickle",
+        layout="LIDC-IDRI/LIDC-IDRI-0001/STUDY/SERIES/ with *.dcm and *.xml, or "
+        "LIDC-IDRI-slices/LIDC-IDRI-0001/nodule-0/ with images and mask-0 to mask-3, or "
+        "data_lidc.pickle",
+        module="lidc",
+    ),
 }
 
 

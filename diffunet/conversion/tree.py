@@ -1,6 +1,8 @@
 """The folders of a download, which may have been unpacked one level deeper, or on a Mac."""
 
+import os
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +13,27 @@ _HELD_OUT = re.compile(r"valid|test", re.IGNORECASE)
 
 def visible(folder: Path) -> list[Path]:
     """Return what lies in a folder, sorted, without hidden files and what macOS leaves behind."""
-    return sorted(
-        path for path in folder.iterdir() if path.name[:1] != "." and path.name != "__MACOSX"
-    )
+    return sorted(path for path in folder.iterdir() if _is_visible(path.name))
+
+
+def _is_visible(name: str) -> bool:
+    return name[:1] != "." and name != "__MACOSX"
+
+
+def files_by_ending(source: Path) -> dict[str, list[Path]]:
+    """Return all files below a folder, or the file itself, by their ending in lower case.
+
+    Made for hundreds of thousands of files: none is asked what it is.
+    """
+    files: dict[str, list[Path]] = defaultdict(list)
+    if source.is_file():
+        files[source.suffix.lower()].append(source)
+    for folder, below, names in os.walk(source, followlinks=True):
+        below[:] = sorted(filter(_is_visible, below))
+        for name in sorted(filter(_is_visible, names)):
+            path = Path(folder, name)
+            files[path.suffix.lower()].append(path)
+    return files
 
 
 def folders_of(source: Path, *, most_levels: int = _MOST_LEVELS) -> Iterator[Path]:

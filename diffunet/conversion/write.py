@@ -45,7 +45,8 @@ class _Written:
     """What came of a `SourceCase`: what the tables say of its cases, or what is wrong with it.
 
     Attributes:
-        cases: each with `name`, `is_test`, `patient`, and `rows` of its image-level labels.
+        cases: each with `name`, `is_test`, `patient`, `remarks`, and `rows` of its image-level
+            labels.
     """
 
     cases: list[dict[str, Any]]
@@ -94,6 +95,9 @@ def write_dataset(
     _refuse_faults([result.fault for result in results if result.fault], len(results))
     cases = [case for result in results for case in result.cases]
     _refuse_doubles([case["name"] for case in cases])
+    for case in cases:
+        for remark in case["remarks"]:
+            logger.warning("case '%s': %s", case["name"], remark)
     _write_tables(unfinished, conversion, cases)
     shutil.rmtree(unfinished / _DONE_FOLDER)
     (unfinished / _REQUEST_FILE).unlink()
@@ -141,6 +145,7 @@ def _convert_case(unfinished: Path, conversion: Conversion, source: SourceCase) 
             _write_case(unfinished, conversion, case, is_test=source.is_test)
             rows = [["" if at is None else at, labels] for at, labels in case.image_labels.items()]
             described = {"name": case.name, "patient": case.patient, "rows": rows}
+            described["remarks"] = list(case.remarks)
             cases.append({**described, "is_test": source.is_test})
     except DatasetError as fault:
         return _Written(cases=[], fault=str(fault))

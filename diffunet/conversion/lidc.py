@@ -1,0 +1,35 @@
+"""LIDC-IDRI, in each of the three forms in which it is downloaded."""
+
+from pathlib import Path
+
+from diffunet.conversion import lidc_dicom, lidc_pickle, lidc_slices
+from diffunet.conversion.case import Conversion
+from diffunet.conversion.formats import FORMATS
+from diffunet.conversion.tree import files_by_ending
+from diffunet.conversion.wishes import Wishes
+from diffunet.errors import DatasetError
+
+
+def scan(source: Path, wishes: Wishes) -> Conversion:
+    """Return the cases of the one form that lies at `source`, in any folder below.
+
+    Raises:
+        DatasetError: none lies there, or several, or it has faults.
+    """
+    del wishes  # there is nothing to choose
+    files = files_by_ending(source)
+    pickles = [path for ending in lidc_pickle.FILE_ENDINGS for path in files[ending]]
+    images = lidc_slices.images_among(files[".png"])
+    forms = {"pickles": pickles, "PNG slices": images, "DICOM files": files[".dcm"]}
+    found = [name for name, there in forms.items() if there]
+    if len(found) != 1:
+        raise DatasetError(
+            f"'{source}': expected {FORMATS['lidc'].layout}; found {' and '.join(found) or 'none'}"
+            "; name the folder of one of them"
+        )
+    if pickles:
+        return lidc_pickle.scan(pickles)
+    if images:
+        return lidc_slices.scan(images)
+    return lidc_dicom.scan(source, files[".dcm"], files[".xml"])
+

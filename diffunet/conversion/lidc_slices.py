@@ -1,0 +1,78 @@
+"""LIDC-IDRI as slices in PNG: 128 x 128 pixels around each nodule, and four masks of each."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from diffunet.conversion.binary import binary_mask
+from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
+from diffunet.conversion.lidc_dicom import REFERENCE
+from diffunet.conversion.volume import read_mask_of
+from diffunet.data.image_io import read_image
+from diffunet.errors import DatasetError
+
+_IMAGE = re.compile(r"(.+)/nodule-([0-9]+)/images/slice-([0-9]+)\.png", re.IGNORECASE)
+
+_NUM_RATERS = 4
+_MOST_SHOWN = 10
+
+
+def images_among(files: Iterable[Path]) -> dict[Path, re.Match[str]]:
+    """Return the files that are slices around a nodule, with what their places say of them."""
+    matched = {path: _IMAGE.fullmatch("/".join(path.parts[-4:])) for path in files}
+    return {path: match for path, match in matched.items() if match}
+
+
+def scan(images: Mapping[Path, re.Match[str]]) -> Conversion:
+    """Return a case for each of the images, as `images_among` returns them.
+
+    Raises:
+        DatasetError: slices lack a mask; all are counted.
+    """
+    cases, missing = [], []
+    for image, match in images.items():
+        patient, nodule, index = match.groups()
+        name = f"{patient}_n{int(nodule):02d}_s{int(index):03d}"
+        masks = {
+            f"r{rater:02d}": image.parents[1] / f"mask-{rater}" / image.name
+            for rater in range(_NUM_RATERS)
+        }
+        missing += [mask for mask in masks.values() if not mask.is_file()]
+        cases.append(SourceCase(name=name, read=partial(_read_case, name, patient, image, masks)))
+    if missing:
+        shown = "".join(f"\n- '{path}'" for path in missing[:_MOST_SHOWN])
+        raise DatasetError(
+            f"expected mask-0 to mask-{_NUM_RATERS - 1} of each slice, found {len(missing)} masks "
+            f"missing, such as{shown}\nunpack the download again, or remove the slices"
+        )
+    return Conversion(
+        dataset_json={
+            "description": "slices around lung nodules, min-max scaled, with the masks of four "
+            "radiologists; made from LIDC-IDRI",
+            "reference": REFERENCE,
+            "channel_names": {"0": "CT slice, min-max scaled"},
+            "labels": {"background": 0, "nodule": 1},
+            "raters": True,
+            "file_ending": ".png",
+        },
+        cases=tuple(cases),
+        suggested_name="LIDC",
+        remarks=("raters are numbered anew in each nodule: r00 is not one radiologist",),
+    )
+
+
+def _read_case(
+    name: str, patient: str, image: Path, masks: Mapping[str, Path]
+) -> Iterator[ConvertedCase]:
+    voxels, geometry = read_image([image], num_channels=1)
+    yield ConvertedCase(
+        name=name,
+        image=voxels,
+        geometry=geometry,
+        masks={
+            rater: binary_mask(read_mask_of(path, geometry, image), where=f"'{path}'")
+            for rater, path in masks.items()
+        },
+        patient=patient,
+    )
