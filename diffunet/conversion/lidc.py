@@ -32,4 +32,3 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
     if images:
         return lidc_slices.scan(images)
     return lidc_dicom.scan(source, files[".dcm"], files[".xml"])
-

@@ -166,7 +166,10 @@ def test_of_two_slices_at_one_place_the_lower_number_counts(
     made = convert("lidc", tmp_path / "LIDC-IDRI", tmp_path / "workspace")
     np.testing.assert_array_equal(read_image(made.training_cases[0].images)[0][0], ct())
     assert np.argwhere(masks_of(made)["r00"]).tolist() == [[1, *place] for place in INSIDE]
-    assert "case 'LIDC-IDRI-0001': slices left out, since another lies at their place: 1" in caplog.text
+    assert (
+        "case 'LIDC-IDRI-0001': slices left out, since another lies at their place: 1"
+        in caplog.text
+    )
 
 
 def test_slices_of_another_series_in_the_folder_are_refused(tmp_path: Path) -> None:
