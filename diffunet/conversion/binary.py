@@ -4,11 +4,12 @@ import numpy as np
 
 from diffunet.errors import DatasetError
 
-_FOREGROUND = (1, 254, 255)
+_FOREGROUND = (1, 254, 255, 65535)
+_MOST_SHOWN = 6
 
 
 def binary_mask(mask: np.ndarray, *, where: str) -> np.ndarray:
-    """Return 0 and 1, uint8, for a mask of 0 and one of 1, 254 and 255, of any dtype.
+    """Return 0 and 1, uint8, for a mask of 0 and one of 1, 254, 255 and 65535, of any dtype.
 
     Args:
         where: its file, or what else it was read from, for the message.
@@ -19,8 +20,10 @@ def binary_mask(mask: np.ndarray, *, where: str) -> np.ndarray:
     found = np.unique(mask)
     others = found[found != 0]
     if len(others) > 1 or not np.isin(others, _FOREGROUND).all():
+        shown = ", ".join(f"{value:g}" for value in found[:_MOST_SHOWN])
+        more = f" and {len(found) - _MOST_SHOWN} more" if len(found) > _MOST_SHOWN else ""
         raise DatasetError(
-            f"{where}: expected a mask of 0 and 1, or of 0 and 255, found "
-            f"{', '.join(f'{value:g}' for value in found[:6])}; copy it again, or is it an image?"
+            f"{where}: expected a mask of 0 and 1, or of 0 and 255, found {shown}{more}; "
+            "save it without smoothing, in a format without loss"
         )
     return (mask != 0).astype(np.uint8)

@@ -64,6 +64,24 @@ FORMATS: Mapping[str, Format] = {
         "data_lidc.pickle",
         module="lidc",
     ),
+    "chase": Format(
+        summary="CHASE_DB1: photographs of the retina, two observers",
+        layout="Image_01L.jpg, Image_01L_1stHO.png and Image_01L_2ndHO.png, and so on",
+        module="chase",
+    ),
+    "drive": Format(
+        summary="DRIVE: photographs of the retina, a second observer for the test part",
+        layout=(
+            "training/images/21_training.tif, training/1st_manual/21_manual1.gif, "
+            "test/images/01_test.tif and so on; test/1st_manual and test/2nd_manual if there"
+        ),
+        module="drive",
+    ),
+    "stare": Format(
+        summary="STARE: photographs of the retina, two observers",
+        layout="im0001.ppm, im0001.ah.ppm and im0001.vk.ppm, and so on, each perhaps as .gz",
+        module="stare",
+    ),
 }
 
 

@@ -3,12 +3,15 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from diffunet.errors import DatasetError
 
 _MOST_LEVELS = 8
 _TRAINING = re.compile(r"train", re.IGNORECASE)
 _HELD_OUT = re.compile(r"valid|test", re.IGNORECASE)
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 
 
 def visible(folder: Path) -> list[Path]:
@@ -37,12 +40,59 @@ def files_by_ending(source: Path) -> dict[str, list[Path]]:
 
 
 def folders_of(source: Path, *, most_levels: int = _MOST_LEVELS) -> Iterator[Path]:
-    """Yield a folder, and each folder below it, in the order of their paths."""
+    """Yield a folder, and each folder below it, in the order of their paths.
+
+    Raises:
+        DatasetError: `source` is no folder.
+    """
+    _require_folder(source)
     yield source
     if most_levels:
         for path in visible(source):
             if path.is_dir():
                 yield from folders_of(path, most_levels=most_levels - 1)
+
+
+def files_below(source: Path) -> tuple[Path, ...]:
+    """Return the files in a folder and in those below it, sorted.
+
+    Raises:
+        DatasetError: `source` is no folder.
+    """
+    _require_folder(source)
+    return tuple(sorted(path for files in files_by_ending(source).values() for path in files))
+
+
+def _require_folder(source: Path) -> None:
+    if not source.is_dir():
+        found = "a file" if source.exists() else "nothing"
+        raise DatasetError(
+            f"'{source}': expected the folder of a download, found {found}; unpack the download, "
+            "and name the folder that came of it"
+        )
+
+
+def nothing_found(source: Path, files: Sequence[Path], *, layout: str) -> DatasetError:
+    """Return the error for a download none of whose files is named as expected."""
+    names = [str(path.relative_to(source)) for path in files]
+    packed = [name for name in names if name.lower().endswith(_ARCHIVES)]
+    shown = f"{len(names)} files, such as '{(packed or names)[0]}'" if names else "no file"
+    remedy = "unpack it first" if packed else "name the folder into which the download was unpacked"
+    return DatasetError(f"'{source}': expected {layout}; found {shown}; {remedy}")
+
+
+def only_one(found: Sequence[Path], *, what: str) -> Path:
+    """Return the one file or folder that was found.
+
+    Raises:
+        DatasetError: there are several; two of them are named.
+    """
+    if len(found) > 1:
+        raise DatasetError(
+            f"expected {what} once, found '{found[0]}' and '{found[1]}'; are there several copies "
+            "of the download? name the folder of one, or remove the others"
+        )
+    return found[0]
 
 
 def subfolder(folder: Path, *names: str) -> Path:

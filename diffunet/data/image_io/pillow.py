@@ -1,7 +1,9 @@
-"""PNG and BMP: two-dimensional, grey or RGB, no spacing."""
+"""PNG and BMP: two-dimensional, grey or RGB, no spacing; JPEG, GIF and PPM are read alike."""
 
 import contextlib
+import gzip
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,19 +13,28 @@ from diffunet.data.image_io.bounds import require_room
 from diffunet.data.image_io.geometry import ImageGeometry
 from diffunet.errors import DatasetError
 from diffunet.jsonio import atomic_file
+from diffunet.limits import max_image_bytes
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR = 2  # bit of the header's colour type: red, green and blue samples
 _SAMPLE_BYTES = {"I": 4, "F": 4, "I;16": 2}
 _PNG_PALETTE = 1  # bit of the header's colour type: indices into a palette
+_PPM_COLOUR = re.compile(rb"P[36]\s+(?:#[^\n]*\s+)*[0-9]+\s+[0-9]+\s+([0-9]+)\s")
+_HEADER_BYTES = 512
+_WITH_PREVIEW = "MPO"  # a JPEG of a telephone: the photograph is the first of its images
 
 
 def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     """Return (channel, y, x), 1 or 3 channels; of a palette image the indices where `is_label`."""
     from PIL import Image
 
-    content = path.read_bytes()  # at once: many small reads of many small files are slow
+    content = content_of(path)
     with without_pixel_limit(), Image.open(io.BytesIO(content)) as file:
+        frames = getattr(file, "n_frames", 1)
+        if frames > 1 and file.format != _WITH_PREVIEW:
+            raise DatasetError(
+                f"'{path}': expected one image, found {frames} frames; save each in its own file"
+            )
         samples = len(file.getbands()) * _SAMPLE_BYTES.get(file.mode, 1)
         require_room(path, shape=file.size, num_bytes=samples * file.width * file.height)
         image = file.convert("RGB") if file.mode == "P" and not is_label else file
@@ -33,12 +44,24 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
                 "save it without transparency, as 8 or 16 bit grey or 8 bit RGB"
             )
         array = np.array(image)
-    array = _stored_values(path, array, header=content[:26])
+    array = _stored_values(path, array, header=content[:_HEADER_BYTES])
     channels = np.moveaxis(array, -1, 0) if array.ndim == 3 else array[None]
     shape = (int(channels.shape[1]), int(channels.shape[2]))
     return np.ascontiguousarray(channels), ImageGeometry(
         shape=shape, spacing_mm=(1.0, 1.0), has_spacing=False
     )
+
+
+def content_of(path: Path) -> bytes:
+    """Return the bytes of a file at once (many small reads are slow), unpacked if it is a .gz."""
+    if not path.name.lower().endswith(".gz"):
+        return path.read_bytes()
+    most = max_image_bytes() + _HEADER_BYTES
+    with gzip.open(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        require_room(path, shape=(len(content),), num_bytes=len(content))
+    return content
 
 
 def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
@@ -83,9 +106,16 @@ def without_pixel_limit() -> Iterator[None]:
 
 
 def _stored_values(path: Path, array: np.ndarray, *, header: bytes) -> np.ndarray:
-    """Undo what Pillow does to a PNG's values, or refuse where it lost some."""
+    """Undo what Pillow does to the values of a PNG or PPM, or refuse where it lost some."""
     if array.dtype == bool:
         return array.astype(np.uint8)
+    if array.dtype == np.int32:
+        array = array.astype(np.uint16)  # of PGM, and of PNG in older Pillow
+    if (colours := _PPM_COLOUR.match(header)) and int(colours[1]) > 255:
+        raise DatasetError(
+            f"'{path}': expected RGB of 8 bits, found values up to {colours[1].decode()}, of which "
+            "only 8 bits could be read; save one grey 16 bit file per channel"
+        )
     if not header.startswith(_PNG_SIGNATURE):
         return array
     bits, colour_type = header[24], header[25]
@@ -96,6 +126,4 @@ def _stored_values(path: Path, array: np.ndarray, *, header: bytes) -> np.ndarra
         )
     if bits in (2, 4) and not colour_type & _PNG_PALETTE:
         return array // (255 // (2**bits - 1))  # Pillow stretches them over 0 to 255
-    if array.dtype == np.int32:
-        return array.astype(np.uint16)  # older Pillow has no 16 bit array
     return array

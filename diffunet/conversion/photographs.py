@@ -1,0 +1,94 @@
+"""Photographs with masks that people drew on them, whatever their formats."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from diffunet.conversion.case import ConvertedCase
+from diffunet.data.image_io.photograph import LOSSY_ENDINGS, read_photograph
+from diffunet.errors import DatasetError
+
+COLOURS = ("red", "green", "blue")
+
+
+class MaskRule(Protocol):
+    """Returns the labels of a mask's values, or raises a `DatasetError` that tells `where`."""
+
+    def __call__(self, mask: np.ndarray, *, where: str) -> np.ndarray: ...
+
+
+def read_photographed(
+    name: str,
+    image: Path,
+    masks: Mapping[str, Path],
+    *,
+    rule: MaskRule,
+    is_colour: bool = True,
+    patient: str = "",
+) -> Iterator[ConvertedCase]:
+    """Yield the one case of a photograph, upright, and of the masks drawn on it.
+
+    Args:
+        masks: rater to file.
+        is_colour: of the dataset: a grey photograph then gets three equal channels.
+
+    Raises:
+        DatasetError: a file cannot be read, or is not what it should be.
+    """
+    photograph, geometry = read_photograph(image)
+    num_channels = len(COLOURS) if is_colour else 1
+    depth = "8 bits" if is_colour else "8 or 16 bits"
+    kinds = (np.uint8,) if is_colour else (np.uint8, np.uint16)
+    is_fitting = len(photograph) in (1, num_channels) and photograph.dtype in kinds
+    if geometry.num_dimensions != 2 or not is_fitting:
+        raise DatasetError(
+            f"'{image}': expected a {'colour' if is_colour else 'grey'} photograph of {depth}, "
+            f"found {len(photograph)} channel(s) of {photograph.dtype}, {geometry.shape}; save it "
+            "like the others, or take it out"
+        )
+    shape = (num_channels, *geometry.shape)
+    read = {rater: _drawn(path, geometry.shape, image) for rater, path in masks.items()}
+    yield ConvertedCase(
+        name=name,
+        image=np.ascontiguousarray(np.broadcast_to(photograph, shape)),
+        geometry=geometry,
+        masks={rater: rule(mask, where=f"'{masks[rater]}'") for rater, mask in read.items()},
+        patient=patient,
+    )
+
+
+def require_lossless(path: Path) -> None:
+    """Check that the file of a mask has a format that keeps values.
+
+    Raises:
+        DatasetError: it has not.
+    """
+    if path.name.lower().endswith(LOSSY_ENDINGS):
+        raise DatasetError(
+            f"'{path}': expected a mask in a format without loss, such as PNG, found a JPEG, which "
+            "blurs the values at every edge; take the mask from where it was drawn"
+        )
+
+
+def _drawn(path: Path, shape: tuple[int, ...], image: Path) -> np.ndarray:
+    """Return (y, x): the grey values, or the indices of a palette that has colours."""
+    mask, geometry = read_photograph(path)
+    if geometry.shape != shape:
+        raise DatasetError(
+            f"'{path}': expected the size of '{image.name}', {_size(shape)} pixels, found "
+            f"{_size(geometry.shape)}; take both from one download"
+        )
+    if (mask == mask[:1]).all():
+        return mask[0]
+    indices, _ = read_photograph(path, is_label=True)
+    if len(indices) > 1:
+        raise DatasetError(
+            f"'{path}': expected a grey mask, found colours; save one label as one grey value"
+        )
+    return indices[0]
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(size) for size in reversed(shape))
