@@ -13,7 +13,7 @@ from pathlib import Path
 from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
 from diffunet.conversion.slices import as_wished
 from diffunet.conversion.structures import Structures, choose_structures
-from diffunet.conversion.tree import folders_of, is_held_out, visible
+from diffunet.conversion.tree import files_below, folders_of, is_held_out, nothing_found, visible
 from diffunet.conversion.volume import read_mask_of
 from diffunet.conversion.wishes import Wishes, chosen
 from diffunet.data.image_io import read_image
@@ -158,10 +158,7 @@ def _name_of(text: str) -> _Name | None:
 def _release_of(cases: Sequence[_Case], source: Path) -> str:
     """Return the one release of all cases, as it is written."""
     if not cases:
-        raise DatasetError(
-            f"'{source}': expected {_LAYOUT}, found no such folder there or below; name the folder "
-            "that the download was unpacked into"
-        )
+        raise nothing_found(source, files_below(source), layout=_LAYOUT)
     first = {case.name.release: case for case in cases}
     if len(first) > 1:
         names = ", ".join(f"'{case.folder}'" for case in first.values())

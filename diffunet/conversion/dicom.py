@@ -24,6 +24,7 @@ _ORIENTATION = "0020|0037"
 
 _SAME_PLACE_MM = 0.01  # nearer than slices are: two of one place
 _TOLERANCE = 0.25  # of a voxel, by which a slice may lie beside the even grid
+_GAP = 1.5  # of the usual distance: more means that a slice is missing
 _ORIENTATION_TOLERANCE = 1e-4
 _ITEM_BYTES = 4  # ITK gives 32 bits where the header rescales
 
@@ -45,6 +46,7 @@ class Series:
         voxels: (z, y, x), rescaled as the headers say (CT: Hounsfield units), int16 where it holds
             them; z rises along the normal of the slices.
         slices: SOPInstanceUID to index along z; two files of one place have the same.
+        files: of each slice, along z.
         z_mm: the third coordinate of each slice in the patient.
         remarks: what was left out, and why.
     """
@@ -52,6 +54,7 @@ class Series:
     voxels: np.ndarray
     geometry: ImageGeometry
     slices: dict[str, int]
+    files: tuple[Path, ...]
     z_mm: tuple[float, ...]
     remarks: tuple[str, ...] = ()
 
@@ -86,10 +89,13 @@ def read_header(path: Path) -> Header:
     )
 
 
-def read_series(files: Sequence[Path]) -> Series:
+def read_series(files: Sequence[Path], *, has_one_uid: bool = True) -> Series:
     """Return the volume of the slices in `files`, which may come in any order.
 
     Where two lie at the same place, that of the lower instance number counts.
+
+    Args:
+        has_one_uid: whether all files name the same series; anonymising may give each its own.
 
     Raises:
         DatasetError: a file is damaged, the slices are of several series, sizes or orientations,
@@ -98,7 +104,7 @@ def read_series(files: Sequence[Path]) -> Series:
     found = [_read_slice(path, len(files)) for path in files]
     first = found[0]
     for each in found[1:]:
-        _require_alike(each, first)
+        _require_alike(each, first, has_one_uid=has_one_uid)
     normal = np.cross(first.orientation[:3], first.orientation[3:])
     along = {each.path: float(each.position @ normal) for each in found}
     found.sort(key=lambda each: (along[each.path], each.number))
@@ -121,6 +127,7 @@ def read_series(files: Sequence[Path]) -> Series:
             direction=tuple(float(value) for value in matrix.ravel()),
         ),
         slices=slices,
+        files=tuple(each.path for each in kept),
         z_mm=tuple(float(each.position[2]) for each in kept),
         remarks=(f"slices left out, since another lies at their place: {left_out}",)
         * bool(left_out),
@@ -170,11 +177,11 @@ def _compact(voxels: np.ndarray) -> np.ndarray:
     return voxels.astype(np.int16 if fits else np.int32)
 
 
-def _require_alike(each: _Slice, first: _Slice) -> None:
+def _require_alike(each: _Slice, first: _Slice, *, has_one_uid: bool) -> None:
     """Check that two slices are of one series, size and orientation."""
     turned = np.abs(each.orientation - first.orientation).max() > _ORIENTATION_TOLERANCE
     for what, found, expected, differs in (
-        ("series", each.series, first.series, each.series != first.series),
+        ("series", each.series, first.series, has_one_uid and each.series != first.series),
         ("size", each.voxels.shape, first.voxels.shape, each.voxels.shape != first.voxels.shape),
         (
             "pixel spacing",
@@ -204,8 +211,9 @@ def _spacing_between(slices: Sequence[_Slice], normal: np.ndarray) -> float:
     along = offsets @ normal
     spacing_mm = float(along[-1]) / (len(slices) - 1)
     even = np.arange(len(slices)) * spacing_mm
-    if np.abs(along - even).max() > _TOLERANCE * spacing_mm:
-        steps = np.diff(along)
+    steps = np.diff(along)
+    is_uneven = np.abs(along - even).max() > _TOLERANCE * spacing_mm
+    if is_uneven or steps.max() > _GAP * np.median(steps):
         gap = int(steps.argmax())
         raise DatasetError(
             f"'{folder}': expected slices at even distances, found {np.median(steps):g} mm, and "

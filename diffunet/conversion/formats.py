@@ -57,6 +57,12 @@ FORMATS: Mapping[str, Format] = {
         module="brats",
         wishes=("channels", "labels", "tags", "slices", "min_share"),
     ),
+    "chaos": Format(
+        summary="CHAOS: organs in abdominal MR and CT, as volumes, tagged volumes or slices",
+        layout="Train_Sets/MR/1/T2SPIR and Train_Sets/CT/1, with DICOM_anon and Ground",
+        module="chaos",
+        wishes=("task", "channels", "labels", "tags", "slices", "min_share"),
+    ),
     "lidc": Format(
         summary="LIDC-IDRI: CT in DICOM with readings in XML, PNG slices, or data_lidc.pickle",
         layout="LIDC-IDRI/LIDC-IDRI-0001/STUDY/SERIES/ with *.dcm and *.xml, or "

@@ -38,8 +38,8 @@ class Structures:
         found = [int(value) for value in np.unique(mask)]
         if unknown := [value for value in found if value not in self.written]:
             raise DatasetError(
-                f"'{path}': expected a mask of the values {', '.join(map(str, self.written))}, "
-                f"found {unknown[0]}; copy the file again, or is it of another release?"
+                f"'{path}': expected a mask of the values {_in_words(sorted(self.written))}, found "
+                f"{unknown[0]}; copy the file again, unless it is of another release"
             )
         table = np.zeros(max(found) + 1, np.uint8)
         for value in found:
@@ -85,3 +85,16 @@ def choose_structures(
         description["regions_class_order"] = list(range(1, len(names) + 1))
     written = {value: groups.index(group) + 1 if group else 0 for value, group in belongs.items()}
     return Structures(description=description, written={0: 0} | written)
+
+
+def _in_words(values: Sequence[int]) -> str:
+    """Return "0, 56 to 70, 255" for sorted values."""
+    runs: list[list[int]] = []
+    for value in values:
+        if runs and value == runs[-1][-1] + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    return ", ".join(
+        f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs
+    )
