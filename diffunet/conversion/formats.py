@@ -88,6 +88,12 @@ FORMATS: Mapping[str, Format] = {
         layout="im0001.ppm, im0001.ah.ppm and im0001.vk.ppm, and so on, each perhaps as .gz",
         module="stare",
     ),
+    "qubiq": Format(
+        summary="QUBIQ 2020 and 2021: brain, kidney, pancreas, prostate, two to seven observers",
+        layout="kidney/Training/case01/ with image.nii.gz, task01_seg01.nii.gz and so on",
+        module="qubiq",
+        wishes=("task",),
+    ),
 }
 
 
