@@ -95,7 +95,7 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
     if task is None:
         raise UsageError(
             f"--task: expected {', '.join(_TASKS)}, since CHAOS holds different patients and "
-            f"labels for MR and CT; got {wishes.task!r}"
+            f"labels for MR and CT; got {wishes.task or 'none'}"
         )
     channels = chosen(wishes.channels, tuple(task.channels), what="channels")
     structures = choose_structures(

@@ -9,8 +9,9 @@ from pathlib import Path
 from diffunet.errors import DatasetError
 
 _MOST_LEVELS = 8
-_TRAINING = re.compile(r"train", re.IGNORECASE)
-_HELD_OUT = re.compile(r"valid|test", re.IGNORECASE)
+# where a word begins: Test_Sets and GLI-Challenge-ValidationData, but not latest
+_TRAINING = re.compile(r"(?i:(?<![a-z])train)|(?<=[a-z])Train")
+_HELD_OUT = re.compile(r"(?i:(?<![a-z])(valid|test))|(?<=[a-z])(Valid|Test)")
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 
 
@@ -105,11 +106,12 @@ def subfolder(folder: Path, *names: str) -> Path:
 
 
 def is_held_out(folder: Path, source: Path) -> bool:
-    """Whether a folder is of a part for validation or testing, by the names from `source` on.
+    """Whether a folder is of a part for validation or testing, by the names below `source`.
 
-    The innermost name that speaks of one part decides; "training-validation" speaks of none.
+    The innermost name that speaks of one part decides; "training-validation" speaks of none, and
+    that of `source` may be the user's own.
     """
-    for name in (*folder.relative_to(source).parts[::-1], source.name):
+    for name in folder.relative_to(source).parts[::-1]:
         says_training, says_held_out = _TRAINING.search(name), _HELD_OUT.search(name)
         if bool(says_training) != bool(says_held_out):
             return says_held_out is not None

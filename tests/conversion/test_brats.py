@@ -187,6 +187,20 @@ def test_a_folder_for_training_and_validation_says_nothing(tmp_path: Path) -> No
     assert [case.case for case in made.training_cases] == ["BraTS2021_00000"]
 
 
+@pytest.mark.parametrize("name", ["test_brats/all", "brats/latest"])
+def test_a_name_of_the_user_makes_no_test_part(tmp_path: Path, name: str) -> None:
+    source = tmp_path / name.split("/")[0]
+    brats_case(tmp_path / name / "BraTS2021_00000")
+    made = convert("brats", source, tmp_path / "workspace", channels=["t2"])
+    assert [case.case for case in made.training_cases] == ["BraTS2021_00000"]
+
+
+def test_endings_may_be_in_upper_case(tmp_path: Path) -> None:
+    case = brats_case(tmp_path / "download" / "BraTS2021_00000", ending=".NII.GZ")
+    made = convert("brats", case.parent, tmp_path / "workspace")
+    assert not verify_dataset(made, num_processes=0).problems
+
+
 def test_two_releases_side_by_side_are_refused(tmp_path: Path) -> None:
     brats_case(tmp_path / "download" / "BraTS20_Training_001")
     brats_case(tmp_path / "download" / "BraTS2021_00000")
