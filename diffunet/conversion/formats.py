@@ -94,6 +94,12 @@ FORMATS: Mapping[str, Format] = {
         module="qubiq",
         wishes=("task",),
     ),
+    "observers": Format(
+        summary="images of your own, with a folder of masks from each reader",
+        layout="images/CASE.jpg, and READER/CASE.png in a folder for each reader",
+        module="observers",
+        wishes=("channels", "labels"),
+    ),
 }
 
 

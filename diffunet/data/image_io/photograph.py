@@ -12,6 +12,7 @@ import numpy as np
 from diffunet.data.image_io import pillow, tiff
 from diffunet.data.image_io.checked import read_checked
 from diffunet.data.image_io.geometry import ImageGeometry
+from diffunet.errors import DatasetError
 
 LOSSY_ENDINGS = (".jpg", ".jpeg")
 _PNM_ENDINGS = (".ppm", ".pgm", ".pbm", ".pnm")
@@ -34,16 +35,20 @@ def read_photograph(path: Path, *, is_label: bool = False) -> tuple[np.ndarray, 
     """Read what a camera or scanner wrote, lossy or not, turned as its EXIF tag says.
 
     Args:
-        path: a name with a `photograph_ending_of`.
         is_label: of an image with a palette, return the indices in place of the colours.
 
     Returns:
         The array (channel, y, x); of a TIFF that is a volume (channel, z, y, x).
 
     Raises:
-        DatasetError: the file cannot be read, or holds more than one image.
+        DatasetError: the file cannot be read, has none of `FILE_ENDINGS`, or holds several images.
     """
-    return read_checked(_read, path, photograph_ending_of(path) or "", is_label=is_label)
+    ending = photograph_ending_of(path)
+    if ending is None:
+        raise DatasetError(
+            f"'{path}': expected one of {', '.join(FILE_ENDINGS)}; convert the file without loss"
+        )
+    return read_checked(_read, path, ending, is_label=is_label)
 
 
 def _read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
@@ -55,12 +60,18 @@ def _read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     return upright, replace(geometry, shape=(height, width))
 
 
-def is_grey(path: Path) -> bool:
-    """Whether the header of a file tells of no colours."""
+def has_colours(path: Path) -> bool:
+    """Whether the header of a file tells of colours; not where it is damaged.
+
+    Whoever reads the file learns what is wrong with it.
+    """
     from PIL import Image
 
-    with pillow.without_pixel_limit(), Image.open(io.BytesIO(pillow.content_of(path))) as file:
-        return file.mode in _GREY_MODES
+    try:
+        with pillow.without_pixel_limit(), Image.open(io.BytesIO(pillow.content_of(path))) as file:
+            return file.mode not in _GREY_MODES
+    except Exception:  # what Pillow raises for a damaged file is not documented
+        return False
 
 
 def _is_tiff(path: Path) -> bool:
