@@ -11,37 +11,36 @@ from functools import partial
 from pathlib import Path
 
 from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
+from diffunet.conversion.formats import format_of
 from diffunet.conversion.slices import as_wished
 from diffunet.conversion.structures import Structures, choose_structures
-from diffunet.conversion.tree import files_below, folders_of, is_held_out, nothing_found, visible
+from diffunet.conversion.tree import (
+    files_below,
+    folders_of,
+    is_held_out,
+    nothing_found,
+    refuse_all,
+    visible,
+)
 from diffunet.conversion.volume import read_mask_of
 from diffunet.conversion.wishes import Wishes, chosen
 from diffunet.data.image_io import read_image
 from diffunet.errors import DatasetError
 
 _OLD_NAME = re.compile(
-    r"(?P<patient>(?P<release>brats1[789])_.+)_\d+"
-    r"|(?P<release20>brats20)_(training|validation|testing)_\d+|(?P<release21>brats2021)_\d+",
-    re.IGNORECASE,
+    r"(brats1[789]_.+|brats20_(training|validation|testing)|brats2021)_\d+", re.IGNORECASE
 )
-_NEW_NAME = re.compile(
-    r"(?P<patient>(?P<release>brats-[a-z]+(-rt)?)-\d+)-(?P<time>\d+)", re.IGNORECASE
-)
+_NEW_NAME = re.compile(r"(?P<release>brats-[a-z]+(-rt)?)-\d+-(?P<time>\d+)", re.IGNORECASE)
 _CHANNELS = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w"}  # old name: new one
 _SAME_LABELS = ("brats-gli", "brats-ssa", "brats-men", "brats-met")
 _FIRST_AFTER_SURGERY = 100
 _ENDINGS = (".nii.gz", ".nii")
 _REFERENCES = {
     **dict.fromkeys(
-        ("brats17", "brats18", "brats19", "brats20"), "https://arxiv.org/abs/1811.02629"
+        ("BraTS17", "BraTS18", "BraTS19", "BraTS20"), "https://arxiv.org/abs/1811.02629"
     ),
-    "brats2021": "https://arxiv.org/abs/2107.02314",
+    "BraTS2021": "https://arxiv.org/abs/2107.02314",
 }
-_LAYOUT = (
-    "folders like BraTS2021_00000 with BraTS2021_00000_flair.nii.gz, or BraTS-GLI-00000-000 with "
-    "BraTS-GLI-00000-000-t2f.nii.gz"
-)
-_MOST_TOLD = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +98,7 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
     _require_files(cases, channels)
     described = {
         "name": release,
-        **({"reference": _REFERENCES[release.lower()]} if release.lower() in _REFERENCES else {}),
+        **({"reference": _REFERENCES[release]} if release in _REFERENCES else {}),
         "channel_names": {str(index): name for index, name in enumerate(channels)},
         **structures.description,
         "file_ending": ".nii.gz",
@@ -135,30 +134,32 @@ def _file_at(path: Path) -> Path:
 def _name_of(text: str) -> _Name | None:
     if matched := _NEW_NAME.fullmatch(text):
         release = matched["release"].lower()
-        is_after = release == "brats-gli" and int(matched["time"]) >= _FIRST_AFTER_SURGERY
         return _Name(
             text=text,
             release=release,
-            patient=matched["patient"],
+            patient=text.rpartition("-")[0],
             is_new=True,
-            is_after_surgery=is_after,
+            is_after_surgery=(
+                release == "brats-gli" and int(matched["time"]) >= _FIRST_AFTER_SURGERY
+            ),
         )
-    if matched := _OLD_NAME.fullmatch(text):
-        release = matched["release"] or matched["release20"] or matched["release21"]
-        return _Name(
-            text=text,
-            release=release.lower(),
-            patient=matched["patient"] or text,
-            is_new=False,
-            is_after_surgery=False,
-        )
-    return None
+    if not _OLD_NAME.fullmatch(text):
+        return None
+    release = text.partition("_")[0].lower()
+    has_time = release in ("brats17", "brats18", "brats19")
+    return _Name(
+        text=text,
+        release=release,
+        patient=text.rpartition("_")[0] if has_time else text,
+        is_new=False,
+        is_after_surgery=False,
+    )
 
 
 def _release_of(cases: Sequence[_Case], source: Path) -> str:
     """Return the one release of all cases, as it is written."""
     if not cases:
-        raise nothing_found(source, files_below(source), layout=_LAYOUT)
+        raise nothing_found(source, files_below(source), layout=format_of("brats").layout)
     first = {case.name.release: case for case in cases}
     if len(first) > 1:
         names = ", ".join(f"'{case.folder}'" for case in first.values())
@@ -199,16 +200,11 @@ def _require_files(cases: Sequence[_Case], channels: Sequence[str]) -> None:
         if case.mask is None and not case.is_held_out:
             missing.append(case.name.file("seg"))
         problems += [f"'{case.folder}': expected {name}.nii.gz, found none" for name in missing]
-    if problems:
-        more = len(problems) - _MOST_TOLD
-        told = [*problems[:_MOST_TOLD], *([f"and {more} more"] if more > 0 else [])]
-        raise DatasetError(
-            [
-                *told,
-                "add these files from the download, or take the folders out of it; cases without "
-                "masks belong below a folder whose name says validation",
-            ]
-        )
+    refuse_all(
+        problems,
+        remedy="add these files from the download, or take the folders out of it; cases without "
+        "masks belong below a folder whose name says validation",
+    )
 
 
 def _source_case(

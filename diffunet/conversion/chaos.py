@@ -21,6 +21,7 @@ from diffunet.conversion.tree import (
     folders_of,
     is_held_out,
     nothing_found,
+    refuse_all,
     subfolder,
     visible,
 )
@@ -37,7 +38,6 @@ _MR_ORGANS = {
     "spleen": range(241, 256),
 }
 _CT_ORGANS = {"liver": (1, 255)}  # PNG of 1 bit, and of 8
-_MOST_TOLD = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,15 +176,7 @@ def _require_files(
                 f"'{patient.folder}': expected {counts[0]} masks in Ground, one for each slice, "
                 f"found {num_masks}"
             )
-    if problems:
-        more = len(problems) - _MOST_TOLD
-        raise DatasetError(
-            [
-                *problems[:_MOST_TOLD],
-                *([f"and {more} more"] if more > 0 else []),
-                "copy these folders again, or take them out of the download",
-            ]
-        )
+    refuse_all(problems, remedy="copy these folders again, or take them out of the download")
 
 
 def _read(patient: _Patient, structures: Structures, wishes: Wishes) -> Iterator[ConvertedCase]:

@@ -53,7 +53,8 @@ FORMATS: Mapping[str, Format] = {
     ),
     "brats": Format(
         summary="BraTS 2017 to 2024: gliomas (MR), as volumes, tagged volumes or slices",
-        layout="BraTS2021_00000/BraTS2021_00000_flair.nii.gz, as each release names them",
+        layout="folders like BraTS2021_00000 with BraTS2021_00000_flair.nii.gz, or "
+        "BraTS-GLI-00000-000 with BraTS-GLI-00000-000-t2f.nii.gz",
         module="brats",
         wishes=("channels", "labels", "tags", "slices", "min_share"),
     ),

@@ -9,6 +9,7 @@ from pathlib import Path
 from diffunet.errors import DatasetError
 
 _MOST_LEVELS = 8
+_MOST_TOLD = 20
 # where a word begins: Test_Sets and GLI-Challenge-ValidationData, but not latest
 _TRAINING = re.compile(r"(?i:(?<![a-z])train)|(?<=[a-z])Train")
 _HELD_OUT = re.compile(r"(?i:(?<![a-z])(valid|test))|(?<=[a-z])(Valid|Test)")
@@ -80,6 +81,17 @@ def nothing_found(source: Path, files: Sequence[Path], *, layout: str) -> Datase
     shown = f"{len(names)} files, such as '{(packed or names)[0]}'" if names else "no file"
     remedy = "unpack it first" if packed else "name the folder into which the download was unpacked"
     return DatasetError(f"'{source}': expected {layout}; found {shown}; {remedy}")
+
+
+def refuse_all(problems: Sequence[str], *, remedy: str) -> None:
+    """Refuse a download that is not whole.
+
+    Raises:
+        DatasetError: there are problems; the first ones are named.
+    """
+    if problems:
+        more = [f"and {len(problems) - _MOST_TOLD} more"] if len(problems) > _MOST_TOLD else []
+        raise DatasetError([*problems[:_MOST_TOLD], *more, remedy])
 
 
 def only_one(found: Sequence[Path], *, what: str) -> Path:

@@ -162,6 +162,14 @@ def test_a_training_case_without_a_mask_is_named_before_anything_is_written(
     assert not (tmp_path / "workspace").exists()
 
 
+def test_of_many_missing_files_the_first_are_named(tmp_path: Path) -> None:
+    for number in range(22):
+        (tmp_path / "download" / f"BraTS2021_{number:05d}").mkdir(parents=True)
+    with pytest.raises(DatasetError, match="and 24 more") as caught:
+        convert("brats", tmp_path / "download", tmp_path / "workspace", channels=["flair"])
+    assert "BraTS2021_00000_seg.nii.gz, found none" in str(caught.value)
+
+
 def test_a_folder_in_place_of_a_file_is_opened(tmp_path: Path) -> None:
     source = brats_2021(tmp_path)
     packed = next(source.rglob("BraTS2021_00000_flair.nii.gz"))
