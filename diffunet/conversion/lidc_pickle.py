@@ -1,7 +1,7 @@
 """LIDC-IDRI as one pickle of slices, `data_lidc.pickle`, which many papers use."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,8 @@ def scan(files: Sequence[Path]) -> Conversion:
     patients = {
         key: _patient_of(key, entry) for found in entries.values() for key, entry in found.items()
     }
-    test, validation = (
-        _published(files[0].parent / name, patients) for name in (_TEST_IDS, _VALIDATION_IDS)
-    )
+    test = _published(files[0].parent / _TEST_IDS, patients)
+    validation = _published(files[0].parent / _VALIDATION_IDS, patients) - test
     cases = [
         SourceCase(
             name=key,
@@ -86,7 +85,7 @@ def _is_slice(entry: Any) -> bool:
     if not (isinstance(entry, dict) and isinstance(entry.get("series_uid"), str)):
         return False
     image, masks = entry.get("image"), entry.get("masks")
-    if not (isinstance(image, StoredArray) and len(image.shape) == 2 and image.shape != (0, 0)):
+    if not (isinstance(image, StoredArray) and len(image.shape) == 2 and min(image.shape)):
         return False
     if isinstance(masks, StoredArray):
         return masks.shape[1:] == image.shape and masks.shape[0] > 0
@@ -110,28 +109,24 @@ def _patient_of(key: str, entry: Mapping[str, Any]) -> str:
     return named[0] if named else entry["series_uid"]
 
 
-def _published(path: Path, patients: Mapping[str, str]) -> set[str]:
-    """Return the keys of the patients whose ids a file lists; none where there is no file."""
+def _published(path: Path, keys: Iterable[str]) -> set[str]:
+    """Return the keys that begin with an id which a file lists; none where there is no file."""
     if not path.is_file():
         return set()
     ids = set(path.read_text("utf-8", errors="replace").split())
-    found = {
-        key
-        for key, patient in patients.items()
-        if not ids.isdisjoint((key.partition("_")[0], patient, patient.rpartition(".")[2]))
-    }
+    found = {key for key in keys if key.partition("_")[0] in ids}
     if not found:
         raise DatasetError(
             f"'{path}': expected ids with which names in the pickle begin, such as "
-            f"'{next(iter(patients)).partition('_')[0]}', found none of them; take the file away "
+            f"'{next(iter(keys)).partition('_')[0]}', found none of them; take the file away "
             "to leave the published split aside"
         )
     return found
 
 
-def _splits(training: Collection[str], validation: set[str]) -> tuple[Split, ...]:
-    train, val = set(training) - validation, validation & set(training)
-    return (Split(train=tuple(sorted(train)), val=tuple(sorted(val))),)
+def _splits(training: Iterable[str], validation: set[str]) -> tuple[Split, ...]:
+    train = sorted(set(training) - validation)
+    return (Split(train=tuple(train), val=tuple(sorted(validation))),)
 
 
 def _remarks(patients: Mapping[str, str], test: set[str], validation: set[str]) -> tuple[str, ...]:

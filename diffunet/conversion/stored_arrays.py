@@ -299,8 +299,6 @@ class _Interpreter:
         """Give an array, or a dtype, its content."""
         made, state = self._pop_tuple(2)
         if isinstance(made, _Dtype):
-            if any(part is not None for part in state[2:5]):
-                raise self._refusal("an array of records")
             made.order = _ORDERS[self._text(state[1])]
         elif isinstance(made, _Empty):
             _, shape, dtype, by_columns, content = state
@@ -321,7 +319,7 @@ class _Interpreter:
     def _array(self, content: Any, dtype: Any, shape: Any, order: str) -> StoredArray:
         if not (isinstance(dtype, _Dtype) and _NUMBERS.fullmatch(dtype.code)):
             raise self._refusal(f"an array of {getattr(dtype, 'code', dtype)!r}")
-        if not (isinstance(content, _Span) and order in ("C", "F")):
+        if not (isinstance(content, _Span)):
             raise self._refusal("an array whose numbers are not in the file")
         array = StoredArray(
             path=self._path,

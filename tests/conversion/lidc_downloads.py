@@ -131,7 +131,7 @@ def lidc_dicom(folder: Path) -> Path:
     (first / "._1-001.dcm").write_bytes(b"\0" * 20)
     ray = first.parent.parent / "01-01-2000-NA-NA-90001" / "3000923.000000-NA-62357"
     save_series(ray, ct(seed=1)[:1], series=f"{PREFIX}.7", modality="DX")
-    (ray / "070.xml").write_text(readings_xml([], series=f"{PREFIX}.1", root="IdriReadMessage"))
+    (ray / "070.xml").write_text(readings_xml([[]], series=f"{PREFIX}.4", root="IdriReadMessage"))
     for number in (2, 3, 4):
         series = f"{PREFIX}.{number}"
         path = source / "LIDC-IDRI-0132" / f"study-{number}" / f"series-{number}"
@@ -156,6 +156,10 @@ def lidc_slices(folder: Path) -> Path:
                 mask[4 : 8 + rater, 4:9] = 0 if rater == 3 else 255
                 save_png(place / f"mask-{rater}" / f"slice-{index}.png", mask)
         (place / "images" / "._slice-0.png").write_bytes(b"\0" * 20)
+    save_png(
+        folder / "archive" / "__MACOSX" / "LIDC-IDRI-0001" / "nodule-0" / "images" / "slice-9.png",
+        np.zeros((16, 16)),
+    )
     return folder / "archive"
 
 

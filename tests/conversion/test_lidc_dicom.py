@@ -1,5 +1,6 @@
 """LIDC-IDRI from TCIA: DICOM with the XML of readings."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import SimpleITK
 
 from diffunet.api import plan_and_preprocess
+from diffunet.conversion import lidc_readings
 from diffunet.data.image_io import read_image, read_label_map
 from diffunet.data.raw.dataset import RawDataset
 from diffunet.data.raw.integrity import verify_dataset
@@ -97,6 +99,13 @@ def test_a_hole_and_its_line_are_not_nodule(made: RawDataset) -> None:
     assert np.argwhere(mask[2]).tolist() == INSIDE
 
 
+def test_nodules_of_one_slice_are_all_there(tmp_path: Path) -> None:
+    other = [(x + 2, y + 3) for x, y in SQUARE]
+    series_of_one(tmp_path, readings_xml([[[(1, SQUARE, True)], [(1, other, True)]]]))
+    made = convert("lidc", tmp_path / "LIDC-IDRI", tmp_path / "workspace")
+    assert masks_of(made)["r00"][1].sum() == 8
+
+
 def test_who_marked_nothing_of_3_mm_has_an_empty_mask_and_who_did_not_read_has_none(
     made: RawDataset,
 ) -> None:
@@ -121,8 +130,8 @@ def test_outlines_find_their_slice_by_place_where_names_are_missing(tmp_path: Pa
 
 
 def test_an_outline_in_no_slice_is_refused(tmp_path: Path) -> None:
-    series_of_one(tmp_path, readings_xml([[[(9, SQUARE, True)]]]))
-    assert "z = -77.5 mm" in refused(tmp_path, "expected each outline in a slice")
+    series_of_one(tmp_path, readings_xml([[[(5, SQUARE, True)]]]))
+    assert "z = -87.5 mm" in refused(tmp_path, "expected each outline in a slice")
 
 
 def test_an_outline_outside_of_the_image_is_refused(tmp_path: Path) -> None:
@@ -155,7 +164,7 @@ def test_of_two_slices_at_one_place_the_lower_number_counts(
     xml = readings_xml([[[(1, SQUARE, True)]]]).replace(f"{PREFIX}.1.4<", f"{other}<")
     folder = series_of_one(tmp_path, xml)
     save_slice(
-        folder / "1-077.dcm",
+        folder / "0-077.dcm",
         ct(seed=5)[0],
         patient="LIDC-IDRI-0001",
         series=f"{PREFIX}.1",
@@ -217,6 +226,13 @@ def test_an_xml_file_with_entities_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, "declares a document type")
 
 
+def test_an_outline_around_a_nodule_at_the_border_may_lie_beyond_it(tmp_path: Path) -> None:
+    corner = [(-1, -1), (2, -1), (2, 2), (-1, 2)]
+    series_of_one(tmp_path, readings_xml([[[(1, corner, True)]]]))
+    made = convert("lidc", tmp_path / "LIDC-IDRI", tmp_path / "workspace")
+    assert np.argwhere(masks_of(made)["r00"][1]).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
 @pytest.mark.parametrize(
     "change, words",
     [
@@ -230,7 +246,24 @@ def test_damaged_readings_name_their_file(
     tmp_path: Path, change: tuple[str, str], words: str
 ) -> None:
     series_of_one(tmp_path, readings_xml([[[(1, SQUARE, True)]]]).replace(*change))
-    refused(tmp_path, words)
+    assert "1 of 1 cases" in refused(tmp_path, words)
+
+
+def test_a_table_with_another_prefix_and_lower_case_says_the_same(tmp_path: Path) -> None:
+    hole = [(3, 3)]
+    xml = readings_xml([[[(1, SQUARE, True), (1, hole, False)]]])
+    xml = re.sub(r"<(/?)([a-zA-Z])", r"<\1nih:\2", xml).replace("xmlns=", "xmlns:nih=")
+    series_of_one(tmp_path, xml.replace("FALSE", "false"))
+    made = convert("lidc", tmp_path / "LIDC-IDRI", tmp_path / "workspace")
+    assert masks_of(made)["r00"][1].sum() == 3
+
+
+def test_an_xml_file_of_any_size_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series_of_one(tmp_path)
+    monkeypatch.setattr(lidc_readings, "_MOST_BYTES", 1000)
+    refused(tmp_path, "069.xml': expected readings of at most")
 
 
 def test_ct_without_any_readings_says_what_is_missing(tmp_path: Path) -> None:

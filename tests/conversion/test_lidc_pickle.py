@@ -62,7 +62,7 @@ def test_masks_may_be_one_array(tmp_path: Path) -> None:
 def test_published_ids_beside_the_file_are_the_split(tmp_path: Path) -> None:
     source = lidc_pickle(tmp_path / "data")
     (source / "test_ids.txt").write_text("222\n999\n")
-    (source / "vali_ids.txt").write_text("333\n")
+    (source / "vali_ids.txt").write_text("333\n222\n")
     made = convert("lidc", source, tmp_path / "workspace")
     assert [case.case for case in made.test_cases] == ["222_slice0"]
     assert (made.folder / "labelsTs" / "222_slice0_r03.tif").is_file()
@@ -84,10 +84,20 @@ def test_ids_of_another_file_are_refused(tmp_path: Path) -> None:
         {"masks": []},
         {"masks": [np.zeros((16, 15))]},
         {"masks": [[0, 1], [1, 0]]},
+        {"masks": np.zeros((4, 16, 15))},
         {"image": np.zeros((3, 16, 16))},
+        {"image": np.zeros((0, 16)), "masks": [np.zeros((0, 16))]},
         {"series_uid": None},
     ],
-    ids=["no masks", "other size", "lists", "a volume", "no series"],
+    ids=[
+        "no masks",
+        "other size",
+        "lists",
+        "other size of all",
+        "a volume",
+        "no pixels",
+        "no series",
+    ],
 )
 def test_entries_that_are_no_slices_are_refused_before_anything_is_written(
     tmp_path: Path, change: dict[str, object]

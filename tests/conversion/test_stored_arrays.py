@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from diffunet import limits
 from diffunet.conversion.stored_arrays import StoredArray, read_stored
 from diffunet.errors import DatasetError
 
@@ -132,12 +133,15 @@ def test_older_protocols_are_refused(tmp_path: Path, protocol: int) -> None:
         read_stored(saved(tmp_path, pickle.dumps({"image": np.zeros(3)}, protocol)))
 
 
-def test_names_of_numpy_cannot_be_used_otherwise(tmp_path: Path) -> None:
+def test_what_no_pickle_of_arrays_says_is_refused(tmp_path: Path) -> None:
     for content in (
         b"\x80\x02cnumpy\nndarray\nK\x03\x85R.",
         b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\ndtype\nK\x03U\x01b\x87R.",
         b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.",
         b"\x80\x02]cnumpy\nndarray\na.",
+        b"\x80\x07}.",
+        pickle.dumps(["x" * 20_000]),
+        pickle.dumps(np.arange(40, dtype=np.uint8), 4).replace(b"K(\x85", b"K)\x85"),
         b"\x80\x02cnumpy\nndarray\n.",
         b"\x80\x02cnumpy.core.multiarray\nfromfile\n.",
         b"\x80\x04\x8c\x05numpy\x8c\x0ccore.ndarray\x93.",
@@ -171,6 +175,14 @@ def test_arrays_stay_in_the_file_until_they_are_read(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert peak < arrays[0].nbytes < path.stat().st_size / 15
     np.testing.assert_array_equal(found["7"].read(), arrays[7])
+
+
+def test_an_array_larger_than_the_limit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "_max_image_bytes", 799)
+    with pytest.raises(DatasetError, match="diffunet_max_image_gb"):
+        read_stored(saved(tmp_path, pickle.dumps(np.zeros(100))))
 
 
 def test_a_file_that_changed_in_between_is_named(tmp_path: Path) -> None:
