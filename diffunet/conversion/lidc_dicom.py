@@ -11,6 +11,7 @@ from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
 from diffunet.conversion.dicom import Header, Series, read_header, read_series
 from diffunet.conversion.lidc_readings import Outline, Reading, read_readings, series_of
 from diffunet.conversion.outlines import fill
+from diffunet.conversion.tree import refuse_all
 from diffunet.errors import DatasetError
 
 REFERENCE = "https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX"
@@ -76,13 +77,17 @@ def _header_of(files: Sequence[Path]) -> Header:
 
 
 def _refuse_twice(computed: Mapping[Path, Header]) -> None:
-    folders: dict[str, Path] = {}
+    folders: dict[str, list[Path]] = defaultdict(list)
     for folder, header in computed.items():
-        if other := folders.get(header.series):
-            raise DatasetError(
-                f"'{folder}' and '{other}' hold the same series {header.series}; remove one of them"
-            )
-        folders[header.series] = folder
+        folders[header.series].append(folder)
+    refuse_all(
+        [
+            f"'{found[0]}' and '{found[1]}' hold the same series {series}"
+            for series, found in folders.items()
+            if len(found) > 1
+        ],
+        remedy="remove one of each, or name the folder of one download",
+    )
 
 
 def _readings_of(computed: Mapping[Path, Header], tables: Sequence[Path]) -> dict[Path, Path]:
@@ -91,17 +96,19 @@ def _readings_of(computed: Mapping[Path, Header], tables: Sequence[Path]) -> dic
     for path in tables:
         if series := series_of(path):
             by_series[series].append(path)
-    readings = {}
+    readings, problems = {}, []
     for folder, header in computed.items():
         found = by_series.get(header.series, [])
         found = [path for path in found if path.parent == folder] or found
         if len({path.read_bytes() for path in found}) > 1:
-            raise DatasetError(
-                f"{', '.join(f'{str(path)!r}' for path in found)}: expected one reading of the "
-                f"series {header.series}, found several that differ; keep the one that counts"
+            shown = ", ".join(f"'{path}'" for path in found)
+            problems.append(
+                f"{shown}: expected one file of readings of the series {header.series}, found "
+                "several that differ"
             )
         if found:
             readings[folder] = found[0]
+    refuse_all(problems, remedy="keep the one that counts, and remove the others")
     return readings
 
 

@@ -10,6 +10,7 @@ from diffunet.conversion.binary import binary_mask
 from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
 from diffunet.conversion.lidc_dicom import REFERENCE
 from diffunet.conversion.stored_arrays import StoredArray, read_stored
+from diffunet.conversion.tree import refuse_all
 from diffunet.data.image_io import ImageGeometry
 from diffunet.data.raw.splits import Split
 from diffunet.errors import DatasetError
@@ -18,7 +19,6 @@ FILE_ENDINGS = (".pickle", ".pkl")
 
 _PATIENT = re.compile(r"LIDC-IDRI-[0-9]{4}")
 _TEST_IDS, _VALIDATION_IDS = "test_ids.txt", "vali_ids.txt"  # as published beside the paper's code
-_MOST_SHOWN = 10
 
 
 def scan(files: Sequence[Path]) -> Conversion:
@@ -29,7 +29,10 @@ def scan(files: Sequence[Path]) -> Conversion:
             lie beside it are not of it.
     """
     entries = {path: _entries(path) for path in files}
-    _refuse_faults([fault for path, found in entries.items() for fault in _faults(path, found)])
+    refuse_all(
+        [fault for path, found in entries.items() for fault in _faults(path, found)],
+        remedy="download the file again",
+    )
     patients = {
         key: _patient_of(key, entry) for found in entries.values() for key, entry in found.items()
     }
@@ -94,14 +97,6 @@ def _is_slice(entry: Any) -> bool:
         and len(masks) > 0
         and all(isinstance(mask, StoredArray) and mask.shape == image.shape for mask in masks)
     )
-
-
-def _refuse_faults(faults: Sequence[str]) -> None:
-    if faults:
-        shown = "".join(f"\n- {fault}" for fault in faults[:_MOST_SHOWN])
-        raise DatasetError(
-            f"{len(faults)} entries are no slices with masks:{shown}\ndownload the file again"
-        )
 
 
 def _patient_of(key: str, entry: Mapping[str, Any]) -> str:

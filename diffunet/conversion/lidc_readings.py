@@ -147,7 +147,8 @@ class _Tree:
     def refuse(self, *_: object) -> None:
         raise DatasetError(
             f"'{self._path}': expected readings, found an XML file that declares a document type "
-            "(<!DOCTYPE), which those of LIDC-IDRI never do; it was not read; copy it again"
+            "(<!DOCTYPE), which those of LIDC-IDRI never do; it was not read; copy it "
+            "again, or take it out of the folder"
         )
 
 

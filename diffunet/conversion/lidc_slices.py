@@ -8,14 +8,13 @@ from pathlib import Path
 from diffunet.conversion.binary import binary_mask
 from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
 from diffunet.conversion.lidc_dicom import REFERENCE
+from diffunet.conversion.tree import refuse_all
 from diffunet.conversion.volume import read_mask_of
 from diffunet.data.image_io import read_image
-from diffunet.errors import DatasetError
 
 _IMAGE = re.compile(r"(.+)/nodule-([0-9]+)/images/slice-([0-9]+)\.png", re.IGNORECASE)
 
 _NUM_RATERS = 4
-_MOST_SHOWN = 10
 
 
 def images_among(files: Iterable[Path]) -> dict[Path, re.Match[str]]:
@@ -28,7 +27,7 @@ def scan(images: Mapping[Path, re.Match[str]]) -> Conversion:
     """Return a case for each of the images, as `images_among` returns them.
 
     Raises:
-        DatasetError: slices lack a mask; all are counted.
+        DatasetError: slices lack a mask; the first are named.
     """
     cases, missing = [], []
     for image, match in images.items():
@@ -40,12 +39,10 @@ def scan(images: Mapping[Path, re.Match[str]]) -> Conversion:
         }
         missing += [mask for mask in masks.values() if not mask.is_file()]
         cases.append(SourceCase(name=name, read=partial(_read_case, name, patient, image, masks)))
-    if missing:
-        shown = "".join(f"\n- '{path}'" for path in missing[:_MOST_SHOWN])
-        raise DatasetError(
-            f"expected mask-0 to mask-{_NUM_RATERS - 1} of each slice, found {len(missing)} masks "
-            f"missing, such as{shown}\nunpack the download again, or remove the slices"
-        )
+    refuse_all(
+        [f"'{path}': expected a mask, found none" for path in missing],
+        remedy="unpack the download again, or remove these slices",
+    )
     return Conversion(
         dataset_json={
             "description": "slices around lung nodules, min-max scaled, with the masks of four "

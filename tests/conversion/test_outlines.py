@@ -44,7 +44,7 @@ def test_an_outline_beyond_the_border_is_cut_off() -> None:
 
 def test_random_polygons_equal_a_count_of_crossings() -> None:
     random = np.random.default_rng(0)
-    for _ in range(20):
+    for _ in range(6):
         angles = np.sort(random.random(9)) * 2 * np.pi
         radii = random.uniform(3, 12, 9)
         points = np.rint(
