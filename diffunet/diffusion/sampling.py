@@ -2,8 +2,7 @@
 
 Memory: a draw works on whole volumes on any device. Beyond what `predict_x_0` itself needs it
 holds x_t, which it updates in place, and x_0_hat with either its unclipped version or one noise
-volume: three volumes, and each earlier x_0_hat that the next step uses. x_T, which is never written
-to, is a further one during the first step; after it no reference to x_T is kept.
+volume: three volumes, or more where the next step uses more than one earlier x_0_hat.
 """
 
 import itertools
@@ -80,7 +79,7 @@ def sampling_steps(
 def num_volumes(steps: Sequence[Step]) -> int:
     """Return how many volumes of x_t's size `draw` holds at most; see above."""
     most_used = max((len(step.of_x_0) for step in steps), default=1)
-    return 3 + max(1, most_used - 1)
+    return 2 + max(1, most_used - 1)
 
 
 def level_of(log_snr: float) -> Level:
@@ -102,7 +101,7 @@ def draw(
     Args:
         predict_x_0: (x_t, t) to x_0_hat; t is a float. x_t is only valid during the call: it is
             updated in place afterwards. Called without gradients.
-        x_T: standard normal, of any shape.
+        x_T: standard normal, of any shape; given away: it becomes x_t.
         times: as for `steps`.
         steps: of `sampling_steps`.
         noise_source: standard normal noise, shaped as x_T, of the step from times[i] to
@@ -110,14 +109,13 @@ def draw(
             and never by deterministic ones.
     """
     with torch.no_grad():
-        x_t, owned = x_T, None
-        del x_T
+        x_t = x_T
         x_0_hats: list[Tensor] = []  # the latest first
         for index, step in enumerate(steps):
             del x_0_hats[len(step.of_x_0) - 1 :]
             x_0_hats.insert(0, predict_x_0(x_t, times[index]).clamp(-1, 1))
             noise = noise_source(index) if step.of_noise else None
-            x_t = owned = take_step(step, x_t, x_0_hats, noise=noise, out=owned)
+            take_step(step, x_t, x_0_hats, noise=noise, out=x_t)
             del noise
         x_0_hats.clear()
         return predict_x_0(x_t, times[-2]).clamp(-1, 1)

@@ -240,6 +240,7 @@ def _counted(
     """Yield the masks of each sample on the original grid, once they have voted."""
     for sample, x_0 in drawn:
         masks = decode_on_original_grid(x_0.numpy(), properties, encoding=encoding)
+        del x_0  # before the next one needs the memory
         votes.add(masks)
         yield sample, masks
 

@@ -63,7 +63,7 @@ def run(
     times = times or sampling_times(num_steps, "t", schedule)
     return draw(
         predict_x_0,
-        x_T,
+        x_T.clone(),  # it is given away
         times=times,
         steps=sampling_steps(SAMPLERS[name], times, schedule=schedule, variance=variance),
         noise_source=noise_source or (lambda step: noise(*x_T.shape, seed=step + 1)),
@@ -182,12 +182,27 @@ def test_deterministic_sampling_never_asks_for_noise(name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_the_noise_and_the_predictions_are_not_written_to(name):
-    x_T, constant = noise(1, 1, 4, 4), 3 * noise(1, 1, 4, 4, seed=1)
-    before = x_T.clone(), constant.clone()
-    run(name, lambda x, t: constant, x_T)
-    assert torch.equal(x_T, before[0])
+def test_predictions_and_fresh_noise_are_not_written_to(name):
+    fresh, constant = noise(1, 1, 4, 4), 3 * noise(1, 1, 4, 4, seed=1)
+    before = fresh.clone(), constant.clone()
+    run(name, lambda x, t: constant, noise(1, 1, 4, 4, seed=2), noise_source=lambda step: fresh)
+    assert torch.equal(fresh, before[0])
     assert torch.equal(constant, before[1])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_no_volume_is_made_for_x_t(name):
+    """x_T becomes x_t, so that whoever holds x_T costs nothing."""
+    times = sampling_times(3, "t", SCHEDULE)
+    steps = sampling_steps(SAMPLERS[name], times, schedule=SCHEDULE, variance="large")
+    x_T, places = noise(1, 1, 4, 4), []
+
+    def predict(x_t, t):
+        places.append(x_t.data_ptr())
+        return 0.1 * x_t
+
+    draw(predict, x_T, times=times, steps=steps, noise_source=lambda step: noise(1, 1, 4, 4))
+    assert set(places) == {x_T.data_ptr()}
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -243,9 +258,9 @@ def test_only_x_t_and_what_the_method_needs_is_held_during_a_prediction(name):
 
     run(name, predict, noise(num_voxels), num_steps=num_steps)
     most = 1 + (NUM_USED[name] - 1)  # x_t and the x_0_hats before
-    assert max(held) <= most + 1  # and x_T, which the caller holds
+    assert max(held) <= most + 1  # and x_T, which `run` holds
     steps = [STEPS[name]] * num_steps
-    assert num_volumes(steps) == max(4, most + 2)  # x_0_hat twice; or x_T in the first step
+    assert num_volumes(steps) == max(3, most + 1)  # and x_0_hat, once or twice
 
 
 # Steps

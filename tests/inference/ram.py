@@ -1,9 +1,11 @@
 """Memory of a whole prediction of one volume: python -m tests.inference.ram 400 512 512.
 
-A network of one convolution, two steps, tiles side by side, 16 samples with all outputs. Prints two
-lines: resident bytes before the prediction began, and at its peak.
+A network of one convolution, two steps, tiles side by side, 16 samples of three labels with all
+outputs. With --spacing_mm the planned voxels have another size than those of the file (1 mm).
+Prints two lines: resident bytes before the prediction began, and at its peak.
 """
 
+import argparse
 import resource
 import sys
 import tempfile
@@ -28,10 +30,14 @@ def peak_bytes() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def model_of(num_voxels: int) -> tuple[TrainedModel, Compute]:
+LABELS = {"background": 0, "liver": 1, "tumour": 2, "vessel": 3}
+
+
+def model_of(num_voxels: int, *, spacing_mm: float) -> tuple[TrainedModel, Compute]:
     """Return a model with a memory budget that is that of a full-size volume, scaled."""
-    content = dataset_content(file_ending=".nii.gz")
-    plans = small_plans(small_configuration(3, patch=96), transpose_forward=(0, 1, 2))
+    content = dataset_content(file_ending=".nii.gz", labels=LABELS)
+    configuration = small_configuration(3, patch=96, spacing_mm=(spacing_mm,) * 3)
+    plans = small_plans(configuration, transpose_forward=(0, 1, 2))
     model = TrainedModel(
         folder=Path(),
         plans=plans,
@@ -39,7 +45,7 @@ def model_of(num_voxels: int) -> tuple[TrainedModel, Compute]:
         labels=LabelScheme.from_dataset_json(content),
         folds=("0",),
         checkpoint="final",
-        networks=(denoiser_of(SmoothingNetwork(3, kernel_size=1)),),
+        networks=(denoiser_of(SmoothingNetwork(3, len(LABELS), kernel_size=1)),),
     )
     default = Compute(device=torch.device("cpu"))
     scale = num_voxels / FULL_SIZE
@@ -51,7 +57,7 @@ def model_of(num_voxels: int) -> tuple[TrainedModel, Compute]:
     return model, compute
 
 
-def main(shape: tuple[int, ...]) -> None:
+def main(shape: tuple[int, ...], *, spacing_mm: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images" / "scan_0000.nii.gz"
         geometry = ImageGeometry(
@@ -64,7 +70,7 @@ def main(shape: tuple[int, ...]) -> None:
             (np.arange(shape[0]) % 250 + 1).astype(np.uint16)[:, None, None], shape
         )
         write_label_map(path, image, geometry)
-        model, compute = model_of(image.size)
+        model, compute = model_of(image.size, spacing_mm=spacing_mm)
         del image
         before = peak_bytes()
         predict_into(
@@ -82,4 +88,8 @@ def main(shape: tuple[int, ...]) -> None:
 
 
 if __name__ == "__main__":
-    main(tuple(int(size) for size in sys.argv[1:]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("shape", type=int, nargs=3)
+    parser.add_argument("--spacing_mm", type=float, default=1.0)
+    given = parser.parse_args()
+    main(tuple(given.shape), spacing_mm=given.spacing_mm)

@@ -389,7 +389,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_unbroken_one(model, tmp
 def test_memory_does_not_grow_with_the_samples_of_a_volume():
     """At most 8 GB for 512 x 512 x 400 voxels and 16 samples, scaled to a smaller volume.
 
-    The tiles, the libraries and the interpreter do not shrink with it: they may have 0.1 GB.
+    The tiles, the libraries and the interpreter do not shrink with it: they may have 0.25 GB.
     """
     shape = (128, 192, 192)
     command = [sys.executable, "-m", "tests.inference.ram", *map(str, shape)]
@@ -402,4 +402,4 @@ def test_memory_does_not_grow_with_the_samples_of_a_volume():
         check=True,
     )
     before, peak = map(int, finished.stdout.split())
-    assert peak - before < 8e9 * np.prod(shape) / FULL_SIZE + 0.1e9
+    assert peak - before < 8e9 * np.prod(shape) / FULL_SIZE + 0.25e9
