@@ -5,12 +5,12 @@ predicted, and how it is written, is the predictor's (`diffunet.inference.case_p
 """
 
 import contextlib
-import functools
 import itertools
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from diffunet import __version__
 from diffunet.data.image_io import write_label_map
 from diffunet.data.raw.case_files import CaseFiles, find_input_cases
 from diffunet.errors import DatasetError, UsageError
+from diffunet.inference.beside import WritingBeside
 from diffunet.inference.case_image import kept_problems, read_case
 from diffunet.inference.case_predictor import CasePredictor, OnStep, Result
 from diffunet.inference.compute import Compute
@@ -95,16 +96,28 @@ def predict_folder(
     part = _begin(cases, output, run=run)
     logger.info("predicting %d of %d cases %s", len(part), len(cases), _how(settings))
     problems: list[str] = []
-    num_written = 0
-    with _ticking(progress, predictor.num_steps * len(part)) as on_step:
+    written: list[str] = []
+
+    def end_case(case: str, finish: Callable[[], None]) -> None:
+        with kept_problems(problems, case=case):
+            finish()
+            written.append(case)
+
+    with (
+        _ticking(progress, predictor.num_steps * len(part)) as on_step,
+        WritingBeside() as beside,
+    ):
         for files in part:
             with kept_problems(problems, case=files.case):
-                _predict_case(predictor, model, files, output=output, on_step=on_step)
-                num_written += 1
+                finish = _predict_case(
+                    predictor, model, files, output=output, on_step=on_step, beside=beside
+                )
+                beside(partial(end_case, files.case, finish))
+                del finish  # with all that it will write
     predictor.finish(cases, run=run, output=output)
     path = output.gather()
     predictor.draw(cases, run=run, output=output)
-    logger.info("wrote %d of %d cases to '%s'", num_written, len(part), output_folder)
+    logger.info("wrote %d of %d cases to '%s'", len(written), len(part), output_folder)
     if problems:
         raise DatasetError(problems)
     return path
@@ -192,20 +205,27 @@ def _predict_case(
     *,
     output: OutputFolder,
     on_step: OnStep | None,
-) -> None:
+    beside: WritingBeside,
+) -> Callable[[], None]:
+    """Predict a case, and return what writes its maps and its record; samples are on their way."""
     output.begin_case(files)
     image, geometry = read_case(files, model=model)
-    on_sample = None
-    if predictor.options.saves_samples:
-        on_sample = functools.partial(output.write_sample, files.case, geometry=geometry)
+
+    def write_sample(sample: int, masks: np.ndarray) -> None:
+        beside(partial(output.write_sample, files.case, sample, masks, geometry))
+
     result = predictor.predict(
         prepare(image, geometry.spacing_mm, model=model, case=files.case),
         on_step=on_step,
-        on_sample=on_sample,
+        on_sample=write_sample if predictor.options.saves_samples else None,
     )
     del image
-    content = predictor.write(result, case=files.case, geometry=geometry, output=output)
-    output.write_record(files.case, content, geometry)
+
+    def finish() -> None:
+        content = predictor.write(result, case=files.case, geometry=geometry, output=output)
+        output.write_record(files.case, content, geometry)
+
+    return finish
 
 
 def _begin(cases: Sequence[CaseFiles], output: OutputFolder, *, run: FolderRun) -> list[CaseFiles]:
