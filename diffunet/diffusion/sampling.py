@@ -1,8 +1,8 @@
 """From noise to a segmentation: the one loop that takes the steps of every sampler.
 
 Memory: a draw works on whole volumes on any device. Beyond what `predict_x_0` itself needs it
-holds x_t, which it updates in place, and x_0_hat with either its unclipped version or one noise
-volume: three volumes, or more where the next step uses more than one earlier x_0_hat.
+holds x_t, which is changed in place, each earlier x_0_hat that the next step uses, and one volume
+more: the new x_0_hat, and after the step fresh noise. An x_0_hat beyond [-1, 1] is copied once.
 """
 
 import itertools
@@ -78,8 +78,7 @@ def sampling_steps(
 
 def num_volumes(steps: Sequence[Step]) -> int:
     """Return how many volumes of x_t's size `draw` holds at most; see above."""
-    most_used = max((len(step.of_x_0) for step in steps), default=1)
-    return 2 + max(1, most_used - 1)
+    return 1 + max((len(step.of_x_0) for step in steps), default=1)
 
 
 def level_of(log_snr: float) -> Level:
@@ -112,13 +111,19 @@ def draw(
         x_t = x_T
         x_0_hats: list[Tensor] = []  # the latest first
         for index, step in enumerate(steps):
-            del x_0_hats[len(step.of_x_0) - 1 :]
-            x_0_hats.insert(0, predict_x_0(x_t, times[index]).clamp(-1, 1))
-            noise = noise_source(index) if step.of_noise else None
-            take_step(step, x_t, x_0_hats, noise=noise, out=x_t)
-            del noise
-        x_0_hats.clear()
-        return predict_x_0(x_t, times[-2]).clamp(-1, 1)
+            x_0_hats.insert(0, _clipped(predict_x_0(x_t, times[index])))
+            take_step(step, x_t, x_0_hats, out=x_t)
+            num_kept = len(steps[index + 1].of_x_0) - 1 if index + 1 < len(steps) else 0
+            del x_0_hats[num_kept:]  # before the noise needs the memory
+            if step.of_noise:
+                x_t.add_(noise_source(index), alpha=step.of_noise)
+        return _clipped(predict_x_0(x_t, times[-2]))
+
+
+def _clipped(x_0: Tensor) -> Tensor:
+    """Return x_0 in [-1, 1]; itself if it is, so that who clips in place needs no second volume."""
+    lowest, highest = x_0.aminmax()
+    return x_0 if bool((lowest >= -1) & (highest <= 1)) else x_0.clamp(-1, 1)
 
 
 def take_step(
@@ -126,20 +131,18 @@ def take_step(
     x_t: Float[Tensor, "*shape"],
     x_0_hats: Sequence[Float[Tensor, "*shape"]],
     *,
-    noise: Float[Tensor, "*shape"] | None = None,
     out: Tensor | None = None,
 ) -> Float[Tensor, "*shape"]:
-    """Return x_s.
+    """Return x_s without its fresh noise.
 
     Args:
         x_0_hats: as many as `step` uses, that at t first.
-        noise: standard normal; None for a deterministic step.
         out: where to write; may be x_t.
     """
     x_s = torch.mul(x_t, step.of_x_t, out=out)
     for x_0_hat, share in zip(x_0_hats, step.of_x_0, strict=True):
         x_s.add_(x_0_hat, alpha=share)
-    return x_s if noise is None else x_s.add_(noise, alpha=step.of_noise)
+    return x_s
 
 
 def ddim_step(

@@ -210,16 +210,17 @@ def _predict_case(
     """Predict a case, and return what writes its maps and its record; samples are on their way."""
     output.begin_case(files)
     image, geometry = read_case(files, model=model)
+    prepared = [prepare(image, geometry.spacing_mm, model=model, case=files.case)]
+    del image
 
     def write_sample(sample: int, masks: np.ndarray) -> None:
         beside(partial(output.write_sample, files.case, sample, masks, geometry))
 
     result = predictor.predict(
-        prepare(image, geometry.spacing_mm, model=model, case=files.case),
+        prepared.pop(),  # given away: its memory is needed
         on_step=on_step,
         on_sample=write_sample if predictor.options.saves_samples else None,
     )
-    del image
 
     def finish() -> None:
         content = predictor.write(result, case=files.case, geometry=geometry, output=output)

@@ -260,7 +260,7 @@ def test_only_x_t_and_what_the_method_needs_is_held_during_a_prediction(name):
     most = 1 + (NUM_USED[name] - 1)  # x_t and the x_0_hats before
     assert max(held) <= most + 1  # and x_T, which `run` holds
     steps = [STEPS[name]] * num_steps
-    assert num_volumes(steps) == max(3, most + 1)  # and x_0_hat, once or twice
+    assert num_volumes(steps) == most + 1  # and x_0_hat
 
 
 # Steps
@@ -296,7 +296,8 @@ def test_a_deterministic_step_whose_x_0_stands_still_is_a_ddim_step(name, num_le
 def test_a_ddpm_step_that_goes_nowhere_changes_nothing(variance):
     x_t, x_0 = noise(2, 3), noise(2, 3, seed=1)
     step = step_of("ddpm", -3.0, -3.0, variance=variance)
-    torch.testing.assert_close(take_step(step, x_t, [x_0], noise=noise(2, 3)), x_t)
+    assert step.of_noise == 0
+    torch.testing.assert_close(take_step(step, x_t, [x_0]), x_t)
 
 
 def test_a_small_variance_step_from_x_t_of_a_known_x_0_has_the_marginal_of_x_s():
@@ -311,11 +312,10 @@ def test_a_small_variance_step_from_x_t_of_a_known_x_0_has_the_marginal_of_x_s()
 def test_a_step_may_write_into_x_t(name):
     x_t, step = noise(2, 3), STEPS[name]
     x_0_hats = [noise(2, 3, seed=1 + index) for index in range(len(step.of_x_0))]
-    fresh = noise(2, 3, seed=9) if step.of_noise else None
     before = x_t.clone()
-    expected = take_step(step, x_t, x_0_hats, noise=fresh)
+    expected = take_step(step, x_t, x_0_hats)
     assert torch.equal(x_t, before)
-    assert take_step(step, x_t, x_0_hats, noise=fresh, out=x_t) is x_t
+    assert take_step(step, x_t, x_0_hats, out=x_t) is x_t
     torch.testing.assert_close(x_t, expected)
 
 
@@ -379,7 +379,7 @@ def test_ddpm_step_is_that_of_diffusers(variance, timestep):
         torch.tensor([timestep, timestep - 1])
     )
     step = step_of("ddpm", *log_snr.tolist(), variance=variance)
-    found = take_step(step, x_t, [x_0], noise=fresh)
+    found = take_step(step, x_t, [x_0]).add_(fresh, alpha=step.of_noise)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
