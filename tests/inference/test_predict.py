@@ -389,17 +389,18 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_unbroken_one(model, tmp
 def test_memory_does_not_grow_with_the_samples_of_a_volume():
     """At most 8 GB for 512 x 512 x 400 voxels and 16 samples, scaled to a smaller volume.
 
-    The tiles, the libraries and the interpreter do not shrink with it: they may have 0.25 GB.
+    The tiles, the libraries and the interpreter do not shrink with it: they may have 0.1 GB.
     """
     shape = (128, 192, 192)
     command = [sys.executable, "-m", "tests.inference.ram", *map(str, shape)]
     finished = subprocess.run(
         command,
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # what is freed goes back at once, as that of a full-size volume does
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(2**22)},
         capture_output=True,
         text=True,
         check=True,
     )
     before, peak = map(int, finished.stdout.split())
-    assert peak - before < 8e9 * np.prod(shape) / FULL_SIZE + 0.25e9
+    assert peak - before < 8e9 * np.prod(shape) / FULL_SIZE + 0.1e9
