@@ -65,7 +65,7 @@ def test_a_case_for_which_memory_does_not_suffice_is_named_at_the_end(model, tmp
     def fail(predictor, model, files, **others):
         if files.case == "a":
             raise MemoryError
-        found(predictor, model, files, **others)
+        return found(predictor, model, files, **others)
 
     monkeypatch.setattr(driver, "_predict_case", fail)
     with pytest.raises(DatasetError, match="^case 'a': there is not enough memory"):
