@@ -1,6 +1,7 @@
 """From the arguments of the API's functions to the objects that they work with."""
 
 import glob
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from diffunet.data.raw.splits import Split
     from diffunet.evaluation.scored_files import ScoredFolders
     from diffunet.inference.compute import Compute, Precision
+
+logger = logging.getLogger(__name__)
 
 _PLANS_KEYS = frozenset({"plans_name", "configurations", "recommended_configuration"})
 """Keys that only our plans have, among all files that lie beside them."""
@@ -194,7 +197,10 @@ def model_folder_of(
     saliency: SaliencyMethod | None = None,
     model: Path | str | None = None,
 ) -> Path:
-    """Return the folder of a trained model; of None the method and configuration of the plans.
+    """Return the folder of a trained model.
+
+    What is not given is as the plans recommend; or, where that is not trained but exactly one model
+    is that has what is given, as that one has it.
 
     Args:
         saliency: without a method, that of a model which makes it.
@@ -212,15 +218,19 @@ def model_folder_of(
         method = method_of_saliency(saliency)
     place = workspace_of(workspace)
     name = place.dataset_name(str(dataset))
+    results, given = place.results / name, (method, plans_name, configuration)
     if method is None or configuration is None:
-        if not (place.preprocessed / name).is_dir() and (place.results / name).is_dir():
-            return _installed_folder(place.results / name, method, plans_name, configuration)
+        if not (place.preprocessed / name).is_dir() and results.is_dir():
+            return _installed_folder(results, *given)
         plans = plans_of(place.preprocessed / name, plans_name)
         method = method or plans.method
         configuration = configuration or plans.recommended_configuration
     folder = place.model_folder(name, method=method, plans=plans_name, configuration=configuration)
     if not folder.is_dir():
-        results = place.results / name
+        _, trained = _models_like(results, *given)
+        if len(trained) == 1:
+            logger.info("'%s' is not trained; taking the only model, '%s'", folder.name, trained[0])
+            return trained[0]
         found = sorted(path.parent.name for path in results.glob(f"*/{DATASET_FILE}"))
         raise WorkspaceError(
             f"there is no trained model '{folder}'; found in '{results}': "
@@ -237,8 +247,7 @@ def _installed_folder(
     Raises:
         WorkspaceError: none, or several, have what is given.
     """
-    pattern = f"{method or '*'}__{glob.escape(plans_name)}__{configuration or '*'}"
-    found = sorted(results.glob(pattern))
+    pattern, found = _models_like(results, method, plans_name, configuration)
     if len(found) != 1:
         there = ", ".join(sorted(path.name for path in results.iterdir())) or "nothing"
         raise WorkspaceError(
@@ -246,6 +255,14 @@ def _installed_folder(
             f"{there}); choose one with -m, -p and -c"
         )
     return found[0]
+
+
+def _models_like(
+    results: Path, method: str | None, plans_name: str, configuration: str | None
+) -> tuple[str, list[Path]]:
+    """Return the pattern of the folders that have what is given, and those that there are."""
+    pattern = f"{method or '*'}__{glob.escape(plans_name)}__{configuration or '*'}"
+    return pattern, sorted(path for path in results.glob(pattern) if path.is_dir())
 
 
 def dataset_content_of(given: Path | None, prediction: Path, reference: Path) -> Mapping[str, Any]:

@@ -1,3 +1,6 @@
+import logging
+from pathlib import Path
+
 import pytest
 
 from diffunet import api
@@ -99,6 +102,39 @@ def test_a_model_that_is_not_there_is_told_beside_those_that_are(workspace):
     there = r"found in '.*Dataset001_Discs': diffusion__mine__2d\. Train"
     with pytest.raises(WorkspaceError, match=there):
         model_folder_of(workspace, 1, "cdm", "diffunet_plans", "2d")
+
+
+def planned(place: Workspace) -> Path:
+    """Write plans that recommend another configuration than is trained; returns the results."""
+    folder = write_preprocessed(place.preprocessed / "Dataset001_Discs")
+    of_dataset(plans()).save(folder / "diffunet_plans.json")
+    return place.results / "Dataset001_Discs"
+
+
+def test_the_only_trained_model_is_taken_where_the_recommended_one_is_not_trained(
+    workspace, caplog
+):
+    caplog.set_level(logging.INFO)
+    results = planned(workspace)
+    write_json(results / "diffusion__diffunet_plans__other" / "dataset.json", {})
+    found = model_folder_of(workspace, 1, None, "diffunet_plans", None)
+    assert found == results / "diffusion__diffunet_plans__other"
+    assert "taking the only model" in caplog.text
+
+
+def test_of_several_trained_models_none_is_taken_by_chance(workspace):
+    results = planned(workspace)
+    for name in ("other", "third"):
+        write_json(results / f"diffusion__diffunet_plans__{name}" / "dataset.json", {})
+    with pytest.raises(WorkspaceError, match="there is no trained model"):
+        model_folder_of(workspace, 1, None, "diffunet_plans", None)
+
+
+def test_no_other_model_is_taken_for_one_that_was_named(workspace):
+    results = planned(workspace)
+    write_json(results / "diffusion__diffunet_plans__other" / "dataset.json", {})
+    with pytest.raises(WorkspaceError, match="there is no trained model"):
+        model_folder_of(workspace, 1, None, "diffunet_plans", "2d")
 
 
 @pytest.mark.parametrize("fold", ["00", "０", "-1", "../0", "x"])
