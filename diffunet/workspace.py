@@ -5,7 +5,7 @@ The names of the files and folders in them that more than one module knows stand
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -191,13 +191,13 @@ class Workspace:
             )
         return name
 
-    def first_free_number(self) -> int:
-        """Return the lowest number from 1 that no dataset has.
+    def first_free_number(self, *, also_taken: Iterable[str] = ()) -> int:
+        """Return the lowest number from 1 that no dataset has, and none of the names `also_taken`.
 
         Raises:
             WorkspaceError: none is left.
         """
-        known = self.known_datasets()
+        known = (*self.known_datasets(), *also_taken)
         for number in range(1, 1000):
             if not any(_means(str(number), name) for name in known):
                 return number

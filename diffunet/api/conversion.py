@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from diffunet.arguments import processes_of, workspace_of
@@ -25,6 +26,7 @@ def convert_dataset(
     slices: bool = False,
     min_share: float | None = None,
     task: str | None = None,
+    skip_faulty: bool = False,
     num_processes: int | None = None,
     progress: Progress = without_progress,
 ) -> Path:
@@ -42,6 +44,7 @@ def convert_dataset(
         slices: write each axial slice as an image of its own, with image-level labels.
         min_share: a label is 1 where more than this share of a slice shows it.
         task: which of several tasks of a download.
+        skip_faulty: leave out cases that cannot be read; dataset.json names them in `left_out`.
 
     Returns:
         The folder of the raw dataset.
@@ -54,7 +57,7 @@ def convert_dataset(
     """
     from diffunet.conversion.formats import format_of
     from diffunet.conversion.wishes import wishes_from
-    from diffunet.conversion.write import write_dataset
+    from diffunet.conversion.write import unfinished_in, write_dataset
 
     chosen = format_of(format)
     wishes = wishes_from(
@@ -66,21 +69,27 @@ def convert_dataset(
         task=task,
     )
     wishes.require_known(chosen.wishes, format_name=format)
-    source, place = Path(source).absolute(), workspace_of(workspace)
-    conversion = chosen.scan(source, wishes)
+    source, place = Path(source).resolve(), workspace_of(workspace)
+    # the share decides on rows of a table, not on what is written of a case
+    to_read = replace(wishes, min_share=None)
+    conversion = chosen.scan(source, to_read)
+    request = as_json({"format": format, "source": source, "wishes": to_read})
     if dataset is None:
         dataset = conversion.suggested_number
-    name = place.new_dataset_name(
-        place.first_free_number() if dataset is None else dataset,
-        default=conversion.suggested_name,
-    )
+    if dataset is None:
+        begun = unfinished_in(place.raw)
+        same = [name for name, asked in begun.items() if asked == request]
+        dataset = same[0] if same else place.first_free_number(also_taken=begun)
+    name = place.new_dataset_name(dataset, default=conversion.suggested_name)
     for remark in conversion.remarks:
         logger.info("%s", remark)
-    with in_use(place.raw, part=name, goes_with=lambda _: True):
+    with in_use(place.raw, part=name.partition("_")[0], goes_with=lambda _: True):
         write_dataset(
             conversion,
             place.raw / name,
-            request=as_json({"format": format, "source": source, "wishes": wishes}),
+            request=request,
+            min_share=wishes.share,
+            skip_faulty=skip_faulty,
             num_processes=processes_of(num_processes),
             progress=progress,
         )

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from shlex import quote
 
 from diffunet.cli.command import command_of, new_parser, progress_bar, resolve_workspace
 from diffunet.cli.options import add_num_processes, add_number, add_workspace, number_in
@@ -32,6 +33,11 @@ def parser() -> argparse.ArgumentParser:
         ),
     )
     _add_wishes(made)
+    made.add_argument(
+        "--skip_faulty",
+        action="store_true",
+        help="leave out cases that cannot be read; dataset.json names them, and why",
+    )
     add_num_processes(made)
     add_workspace(made)
     return made
@@ -73,7 +79,7 @@ def main(given: argparse.Namespace) -> None:
 
     given.workspace = resolve_workspace(given.workspace, writes_raw=True)
     folder = api.convert_dataset(**vars(given), progress=progress_bar)
-    print(f"wrote '{folder}'; next: diffunet_plan_and_preprocess -d {folder.name}")
+    print(f"wrote '{folder}'; next: diffunet_plan_and_preprocess -d {quote(folder.name)}")
 
 
 if __name__ == "__main__":

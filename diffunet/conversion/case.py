@@ -9,8 +9,8 @@ import numpy as np
 from diffunet.data.image_io import ImageGeometry
 from diffunet.data.raw.splits import Split
 
-ImageLevelLabels = Mapping[str, int]
-"""Name of a label to 0 or 1."""
+Shares = Mapping[str, float]
+"""Name of a label to the share of the voxels that show it, from 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +22,8 @@ class ConvertedCase:
         image: (channel, *spatial), spatial (y, x) or (z, y, x), in the dtype to store.
         masks: rater, such as "r00", to label map (*spatial); the key "" where there is one rater;
             empty where the case has none.
-        image_labels: index of the slice, or None for the whole case, to its labels; empty where the
-            dataset has masks alone.
+        shares: index of the slice, or None for the whole case, to its shares, from which its
+            image-level labels come; empty where the dataset has masks alone.
         patient: "" where each case is a patient of its own.
         remarks: what the user should know about how the case was understood.
     """
@@ -32,7 +32,7 @@ class ConvertedCase:
     image: np.ndarray
     geometry: ImageGeometry
     masks: Mapping[str, np.ndarray] = field(default_factory=dict)
-    image_labels: Mapping[int | None, ImageLevelLabels] = field(default_factory=dict)
+    shares: Mapping[int | None, Shares] = field(default_factory=dict)
     patient: str = ""
     remarks: tuple[str, ...] = ()
 

@@ -16,8 +16,8 @@ _KEPT = ("name", "description", "reference", "licence", "license", "release")
 
 def task_of(source: Path) -> tuple[int | None, str]:
     """Return number and name of a folder like Task04_Hippocampus; None and its name for others."""
-    matched = _TASK_FOLDER.fullmatch(source.absolute().name)
-    return (int(matched[1]), matched[2]) if matched else (None, source.absolute().name)
+    matched = _TASK_FOLDER.fullmatch(source.name)
+    return (int(matched[1]), matched[2]) if matched else (None, source.name)
 
 
 def read_description(source: Path) -> dict[str, Any]:

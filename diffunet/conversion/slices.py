@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from diffunet.conversion.case import ConvertedCase, ImageLevelLabels
+from diffunet.conversion.case import ConvertedCase, Shares
 from diffunet.conversion.wishes import Wishes
 from diffunet.data.image_io import ImageGeometry
 from diffunet.data.image_io.geometry import is_orthonormal
@@ -15,18 +15,18 @@ _FEWEST_DIGITS = 3
 
 
 def as_wished(case: ConvertedCase, wishes: Wishes, scheme: LabelScheme) -> Iterator[ConvertedCase]:
-    """Yield a volume as it is, with labels of its slices (`tags`), or its slices (`slices`).
+    """Yield a volume as it is, with shares of its slices (`tags`), or its slices (`slices`).
 
-    A slice is what lies at one index of the first array axis. It shows a label where more than
-    `min_share` of its pixels do, with several raters on average. Without masks there are no labels.
+    A slice is what lies at one index of the first array axis. With several raters its shares are
+    their average; without masks there are none.
     Slices are named so that their sorted names are their order; they keep the volume's patient.
     """
     if not wishes.slices and not wishes.tags:
         yield case
         return
-    labels = _labels_of_slices(case.masks, scheme, wishes.share)
+    shares = _shares_of_slices(case.masks, scheme)
     if not wishes.slices:
-        yield replace(case, image_labels=labels)
+        yield replace(case, shares=shares)
         return
     geometry = _slice_geometry(case.geometry)
     num_slices = case.geometry.shape[0]
@@ -37,20 +37,20 @@ def as_wished(case: ConvertedCase, wishes: Wishes, scheme: LabelScheme) -> Itera
             image=case.image[:, index],
             geometry=geometry,
             masks={rater: mask[index] for rater, mask in case.masks.items()},
-            image_labels={None: labels[index]} if labels else {},
+            shares={None: shares[index]} if shares else {},
             patient=case.patient or case.name,
         )
 
 
-def _labels_of_slices(
-    masks: Mapping[str, np.ndarray], scheme: LabelScheme, min_share: float
-) -> dict[int | None, ImageLevelLabels]:
+def _shares_of_slices(
+    masks: Mapping[str, np.ndarray], scheme: LabelScheme
+) -> dict[int | None, Shares]:
     if not masks:
         return {}
     shares = np.mean([scheme.masks(mask).mean(axis=(2, 3)) for mask in masks.values()], axis=0)
     return {
-        index: {name: int(each > min_share) for name, each in zip(scheme.names, of, strict=True)}
-        for index, of in enumerate(shares.T)
+        index: dict(zip(scheme.names, of_slice.tolist(), strict=True))
+        for index, of_slice in enumerate(shares.T)
     }
 
 

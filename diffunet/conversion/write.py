@@ -1,25 +1,27 @@
 """The cases that a format found, written as a raw dataset, which is whole or absent."""
 
 import csv
+import hashlib
 import io
 import logging
+import pickle
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
 from diffunet.data.image_io import write_image, write_label_map
 from diffunet.data.raw.dataset import open_dataset
-from diffunet.data.raw.splits import write_splits
+from diffunet.data.raw.splits import Split, write_splits
 from diffunet.errors import DatasetError, WorkspaceError
 from diffunet.jsonio import read_object, remove_unfinished, write_json, write_text
 from diffunet.labels import LabelScheme
-from diffunet.names import require_distinct, require_name
+from diffunet.names import canonical, require_distinct, require_name
 from diffunet.parallel import Progress, map_ordered
 from diffunet.workspace import (
     DATASET_FILE,
@@ -35,8 +37,10 @@ logger = logging.getLogger(__name__)
 
 IMAGE_LABELS_FILE = "image_labels.csv"
 
+_UNFINISHED = ".converting-"
 _REQUEST_FILE = "conversion.json"
 _DONE_FOLDER = "done"
+_FOLDERS = (IMAGES_FOLDER, LABELS_FOLDER, TEST_IMAGES_FOLDER, TEST_LABELS_FOLDER)
 _MOST_FAULTS = 20
 
 
@@ -45,8 +49,8 @@ class _Written:
     """What came of a `SourceCase`: what the tables say of its cases, or what is wrong with it.
 
     Attributes:
-        cases: each with `name`, `is_test`, `patient`, `remarks`, and `rows` of its image-level
-            labels.
+        cases: each with `name`, `is_test`, `patient`, `remarks`, `files`, and `rows` of the shares
+            of its slices.
     """
 
     cases: list[dict[str, Any]]
@@ -58,20 +62,27 @@ def write_dataset(
     folder: Path,
     *,
     request: Mapping[str, Any],
+    min_share: float,
+    skip_faulty: bool,
     num_processes: int,
     progress: Progress,
 ) -> None:
     """Write a raw dataset; `folder` appears once all of it is written.
 
     Until then its files lie in a hidden folder beside it. If this ends early, the same request
-    continues there.
+    continues there: a case whose files changed is written again, one that is no longer in the
+    download is removed.
 
     Args:
-        request: what was asked for, as JSON can hold it; another one begins anew.
+        request: what was asked for, as JSON can hold it, with the path `source` of the download;
+            another one begins anew.
+        min_share: an image-level label is 1 where more than this share of a slice shows it.
+        skip_faulty: leave out cases with faults; `left_out` of dataset.json tells which, and why.
 
     Raises:
         WorkspaceError: `folder` is there already.
-        DatasetError: cases of the download have faults; all others are written, and stay.
+        DatasetError: cases of the download have faults, or the dataset as a whole has one; what is
+            written stays.
         WriteError: the disk is full, or refuses.
     """
     if folder.exists():
@@ -85,24 +96,44 @@ def write_dataset(
             "the download holds no training case; expected at least one image with its labels: is "
             "all of it there, and unpacked?"
         )
-    unfinished = folder.with_name(f".converting-{folder.name}")
+    unfinished = folder.with_name(f"{_UNFINISHED}{folder.name}")
     _begin(unfinished, request)
     work = partial(_convert_case, unfinished, conversion)
     written = map_ordered(
-        work, conversion.cases, num_processes=num_processes, describe=lambda case: case.name
+        work,
+        [(case, _mark_of(case, conversion)) for case in conversion.cases],
+        num_processes=num_processes,
+        describe=lambda item: item[0].name,
     )
     results = list(progress(written, len(conversion.cases), "converting"))
-    _refuse_faults([result.fault for result in results if result.fault], len(results))
     cases = [case for result in results for case in result.cases]
+    faults = {
+        case.name: result.fault
+        for case, result in zip(conversion.cases, results, strict=True)
+        if result.fault
+    }
+    if faults:
+        can_skip = skip_faulty and not all(case["is_test"] for case in cases)
+        _tell_faults(list(faults.values()), len(results), are_left_out=can_skip)
     _refuse_doubles([case["name"] for case in cases])
     for case in cases:
         for remark in case["remarks"]:
             logger.warning("case '%s': %s", case["name"], remark)
-    _write_tables(unfinished, conversion, cases)
+    _remove_others(unfinished, cases)
+    left_out = {name: fault.replace(request["source"], ".") for name, fault in faults.items()}
+    _write_tables(unfinished, conversion, cases, min_share=min_share, left_out=left_out)
+    _check_whole(unfinished, cases)
     shutil.rmtree(unfinished / _DONE_FOLDER)
     (unfinished / _REQUEST_FILE).unlink()
-    open_dataset(unfinished)
     unfinished.rename(folder)
+
+
+def unfinished_in(raw: Path) -> dict[str, Any]:
+    """Return the names of the datasets in `raw` that are not whole, each with its request."""
+    return {
+        path.parent.name.removeprefix(_UNFINISHED): read_object(path, DatasetError)
+        for path in sorted(raw.glob(f"{_UNFINISHED}*/{_REQUEST_FILE}"))
+    }
 
 
 def _check_names(names: Sequence[str], folder: Path) -> None:
@@ -127,58 +158,102 @@ def _begin(unfinished: Path, request: Mapping[str, Any]) -> None:
         logger.info("going on with the conversion in '%s'", unfinished)
     elif unfinished.exists():
         shutil.rmtree(unfinished)
-    for name in (IMAGES_FOLDER, LABELS_FOLDER, TEST_IMAGES_FOLDER, TEST_LABELS_FOLDER):
+    for name in _FOLDERS:
         if (unfinished / name).is_dir():
             remove_unfinished(unfinished / name)
     write_json(path, request)
 
 
-def _convert_case(unfinished: Path, conversion: Conversion, source: SourceCase) -> _Written:
+@final
+class _Marker(pickle.Pickler):
+    """Writes what a file is like in the place of its path."""
+
+    def persistent_id(self, obj: Any) -> Any:
+        """Return path, size and time of a file; None for all else, which is written as it is."""
+        if not isinstance(obj, Path):
+            return None
+        state = obj.stat() if obj.is_file() else None
+        return str(obj), state and (state.st_size, state.st_mtime_ns)
+
+
+def _mark_of(source: SourceCase, conversion: Conversion) -> str:
+    """Return a text that changes with the files of a case, and with how they are read."""
+    content = io.BytesIO()
+    form = (conversion.is_colour, conversion.dataset_json["file_ending"])
+    _Marker(content).dump((source, form))
+    return hashlib.blake2b(content.getvalue(), digest_size=16).hexdigest()
+
+
+def _convert_case(
+    unfinished: Path, conversion: Conversion, item: tuple[SourceCase, str]
+) -> _Written:
     """Write what a source holds, unless that is done. One with a fault is begun anew next time."""
+    source, mark = item
     record = unfinished / _DONE_FOLDER / f"{source.name}.json"
-    if record.is_file():
-        return _Written(cases=read_object(record, DatasetError)["cases"])
+    if record.is_file() and (done := read_object(record, DatasetError))["mark"] == mark:
+        return _Written(cases=done["cases"])
     cases = []
     try:
         for case in source.read():
             require_name(case.name, where=f"a case of '{source.name}'", error=DatasetError)
-            _write_case(unfinished, conversion, case, is_test=source.is_test)
-            rows = [["" if at is None else at, labels] for at, labels in case.image_labels.items()]
-            described = {"name": case.name, "patient": case.patient, "rows": rows}
+            files = _write_case(unfinished, conversion, case, is_test=source.is_test)
+            rows = [["" if at is None else at, shares] for at, shares in case.shares.items()]
+            described = {"name": case.name, "patient": case.patient, "rows": rows, "files": files}
             described["remarks"] = list(case.remarks)
             cases.append({**described, "is_test": source.is_test})
     except DatasetError as fault:
         return _Written(cases=[], fault=str(fault))
-    write_json(record, {"cases": cases})
+    write_json(record, {"mark": mark, "cases": cases})
     return _Written(cases=cases)
 
 
 def _write_case(
     unfinished: Path, conversion: Conversion, case: ConvertedCase, *, is_test: bool
-) -> None:
+) -> list[str]:
+    """Write the files of a case; returns their paths in the dataset."""
     ending = conversion.dataset_json["file_ending"]
-    images = unfinished / (TEST_IMAGES_FOLDER if is_test else IMAGES_FOLDER)
-    labels = unfinished / (TEST_LABELS_FOLDER if is_test else LABELS_FOLDER)
-    files = [case.image] if conversion.is_colour else case.image[:, None]
-    for index, channels in enumerate(files):
-        write_image(images / f"{case.name}_{index:04d}{ending}", channels, case.geometry)
+    images = TEST_IMAGES_FOLDER if is_test else IMAGES_FOLDER
+    labels = TEST_LABELS_FOLDER if is_test else LABELS_FOLDER
+    written = []
+    for index, channels in enumerate([case.image] if conversion.is_colour else case.image[:, None]):
+        written.append(f"{images}/{case.name}_{index:04d}{ending}")
+        write_image(unfinished / written[-1], channels, case.geometry)
     for rater, mask in case.masks.items():
-        stem = f"{case.name}_{rater}" if rater else case.name
-        write_label_map(labels / f"{stem}{ending}", mask, case.geometry)
+        written.append(f"{labels}/{case.name}{rater and '_'}{rater}{ending}")
+        write_label_map(unfinished / written[-1], mask, case.geometry)
+    return written
 
 
-def _refuse_faults(faults: Sequence[str], num_cases: int) -> None:
-    if faults:
-        shown = "".join(f"\n- {fault}" for fault in faults[:_MOST_FAULTS])
-        more = f"\n- and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
-        raise DatasetError(
-            f"{len(faults)} of {num_cases} cases could not be converted:{shown}{more}\n"
-            "mend them or take them out of the download, and run the same command again: the other "
-            "cases are kept"
-        )
+def _tell_faults(faults: Sequence[str], num_cases: int, *, are_left_out: bool) -> None:
+    shown = "".join(f"\n- {fault}" for fault in faults[:_MOST_FAULTS])
+    more = f"\n- and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
+    told = f"{len(faults)} of {num_cases} cases could not be converted:{shown}{more}"
+    if are_left_out:
+        logger.warning("%s\nthey are left out; 'left_out' of %s names them", told, DATASET_FILE)
+        return
+    raise DatasetError(
+        f"{told}\nmend them, take them out of the download, or leave them out with --skip_faulty; "
+        "then run the same command again: the other cases are kept"
+    )
 
 
-def _write_tables(folder: Path, conversion: Conversion, cases: Sequence[dict[str, Any]]) -> None:
+def _remove_others(unfinished: Path, cases: Sequence[dict[str, Any]]) -> None:
+    """Remove the files of cases that have a fault, or that the download no longer holds."""
+    kept = {canonical(file) for case in cases for file in case["files"]}
+    for folder in _FOLDERS:
+        for path in (unfinished / folder).glob("*"):
+            if canonical(f"{folder}/{path.name}") not in kept:
+                path.unlink()
+
+
+def _write_tables(
+    folder: Path,
+    conversion: Conversion,
+    cases: Sequence[dict[str, Any]],
+    *,
+    min_share: float,
+    left_out: Mapping[str, str],
+) -> None:
     """Write all that speaks of more than one case; dataset.json last."""
     patients = [[case["name"], case["patient"]] for case in cases if case["patient"]]
     if patients:
@@ -186,16 +261,43 @@ def _write_tables(folder: Path, conversion: Conversion, cases: Sequence[dict[str
     content = {
         **conversion.dataset_json,
         "numTraining": sum(not case["is_test"] for case in cases),
+        **({"left_out": left_out} if left_out else {}),
     }
     rows = [(case["name"], *row) for case in cases for row in case["rows"]]
     if rows:
         names = list(rows[0][2])
-        table = [[name, index, *(labels[each] for each in names)] for name, index, labels in rows]
+        table = [
+            [name, index, *(int(shares[each] > min_share) for each in names)]
+            for name, index, shares in rows
+        ]
         _write_csv(folder / IMAGE_LABELS_FILE, ["case", "slice", *names], table)
         content["image_labels"] = IMAGE_LABELS_FILE
     if conversion.splits:
-        write_splits(folder / SPLITS_FILE, conversion.splits)
+        written = {case["name"] for case in cases}
+        write_splits(folder / SPLITS_FILE, [_among(written, split) for split in conversion.splits])
     write_json(folder / DATASET_FILE, content)
+
+
+def _among(cases: Set[str], split: Split) -> Split:
+    return Split(
+        train=tuple(case for case in split.train if case in cases),
+        val=tuple(case for case in split.val if case in cases),
+    )
+
+
+def _check_whole(unfinished: Path, cases: Sequence[dict[str, Any]]) -> None:
+    """Check what can be wrong with a dataset whose cases are right."""
+    try:
+        open_dataset(unfinished)
+    except DatasetError as fault:
+        advice = "all cases are converted, and kept: the same command goes on from here"
+        largest: dict[str, float] = {}
+        for _, shares in (row for case in cases for row in case["rows"] if not case["is_test"]):
+            largest = {name: max(share, largest.get(name, 0)) for name, share in shares.items()}
+        if largest:
+            shown = ", ".join(f"{share:.3g} for '{name}'" for name, share in largest.items())
+            advice += f", with another --min_share too; the largest share of a slice is {shown}"
+        raise DatasetError([*fault.problems, advice]) from None
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Sequence[list[Any]]) -> None:

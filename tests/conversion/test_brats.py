@@ -11,8 +11,8 @@ from diffunet.api import plan_and_preprocess
 from diffunet.data.image_io import read_image, read_label_map
 from diffunet.data.raw.integrity import verify_dataset
 from diffunet.errors import DatasetError, UsageError
-from tests.conversion.brats_downloads import brats_2021, brats_case, tumour
-from tests.conversion.downloads import convert
+from tests.conversion.brats_downloads import SPACING, brats_2021, brats_case, tumour
+from tests.conversion.downloads import convert, save_nifti
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -286,6 +286,19 @@ def test_slices_have_labels_masks_and_their_patient(tmp_path: Path) -> None:
     np.testing.assert_array_equal(mask, tumour((2, 1, 3)).T[2])
     assert made.patients["BraTS2021_00002_z004"] == "BraTS2021_00002"
     assert len(list((made.folder / "imagesTs").glob("BraTS2021_00001_z*_0000.nii.gz"))) == 6
+
+
+def test_a_share_of_0_counts_a_single_pixel(tmp_path: Path) -> None:
+    source = brats_2021(tmp_path)
+    mask = np.zeros((10, 8, 6), np.uint8)
+    mask[4, 4, 1] = 2
+    folder = source / "BraTS2021_Training_Data" / "BraTS2021_00000"
+    save_nifti(folder / f"{folder.name}_seg.nii.gz", mask, spacing=SPACING)
+    made = convert(
+        "brats", source, tmp_path / "workspace", labels=["tumour"], tags=True, min_share=0.0
+    )
+    rows = [row for row in _rows(made.folder / "image_labels.csv") if row["case"][-1] == "0"]
+    assert [row["tumour"] for row in rows] == ["0", "1", "0", "0", "0", "0"]
 
 
 def test_a_share_without_tags_is_refused(tmp_path: Path) -> None:
