@@ -1,4 +1,6 @@
-"""Masks of two values, however a program writes what is not background."""
+"""What the values of a mask mean; here, where there are two, however a program writes them."""
+
+from typing import Protocol
 
 import numpy as np
 
@@ -6,6 +8,12 @@ from diffunet.errors import DatasetError
 
 _FOREGROUND = (1, 254, 255, 65535)
 _MOST_SHOWN = 6
+
+
+class MaskRule(Protocol):
+    """Returns the labels of a mask's values, or raises a `DatasetError` that tells `where`."""
+
+    def __call__(self, mask: np.ndarray, *, where: str) -> np.ndarray: ...
 
 
 def binary_mask(mask: np.ndarray, *, where: str) -> np.ndarray:

@@ -22,9 +22,8 @@ from diffunet.conversion.tree import (
     refuse_all,
     visible,
 )
-from diffunet.conversion.volume import read_mask_of
+from diffunet.conversion.volume import read_volume
 from diffunet.conversion.wishes import Wishes, chosen
-from diffunet.data.image_io import read_image
 from diffunet.errors import DatasetError
 
 _OLD_NAME = re.compile(
@@ -218,14 +217,16 @@ def _source_case(
 def _read(
     name: _Name, images: Sequence[Path], mask: Path | None, structures: Structures, wishes: Wishes
 ) -> Iterator[ConvertedCase]:
-    image, geometry = read_image(images, num_channels=len(images))
-    masks = {}
-    if mask is not None:
-        masks[""] = structures.label_map(read_mask_of(mask, geometry, images[0]), mask)
-    volume = ConvertedCase(
-        name=name.text, image=image, geometry=geometry, masks=masks, patient=name.patient
+    volumes = read_volume(
+        name.text,
+        images,
+        {} if mask is None else {"": mask},
+        num_channels=len(images),
+        rule=structures.label_map,
+        patient=name.patient,
     )
-    yield from as_wished(volume, wishes, structures.scheme)
+    for volume in volumes:
+        yield from as_wished(volume, wishes, structures.scheme)
 
 
 def _remarks(cases: Sequence[_Case]) -> Iterator[str]:

@@ -225,7 +225,7 @@ def _label_map(patient: _Patient, channels: Sequence[Series], structures: Struct
                 f"'{path}': expected the shape {shape} of its slice, found {stored.shape}; copy "
                 "the file again"
             )
-        planes.append(structures.label_map(stored, path))
+        planes.append(structures.label_map(stored, where=f"'{path}'"))
     return np.stack(planes)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from diffunet.conversion.case import Conversion
 from diffunet.conversion.formats import format_of
-from diffunet.conversion.observed import Observed, scan_observed
+from diffunet.conversion.retina import Download, scan_retina
 from diffunet.conversion.wishes import Wishes
 
 
@@ -14,19 +14,18 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
     The field-of-view masks are not used: see the decision on DRIVE.
 
     Raises:
-        DatasetError: `scan_observed` does.
+        DatasetError: `scan_retina` does.
     """
     del wishes  # there is nothing to choose
-    return scan_observed(
+    return scan_retina(
         source,
-        Observed(
+        Download(
             layout=format_of("drive").layout,
             name="DRIVE",
             key="[0-9]+",
             image="_(?P<part>training|test)",
             masks={"r00": "_manual1", "r01": "_manual2"},
             required=("r00",),
-            label="vessel",
             about={
                 "description": "r00: 1st_manual; r01: 2nd_manual, which test images alone have",
                 "reference": "Staal et al. 2004, IEEE Trans. Med. Imaging 23(4), 501-509",

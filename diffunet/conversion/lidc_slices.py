@@ -1,16 +1,15 @@
 """LIDC-IDRI as slices in PNG: 128 x 128 pixels around each nodule, and four masks of each."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 from diffunet.conversion.binary import binary_mask
-from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
+from diffunet.conversion.case import Conversion, SourceCase
 from diffunet.conversion.lidc_dicom import REFERENCE
 from diffunet.conversion.tree import refuse_all
-from diffunet.conversion.volume import read_mask_of
-from diffunet.data.image_io import read_image
+from diffunet.conversion.volume import read_volume
 
 _IMAGE = re.compile(r"(.+)/nodule-([0-9]+)/images/slice-([0-9]+)\.png", re.IGNORECASE)
 
@@ -38,7 +37,10 @@ def scan(images: Mapping[Path, re.Match[str]]) -> Conversion:
             for rater in range(_NUM_RATERS)
         }
         missing += [mask for mask in masks.values() if not mask.is_file()]
-        cases.append(SourceCase(name=name, read=partial(_read_case, name, patient, image, masks)))
+        read = partial(
+            read_volume, name, [image], masks, num_channels=1, rule=binary_mask, patient=patient
+        )
+        cases.append(SourceCase(name=name, read=read))
     refuse_all(
         [f"'{path}': expected a mask, found none" for path in missing],
         remedy="unpack the download again, or remove these slices",
@@ -56,20 +58,4 @@ def scan(images: Mapping[Path, re.Match[str]]) -> Conversion:
         cases=tuple(cases),
         suggested_name="LIDC",
         remarks=("raters are numbered anew in each nodule: r00 is not one radiologist",),
-    )
-
-
-def _read_case(
-    name: str, patient: str, image: Path, masks: Mapping[str, Path]
-) -> Iterator[ConvertedCase]:
-    voxels, geometry = read_image([image], num_channels=1)
-    yield ConvertedCase(
-        name=name,
-        image=voxels,
-        geometry=geometry,
-        masks={
-            rater: binary_mask(read_mask_of(path, geometry, image), where=f"'{path}'")
-            for rater, path in masks.items()
-        },
-        patient=patient,
     )

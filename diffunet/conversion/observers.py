@@ -1,18 +1,17 @@
 """Images of anyone, and a folder of masks from each reader: equal names belong together."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from diffunet.conversion.binary import binary_mask
+from diffunet.conversion.binary import MaskRule, binary_mask
 from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
 from diffunet.conversion.formats import format_of
 from diffunet.conversion.photographs import (
     COLOURS,
-    MaskRule,
     read_photographed,
     require_lossless,
 )
@@ -238,28 +237,14 @@ def _reading(
             patient=patient,
         )
     return partial(
-        _read_others,
+        read_volume,
         name,
-        image,
+        [image],
         masks,
         num_channels=kind.num_channels,
         rule=rule,
         patient=patient,
     )
-
-
-def _read_others(
-    name: str,
-    image: Path,
-    masks: Mapping[str, Path],
-    *,
-    num_channels: int,
-    rule: MaskRule,
-    patient: str,
-) -> Iterator[ConvertedCase]:
-    for case in read_volume(name, [image], masks, num_channels=num_channels):
-        ruled = {rater: rule(mask, where=f"'{masks[rater]}'") for rater, mask in case.masks.items()}
-        yield replace(case, masks=ruled, patient=patient)
 
 
 def _label_map(mask: np.ndarray, *, where: str, names: Sequence[str]) -> np.ndarray:

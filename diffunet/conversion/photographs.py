@@ -2,21 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
+from diffunet.conversion.binary import MaskRule
 from diffunet.conversion.case import ConvertedCase
 from diffunet.data.image_io.photograph import LOSSY_ENDINGS, read_photograph
 from diffunet.errors import DatasetError
 
 COLOURS = ("red", "green", "blue")
-
-
-class MaskRule(Protocol):
-    """Returns the labels of a mask's values, or raises a `DatasetError` that tells `where`."""
-
-    def __call__(self, mask: np.ndarray, *, where: str) -> np.ndarray: ...
 
 
 def read_photographed(

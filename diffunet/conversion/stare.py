@@ -4,7 +4,7 @@ from pathlib import Path
 
 from diffunet.conversion.case import Conversion
 from diffunet.conversion.formats import format_of
-from diffunet.conversion.observed import Observed, scan_observed
+from diffunet.conversion.retina import Download, scan_retina
 from diffunet.conversion.wishes import Wishes
 
 
@@ -12,18 +12,17 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
     """Return the drawn photographs; those of `all-images` that nobody drew are left out.
 
     Raises:
-        DatasetError: `scan_observed` does.
+        DatasetError: `scan_retina` does.
     """
     del wishes  # there is nothing to choose
-    return scan_observed(
+    return scan_retina(
         source,
-        Observed(
+        Download(
             layout=format_of("stare").layout,
             name="STARE",
             key="im[0-9]+",
             masks={"r00": ".ah", "r01": ".vk"},
             required=("r00", "r01"),
-            label="vessel",
             about={
                 "description": "r00: Adam Hoover (ah); r01: Valentina Kouznetsova (vk)",
                 "reference": "Hoover et al. 2000, IEEE Trans. Med. Imaging 19(3), 203-210",

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +28,8 @@ class Structures:
     def scheme(self) -> LabelScheme:
         return LabelScheme.from_dataset_json(self.description)
 
-    def label_map(self, mask: np.ndarray, path: Path) -> np.ndarray:
-        """Return the label map, uint8, of a mask that was read from `path`.
+    def label_map(self, mask: np.ndarray, *, where: str) -> np.ndarray:
+        """Return the label map, uint8, of a mask: a `MaskRule`.
 
         Raises:
             DatasetError: it holds a value that stands for nothing.
@@ -38,7 +37,7 @@ class Structures:
         found = [int(value) for value in np.unique(mask)]
         if unknown := [value for value in found if value not in self.written]:
             raise DatasetError(
-                f"'{path}': expected a mask of the values {_in_words(sorted(self.written))}, found "
+                f"{where}: expected a mask of the values {_in_words(sorted(self.written))}, found "
                 f"{unknown[0]}; copy the file again, unless it is of another release"
             )
         table = np.zeros(max(found) + 1, np.uint8)

@@ -5,28 +5,38 @@ from pathlib import Path
 
 import numpy as np
 
+from diffunet.conversion.binary import MaskRule
 from diffunet.conversion.case import ConvertedCase
 from diffunet.data.image_io import ImageGeometry, grid_difference, read_image, read_label_map
 from diffunet.errors import DatasetError
 
 
 def read_volume(
-    name: str, images: Sequence[Path], masks: Mapping[str, Path], *, num_channels: int
+    name: str,
+    images: Sequence[Path],
+    masks: Mapping[str, Path],
+    *,
+    num_channels: int,
+    rule: MaskRule | None = None,
+    patient: str = "",
 ) -> Iterator[ConvertedCase]:
     """Yield the one case that some image files and their label maps hold.
 
     Args:
         masks: rater, "" where there is one, to file.
+        rule: what the values of the masks mean; None where they are labels already.
 
     Raises:
         DatasetError: a file cannot be read, or they do not fit each other.
     """
     image, geometry = read_image(images, num_channels=num_channels)
-    read = {rater: read_mask_of(path, geometry, images[0]) for rater, path in masks.items()}
-    yield ConvertedCase(name=name, image=image, geometry=geometry, masks=read)
+    read = {rater: _read_mask_of(path, geometry, images[0]) for rater, path in masks.items()}
+    if rule is not None:
+        read = {rater: rule(mask, where=f"'{masks[rater]}'") for rater, mask in read.items()}
+    yield ConvertedCase(name=name, image=image, geometry=geometry, masks=read, patient=patient)
 
 
-def read_mask_of(path: Path, geometry: ImageGeometry, image: Path) -> np.ndarray:
+def _read_mask_of(path: Path, geometry: ImageGeometry, image: Path) -> np.ndarray:
     """Return the label map at `path`, which lies on the grid of the file `image`.
 
     Raises:

@@ -1,25 +1,23 @@
 """The cases that a format found, written as a raw dataset, which is whole or absent."""
 
-import csv
 import hashlib
 import io
 import logging
 import pickle
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, final
 
 from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
+from diffunet.conversion.tables import write_tables
 from diffunet.data.image_io import write_image, write_label_map
 from diffunet.data.raw.dataset import open_dataset
-from diffunet.data.raw.splits import Split, write_splits
 from diffunet.errors import DatasetError, WorkspaceError
-from diffunet.jsonio import read_object, remove_unfinished, write_json, write_text
+from diffunet.jsonio import read_object, remove_unfinished, write_json
 from diffunet.labels import LabelScheme
 from diffunet.names import canonical, require_distinct, require_name
 from diffunet.parallel import Progress, map_ordered
@@ -27,15 +25,11 @@ from diffunet.workspace import (
     DATASET_FILE,
     IMAGES_FOLDER,
     LABELS_FOLDER,
-    PATIENTS_FILE,
-    SPLITS_FILE,
     TEST_IMAGES_FOLDER,
     TEST_LABELS_FOLDER,
 )
 
 logger = logging.getLogger(__name__)
-
-IMAGE_LABELS_FILE = "image_labels.csv"
 
 _UNFINISHED = ".converting-"
 _REQUEST_FILE = "conversion.json"
@@ -121,7 +115,7 @@ def write_dataset(
             logger.warning("case '%s': %s", case["name"], remark)
     _remove_others(unfinished, cases)
     left_out = {name: fault.replace(request["source"], ".") for name, fault in faults.items()}
-    _write_tables(unfinished, conversion, cases, min_share=min_share, left_out=left_out)
+    write_tables(unfinished, conversion, cases, min_share=min_share, left_out=left_out)
     _check_whole(unfinished, cases)
     shutil.rmtree(unfinished / _DONE_FOLDER)
     (unfinished / _REQUEST_FILE).unlink()
@@ -246,45 +240,6 @@ def _remove_others(unfinished: Path, cases: Sequence[dict[str, Any]]) -> None:
                 path.unlink()
 
 
-def _write_tables(
-    folder: Path,
-    conversion: Conversion,
-    cases: Sequence[dict[str, Any]],
-    *,
-    min_share: float,
-    left_out: Mapping[str, str],
-) -> None:
-    """Write all that speaks of more than one case; dataset.json last."""
-    patients = [[case["name"], case["patient"]] for case in cases if case["patient"]]
-    if patients:
-        _write_csv(folder / PATIENTS_FILE, ["case", "patient"], patients)
-    content = {
-        **conversion.dataset_json,
-        "numTraining": sum(not case["is_test"] for case in cases),
-        **({"left_out": left_out} if left_out else {}),
-    }
-    rows = [(case["name"], *row) for case in cases for row in case["rows"]]
-    if rows:
-        names = list(rows[0][2])
-        table = [
-            [name, index, *(int(shares[each] > min_share) for each in names)]
-            for name, index, shares in rows
-        ]
-        _write_csv(folder / IMAGE_LABELS_FILE, ["case", "slice", *names], table)
-        content["image_labels"] = IMAGE_LABELS_FILE
-    if conversion.splits:
-        written = {case["name"] for case in cases}
-        write_splits(folder / SPLITS_FILE, [_among(written, split) for split in conversion.splits])
-    write_json(folder / DATASET_FILE, content)
-
-
-def _among(cases: Set[str], split: Split) -> Split:
-    return Split(
-        train=tuple(case for case in split.train if case in cases),
-        val=tuple(case for case in split.val if case in cases),
-    )
-
-
 def _check_whole(unfinished: Path, cases: Sequence[dict[str, Any]]) -> None:
     """Check what can be wrong with a dataset whose cases are right."""
     try:
@@ -298,12 +253,3 @@ def _check_whole(unfinished: Path, cases: Sequence[dict[str, Any]]) -> None:
             shown = ", ".join(f"{share:.3g} for '{name}'" for name, share in largest.items())
             advice += f", with another --min_share too; the largest share of a slice is {shown}"
         raise DatasetError([*fault.problems, advice]) from None
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Sequence[list[Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    ordered = sorted(rows, key=itemgetter(0))
-    writer.writerows(ordered)
-    write_text(path, text.getvalue())

@@ -1,4 +1,4 @@
-"""Downloads of photographs in which names alone tell images, observers and parts apart.
+"""Photographs of the retina: names of files alone tell images, observers and parts apart.
 
 So it does not matter in which folders they lie: as they were packed, or one level deeper.
 """
@@ -23,7 +23,7 @@ TEST = "test"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observed:
+class Download:
     """Colour photographs with the masks of several observers, by their names without ending.
 
     Upper and lower case do not count in patterns.
@@ -38,7 +38,7 @@ class Observed:
         required: raters who drew every training image.
         patient: pattern of the beginning of a key that is one for each patient; "" where nothing
             tells.
-        label, about: for dataset.json.
+        about: for dataset.json.
         others_left_out: the download may hold images that nobody drew; otherwise that is a fault.
         remarks: what the user should know.
     """
@@ -50,7 +50,6 @@ class Observed:
     masks: Mapping[str, str]
     required: tuple[str, ...]
     patient: str = ""
-    label: str
     about: Mapping[str, Any]
     others_left_out: bool = False
     remarks: tuple[str, ...] = ()
@@ -64,7 +63,7 @@ class _Image:
     is_test: bool
 
 
-def scan_observed(source: Path, observed: Observed) -> Conversion:
+def scan_retina(source: Path, download: Download) -> Conversion:
     """Return the photographs in a folder, with their masks.
 
     Raises:
@@ -72,38 +71,38 @@ def scan_observed(source: Path, observed: Observed) -> Conversion:
     """
     files = files_below(source)
     images = {
-        key: _image_of(path, found, observed)
-        for key, path, found in _found(files, observed.key, observed.image)
+        key: _image_of(path, found, download)
+        for key, path, found in _found(files, download.key, download.image)
     }
     if not images:
-        raise nothing_found(source, files, layout=observed.layout)
+        raise nothing_found(source, files, layout=download.layout)
     masks = {
-        rater: {key: path for key, path, _ in _found(files, observed.key, re.escape(suffix))}
-        for rater, suffix in observed.masks.items()
+        rater: {key: path for key, path, _ in _found(files, download.key, re.escape(suffix))}
+        for rater, suffix in download.masks.items()
     }
     for path in (path for drawn in masks.values() for path in drawn.values()):
         require_lossless(path)
     undrawn = [key for key in images if not any(key in drawn for drawn in masks.values())]
-    left_out = undrawn if observed.others_left_out and len(undrawn) < len(images) else []
+    left_out = undrawn if download.others_left_out and len(undrawn) < len(images) else []
     images = {key: image for key, image in images.items() if key not in left_out}
-    if problems := list(_missing(images, masks, observed)):
+    if problems := list(_missing(images, masks, download)):
         raise DatasetError(
-            f"'{source}': expected {observed.layout}; {'; '.join(problems)}; copy them from the "
+            f"'{source}': expected {download.layout}; {'; '.join(problems)}; copy them from the "
             "download"
         )
     remarks = [f"{len(left_out)} images that nobody drew are left out"] if left_out else []
     return Conversion(
         dataset_json={
-            **observed.about,
+            **download.about,
             "channel_names": {str(index): colour for index, colour in enumerate(COLOURS)},
-            "labels": {"background": 0, observed.label: 1},
+            "labels": {"background": 0, "vessel": 1},
             "file_ending": ".png",
             "raters": True,
         },
         cases=tuple(_case(key, images[key], masks) for key in sorted(images)),
-        suggested_name=observed.name,
+        suggested_name=download.name,
         is_colour=True,
-        remarks=(*observed.remarks, *remarks),
+        remarks=(*download.remarks, *remarks),
     )
 
 
@@ -123,8 +122,8 @@ def _found(
         yield key, path, found[0][1]
 
 
-def _image_of(path: Path, found: re.Match[str], observed: Observed) -> _Image:
-    patient = re.match(observed.patient, found["key"], re.IGNORECASE)
+def _image_of(path: Path, found: re.Match[str], download: Download) -> _Image:
+    patient = re.match(download.patient, found["key"], re.IGNORECASE)
     return _Image(
         path=path,
         name=found[0],
@@ -134,16 +133,16 @@ def _image_of(path: Path, found: re.Match[str], observed: Observed) -> _Image:
 
 
 def _missing(
-    images: Mapping[str, _Image], masks: Mapping[str, Mapping[str, Path]], observed: Observed
+    images: Mapping[str, _Image], masks: Mapping[str, Mapping[str, Path]], download: Download
 ) -> Iterator[str]:
     """Yield what is missing: an observer drew all images of a part, or none."""
     for rater, drawn in masks.items():
         for is_test in (False, True):
             part = {key: image for key, image in images.items() if image.is_test == is_test}
             lacking = {image.name for key, image in part.items() if key not in drawn}
-            is_required = rater in observed.required and not is_test
+            is_required = rater in download.required and not is_test
             if lacking and (is_required or len(lacking) < len(part)):
-                suffix = observed.masks[rater]
+                suffix = download.masks[rater]
                 yield f"found no mask NAME{suffix} of observer {rater} for {listing(lacking)}"
         if alone := {path.name for key, path in drawn.items() if key not in images}:
             yield f"found no image for the masks {listing(alone)}"
