@@ -11,7 +11,7 @@ from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
 from diffunet.conversion.dicom import Header, Series, read_header, read_series
 from diffunet.conversion.lidc_readings import Outline, Reading, read_readings, series_of
 from diffunet.conversion.outlines import fill
-from diffunet.conversion.tree import refuse_all
+from diffunet.conversion.tree import for_each, refuse_all
 from diffunet.errors import DatasetError
 
 REFERENCE = "https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX"
@@ -32,7 +32,7 @@ def scan(source: Path, slices: Sequence[Path], tables: Sequence[Path]) -> Conver
     folders: dict[Path, list[Path]] = defaultdict(list)
     for path in slices:
         folders[path.parent].append(path)
-    headers = {folder: _header_of(files) for folder, files in sorted(folders.items())}
+    headers = for_each(sorted(folders), lambda folder: _header_of(folders[folder]))
     computed = {folder: header for folder, header in headers.items() if header.modality == "CT"}
     _refuse_twice(computed)
     readings = _readings_of(computed, tables)
@@ -93,8 +93,8 @@ def _refuse_twice(computed: Mapping[Path, Header]) -> None:
 def _readings_of(computed: Mapping[Path, Header], tables: Sequence[Path]) -> dict[Path, Path]:
     """Return the XML file of each folder that has one: beside its slices, or anywhere else."""
     by_series: dict[str, list[Path]] = defaultdict(list)
-    for path in tables:
-        if series := series_of(path):
+    for path, series in for_each(tables, series_of).items():
+        if series:
             by_series[series].append(path)
     readings, problems = {}, []
     for folder, header in computed.items():

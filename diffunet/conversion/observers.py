@@ -18,8 +18,10 @@ from diffunet.conversion.photographs import (
 from diffunet.conversion.tree import (
     files_below,
     folders_of,
+    for_each,
     nothing_found,
     only_one,
+    refuse_all,
     subfolder,
     visible,
 )
@@ -152,10 +154,8 @@ def _check(
                 f"'{root / reader}': expected the masks of a reader, found none; add them, or take "
                 "the folder away"
             )
-        for path in masks.values():
-            require_lossless(path)
-    if problems:
-        raise DatasetError(problems)
+    refuse_all(problems)
+    for_each((path for masks in readers.values() for path in masks.values()), require_lossless)
 
 
 def _kind_of(images: Sequence[Path]) -> _Kind:

@@ -14,12 +14,12 @@ from typing import Any
 from diffunet.conversion.binary import binary_mask
 from diffunet.conversion.case import Conversion, SourceCase
 from diffunet.conversion.photographs import COLOURS, read_photographed, require_lossless
-from diffunet.conversion.tree import files_below, nothing_found, only_one
+from diffunet.conversion.tree import files_below, for_each, nothing_found, only_one
 from diffunet.data.image_io.photograph import photograph_ending_of
 from diffunet.data.raw.case_files import listing
 from diffunet.errors import DatasetError
 
-TEST = "test"
+_TEST = "test"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Download:
         name: of the new dataset.
         key: pattern of what an image and its masks share in their names.
         image: pattern of what follows it in the name of an image; its group `part`, if it has one,
-            is `TEST` in that of a test image.
+            is `_TEST` in that of a test image.
         masks: rater to what follows the key in the name of a mask, no pattern.
         required: raters who drew every training image.
         patient: pattern of the beginning of a key that is one for each patient; "" where nothing
@@ -80,8 +80,7 @@ def scan_retina(source: Path, download: Download) -> Conversion:
         rater: {key: path for key, path, _ in _found(files, download.key, re.escape(suffix))}
         for rater, suffix in download.masks.items()
     }
-    for path in (path for drawn in masks.values() for path in drawn.values()):
-        require_lossless(path)
+    for_each((path for drawn in masks.values() for path in drawn.values()), require_lossless)
     undrawn = [key for key in images if not any(key in drawn for drawn in masks.values())]
     left_out = undrawn if download.others_left_out and len(undrawn) < len(images) else []
     images = {key: image for key, image in images.items() if key not in left_out}
@@ -128,7 +127,7 @@ def _image_of(path: Path, found: re.Match[str], download: Download) -> _Image:
         path=path,
         name=found[0],
         patient=patient[0] if patient else "",
-        is_test=found.groupdict().get("part", "").lower() == TEST,
+        is_test=found.groupdict().get("part", "").lower() == _TEST,
     )
 
 

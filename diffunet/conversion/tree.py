@@ -3,10 +3,14 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from diffunet.errors import DatasetError
+
+Item = TypeVar("Item", bound=Hashable)
+Result = TypeVar("Result")
 
 _MOST_LEVELS = 8
 _MOST_TOLD = 20
@@ -83,15 +87,40 @@ def nothing_found(source: Path, files: Sequence[Path], *, layout: str) -> Datase
     return DatasetError(f"'{source}': expected {layout}; found {shown}; {remedy}")
 
 
-def refuse_all(problems: Sequence[str], *, remedy: str) -> None:
+def refuse_all(problems: Sequence[str], *, remedy: str = "") -> None:
     """Refuse a download that is not whole.
+
+    Args:
+        remedy: for all of them; "" where each tells its own.
 
     Raises:
         DatasetError: there are problems; the first ones are named.
     """
     if problems:
-        more = [f"and {len(problems) - _MOST_TOLD} more"] if len(problems) > _MOST_TOLD else []
-        raise DatasetError([*problems[:_MOST_TOLD], *more, remedy])
+        raise DatasetError([*first_of(problems), *filter(None, [remedy])])
+
+
+def first_of(problems: Sequence[str]) -> list[str]:
+    """Return as many problems as someone reads, and how many more there are."""
+    num_more = len(problems) - _MOST_TOLD
+    return [*problems[:_MOST_TOLD], *([f"and {num_more} more"] if num_more > 0 else [])]
+
+
+def for_each(items: Iterable[Item], read: Callable[[Item], Result]) -> dict[Item, Result]:
+    """Return `read(item)` of each item.
+
+    Raises:
+        DatasetError: what is wrong with all those for which `read` raises one.
+    """
+    found: dict[Item, Result] = {}
+    problems: list[str] = []
+    for item in items:
+        try:
+            found[item] = read(item)
+        except DatasetError as fault:
+            problems += fault.problems
+    refuse_all(problems)
+    return found
 
 
 def only_one(found: Sequence[Path], *, what: str) -> Path:

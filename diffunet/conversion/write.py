@@ -14,6 +14,7 @@ from typing import Any, final
 
 from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
 from diffunet.conversion.tables import write_tables
+from diffunet.conversion.tree import first_of
 from diffunet.data.image_io import write_image, write_label_map
 from diffunet.data.raw.dataset import open_dataset
 from diffunet.errors import DatasetError, WorkspaceError
@@ -35,7 +36,6 @@ _UNFINISHED = ".converting-"
 _REQUEST_FILE = "conversion.json"
 _DONE_FOLDER = "done"
 _FOLDERS = (IMAGES_FOLDER, LABELS_FOLDER, TEST_IMAGES_FOLDER, TEST_LABELS_FOLDER)
-_MOST_FAULTS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,9 +219,8 @@ def _write_case(
 
 
 def _tell_faults(faults: Sequence[str], num_cases: int, *, are_left_out: bool) -> None:
-    shown = "".join(f"\n- {fault}" for fault in faults[:_MOST_FAULTS])
-    more = f"\n- and {len(faults) - _MOST_FAULTS} more" if len(faults) > _MOST_FAULTS else ""
-    told = f"{len(faults)} of {num_cases} cases could not be converted:{shown}{more}"
+    shown = "".join(f"\n- {each}" for each in first_of(faults))
+    told = f"{len(faults)} of {num_cases} cases could not be converted:{shown}"
     if are_left_out:
         logger.warning("%s\nthey are left out; 'left_out' of %s names them", told, DATASET_FILE)
         return

@@ -151,6 +151,24 @@ def test_a_tilted_gantry_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, "tilted gantry")
 
 
+def test_a_tilted_series_can_be_left_out(tmp_path: Path) -> None:
+    source = lidc_dicom(tmp_path)
+    (study,) = source.glob("*/LIDC-IDRI-0132/study-2")
+    shutil.rmtree(study)
+    save_series(study, ct(), patient="LIDC-IDRI-0132", series=f"{PREFIX}.2", shift_mm=0.4)
+    made = convert("lidc", source, tmp_path / "workspace", skip_faulty=True)
+    assert [case.case for case in made.training_cases] == ["LIDC-IDRI-0001", "LIDC-IDRI-0132_2"]
+    assert list(made.content["left_out"]) == ["LIDC-IDRI-0132_1"]
+
+
+def test_all_damaged_files_of_readings_are_named(tmp_path: Path) -> None:
+    source = lidc_dicom(tmp_path)
+    for path in source.rglob("15*/*.xml"):
+        path.write_text("<LidcRead")
+    with pytest.raises(DatasetError, match=r"(?s)2\.xml': expected an XML.*3\.xml': expected an"):
+        convert("lidc", source, tmp_path / "workspace")
+
+
 def test_rounded_positions_are_even(tmp_path: Path) -> None:
     series_of_one(tmp_path, z_mm=[-100.6, -100.0, -99.4, -98.7, -98.1])
     made = convert("lidc", tmp_path / "LIDC-IDRI", tmp_path / "workspace")

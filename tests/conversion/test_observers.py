@@ -170,9 +170,9 @@ def test_masks_without_an_image_are_all_named_before_anything_is_written(tmp_pat
     assert not (tmp_path / "workspace").exists()
 
 
-def test_a_mask_as_jpeg_is_refused(tmp_path: Path) -> None:
+def test_all_masks_as_jpeg_are_refused(tmp_path: Path) -> None:
     source = made_by(tmp_path, mask_ending=".jpeg")
-    with pytest.raises(DatasetError, match="found a JPEG"):
+    with pytest.raises(DatasetError, match=r"(?s)1\.jpeg': .*found a JPEG.*2\.jpeg'"):
         convert("observers", source, tmp_path / "workspace")
 
 
