@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,10 @@ def compare(folder: Path, name: str, configuration: str, python: Path) -> dict[s
     return {
         "spacing": {"nnunet": plan["spacing"], "diffunet": list(ours.preprocessing.spacing_mm)},
         "patch_size": {"nnunet": plan["patch_size"], "diffunet": list(ours.patch_size)},
+        "normalization": {
+            "nnunet": theirs["foreground_intensity_properties_per_channel"],
+            "diffunet": [asdict(rule) for rule in ours.preprocessing.normalization],
+        },
         "num_cases": len(differences) + len(other_shapes),
         "other_shapes": other_shapes[:5],
         "num_other_shapes": len(other_shapes),
