@@ -231,7 +231,7 @@ def _read(
 
 def _remarks(cases: Sequence[_Case]) -> Iterator[str]:
     if num_held_out := sum(case.is_held_out for case in cases):
-        yield f"{num_held_out} cases of the validation part go to imagesTs"
+        yield f"cases of the validation part, which go to imagesTs: {num_held_out}"
     for case in cases:
         if case.mask is not None and not case.is_held_out:
             expected = case.name.file("seg")

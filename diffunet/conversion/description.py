@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from diffunet.conversion.tree import files_below, nothing_found
 from diffunet.errors import DatasetError
 from diffunet.jsonio import read_object
 from diffunet.names import is_number
@@ -29,11 +30,12 @@ def read_description(source: Path) -> dict[str, Any]:
     path = source / DATASET_FILE
     if not path.is_file():
         inside = sorted(each.parent for each in source.glob(f"*/{DATASET_FILE}"))
-        hint = f"did you mean '{inside[0]}'?" if inside else "name the folder that holds imagesTr"
-        raise DatasetError(
-            f"'{source}': expected a folder like Task04_Hippocampus with a dataset.json, found "
-            f"none; {hint}"
-        )
+        layout = "a folder like Task04_Hippocampus with a dataset.json"
+        if inside:
+            raise DatasetError(
+                f"'{source}': expected {layout}, found none; did you mean '{inside[0]}'?"
+            )
+        raise nothing_found(source, files_below(source), layout=layout)
     return read_object(path, DatasetError)
 
 

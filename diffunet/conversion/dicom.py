@@ -224,9 +224,9 @@ def _spacing_between(slices: Sequence[_Slice], normal: np.ndarray) -> float:
     beside_mm = float(np.linalg.norm(offsets - along[:, None] * normal, axis=1).max())
     if beside_mm > _TOLERANCE * min(slices[0].spacing_mm):
         raise DatasetError(
-            f"'{folder}': expected slices above each other, found them up to {beside_mm:.3g} mm "
-            "beside each other, as a tilted gantry scans; resample the series to a straight grid, "
-            "or take it out of the download"
+            f"'{folder}': expected slices straight above each other, found them shifted sideways "
+            f"by up to {beside_mm:.3g} mm, as a tilted gantry makes them; resample the series to a "
+            "straight grid, or take it out of the download"
         )
     return spacing_mm
 

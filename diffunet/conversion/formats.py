@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diffunet.conversion.case import Conversion
 from diffunet.conversion.wishes import Wishes
-from diffunet.errors import UsageError
+from diffunet.errors import DatasetError, UsageError
 
 Scan = Callable[[Path, Wishes], Conversion]
 """Finds the cases of a download, reading little, and raises `DatasetError` for what it is not."""
@@ -33,9 +33,13 @@ class Format:
         """Return what the download at `source` holds.
 
         Raises:
-            DatasetError: it has another layout, or holds nothing.
+            DatasetError: it has another layout, or nothing is there.
             UsageError: `wishes` names what is not there.
         """
+        if not source.exists():
+            raise DatasetError(
+                f"'{source}': expected a download, found nothing there; correct the path"
+            )
         scan: Scan = import_module(f"diffunet.conversion.{self.module}").scan
         return scan(source, wishes)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from diffunet.conversion import lidc_dicom, lidc_pickle, lidc_slices
 from diffunet.conversion.case import Conversion
-from diffunet.conversion.formats import FORMATS
-from diffunet.conversion.tree import files_by_ending
+from diffunet.conversion.formats import format_of
+from diffunet.conversion.tree import files_below, files_by_ending, nothing_found
 from diffunet.conversion.wishes import Wishes
 from diffunet.errors import DatasetError
 
@@ -22,10 +22,13 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
     images = lidc_slices.images_among(files[".png"])
     forms = {"pickles": pickles, "PNG slices": images, "DICOM files": files[".dcm"]}
     found = [name for name, there in forms.items() if there]
-    if len(found) != 1:
+    layout = format_of("lidc").layout
+    if not found:
+        raise nothing_found(source, files_below(source), layout=layout)
+    if len(found) > 1:
         raise DatasetError(
-            f"'{source}': expected {FORMATS['lidc'].layout}; found {' and '.join(found) or 'none'}"
-            "; name the folder of one of them"
+            f"'{source}': expected {layout}; found {' and '.join(found)}; name the folder of one "
+            "of them"
         )
     if pickles:
         return lidc_pickle.scan(pickles)

@@ -210,7 +210,7 @@ def _patients(root: Path, images: Mapping[str, Path], unread: Sequence[str]) -> 
 
 
 def _remarks(who: str, unread: Sequence[str], others: Sequence[str]) -> Iterator[str]:
-    yield f"readers: {who}; one without a file of a name was not asked about it"
+    yield f"readers: {who}; a reader who has no file for an image was not asked about it"
     if unread:
         yield f"images that nobody read go to imagesTs: {listing(unread)}"
     if others:

@@ -62,7 +62,7 @@ def require_lossless(path: Path) -> None:
     if path.name.lower().endswith(LOSSY_ENDINGS):
         raise DatasetError(
             f"'{path}': expected a mask in a format without loss, such as PNG, found a JPEG, which "
-            "blurs the values at every edge; take the mask from where it was drawn"
+            "blurs the values at every edge; use the mask as it was first saved"
         )
 
 

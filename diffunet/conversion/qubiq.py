@@ -82,8 +82,8 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
         cases=tuple(_source_case(case, task) for case in cases),
         suggested_name=f"QUBIQ-{structure}{f'-{task}' if has_several else ''}",
         remarks=(
-            f"{structure}, {task}: {len(cases)} cases, of which the "
-            f"{sum(case.is_held_out for case in cases)} of Validation and Testing go to imagesTs",
+            f"{structure}, {task}: {len(cases)} cases; those of Validation and Testing "
+            f"({sum(case.is_held_out for case in cases)}) go to imagesTs",
         ),
     )
 
@@ -125,7 +125,8 @@ def _chosen(cases: Sequence[_Case], asked: str | None) -> tuple[str, str]:
     ]
     if len(found) != 1:
         got = "none" if asked is None else f"'{asked}'"
-        raise UsageError(f"--task: expected one of {', '.join(full) or 'no masks'}, got {got}")
+        known_ones = f"one of {', '.join(full)}" if full else "a download with masks, found none"
+        raise UsageError(f"--task: expected {known_ones}; got {got}")
     return found[0]
 
 
@@ -177,8 +178,8 @@ def _read(
             )
         if found := grid_difference(grid, geometry, attributes=("spacing",)):
             remarks.append(
-                f"'{path.name}' tells the spacing {found.found}, its image {found.expected}, which "
-                "is taken"
+                f"'{path.name}' has the spacing {found.found} in its header; that of its image "
+                f"counts, {found.expected}"
             )
         labels[rater] = binary_mask(drawn, where=f"'{path}'")
     yield ConvertedCase(

@@ -38,7 +38,7 @@ class Structures:
         if unknown := [value for value in found if value not in self.written]:
             raise DatasetError(
                 f"{where}: expected a mask of the values {_in_words(sorted(self.written))}, found "
-                f"{unknown[0]}; copy the file again, unless it is of another release"
+                f"{unknown[0]}; copy the file again; masks of other releases may have other values"
             )
         table = np.zeros(max(found) + 1, np.uint8)
         for value in found:

@@ -71,10 +71,9 @@ def files_below(source: Path) -> tuple[Path, ...]:
 
 def _require_folder(source: Path) -> None:
     if not source.is_dir():
-        found = "a file" if source.exists() else "nothing"
         raise DatasetError(
-            f"'{source}': expected the folder of a download, found {found}; unpack the download, "
-            "and name the folder that came of it"
+            f"'{source}': expected the folder of a download, found a file; unpack it, and name the "
+            "folder that holds what came out"
         )
 
 
@@ -82,7 +81,7 @@ def nothing_found(source: Path, files: Sequence[Path], *, layout: str) -> Datase
     """Return the error for a download none of whose files is named as expected."""
     names = [str(path.relative_to(source)) for path in files]
     packed = [name for name in names if name.lower().endswith(_ARCHIVES)]
-    shown = f"{len(names)} files, such as '{(packed or names)[0]}'" if names else "no file"
+    shown = f"{len(names)} file(s), such as '{(packed or names)[0]}'" if names else "no file"
     remedy = "unpack it first" if packed else "name the folder into which the download was unpacked"
     return DatasetError(f"'{source}': expected {layout}; found {shown}; {remedy}")
 

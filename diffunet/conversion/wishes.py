@@ -35,7 +35,7 @@ class Wishes:
     def __post_init__(self) -> None:
         check_ranges(self)
         if self.min_share is not None and not self.tags and not self.slices:
-            raise ValueError("--min_share is the rule of --tags and --slices; add one of them")
+            raise ValueError("--min_share works only with --tags or --slices; add one of them")
 
     @property
     def share(self) -> float:
@@ -55,7 +55,7 @@ class Wishes:
         if unknown := [name for name in self.given() if name not in known]:
             options = ", ".join(f"--{name}" for name in known) or "none"
             raise UsageError(
-                f"--{unknown[0]} has no meaning for the format '{format_name}'; its own options: "
+                f"--{unknown[0]} has no meaning for the format '{format_name}'; its options: "
                 f"{options}"
             )
 

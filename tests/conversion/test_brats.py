@@ -302,7 +302,7 @@ def test_a_share_of_0_counts_a_single_pixel(tmp_path: Path) -> None:
 
 
 def test_a_share_without_tags_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--min_share is the rule of --tags and --slices"):
+    with pytest.raises(UsageError, match="--min_share works only with --tags or --slices"):
         convert("brats", brats_2021(tmp_path), tmp_path / "workspace", min_share=0.0)
 
 

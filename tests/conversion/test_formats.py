@@ -12,16 +12,26 @@ TASKS = {"chaos": "mr_t1"}
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("kind", ["nothing", "file", "empty"])
-def test_a_source_that_is_no_download_is_named_with_what_is_expected(
-    tmp_path: Path, name: str, kind: str
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("nothing", "a download, found nothing there"),
+        ("file", "found a file; unpack it"),
+        ("packed", "found 1 file\\(s\\), such as 'all.tar.gz'; unpack it first"),
+        ("empty", "found no file"),
+    ],
+)
+def test_a_source_that_is_no_download_is_named_with_what_is_there(
+    tmp_path: Path, name: str, kind: str, found: str
 ) -> None:
     source = tmp_path / "download.zip"
     if kind == "file":
         source.write_bytes(b"PK")
-    elif kind == "empty":
+    elif kind != "nothing":
         source.mkdir()
-    with pytest.raises(DatasetError, match=r"download\.zip': expected .*found"):
+    if kind == "packed":
+        (source / "all.tar.gz").touch()
+    with pytest.raises(DatasetError, match=rf"download\.zip': expected .*{found}"):
         FORMATS[name].scan(source, Wishes(task=TASKS.get(name)))
 
 

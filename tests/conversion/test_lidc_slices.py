@@ -84,7 +84,7 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
 
 def test_another_folder_is_told_all_three_layouts(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    words = r"STUDY/SERIES/.*nodule-0/.*data_lidc.pickle; found none; name the folder"
+    words = r"STUDY/SERIES/.*nodule-0/.*data_lidc.pickle; found "
     with pytest.raises(DatasetError, match=words):
         convert("lidc", tmp_path / "photos", tmp_path / "workspace")
 

@@ -159,7 +159,7 @@ def test_a_mask_that_tells_another_spacing_is_taken_and_said(
     nibabel.save(nibabel.Nifti1Image(voxels(path), np.eye(4)), path)
     with caplog.at_level(logging.WARNING):
         made = convert("qubiq", source, tmp_path / "workspace")
-    assert "case 'case01': 'task01_seg01.nii.gz' tells the spacing (1, 1) mm" in caplog.text
+    assert "case 'case01': 'task01_seg01.nii.gz' has the spacing (1, 1) mm" in caplog.text
     assert read_label_map(made.training_cases[0].labels["r00"])[1].spacing_mm == (0.75, 0.5)
 
 

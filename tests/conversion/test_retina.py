@@ -114,7 +114,7 @@ def test_what_was_not_unpacked_is_named(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "CHASEDB1.zip").touch()
-    with pytest.raises(DatasetError, match="found a file; unpack the download"):
+    with pytest.raises(DatasetError, match="found a file; unpack it"):
         convert("chase", tmp_path / "CHASEDB1.zip", tmp_path / "workspace")
 
 
