@@ -65,6 +65,8 @@ def train(
         settings: "path.to.field=value", relative to the configuration.
         continues: go on from the latest checkpoint, if there is one.
         saves_samples: of the final validation, beside its consensus masks.
+        pretrained_weights: a checkpoint to start from, or a model's folder or zip file; of a model,
+            each fold starts from its own, or else from the first.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         loggers: "tensorboard", "wandb", "mlflow", or "none"; None for those that a training that
             goes on had.
@@ -75,6 +77,7 @@ def train(
             the iterations that are done.
     """
     from diffunet.api.asked import AskedTraining, folds_of, plan_fold, refuse_interrupted
+    from diffunet.sharing.install import opened_weights
     from diffunet.training.fold import FoldOptions, train_fold
 
     place = workspace_of(workspace)
@@ -103,25 +106,26 @@ def train(
                 each.plans.configuration.training.num_iterations,
             )
             continue
-        result = train_fold(
-            each.plans,
-            preprocessed_folder=preprocessed,
-            fold_folder=each.folder,
-            fold=each.fold,
-            seed=each.seed,
-            device=device_of(device),
-            options=FoldOptions(
-                num_processes=processes_of(num_processes),
-                continues=continues or is_over,
-                pretrained_weights=pretrained_weights,
-                compiles=compiles,
-                loggers=loggers,
-                only_validates=only_validates,
-                validates_all_cases=validates_all_cases,
-                saves_samples=saves_samples,
-            ),
-            progress=progress,
-        )
+        with opened_weights(pretrained_weights, fold=each.fold) as weights:
+            result = train_fold(
+                each.plans,
+                preprocessed_folder=preprocessed,
+                fold_folder=each.folder,
+                fold=each.fold,
+                seed=each.seed,
+                device=device_of(device),
+                options=FoldOptions(
+                    num_processes=processes_of(num_processes),
+                    continues=continues or is_over,
+                    pretrained_weights=weights,
+                    compiles=compiles,
+                    loggers=loggers,
+                    only_validates=only_validates,
+                    validates_all_cases=validates_all_cases,
+                    saves_samples=saves_samples,
+                ),
+                progress=progress,
+            )
         if not result.is_finished:
             raise KeyboardInterrupt
     return planned[-1].folder

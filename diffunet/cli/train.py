@@ -81,7 +81,13 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_optimisation(made)
     made.add_argument(
-        "-pretrained_weights", type=Path, metavar="FILE", help="checkpoint to start from"
+        "-pretrained_weights",
+        type=Path,
+        metavar="FILE",
+        help=(
+            "what to start from: a checkpoint, or the folder or zip file of a model, of which each "
+            "fold takes its own, or else the first"
+        ),
     )
     add_device(made)
     add_number(

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
 import shutil
 import tempfile
@@ -11,10 +12,12 @@ from pathlib import Path
 import torch
 
 from diffunet.errors import CheckpointError, WorkspaceError, WriteError, explain
-from diffunet.inference.model import TrainedModel, load_model
+from diffunet.inference.model import TrainedModel, load_model, trained_folds
 from diffunet.locks import in_use
 from diffunet.names import require_name
 from diffunet.sharing.archive import ModelArchive
+
+logger = logging.getLogger(__name__)
 
 _CHECKPOINT = "final"  # under which every exported checkpoint stands
 
@@ -70,6 +73,27 @@ def opened_model(path: Path) -> Iterator[Path]:
         unpacked = Path(folder) / archive.manifest.folder_name
         _unpack(archive, unpacked)
         yield unpacked
+
+
+@contextlib.contextmanager
+def opened_weights(path: Path | None, *, fold: str) -> Iterator[Path | None]:
+    """Yield the checkpoint that `path` means: a checkpoint itself, or one of a model.
+
+    Of a model's folder or zip file it is the final one of the same fold, or else of the first. A
+    fold that starts from the same fold of its dataset has not seen its validation cases.
+
+    Raises:
+        CheckpointError: it is no such file or folder, or holds no final checkpoint.
+        WriteError: a zip file cannot be unpacked.
+    """
+    if path is None or not (path.is_dir() or path.suffix.lower() == ".zip"):
+        yield path
+        return
+    with opened_model(path) as folder:
+        names = trained_folds(folder, None, checkpoint=_CHECKPOINT)
+        chosen = fold if fold in names else names[0]
+        logger.info("starting from fold_%s of '%s' (folds: %s)", chosen, path, ", ".join(names))
+        yield folder / f"fold_{chosen}" / f"checkpoint_{_CHECKPOINT}.pth"
 
 
 def load_opened_model(

@@ -8,14 +8,16 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
+from diffunet.checkpoint import load_checkpoint
 from diffunet.errors import CheckpointError, InUseError, WorkspaceError, WriteError
 from diffunet.locks import in_use
 from diffunet.sharing import install
 from diffunet.sharing.archive import MANIFEST_FILE
 from diffunet.sharing.export import export_model
 from diffunet.sharing.info import lines_of, model_info
-from diffunet.sharing.install import install_model
+from diffunet.sharing.install import install_model, opened_weights
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 
 CHECKPOINT = "fold_0/checkpoint_final.pth"
@@ -206,6 +208,53 @@ def test_what_is_no_zip_file_is_refused(tmp_path):
     refused(path, tmp_path, "no whole zip file")
     refused(tmp_path, tmp_path, "is a folder")
     refused(tmp_path / "none.zip", tmp_path, "does not exist")
+
+
+def of_two_folds(folder):
+    plans = small_plans(small_configuration(dimensions=2))
+    return write_model(folder / "model", plans, content=dataset_content(), folds=("0", "3"))
+
+
+@pytest.mark.parametrize(("fold", "taken"), [("3", "3"), ("0", "0"), ("1", "0"), ("all", "0")])
+def test_a_fold_starts_from_its_own_weights_or_the_first(tmp_path, fold, taken):
+    """Then a fold of the same dataset has not seen the cases that it is validated on."""
+    model = of_two_folds(tmp_path)
+    with opened_weights(model, fold=fold) as path:
+        assert path == model / f"fold_{taken}" / "checkpoint_final.pth"
+
+
+def test_a_training_starts_from_a_zip_file_as_from_the_folder(tmp_path):
+    model = of_two_folds(tmp_path)
+    exported = tmp_path / "MODEL.ZIP"
+    export_model(
+        model,
+        tmp_path / "model.zip",
+        folds=None,
+        checkpoint="final",
+        precision="float32",
+        license=None,
+        note="",
+    )
+    (tmp_path / "model.zip").rename(exported)
+    with opened_weights(exported, fold="3") as path:
+        found = load_checkpoint(path, "cpu")["weights"]
+    expected = load_checkpoint(model / "fold_3" / "checkpoint_final.pth", "cpu")["weights"]
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_checkpoint_is_what_it_is(tmp_path):
+    path = of_two_folds(tmp_path) / "fold_0" / "checkpoint_final.pth"
+    with opened_weights(path, fold="3") as found:
+        assert found == path
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path):
+    with (
+        pytest.raises(CheckpointError, match="expected"),
+        opened_weights(tmp_path, fold="0"),
+    ):
+        pass
 
 
 def test_an_installed_model_is_not_replaced(whole, tmp_path):
