@@ -29,6 +29,11 @@ def _is_visible(name: str) -> bool:
     return name[:1] != "." and name != "__MACOSX"
 
 
+def _leads_back(folder: Path) -> bool:
+    """Whether a folder is a link to one that it lies in, and so would come again and again."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+
+
 def files_by_ending(source: Path) -> dict[str, list[Path]]:
     """Return all files below a folder, or the file itself, by their ending in lower case.
 
@@ -38,7 +43,9 @@ def files_by_ending(source: Path) -> dict[str, list[Path]]:
     if source.is_file():
         files[source.suffix.lower()].append(source)
     for folder, below, names in os.walk(source, followlinks=True):
-        below[:] = sorted(filter(_is_visible, below))
+        below[:] = sorted(
+            name for name in below if _is_visible(name) and not _leads_back(Path(folder, name))
+        )
         for name in sorted(filter(_is_visible, names)):
             path = Path(folder, name)
             files[path.suffix.lower()].append(path)
@@ -55,7 +62,7 @@ def folders_of(source: Path, *, most_levels: int = _MOST_LEVELS) -> Iterator[Pat
     yield source
     if most_levels:
         for path in visible(source):
-            if path.is_dir():
+            if path.is_dir() and not _leads_back(path):
                 yield from folders_of(path, most_levels=most_levels - 1)
 
 

@@ -118,6 +118,15 @@ def test_a_mask_of_other_values_names_its_entry(tmp_path: Path) -> None:
         convert("lidc", tmp_path / "data.pkl", tmp_path / "workspace")
 
 
+def test_an_entry_that_is_left_out_is_in_no_fold(tmp_path: Path) -> None:
+    entries = slices_by_name()
+    entries["111_slice1"]["masks"] = [np.full((16, 16), 2)]
+    (tmp_path / "data.pkl").write_bytes(pickle.dumps(entries))
+    (tmp_path / "vali_ids.txt").write_text("333\n")
+    made = convert("lidc", tmp_path / "data.pkl", tmp_path / "workspace", skip_faulty=True)
+    assert [split.train for split in made.splits()] == [("111_slice0", "222_slice0")]
+
+
 def test_a_pickle_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data.pkl").write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(DatasetError, match="expected a dict of slices by their names"):

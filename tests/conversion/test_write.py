@@ -2,7 +2,8 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 from diffunet.api import convert_dataset
 from diffunet.cli.convert import main
 from diffunet.data.image_io import read_label_map
-from diffunet.errors import DatasetError, UsageError, WorkspaceError
+from diffunet.errors import DatasetError, InUseError, UsageError, WorkspaceError
+from diffunet.locks import in_use
 from tests.conversion.brats_downloads import brats_2021
 from tests.conversion.downloads import convert, decathlon, save_nifti
+from tests.conversion.photographs import chase
 
 
 @contextlib.contextmanager
@@ -166,6 +169,23 @@ def test_a_link_and_a_path_with_dots_name_the_folder_that_they_lead_to(tmp_path:
     for number, path in enumerate((link, source / "imagesTr" / "..")):
         made = convert("msd", path, tmp_path / f"workspace{number}")
         assert made.name == "Dataset004_Hippocampus"
+
+
+def test_two_datasets_of_one_number_are_not_written_at_once(tmp_path: Path) -> None:
+    source, workspace = brats_2021(tmp_path), tmp_path / "workspace"
+    with ThreadPoolExecutor(1) as other, in_use(workspace / "raw", part="Dataset004"):
+        made = other.submit(convert, "brats", source, workspace, dataset="Dataset004_Other")
+        with pytest.raises(InUseError, match="is in use by"):
+            made.result()
+
+
+@pytest.mark.parametrize(("name", "make"), [("brats", brats_2021), ("chase", chase)])
+def test_a_link_that_leads_back_is_not_followed(
+    tmp_path: Path, name: str, make: Callable[[Path], Path]
+) -> None:
+    source = make(tmp_path / "download")
+    (source / "again").symlink_to(source, target_is_directory=True)
+    assert convert(name, source, tmp_path / "workspace").training_cases
 
 
 def test_two_processes_write_what_one_does(tmp_path: Path) -> None:
