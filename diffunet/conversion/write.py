@@ -100,6 +100,29 @@ def write_dataset(
         describe=lambda item: item[0].name,
     )
     results = list(progress(written, len(conversion.cases), "converting"))
+    _make_whole(
+        unfinished,
+        conversion,
+        results,
+        source=request["source"],
+        min_share=min_share,
+        skip_faulty=skip_faulty,
+    )
+    shutil.rmtree(unfinished / _DONE_FOLDER)
+    (unfinished / _REQUEST_FILE).unlink()
+    unfinished.rename(folder)
+
+
+def _make_whole(
+    unfinished: Path,
+    conversion: Conversion,
+    results: Sequence[_Written],
+    *,
+    source: str,
+    min_share: float,
+    skip_faulty: bool,
+) -> None:
+    """Add the tables, once all cases were tried; nothing is lost where this refuses."""
     cases = [case for result in results for case in result.cases]
     faults = {
         case.name: result.fault
@@ -114,12 +137,9 @@ def write_dataset(
         for remark in case["remarks"]:
             logger.warning("case '%s': %s", case["name"], remark)
     _remove_others(unfinished, cases)
-    left_out = {name: fault.replace(request["source"], ".") for name, fault in faults.items()}
+    left_out = {name: fault.replace(source, ".") for name, fault in faults.items()}
     write_tables(unfinished, conversion, cases, min_share=min_share, left_out=left_out)
     _check_whole(unfinished, cases)
-    shutil.rmtree(unfinished / _DONE_FOLDER)
-    (unfinished / _REQUEST_FILE).unlink()
-    unfinished.rename(folder)
 
 
 def unfinished_in(raw: Path) -> dict[str, Any]:
