@@ -45,6 +45,8 @@ def main() -> None:
     parser.add_argument("--nnunet", type=Path, required=True, metavar="PYTHON")
     parser.add_argument("-o", dest="output", type=Path)
     given = parser.parse_args()
+    if given.dataset is None and given.ct < 1:
+        parser.error("give the folder of a raw dataset, or --ct with a number of volumes")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         dataset = given.dataset or write_ct(folder / "ct" / "Dataset901_CT", given.ct)

@@ -57,8 +57,18 @@ class PlannedSampler:
         *,
         noise_source: Callable[[int], Tensor],
     ) -> Tensor:
-        """Return x_0_hat of the last step, in [-1, 1]; see `diffusion.sampling.draw`."""
-        return draw(predict_x_0, x_T, times=self.times, steps=self.steps, noise_source=noise_source)
+        """Return x_0_hat of the last step, in [-1, 1]; see `diffusion.sampling.draw`.
+
+        x_T and all predictions are given away.
+        """
+        return draw(
+            predict_x_0,
+            x_T,
+            times=self.times,
+            steps=self.steps,
+            noise_source=noise_source,
+            takes_predictions=True,
+        )
 
 
 def build_schedule(plan: NoisePlan) -> Schedule:

@@ -171,6 +171,9 @@ def _begin(unfinished: Path, request: Mapping[str, Any]) -> None:
     if path.is_file() and read_object(path, DatasetError) == request:
         logger.info("going on with the conversion in '%s'", unfinished)
     elif unfinished.exists():
+        logger.warning(
+            "'%s' holds an unfinished conversion of another request, which is removed", unfinished
+        )
         shutil.rmtree(unfinished)
     for name in _FOLDERS:
         if (unfinished / name).is_dir():

@@ -2,7 +2,8 @@
 
 Memory: a draw works on whole volumes on any device. Beyond what `predict_x_0` itself needs it
 holds x_t, which is changed in place, each earlier x_0_hat that the next step uses, and one volume
-more: the new x_0_hat, and after the step fresh noise. An x_0_hat beyond [-1, 1] is copied once.
+more: the new x_0_hat, and after the step fresh noise. Where predictions are not given away, they
+are clipped into a further volume.
 """
 
 import itertools
@@ -94,6 +95,7 @@ def draw(
     times: Sequence[float],
     steps: Sequence[Step],
     noise_source: NoiseSource,
+    takes_predictions: bool = False,
 ) -> Float[Tensor, "*shape"]:
     """Return x_0_hat of the last time but one, clipped to [-1, 1].
 
@@ -106,24 +108,20 @@ def draw(
         noise_source: standard normal noise, shaped as x_T, of the step from times[i] to
             times[i + 1]. Called once for each step but the last, in order, by ancestral samplers,
             and never by deterministic ones.
+        takes_predictions: x_0_hats are given away, and clipped in place.
     """
+    clip = torch.clamp_ if takes_predictions else torch.clamp
     with torch.no_grad():
         x_t = x_T
         x_0_hats: list[Tensor] = []  # the latest first
         for index, step in enumerate(steps):
-            x_0_hats.insert(0, _clipped(predict_x_0(x_t, times[index])))
+            x_0_hats.insert(0, clip(predict_x_0(x_t, times[index]), -1, 1))
             take_step(step, x_t, x_0_hats, out=x_t)
             num_kept = len(steps[index + 1].of_x_0) - 1 if index + 1 < len(steps) else 0
             del x_0_hats[num_kept:]  # before the noise needs the memory
             if step.of_noise:
                 x_t.add_(noise_source(index), alpha=step.of_noise)
-        return _clipped(predict_x_0(x_t, times[-2]))
-
-
-def _clipped(x_0: Tensor) -> Tensor:
-    """Return x_0 in [-1, 1]; itself if it is, so that who clips in place needs no second volume."""
-    lowest, highest = x_0.aminmax()
-    return x_0 if bool((lowest >= -1) & (highest <= 1)) else x_0.clamp(-1, 1)
+        return clip(predict_x_0(x_t, times[-2]), -1, 1)
 
 
 def take_step(

@@ -91,7 +91,7 @@ def _sample(
     """Run the sampler once, for one group of samples."""
 
     def predict(x_t: Tensor, t: float) -> Tensor:
-        x_0 = predict_x_0(x_t, t).clamp_(-1, 1)
+        x_0 = predict_x_0(x_t, t)
         if on_step is not None:
             on_step(len(x_t))
         return x_0

@@ -93,7 +93,8 @@ def opened_weights(path: Path | None, *, fold: str) -> Iterator[Path | None]:
         names = trained_folds(folder, None, checkpoint=_CHECKPOINT)
         chosen = fold if fold in names else names[0]
         logger.info("starting from fold_%s of '%s' (folds: %s)", chosen, path, ", ".join(names))
-        yield folder / f"fold_{chosen}" / f"checkpoint_{_CHECKPOINT}.pth"
+        with _told_of(path, folder):
+            yield folder / f"fold_{chosen}" / f"checkpoint_{_CHECKPOINT}.pth"
 
 
 def load_opened_model(
@@ -105,11 +106,8 @@ def load_opened_model(
         CheckpointError: a file is missing, damaged or does not fit.
         WriteError: a zip file cannot be unpacked.
     """
-    with opened_model(path) as folder:
-        try:
-            model = load_model(folder, folds=folds, checkpoint=checkpoint, device=device)
-        except CheckpointError as mistake:
-            raise CheckpointError(str(mistake).replace(str(folder), str(path))) from None
+    with opened_model(path) as folder, _told_of(path, folder):
+        model = load_model(folder, folds=folds, checkpoint=checkpoint, device=device)
     return dataclasses.replace(model, folder=path)
 
 
@@ -130,10 +128,17 @@ def _unpack(archive: ModelArchive, folder: Path) -> None:
 def _load_each_fold(folder: Path, folds: Sequence[str], *, where: Path) -> None:
     """Check that the weights fit the plans; one fold at a time, so that memory stays small."""
     for fold in folds:
-        try:
+        with _told_of(where, folder):
             load_model(folder, folds=[fold], checkpoint=_CHECKPOINT, device=torch.device("cpu"))
-        except CheckpointError as mistake:
-            raise CheckpointError(str(mistake).replace(str(folder), str(where))) from None
+
+
+@contextlib.contextmanager
+def _told_of(path: Path, folder: Path) -> Iterator[None]:
+    """Name what the user gave, and not the folder into which it was unpacked, in an error."""
+    try:
+        yield
+    except CheckpointError as mistake:
+        raise CheckpointError(str(mistake).replace(str(folder), str(path))) from None
 
 
 @contextlib.contextmanager

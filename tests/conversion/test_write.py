@@ -216,3 +216,15 @@ def test_the_command_says_what_comes_next(
     assert "next: diffunet_plan_and_preprocess -d Dataset004_Hippocampus" in capsys.readouterr().out
     assert main(words) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_work_for_another_request_is_removed_aloud(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = decathlon(tmp_path)
+    (source / "labelsTr" / "hippocampus_001.nii.gz").unlink()
+    with pytest.raises(DatasetError, match="1 of 3 cases"):
+        convert("msd", source, tmp_path / "workspace")
+    other = decathlon(tmp_path / "elsewhere")
+    convert("msd", other, tmp_path / "workspace")
+    assert "unfinished conversion of another request, which is removed" in caplog.text

@@ -191,6 +191,35 @@ def test_predictions_and_fresh_noise_are_not_written_to(name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
+def test_predictions_that_are_given_away_are_clipped_in_place(name):
+    times = sampling_times(3, "t", SCHEDULE)
+    steps = sampling_steps(SAMPLERS[name], times, schedule=SCHEDULE, variance="large")
+    given = []
+
+    def predict(x_t, t):
+        given.append(3 * x_t)
+        return given[-1]
+
+    settings = {"times": times, "steps": steps}
+    found = draw(
+        predict,
+        noise(1, 1, 4, 4),
+        noise_source=lambda step: noise(1, 1, 4, 4, seed=step),
+        takes_predictions=True,
+        **settings,
+    )
+    assert found is given[-1]
+    assert all(float(each.abs().max()) <= 1 for each in given)
+    copied = draw(
+        lambda x_t, t: 3 * x_t,
+        noise(1, 1, 4, 4),
+        noise_source=lambda step: noise(1, 1, 4, 4, seed=step),
+        **settings,
+    )
+    assert torch.equal(found, copied)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_no_volume_is_made_for_x_t(name):
     """x_T becomes x_t, so that whoever holds x_T costs nothing."""
     times = sampling_times(3, "t", SCHEDULE)

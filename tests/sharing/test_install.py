@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import stat
 import struct
 import zipfile
@@ -18,6 +19,7 @@ from diffunet.sharing.archive import MANIFEST_FILE
 from diffunet.sharing.export import export_model
 from diffunet.sharing.info import lines_of, model_info
 from diffunet.sharing.install import install_model, opened_weights
+from diffunet.training.state import load_pretrained
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 
 CHECKPOINT = "fold_0/checkpoint_final.pth"
@@ -241,6 +243,25 @@ def test_a_training_starts_from_a_zip_file_as_from_the_folder(tmp_path):
     expected = load_checkpoint(model / "fold_3" / "checkpoint_final.pth", "cpu")["weights"]
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_weights_that_fit_nowhere_are_told_by_the_name_that_was_given(tmp_path):
+    model = of_two_folds(tmp_path)
+    exported = tmp_path / "model.zip"
+    export_model(
+        model,
+        exported,
+        folds=None,
+        checkpoint="final",
+        precision="float32",
+        license=None,
+        note="",
+    )
+    with (
+        pytest.raises(CheckpointError, match=re.escape(f"'{exported}/fold_0")),
+        opened_weights(exported, fold="0") as path,
+    ):
+        load_pretrained(torch.nn.Linear(2, 2), path)
 
 
 def test_a_checkpoint_is_what_it_is(tmp_path):
