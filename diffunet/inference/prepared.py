@@ -1,6 +1,7 @@
 """A case as the networks see it, from a file, an array or the preprocessed data."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffunet.data.batches.places import Store
+from diffunet.data.image_io import ImageGeometry, read_image
+from diffunet.data.raw.case_files import CaseFiles
 from diffunet.data.store.case import CaseProperties
 from diffunet.errors import DatasetError
 from diffunet.inference.model import TrainedModel
 from diffunet.preprocessing.case import preprocess_case
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +35,31 @@ class PreparedImage:
     def staying_on_stored_grid(self) -> "PreparedImage":
         """Return the image with the grid of training for its own: answers are not resampled."""
         return dataclasses.replace(self, properties=self.properties.staying_on_stored_grid())
+
+
+def read_case(files: CaseFiles, *, model: TrainedModel) -> tuple[PreparedImage, ImageGeometry]:
+    """Read a case and prepare it, and return it with the geometry of its files.
+
+    Doubts about the files are logged with the case's name.
+
+    Raises:
+        DatasetError: it cannot be read, or is no image as the model was trained on.
+    """
+    image, geometry = read_image(files.images, num_channels=model.num_channels)
+    for doubt in geometry.doubts:
+        logger.warning("case '%s': %s", files.case, doubt)
+    known = model.plans.orientations
+    if known and geometry.orientation is not None and geometry.orientation not in known:
+        logger.warning(
+            "case '%s' lies in the orientation %s (the directions in which x, y and z of the file "
+            "rise), the training volumes in %s; axes are used as they are in the file, so the "
+            "model sees this case in an orientation that it was never trained on: reorient it "
+            "to one of these",
+            files.case,
+            geometry.orientation,
+            ", ".join(known),
+        )
+    return prepare(image, geometry.spacing_mm, model=model, case=files.case), geometry
 
 
 def prepare(

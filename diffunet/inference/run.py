@@ -22,14 +22,14 @@ from diffunet.data.image_io import write_label_map
 from diffunet.data.raw.case_files import CaseFiles, find_input_cases
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.beside import WritingBeside
-from diffunet.inference.case_image import kept_problems, read_case
 from diffunet.inference.case_predictor import CasePredictor, OnStep, Result
 from diffunet.inference.compute import Compute
 from diffunet.inference.model import TrainedModel
 from diffunet.inference.options import FolderRun, PredictionOptions
 from diffunet.inference.output import OutputFolder
 from diffunet.inference.place import check_output_file, check_output_folder, is_output_file
-from diffunet.inference.prepared import prepare
+from diffunet.inference.prepared import read_case
+from diffunet.inference.problems import kept_problems
 from diffunet.jsonio import require_writable
 from diffunet.locks import in_use
 from diffunet.methods import METHODS
@@ -148,11 +148,9 @@ def predict_file(
     require_writable(output_file)
     predictor.begin(model, [files])
     logger.info("predicting one image %s", _how(settings_of(predictor, model)))
-    image, geometry = read_case(files, model=model)
+    prepared, geometry = read_case(files, model=model)
     with _ticking(progress, predictor.num_steps) as on_step:
-        result = predictor.predict(
-            prepare(image, geometry.spacing_mm, model=model, case=files.case), on_step=on_step
-        )
+        result = predictor.predict(prepared, on_step=on_step)
     write_label_map(output_file, predictor.label_map(result), geometry)
     logger.info("wrote '%s'", output_file)
 
@@ -210,7 +208,7 @@ def _predict_case(
     """Predict a case, and return what writes its maps and its record; samples are on their way."""
     output.begin_case(files)
     image, geometry = read_case(files, model=model)
-    prepared = [prepare(image, geometry.spacing_mm, model=model, case=files.case)]
+    prepared = [image]
     del image
 
     def write_sample(sample: int, masks: np.ndarray) -> None:

@@ -7,8 +7,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffunet.inference.compute import Compute, run_in_memory
-from diffunet.inference.sliding_window import Starts, Tiling, chunks_of, crop_to, mirrorings, pad_to
-from diffunet.inference.tiles import blend_tiles, flip, image_tiles
+from diffunet.inference.sliding_window import (
+    Starts,
+    Tiling,
+    blend_tiles,
+    chunks_of,
+    crop_to,
+    flip,
+    image_tiles,
+    mirrorings,
+    pad_to,
+)
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
-"""Tiles that cover an image, and the Gaussian weights with which their answers are blended."""
+"""Tiles that cover an image, cut and blended with Gaussian weights; padding and mirroring."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -96,6 +96,35 @@ def crop_to(
     """Return the view of `padded` that `pad_to` filled with an image of `shape`."""
     before = [(large - small) // 2 for small, large in zip(shape, padded.shape[1:], strict=True)]
     return padded[(..., *(slice(a, a + size) for a, size in zip(before, shape, strict=True)))]
+
+
+def blend_tiles(
+    tiling: Tiling, chunks: Sequence[Starts], predict: Callable[[Starts], Tensor], out: Tensor
+) -> None:
+    """Add to `out` the weighted answers of all tiles, in lexicographic order.
+
+    Args:
+        chunks: starts of the tiles that are predicted together.
+        predict: returns (tile, sample, channel, *tile) for a chunk, on any device.
+        out: (sample, channel, *spatial), zeros.
+    """
+    for starts in chunks:
+        for start, answer in zip(starts, predict(starts), strict=True):
+            weights = tiling.weights(start).to(answer.device)
+            out[(..., *tiling.slices(start))] += (answer * weights).to(out.device)
+
+
+def image_tiles(
+    image: Float[Tensor, "channel *spatial"], tiling: Tiling, starts: Starts, device: torch.device
+) -> Float[Tensor, "tile channel *patch"]:
+    """Return the tiles of `image` at `starts`, as the network takes them, on `device`."""
+    tiles = torch.stack([image[(..., *tiling.slices(start))] for start in starts])
+    return tiles.reshape(len(starts), image.shape[0], *tiling.patch_size).to(device)
+
+
+def flip(tensor: Tensor, axes: Sequence[int]) -> Tensor:
+    """Return (batch, channel, *patch) flipped along `axes` of the patch."""
+    return tensor.flip([axis + 2 for axis in axes]) if axes else tensor
 
 
 def chunks_of(starts: Starts, size: int) -> list[Starts]:

@@ -22,10 +22,10 @@ from diffunet.data.raw.case_files import CaseFiles, listing
 from diffunet.data.raw.dataset_json import file_ending_problems
 from diffunet.errors import DatasetError, DiffunetError, UsageError
 from diffunet.evaluation.scored_files import read_checked_map
-from diffunet.inference.case_image import kept_problems
 from diffunet.inference.fuse import Votes, volumes_of
 from diffunet.inference.output import PREDICTIONS_FILE, OutputFolder
 from diffunet.inference.place import check_output_folder
+from diffunet.inference.problems import kept_problems
 from diffunet.jsonio import as_json, read_object, write_json
 from diffunet.labels import LabelScheme
 from diffunet.locks import in_use

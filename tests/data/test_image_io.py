@@ -15,10 +15,10 @@ import SimpleITK
 import tifffile
 from PIL import Image
 
-from diffunet.data import image_io
 from diffunet.data.image_io import (
     ImageGeometry,
     file_ending_of,
+    formats,
     map_file_ending,
     pillow,
     read_image,
@@ -410,8 +410,8 @@ def test_what_a_library_warns_of_is_kept_with_the_file_and_not_printed(
         logging.getLogger("tifffile").error("a tag is broken")
         return found(path, is_label=is_label)
 
-    warned = dataclasses.replace(image_io._FORMATS[".png"], read=warn)
-    monkeypatch.setitem(image_io._FORMATS, ".png", warned)
+    warned = dataclasses.replace(formats.FORMATS[".png"], read=warn)
+    monkeypatch.setitem(formats.FORMATS, ".png", warned)
     _, geometry = read_image([tmp_path / "a.png"])
     assert geometry.doubts == ("'a.png': odd values", "'a.png': a tag is broken")
     assert capfd.readouterr() == ("", "")

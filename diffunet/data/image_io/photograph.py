@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from diffunet.data.image_io import pillow, tiff
-from diffunet.data.image_io.checked import read_checked
 from diffunet.data.image_io.geometry import ImageGeometry
+from diffunet.data.image_io.images import read_checked
 from diffunet.errors import DatasetError
 
 LOSSY_ENDINGS = (".jpg", ".jpeg")

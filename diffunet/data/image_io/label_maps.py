@@ -1,0 +1,74 @@
+"""Label maps, from their files and into them: integers, whatever numbers a file holds."""
+
+from pathlib import Path
+
+import numpy as np
+
+from diffunet.data.image_io.geometry import ImageGeometry
+from diffunet.data.image_io.images import read_array, write_array
+from diffunet.errors import DatasetError
+
+_WHOLE_TOLERANCE = 1e-3  # of a label: slopes and 32 bit numbers miss whole ones by less
+_LARGEST_LABEL = 2.0**53  # beyond it floating point numbers skip integers
+
+
+def read_label_map(path: Path) -> tuple[np.ndarray, ImageGeometry]:
+    """Read the integers of a label map, (*spatial), and its geometry.
+
+    Files of floating point numbers are accepted where every number is whole, to a thousandth.
+
+    Raises:
+        DatasetError: the file cannot be read, has several channels, or holds other numbers.
+    """
+    array, geometry = read_array(path, is_label=True)
+    if len(array) != 1:
+        raise DatasetError(
+            f"'{path}': expected a label map of one channel, found {len(array)} channels; "
+            f"{_one_channel_remedy(geometry)}"
+        )
+    label_map = array[0]
+    if np.issubdtype(label_map.dtype, np.integer):
+        return label_map, geometry
+    whole = np.rint(label_map)
+    is_wrong = ~(np.abs(whole - label_map) <= _WHOLE_TOLERANCE) | (np.abs(whole) > _LARGEST_LABEL)
+    if is_wrong.any():
+        value = float(label_map[is_wrong].flat[0])
+        remedy = "resample label maps by nearest neighbour only"
+        if not np.isfinite(value):
+            remedy = "write the integer of the label that it stands for, such as the background's"
+        raise DatasetError(
+            f"'{path}': expected integers, found {label_map.dtype} with values such as {value:g}; "
+            f"save the label map as integers, and {remedy}"
+        )
+    return whole.astype(np.int64 if whole.min(initial=0) < 0 else _smallest_dtype(whole)), geometry
+
+
+def write_label_map(path: Path, label_map: np.ndarray, geometry: ImageGeometry) -> None:
+    """Write the integers (*spatial) atomically, in the smallest unsigned dtype that holds them.
+
+    Raises:
+        ValueError: a value is negative, the shape is not the geometry's, or the format cannot hold
+            the array.
+    """
+    if label_map.dtype != bool and not np.issubdtype(label_map.dtype, np.integer):
+        raise ValueError(f"'{path}': a label map holds integers, got {label_map.dtype}")
+    if label_map.min(initial=0) < 0:
+        raise ValueError(f"'{path}': a label map holds no negative values, got {label_map.min()}")
+    write_array(path, label_map.astype(_smallest_dtype(label_map), copy=False), geometry)
+
+
+def _one_channel_remedy(geometry: ImageGeometry) -> str:
+    """Return the remedy for the usual causes of a label map with several channels."""
+    if len(geometry.shape) == 2:
+        return "save it as one channel of integers (a grey image, not a coloured one)"
+    return (
+        "a file with layers for segments that overlap (as 3D Slicer writes them) or with several "
+        "points in time is not one label map: export each layer as a label map of its own"
+    )
+
+
+def _smallest_dtype(values: np.ndarray) -> type[np.unsignedinteger]:
+    highest = int(values.max(initial=0))
+    return next(
+        t for t in (np.uint8, np.uint16, np.uint32, np.uint64) if highest <= np.iinfo(t).max
+    )
