@@ -5,7 +5,7 @@ from pathlib import Path
 from shlex import quote
 
 from diffunet.cli.command import command_of, new_parser, progress_bar, resolve_workspace
-from diffunet.cli.options import add_num_processes, add_number, add_workspace, number_in
+from diffunet.cli.options import add_flag, add_num_processes, add_number, add_workspace, number_in
 from diffunet.conversion.formats import FORMATS
 from diffunet.conversion.wishes import DEFAULT_MIN_SHARE, MIN_SHARE
 
@@ -33,10 +33,10 @@ def parser() -> argparse.ArgumentParser:
         ),
     )
     _add_wishes(made)
-    made.add_argument(
+    add_flag(
+        made,
         "--skip_faulty",
-        action="store_true",
-        help="leave out cases that cannot be read; dataset.json names them, and why",
+        "leave out cases that cannot be read; dataset.json names them, and why",
     )
     add_num_processes(made)
     add_workspace(made)
@@ -54,13 +54,9 @@ def _add_wishes(made: argparse.ArgumentParser) -> None:
         "--labels", nargs="+", default=[], metavar="NAME", help="which structures; without it, all"
     )
     group.add_argument("--task", metavar="NAME", help="which of several tasks of a download")
-    group.add_argument(
-        "--tags", action="store_true", help="add image-level labels of each axial slice"
-    )
-    group.add_argument(
-        "--slices",
-        action="store_true",
-        help="write each axial slice as an image of its own, with image-level labels",
+    add_flag(group, "--tags", "add image-level labels of each axial slice")
+    add_flag(
+        group, "--slices", "write each axial slice as an image of its own, with image-level labels"
     )
     add_number(
         group,

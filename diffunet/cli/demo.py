@@ -11,12 +11,7 @@ from diffunet.cli.command import (
     new_parser,
     progress_bar,
 )
-from diffunet.cli.options import (
-    add_num_processes,
-    add_number,
-    add_seed,
-    number_of,
-)
+from diffunet.cli.options import add_num_processes, add_number, add_path, add_seed, number_of
 from diffunet.errors import UsageError
 from diffunet.locks import in_use
 from diffunet.plans import TrainingPlan
@@ -50,9 +45,7 @@ def parser() -> argparse.ArgumentParser:
         "known way, configure, train, predict and evaluate. The results are pictures (demo.png) "
         "and a table of scores. Run it again after an interruption, and it continues."
     )
-    made.add_argument(
-        "--output", type=Path, default=Path("diffunet_demo"), metavar="DIR", help="all results"
-    )
+    add_path(made, "--output", "all results", default=Path("diffunet_demo"), metavar="DIR")
     add_number(
         made,
         "--iterations",

@@ -1,14 +1,20 @@
 """`diffunet_ensemble`: join the samples of several models."""
 
 import argparse
-from pathlib import Path
 
 from diffunet.cli.command import (
     command_of,
     new_parser,
     progress_bar,
 )
-from diffunet.cli.options import add_number, add_saves_probabilities, add_seed, number_in, number_of
+from diffunet.cli.options import (
+    add_number,
+    add_path,
+    add_saves_probabilities,
+    add_seed,
+    number_in,
+    number_of,
+)
 from diffunet.plans import SamplingPlan
 from diffunet.ranges import Range
 
@@ -23,25 +29,21 @@ def parser() -> argparse.ArgumentParser:
         "  diffunet_ensemble -i predictions_a predictions_b -o mixture -weights 2 1",
         command="diffunet_ensemble",
     )
-    made.add_argument(
+    add_path(
+        made,
         "-i",
+        "output folders of diffunet_predict --save_samples, of the same images; the masks of "
+        "a model that draws no samples are taken as they are",
         dest="folders",
-        type=Path,
         nargs="+",
         required=True,
-        metavar="FOLDER",
-        help=(
-            "output folders of diffunet_predict --save_samples, of the same images; the masks of "
-            "a model that draws no samples are taken as they are"
-        ),
     )
-    made.add_argument(
+    add_path(
+        made,
         "-o",
+        "a folder that is new, is empty or holds a mixture",
         dest="output",
-        type=Path,
         required=True,
-        metavar="FOLDER",
-        help="a folder that is new, is empty or holds a mixture",
     )
     add_number(
         made,

@@ -20,15 +20,13 @@ Options = argparse._ActionsContainer
 
 def add_workspace(made: Options) -> None:
     """Add `--workspace`."""
-    made.add_argument(
+    add_path(
+        made,
         "--workspace",
-        type=Path,
+        "folder that holds raw, preprocessed and results; without it, the environment "
+        "variables diffunet_raw, diffunet_preprocessed and diffunet_results name them; "
+        "otherwise they are in ./diffunet_workspace",
         metavar="DIR",
-        help=(
-            "folder that holds raw, preprocessed and results; without it, the environment "
-            "variables diffunet_raw, diffunet_preprocessed and diffunet_results name them; "
-            "otherwise they are in ./diffunet_workspace"
-        ),
     )
 
 
@@ -93,11 +91,11 @@ def add_saliency(made: Options, meaning: str) -> None:
 
 def add_saves_probabilities(made: Options) -> None:
     """Add `--save_probabilities`."""
-    made.add_argument(
+    add_flag(
+        made,
         "--save_probabilities",
+        "also write the share of samples per voxel and label",
         dest="saves_probabilities",
-        action="store_true",
-        help="also write the share of samples per voxel and label",
     )
 
 
@@ -109,7 +107,7 @@ def add_model(made: argparse.ArgumentParser, *, metavar: str, model: str, method
         method: help of `-m`.
     """
     group = made.add_argument_group("model: either --model, or -d for a model in the workspace")
-    group.add_argument("--model", type=Path, metavar=metavar, help=model)
+    add_path(group, "--model", model, metavar=metavar)
     group.add_argument("-d", dest="dataset", help="number, name or path")
     group.add_argument("-m", dest="method", help=method)
     add_plans_name(group)
@@ -123,6 +121,26 @@ def add_model(made: argparse.ArgumentParser, *, metavar: str, model: str, method
         choices=["final", "best", "latest"],
         help="weights; nnU-Net's checkpoint_final.pth means the same",
     )
+
+
+def add_path(made: Options, flag: str, meaning: str, **others: Any) -> None:
+    """Add an option that takes a folder, or what else `metavar` says.
+
+    Args:
+        others: of `add_argument`.
+    """
+    made.add_argument(flag, type=Path, help=meaning, **{"metavar": "FOLDER", **others})
+
+
+def add_flag(made: Options, flag: str, meaning: str, *, value: bool = True, **others: Any) -> None:
+    """Add an option that takes nothing.
+
+    Args:
+        value: of the option where it is given.
+        others: of `add_argument`.
+    """
+    action = "store_true" if value else "store_false"
+    made.add_argument(flag, action=action, help=meaning, **others)
 
 
 def add_number(

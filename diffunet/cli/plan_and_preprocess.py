@@ -10,6 +10,7 @@ from diffunet.cli.command import (
     resolve_workspace,
 )
 from diffunet.cli.options import (
+    add_flag,
     add_num_processes,
     add_number,
     add_parts,
@@ -34,12 +35,8 @@ def parser() -> argparse.ArgumentParser:
     _add_check(made)
     _add_planning(made)
     _add_preprocessing(made)
-    made.add_argument(
-        "--no_pp", dest="preprocesses", action="store_false", help="stop after planning"
-    )
-    made.add_argument(
-        "--clean", dest="extracts_anew", action="store_true", help="extract the fingerprint again"
-    )
+    add_flag(made, "--no_pp", "stop after planning", dest="preprocesses", value=False)
+    add_flag(made, "--clean", "extract the fingerprint again", dest="extracts_anew")
     return made
 
 
@@ -51,14 +48,12 @@ def verify_parser() -> argparse.ArgumentParser:
     )
     _add_common(made)
     add_num_processes(made)
-    made.add_argument(
+    add_flag(
+        made,
         "--check_labels",
+        "also check the masks of a dataset with image-level labels (which are for scoring only)",
         dest="checks_labels",
-        action="store_true",
         default=None,
-        help=(
-            "also check the masks of a dataset with image-level labels (which are for scoring only)"
-        ),
     )
     return made
 
@@ -72,12 +67,7 @@ def fingerprint_parser() -> argparse.ArgumentParser:
     _add_common(made)
     add_num_processes(made)
     _add_check(made)
-    made.add_argument(
-        "--clean",
-        dest="extracts_anew",
-        action="store_true",
-        help="measure again even if there is a fingerprint",
-    )
+    add_flag(made, "--clean", "measure again even if there is a fingerprint", dest="extracts_anew")
     return made
 
 
@@ -205,9 +195,7 @@ def _add_common(made: argparse.ArgumentParser) -> None:
 
 
 def _add_check(made: argparse.ArgumentParser) -> None:
-    made.add_argument(
-        "--no_check", dest="checks_dataset", action="store_false", help="skip the integrity check"
-    )
+    add_flag(made, "--no_check", "skip the integrity check", dest="checks_dataset", value=False)
 
 
 def _add_planning(made: argparse.ArgumentParser) -> None:
@@ -245,10 +233,10 @@ def _add_preprocessing(made: argparse.ArgumentParser) -> None:
             "without --with_labels, only those that learn from such labels"
         ),
     )
-    made.add_argument(
+    add_flag(
+        made,
         "--with_labels",
-        action="store_true",
-        help="for a dataset with image-level labels: preprocess its masks too (for -m supervised "
+        "for a dataset with image-level labels: preprocess its masks too (for -m supervised "
         "or -m diffusion)",
     )
 

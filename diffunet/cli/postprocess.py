@@ -1,10 +1,9 @@
 """`diffunet_determine_postprocessing` and `diffunet_apply_postprocessing`."""
 
 import argparse
-from pathlib import Path
 
 from diffunet.cli.command import command_of, new_parser, progress_bar
-from diffunet.cli.options import add_num_processes
+from diffunet.cli.options import add_num_processes, add_path
 from diffunet.errors import UsageError
 
 
@@ -19,34 +18,32 @@ def determine_parser() -> argparse.ArgumentParser:
         epilog="example:\n  diffunet_determine_postprocessing -i VALIDATION -ref labelsTr",
         command="diffunet_determine_postprocessing",
     )
-    made.add_argument(
+    add_path(
+        made,
         "-i",
+        "output folder of diffunet_predict or diffunet_ensemble",
         dest="prediction",
-        type=Path,
         required=True,
-        metavar="FOLDER",
-        help="output folder of diffunet_predict or diffunet_ensemble",
     )
-    made.add_argument(
+    add_path(
+        made,
         "-ref",
+        "folder of the masks of these cases; those of other cases are not read",
         dest="reference",
-        type=Path,
         required=True,
-        metavar="FOLDER",
-        help="folder of the masks of these cases; those of other cases are not read",
     )
-    made.add_argument(
+    add_path(
+        made,
         "-o",
+        "what is decided; without it, postprocessing.json in the folder of -i",
         dest="output",
-        type=Path,
         metavar="FILE",
-        help="what is decided; without it, postprocessing.json in the folder of -i",
     )
-    made.add_argument(
+    add_path(
+        made,
         "-dataset_json",
-        type=Path,
+        "dataset.json; without it, the one in the folder of -i",
         metavar="FILE",
-        help="dataset.json; without it, the one in the folder of -i",
     )
     add_num_processes(made)
     return made
@@ -74,28 +71,22 @@ def apply_parser() -> argparse.ArgumentParser:
         "-pp postprocessing.json",
         command="diffunet_apply_postprocessing",
     )
-    made.add_argument(
+    add_path(
+        made,
         "-i",
+        "output folder of diffunet_predict or diffunet_ensemble",
         dest="folder",
-        type=Path,
         required=True,
-        metavar="FOLDER",
-        help="output folder of diffunet_predict or diffunet_ensemble",
     )
-    made.add_argument(
+    add_path(
+        made,
         "-o",
+        "a folder that is new, is empty or holds masks of this command",
         dest="output",
-        type=Path,
         required=True,
-        metavar="FOLDER",
-        help="a folder that is new, is empty or holds masks of this command",
     )
-    made.add_argument(
-        "-pp",
-        dest="file",
-        type=Path,
-        metavar="FILE",
-        help="what diffunet_determine_postprocessing wrote",
+    add_path(
+        made, "-pp", "what diffunet_determine_postprocessing wrote", dest="file", metavar="FILE"
     )
     return made
 

@@ -1,7 +1,6 @@
 """`diffunet_predict`: draw segmentations."""
 
 import argparse
-from pathlib import Path
 
 from diffunet.cli.command import (
     command_of,
@@ -11,9 +10,11 @@ from diffunet.cli.command import (
 )
 from diffunet.cli.options import (
     add_device,
+    add_flag,
     add_model,
     add_number,
     add_parts,
+    add_path,
     add_saliency,
     add_saves_probabilities,
     add_seed,
@@ -36,22 +37,22 @@ def parser() -> argparse.ArgumentParser:
         "  diffunet_predict -i imagesTs -o predictions -d 3 --saliency cg_cdm",
         command="diffunet_predict",
     )
-    made.add_argument(
+    add_path(
+        made,
         "-i",
+        "folder with CASE_0000.ext files, or one image file",
         dest="input",
-        type=Path,
         required=True,
-        help="folder with CASE_0000.ext files, or one image file",
+        metavar="INPUT",
     )
-    made.add_argument(
+    add_path(
+        made,
         "-o",
+        "a folder that is new, is empty or holds predictions; or, if -i is a file, a file "
+        "that does not exist yet",
         dest="output",
-        type=Path,
         required=True,
-        help=(
-            "a folder that is new, is empty or holds predictions; or, if -i is a file, a file "
-            "that does not exist yet"
-        ),
+        metavar="OUTPUT",
     )
     add_model(
         made,
@@ -115,30 +116,23 @@ def _add_saliency(made: argparse.ArgumentParser) -> None:
         "map to make masks from: the first three need a model of cdm, the others one of "
         "classifier; without it, the plans decide",
     )
-    group.add_argument(
+    add_path(
+        group,
         "--image_labels",
-        type=Path,
+        "table of what the images show, with the columns of image_labels.csv; decides "
+        "instead of the classifier for its cases and slices",
         metavar="FILE",
-        help=(
-            "table of what the images show, with the columns of image_labels.csv; decides "
-            "instead of the classifier for its cases and slices"
-        ),
     )
 
 
 def _add_outputs(made: argparse.ArgumentParser) -> None:
     add_saves_probabilities(made)
-    made.add_argument(
-        "--save_samples",
-        dest="saves_samples",
-        action="store_true",
-        help="samples/CASE_s00.ext, ...",
-    )
-    made.add_argument(
+    add_flag(made, "--save_samples", "samples/CASE_s00.ext, ...", dest="saves_samples")
+    add_flag(
+        made,
         "--continue_prediction",
+        "keep finished cases whose images have not changed",
         dest="continues",
-        action="store_true",
-        help="keep finished cases whose images have not changed",
     )
 
 

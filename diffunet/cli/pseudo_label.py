@@ -11,6 +11,7 @@ from diffunet.cli.command import (
 from diffunet.cli.options import (
     add_configuration,
     add_device,
+    add_flag,
     add_folds,
     add_plans_name,
     add_saliency,
@@ -58,11 +59,11 @@ def parser() -> argparse.ArgumentParser:
     add_folds(made)
     add_saliency(made, "map to make masks from; without it, the plans decide")
     add_seed(made, "the same seed gives the same masks")
-    made.add_argument(
+    add_flag(
+        made,
         "--continue",
+        "continue where an earlier run with the same settings stopped",
         dest="continues",
-        action="store_true",
-        help="continue where an earlier run with the same settings stopped",
     )
     add_device(made)
     add_workspace(made)

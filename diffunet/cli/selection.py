@@ -1,10 +1,16 @@
 """`diffunet_accumulate_crossval_results` and `diffunet_find_best_configuration`."""
 
 import argparse
-from pathlib import Path
 
 from diffunet.cli.command import command_of, new_parser, progress_bar, resolve_workspace
-from diffunet.cli.options import add_configuration, add_folds, add_plans_name, add_workspace
+from diffunet.cli.options import (
+    add_configuration,
+    add_flag,
+    add_folds,
+    add_path,
+    add_plans_name,
+    add_workspace,
+)
 
 
 def accumulate_parser() -> argparse.ArgumentParser:
@@ -21,12 +27,11 @@ def accumulate_parser() -> argparse.ArgumentParser:
     made.add_argument("-m", dest="method", help="without it, the method of the plans")
     add_plans_name(made)
     add_folds(made, "without it, all folds of splits_final.json")
-    made.add_argument(
+    add_path(
+        made,
         "-o",
+        "replaced if it is there; without it, crossval_results_folds_0_1_... beside the folds",
         dest="output",
-        type=Path,
-        metavar="FOLDER",
-        help="replaced if it is there; without it, crossval_results_folds_0_1_... beside the folds",
     )
     add_workspace(made)
     return made
@@ -62,11 +67,12 @@ def best_parser() -> argparse.ArgumentParser:
             flag, dest=name, nargs="+", metavar=metavar, help="without it, all that are trained"
         )
     add_folds(made, "without it, all folds of splits_final.json")
-    made.add_argument(
+    add_flag(
+        made,
         "--disable_ensembling",
+        "compare models alone, without their mixtures",
         dest="has_mixtures",
-        action="store_false",
-        help="compare models alone, without their mixtures",
+        value=False,
     )
     add_workspace(made)
     return made

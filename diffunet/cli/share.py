@@ -8,10 +8,7 @@ from diffunet.cli.command import (
     new_parser,
     resolve_workspace,
 )
-from diffunet.cli.options import (
-    add_model,
-    add_workspace,
-)
+from diffunet.cli.options import add_model, add_path, add_workspace
 
 
 def export_parser() -> argparse.ArgumentParser:
@@ -23,7 +20,7 @@ def export_parser() -> argparse.ArgumentParser:
         "  diffunet_export_model --model FOLDER -o small.zip --precision bfloat16",
         command="diffunet_export_model",
     )
-    made.add_argument("-o", dest="output", type=Path, required=True, help="the zip file")
+    add_path(made, "-o", "the zip file", dest="output", required=True, metavar="OUTPUT")
     add_model(
         made,
         metavar="FOLDER",

@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from diffunet.cli.command import (
     command,
@@ -16,8 +15,10 @@ from diffunet.cli.command import (
 from diffunet.cli.options import (
     add_configuration,
     add_device,
+    add_flag,
     add_num_processes,
     add_number,
+    add_path,
     add_plans_name,
     add_seed,
     add_workspace,
@@ -64,30 +65,26 @@ def parser() -> argparse.ArgumentParser:
         "-m", dest="method", choices=list(METHODS), help="without it, the method of the plans"
     )
     add_plans_name(made)
-    made.add_argument(
+    add_flag(
+        made,
         "--c",
+        "continue a training with all that it began with; with --iterations, to more of them",
         dest="continues",
-        action="store_true",
-        help="continue a training with all that it began with; with --iterations, to more of them",
     )
-    made.add_argument("--val", action="store_true", help="run only the final validation")
-    made.add_argument(
-        "--all_cases", action="store_true", help="validate on every case instead of at most 100"
-    )
-    made.add_argument(
+    add_flag(made, "--val", "run only the final validation")
+    add_flag(made, "--all_cases", "validate on every case instead of at most 100")
+    add_flag(
+        made,
         "--save_samples",
-        action="store_true",
-        help="also write the samples of the final validation, validation/samples/CASE_s00.ext, ...",
+        "also write the samples of the final validation, validation/samples/CASE_s00.ext, ...",
     )
     _add_optimisation(made)
-    made.add_argument(
+    add_path(
+        made,
         "-pretrained_weights",
-        type=Path,
+        "what to start from: a checkpoint, or the folder or zip file of a model, of which each "
+        "fold takes its own, or else the first",
         metavar="FILE",
-        help=(
-            "what to start from: a checkpoint, or the folder or zip file of a model, of which each "
-            "fold takes its own, or else the first"
-        ),
     )
     add_device(made)
     add_number(
@@ -97,11 +94,7 @@ def parser() -> argparse.ArgumentParser:
         "GPUs of this machine to train on together; with -device cpu: processes",
         default=1,
     )
-    made.add_argument(
-        "--compile",
-        action="store_true",
-        help="use torch.compile: takes about a minute, then training is faster",
-    )
+    add_flag(made, "--compile", "use torch.compile: takes about a minute, then training is faster")
     made.add_argument(
         "--logger",
         dest="loggers",
