@@ -30,7 +30,8 @@ from diffunet.data.raw.integrity import verify_dataset
 from diffunet.data.store.case import CaseProperties, IntensityNormalization
 from diffunet.data.store.case_store import CaseStore
 from diffunet.data.store.store_writer import MadeCase, StoredCases, seal, write_group
-from diffunet.data.synthetic import write_ambiguous_dataset
+from diffunet.data.synthetic import SceneFamily
+from diffunet.data.synthetic_dataset import write_ambiguous_dataset
 from diffunet.errors import DatasetError
 from diffunet.geometry import Box
 from diffunet.inference.model import TrainedModel, load_model
@@ -71,7 +72,9 @@ def build(root: Path) -> None:
     """Make one whole file of each kind below `root`."""
     workspace = workspace_of(root)
     raw = workspace.raw / DATASET
-    write_ambiguous_dataset(raw, num_training=6, num_test=1, num_raters=2, size=(16, 16))
+    write_ambiguous_dataset(
+        raw, num_training=6, num_test=1, num_raters=2, family=SceneFamily(size=(16, 16))
+    )
     api.plan_and_preprocess(raw, workspace=workspace, num_processes=0)
     _write_model(workspace.preprocessed / DATASET, workspace.results / DATASET / "model")
     _write_prediction(root / "predictions", workspace.results / DATASET / "model", raw)

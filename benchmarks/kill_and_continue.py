@@ -21,7 +21,8 @@ from pathlib import Path
 
 import torch
 
-from diffunet.data.synthetic import write_ambiguous_dataset
+from diffunet.data.synthetic import SceneFamily
+from diffunet.data.synthetic_dataset import write_ambiguous_dataset
 
 DATASET = "Dataset001_Kill"
 TINY = ["network.channels=[8,8,8]", "network.image_channels=[8,8,16]", "training.num_validations=2"]
@@ -107,7 +108,7 @@ def main() -> None:
 def prepare(root: Path) -> None:
     """Write the dataset, and plans for it."""
     raw = root / "ws" / "raw" / DATASET
-    write_ambiguous_dataset(raw, num_training=400, num_test=12, size=(32, 32))
+    write_ambiguous_dataset(raw, num_training=400, num_test=12, family=SceneFamily(size=(32, 32)))
     plan = Path(sys.executable).with_name("diffunet_plan_and_preprocess")
     run([str(plan), "-d", "1", "-np", "2", "--no_pp", "--workspace", str(root / "ws")])
 

@@ -11,7 +11,8 @@ import pytest
 
 from diffunet.cli import demo, evaluate, plan_and_preprocess, predict, train
 from diffunet.data.image_io import read_label_map, read_map
-from diffunet.data.synthetic import write_ambiguous_dataset
+from diffunet.data.synthetic import SceneFamily
+from diffunet.data.synthetic_dataset import write_ambiguous_dataset
 from diffunet.jsonio import read_json
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +25,9 @@ def workspace(tmp_path_factory):
     """Return a workspace whose dataset went through all commands, two iterations of training."""
     folder = tmp_path_factory.mktemp("road")
     raw = folder / "diffunet_workspace" / "raw" / DATASET
-    write_ambiguous_dataset(raw, num_training=12, num_test=3, num_raters=3, size=(24, 24))
+    write_ambiguous_dataset(
+        raw, num_training=12, num_test=3, num_raters=3, family=SceneFamily(size=(24, 24))
+    )
     place = ["--workspace", str(folder / "diffunet_workspace")]
     assert plan_and_preprocess.main(["-d", "1", "-np", "0", *place]) == 0
     road = ["1", "0", "--iterations", "2", "--batch_size", "2", "-np", "0", "-device", "cpu"]
@@ -157,7 +160,9 @@ def test_the_readme_runs_as_written(tmp_path, monkeypatch):
     commands = [line for line in block.splitlines() if line.strip()]
     assert len(commands) == 5
     raw = tmp_path / "diffunet_workspace" / "raw" / DATASET
-    write_ambiguous_dataset(raw, num_training=12, num_test=2, num_raters=2, size=(24, 24))
+    write_ambiguous_dataset(
+        raw, num_training=12, num_test=2, num_raters=2, family=SceneFamily(size=(24, 24))
+    )
     for number, line in enumerate(commands):
         name, *arguments = line.split()
         if name == "diffunet_train":

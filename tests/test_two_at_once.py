@@ -3,7 +3,8 @@
 import pytest
 
 from diffunet.cli import demo, plan_and_preprocess, pseudo_label
-from diffunet.data.synthetic import write_ambiguous_dataset
+from diffunet.data.synthetic import SceneFamily
+from diffunet.data.synthetic_dataset import write_ambiguous_dataset
 from diffunet.errors import InUseError
 from diffunet.inference.options import FolderRun
 from diffunet.inference.run import _alone_in
@@ -20,7 +21,9 @@ DATASET = "Dataset001_NAME"
 def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two") / "workspace"
     raw = folder / "raw" / DATASET
-    write_ambiguous_dataset(raw, num_training=4, num_test=1, num_raters=2, size=(16, 16))
+    write_ambiguous_dataset(
+        raw, num_training=4, num_test=1, num_raters=2, family=SceneFamily(size=(16, 16))
+    )
     weak = folder / "raw" / "Dataset002_Weak"
     weak.mkdir()
     build_pictures(weak)

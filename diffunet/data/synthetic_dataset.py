@@ -1,0 +1,77 @@
+"""A raw dataset of generated images; see `synthetic`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffunet.data.image_io import ImageGeometry, write_label_map
+from diffunet.data.synthetic import SceneFamily, scene_of_case
+from diffunet.errors import DatasetError
+from diffunet.jsonio import read_object, write_json, write_text
+from diffunet.randomness import numpy_generator
+from diffunet.records import record_from_json
+from diffunet.workspace import DATASET_FILE, PATIENTS_FILE
+
+FAMILY_FILE = "known_truth.json"
+"""In the folder of the dataset: the family of its scenes and their seed."""
+
+_LABEL_NAMES = ("lesion", "dark lesion")
+
+
+def write_ambiguous_dataset(
+    folder: Path,
+    *,
+    num_training: int,
+    num_test: int,
+    num_raters: int = 4,
+    family: SceneFamily | None = None,
+    seed: int = 0,
+) -> None:
+    """Write a raw dataset with several raters into `folder`: PNG images, or NIfTI volumes.
+
+    Two neighbouring cases each belong to one patient.
+    """
+    family = family or SceneFamily()
+    size, ending = family.size, ".png" if len(family.size) == 2 else ".nii.gz"
+    spacing_mm = (1.0,) * len(size)
+    geometry = ImageGeometry(shape=size, spacing_mm=spacing_mm, has_spacing=len(size) == 3)
+    patients = ["case,patient"]
+    for index in range(num_training + num_test):
+        part = "Tr" if index < num_training else "Ts"
+        case = f"synthetic{index:04d}"
+        patients.append(f"{case},patient{index // 2:04d}")
+        scene = scene_of_case(case, family, seed=seed)
+        generator = numpy_generator(seed, "drawing", case)
+        image, outcomes = scene.render(generator), scene.outcomes()
+        write_label_map(folder / f"images{part}" / f"{case}_0000{ending}", image, geometry)
+        for rater in range(num_raters):
+            path = folder / f"labels{part}" / f"{case}_r{rater:02d}{ending}"
+            write_label_map(path, outcomes[scene.draw(rater, generator)], geometry)
+    write_text(folder / PATIENTS_FILE, "\n".join(patients) + "\n")
+    labels = {name: 1 + index for index, name in enumerate(_LABEL_NAMES[: family.num_labels])}
+    write_json(folder / FAMILY_FILE, _KnownTruth(family=family, seed=seed))
+    content = {
+        "channel_names": {"0": "generated image"},
+        "labels": {"background": 0, **labels},
+        "raters": True,
+        "numTraining": num_training,
+        "file_ending": ending,
+    }
+    write_json(folder / DATASET_FILE, content)
+
+
+def read_family(folder: Path) -> tuple[SceneFamily, int]:
+    """Return the family and the seed of a dataset that `write_ambiguous_dataset` wrote.
+
+    Raises:
+        DatasetError: the file is missing or damaged.
+    """
+    path = folder / FAMILY_FILE
+    content = read_object(path, DatasetError)
+    known = record_from_json(_KnownTruth, content, where=str(path), error=DatasetError)
+    return known.family, known.seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class _KnownTruth:
+    family: SceneFamily
+    seed: int
