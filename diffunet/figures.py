@@ -22,12 +22,23 @@ _NOT_VALUES = ("kind", "iteration", "num_cases", "is_best", "seconds")
 _VALUE_LABELS = {
     "dice": "Dice of the consensus with the raters' majority (higher is better)",
     "ged": "GED of samples and raters (lower is better; falls with their number)",
-    "ged_fully_unbiased": "unbiased GED (lower is better; 0: samples as raters would draw them)",
+    "ged_fully_unbiased": "unbiased GED (lower is better; 0: as raters draw)",
     "classification_auc": "AUC of the image-level labels (higher is better)",
     "cross_entropy": "cross entropy of the image-level labels (lower is better)",
     "noised_cross_entropy": "the same of noised images (lower is better)",
     "condition_gain": "share of the denoising error that the right labels save (right axis)",
 }
+
+_LEVELS = {
+    "ged_of_perfect_model": ("ged", "--", "GED of a perfect model"),
+    "ged_fully_unbiased_of_always_empty": ("ged_fully_unbiased", ":", "unbiased GED, always empty"),
+    "ged_fully_unbiased_of_oracle_majority": (
+        "ged_fully_unbiased",
+        "-.",
+        "unbiased GED, the raters' majority",
+    ),
+}
+"""Values that no training moves: whose colour they take, how they are drawn, what they are."""
 
 _SMALL_VALUE = "condition_gain"
 """Values of a few thousandths of either sign: on the axis of the others they would look like 0."""
@@ -212,6 +223,8 @@ def _plot_losses(axes: Any, losses: list[dict[str, Any]]) -> None:
 def _plot_scores(axes: Any, scores: list[dict[str, Any]]) -> None:
     iterations = [record["iteration"] for record in scores]
     names = [name for name in (scores[0] if scores else ()) if name not in _NOT_VALUES]
+    levels = [name for name in names if name in _LEVELS]
+    names = [name for name in names if name not in _LEVELS]
     lines: list[Any] = []
     top = axes
     for number, name in enumerate(names):
@@ -223,6 +236,15 @@ def _plot_scores(axes: Any, scores: list[dict[str, Any]]) -> None:
         values = np.array([record[name] for record in scores], float)
         style = {"marker": "o", "markersize": 4, "color": colour}
         lines += place.plot(iterations, values, label=_VALUE_LABELS.get(name, name), **style)
+    for name in levels:
+        of, linestyle, label = _LEVELS[name]
+        style = {"color": f"C{names.index(of)}", "linewidth": 1, "linestyle": linestyle}
+        values = np.array([record.get(name) for record in scores], float)
+        lines += axes.plot(iterations, values, label=label, **style)
+    if "ged_fully_unbiased" in names:
+        style = {"color": f"C{names.index('ged_fully_unbiased')}", "linewidth": 1}
+        label = "unbiased GED of a perfect model: 0"
+        lines.append(axes.axhline(0, label=label, linestyle="--", **style))
     best = [record["iteration"] for record in scores if record["is_best"]]
     if best:
         label = f"checkpoint_best ({best[-1]})"

@@ -55,11 +55,36 @@ def ged_fully_unbiased(
     """Return 2 E d(s,y) - D_ss - D_yy, over pairs of different masks only.
 
     A U-statistic over samples and raters. Its expectation is 0 for samples drawn as the raters
-    draw, whatever their numbers; it may be negative. One rater: `ged_unbiased`. One sample: NaN.
+    draw, whatever their numbers; it may be negative. One sample: NaN. One rater: `ged_unbiased`,
+    since D_yy is not known; the best value is then D_yy and not 0.
     """
     between_raters = mean_distance_of_different(rater_iou) if len(rater_iou) > 1 else 0.0
     distance = 2 * (1 - float(sample_rater_iou.mean())) - between_raters
     return distance - mean_distance_of_different(sample_iou)
+
+
+def energy_score(
+    sample_rater_iou: Float[np.ndarray, "sample rater"],
+    sample_iou: Float[np.ndarray, "sample sample"],
+) -> float:
+    """Return E d(s,y) - D_ss / 2, over pairs of different samples; one sample: NaN.
+
+    One rater is enough for it. It is a proper score (Gneiting and Raftery 2007), since 1 - IoU is
+    of negative type: over many cases none scores lower than who draws as the raters draw. That
+    lowest value, D_yy / 2, is known with several raters only.
+    """
+    return 1 - float(sample_rater_iou.mean()) - mean_distance_of_different(sample_iou) / 2
+
+
+def perfect_ged(distance: float, *, num_samples: int, num_raters: int) -> float:
+    """Return the expected `ged` of samples drawn as the raters draw: D_yy (1/n + 1/R).
+
+    No model has a lower one on average. From 2 D - (1 - 1/n) D - (1 - 1/R) D.
+
+    Args:
+        distance: D_yy, of different raters; NaN of one rater.
+    """
+    return distance * (1 / num_samples + 1 / num_raters)
 
 
 def mean_distance_of_different(iou: Float[np.ndarray, "mask mask"]) -> float:

@@ -47,12 +47,15 @@ def summary_blocks(
                         for key, each in zip(labels.keys, found.labels, strict=True)
                     }
                 ),
-                "distribution": without_nan(
-                    {
-                        name: each.distribution
-                        for name, each in zip(labels.names, found.labels, strict=True)
-                    }
-                ),
+                **{
+                    block: without_nan(
+                        {
+                            name: getattr(each, block)
+                            for name, each in zip(labels.names, found.labels, strict=True)
+                        }
+                    )
+                    for block in ("distribution", "perfect_model")
+                },
             }
             for case, found in scores.items()
         ],

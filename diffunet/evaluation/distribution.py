@@ -1,6 +1,6 @@
 """All scores of a distribution of masks, for one label on one image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,15 @@ from diffunet.evaluation.mask_pool import Levels, MaskPool
 
 @dataclass(frozen=True, kw_only=True)
 class DistributionScores:
-    """Scores by name (documentation/reference/scores.md), and the reliability diagram."""
+    """Scores by name (documentation/reference/scores.md), and the reliability diagram.
+
+    Attributes:
+        perfect_model: what samples drawn as the raters draw score on average, for the scores of
+            which the raters tell it; NaN with one rater.
+    """
 
     scores: dict[str, float]
+    perfect_model: dict[str, float]
     reliability: Reliability
 
 
@@ -36,10 +42,9 @@ def score_distribution(
     reliability = Reliability.of(levels)
     scores = _energy_distances(pool, samples, raters, subset_sizes=subset_sizes)
     between = np.ix_(samples, raters)
-    rater_iou = pool.iou[np.ix_(raters, raters)]
     scores |= {
         "D_ss": ambiguity.mean_distance_of_different(pool.iou[np.ix_(samples, samples)]),
-        "D_yy": ambiguity.mean_distance_of_different(rater_iou),
+        "D_yy": ambiguity.mean_distance_of_different(pool.iou[np.ix_(raters, raters)]),
         "hm_iou": ambiguity.hungarian_matched_iou(pool.iou[between]),
     }
     scores |= _collective_insight(pool, samples, raters, levels=levels)
@@ -50,7 +55,36 @@ def score_distribution(
         "ace": reliability.ace,
         "volume_coverage": volume_coverage(pool.volumes[samples], pool.volumes[raters]),
     }
-    return DistributionScores(scores=scores, reliability=reliability)
+    return DistributionScores(
+        scores=scores,
+        perfect_model=_perfect_model(
+            scores, num_samples=len(samples), num_raters=len(raters), subset_sizes=subset_sizes
+        ),
+        reliability=reliability,
+    )
+
+
+def _perfect_model(
+    scores: Mapping[str, float],
+    *,
+    num_samples: int,
+    num_raters: int,
+    subset_sizes: Sequence[int],
+) -> dict[str, float]:
+    """Return the expected scores of samples that are drawn as the raters of a case draw."""
+    distance = scores["D_yy"]
+    sizes = {"ged": num_samples}
+    sizes |= {f"ged_{size}": size for size in subset_sizes if size <= num_samples}
+    return {
+        "ged_fully_unbiased": 0 * distance,  # NaN, too, with one rater
+        "energy_score": distance / 2,
+        "ged_unbiased": distance / num_raters,
+        "D_ss": distance,
+        **{
+            name: ambiguity.perfect_ged(distance, num_samples=size, num_raters=num_raters)
+            for name, size in sizes.items()
+        },
+    }
 
 
 def _energy_distances(
@@ -73,9 +107,10 @@ def _energy_distances(
 
     pairs = pool.iou[np.ix_(samples, raters)], pool.iou[np.ix_(samples, samples)], rater_iou
     scores = {
+        "ged_fully_unbiased": ambiguity.ged_fully_unbiased(*pairs),
+        "energy_score": ambiguity.energy_score(*pairs[:2]),
         "ged": ged_of(samples),
         "ged_unbiased": ambiguity.ged_unbiased(*pairs),
-        "ged_fully_unbiased": ambiguity.ged_fully_unbiased(*pairs),
         "ged_post_processed": ged_of(post_processed(samples)),
     }
     for size in subset_sizes:

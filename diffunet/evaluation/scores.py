@@ -48,12 +48,14 @@ class LabelScores:
     Attributes:
         consensus: of the one mask that stands for all samples, nnU-Net's names where it has one.
         distribution: of the samples, by name.
+        perfect_model: what samples drawn as the raters draw score on average, where it is known.
         trivial_answers: the same scores of each trivial answer, with the same number of samples.
         reliability: of the samples.
     """
 
     consensus: dict[str, int | float]
     distribution: dict[str, float]
+    perfect_model: dict[str, float]
     trivial_answers: dict[str, dict[str, float]]
     reliability: Reliability
 
@@ -73,6 +75,10 @@ class CaseScores:
     @property
     def distribution(self) -> dict[str, float]:
         return mean_scores([label.distribution for label in self.labels])
+
+    @property
+    def perfect_model(self) -> dict[str, float]:
+        return mean_scores([label.perfect_model for label in self.labels])
 
     @property
     def trivial_answers(self) -> dict[str, dict[str, float]]:
@@ -250,6 +256,7 @@ def score_label(
     return LabelScores(
         consensus=consensus_scores,
         distribution=scored.scores,
+        perfect_model=scored.perfect_model,
         trivial_answers={
             name: score_distribution(pool, numbers, rater_numbers, subset_sizes=sizes).scores
             for name, numbers in answers.items()

@@ -32,10 +32,11 @@ def summarise(
 
     Returns:
         an object for JSON, None standing for "undefined". `mean` (over labels) and `labels` (by
-        name) hold `consensus` and `scores` ({score: {mean, lower, upper}}) and `trivial_answers`
-        ({answer: {score: {mean, difference, lower, upper}}}): `difference` is the samples' score
-        minus the answer's, paired by case, with its interval. `calibration` pools the voxels of all
-        cases per label. `num_samples` and `num_raters` are [fewest, most].
+        name) hold `consensus` and `scores` ({score: {mean, lower, upper}}), `perfect_model`
+        ({score: {mean, difference, lower, upper}}) and `trivial_answers` (the same by answer):
+        `difference` is the samples' score minus the other, paired by case, with its interval.
+        `calibration` pools the voxels of all cases per label. `num_samples` and `num_raters` are
+        [fewest, most].
 
     Raises:
         ValueError: there are no cases, or not one patient per case.
@@ -93,6 +94,9 @@ def _summarise_block(
     return {
         "consensus": _intervals([block.consensus for block in blocks], patients, options=options),
         "scores": _intervals(scores, patients, options=options),
+        "perfect_model": _beside(
+            scores, [block.perfect_model for block in blocks], patients, options=options
+        ),
         "trivial_answers": {
             name: _beside(scores, [each[name] for each in answers], patients, options=options)
             for name in answers[0]
@@ -118,10 +122,10 @@ def _intervals(
 def _beside(
     own: _ScoreTable, answer: _ScoreTable, patients: Sequence[str], *, options: ScoreOptions
 ) -> dict[str, dict[str, float]]:
-    """Return the means of a trivial answer, and by how much the samples differ from it."""
+    """Return the means of another answer, and by how much the samples differ from it."""
     means = _intervals(answer, patients, options=options)
     differences = [
-        {name: scores[name] - others[name] for name in scores}
+        {name: scores[name] - others[name] for name in others}
         for scores, others in zip(own, answer, strict=True)
     ]
     compared = _intervals(differences, patients, options=options)

@@ -24,6 +24,7 @@ BETTER: dict[str, Direction] = {
     "ged": "lower",
     "ged_unbiased": "lower",
     "ged_fully_unbiased": "lower",
+    "energy_score": "lower",
     "ged_post_processed": "lower",
     "D_ss": "neither",
     "D_yy": "neither",
@@ -43,6 +44,9 @@ BETTER: dict[str, Direction] = {
 }
 """Which value of a score is better; counts (TP, n_ref, ...) are not in it."""
 
+SCORE_TITLES = {"ged_fully_unbiased": "unbiased GED", "energy_score": "energy score", "ged": "GED"}
+"""What people read in the place of a score's name; other names stand for themselves."""
+
 _SHORT = {
     "lower": "(lower is better)",
     "higher": "(higher is better)",
@@ -54,19 +58,30 @@ _SHORT = {
 def format_table(summary: Mapping[str, Any]) -> str:
     """Return the summary of `evaluate_folders` as text.
 
-    The scores are means over labels and cases with their 95 % intervals, the trivial answers stand
-    beside the scores of the distribution, and "-" stands for "undefined".
+    The scores are means over labels and cases with their 95 % intervals. A perfect model and the
+    trivial answers stand beside the scores of the distribution; "-" stands for "undefined".
     """
     block = summary["distribution"]
     parts = [
         f"{block['num_cases']} cases of {block['num_patients']} patients, "
         f"{_span(block['num_samples'])} sample(s) and {_span(block['num_raters'])} rater(s) per "
         f"case; intervals: {block['interval']}",
-        _labels_table(block["labels"]),
+        _labels_table(block),
         _consensus_table(block["mean"]["consensus"]),
-        _distribution_table(block["mean"]),
+        _distribution_table(block),
+        _how_to_read(block["num_raters"]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def leading_score(distribution: Mapping[str, Any]) -> str:
+    """Return the name of the score to read first, of a summary's block `distribution`.
+
+    It is the unbiased GED, with one rater the energy score, and of one sample per case, for which
+    both are undefined, the GED.
+    """
+    name = "ged_fully_unbiased" if distribution["num_raters"][1] > 1 else "energy_score"
+    return "ged" if distribution["mean"]["scores"][name]["mean"] is None else name
 
 
 def format_slices(labels: Mapping[str, Any]) -> str:
@@ -91,13 +106,22 @@ def direction_of(score: str) -> Direction | None:
     return BETTER.get(score)
 
 
-def _labels_table(labels: Mapping[str, Any]) -> str:
+def _labels_table(distribution: Mapping[str, Any]) -> str:
+    labels, leading = distribution["labels"], leading_score(distribution)
+    drawn = list(dict.fromkeys([leading, "ged"]))
     names = ["Dice", "IoU", "HD95", "surface_dice"]
     names = [name for name in names if name in next(iter(labels.values()))["consensus"]]
-    rows = [["label", *names, "ged"]]
+    rows = [["label", *(SCORE_TITLES[name] for name in drawn), "of a perfect model", *names]]
     for label, block in labels.items():
-        values = [_with_interval(block["consensus"][name]) for name in names]
-        rows.append([label, *values, _with_interval(block["scores"]["ged"])])
+        scores, consensus = block["scores"], block["consensus"]
+        rows.append(
+            [
+                label,
+                *(_with_interval(scores[name]) for name in drawn),
+                _mean_of(block["perfect_model"], "ged"),
+                *(_with_interval(consensus[name]) for name in names),
+            ]
+        )
     return _aligned(rows)
 
 
@@ -110,21 +134,53 @@ def _consensus_table(consensus: Mapping[str, Any]) -> str:
     return _aligned(rows)
 
 
-def _distribution_table(block: Mapping[str, Any]) -> str:
+def _distribution_table(distribution: Mapping[str, Any]) -> str:
+    block = distribution["mean"]
     answers = [name for name in TRIVIAL_ANSWERS if name in block["trivial_answers"]]
-    rows = [["distribution", "samples", *answers, ""]]
-    for name, score in block["scores"].items():
-        trivial = [_number(block["trivial_answers"][answer][name]["mean"]) for answer in answers]
-        rows.append(
-            [name, _with_interval(score), *trivial, _SHORT[direction_of(name) or "neither"]]
-        )
+    names: list[str] = sorted(block["scores"], key=lambda name: name != leading_score(distribution))
+    if distribution["num_raters"][1] == 1:  # twice the energy score, and 0 is not its best value
+        names.remove("ged_fully_unbiased")
+    beside = [block["perfect_model"], *(block["trivial_answers"][answer] for answer in answers)]
+    rows = [["distribution", "samples", "perfect model", *answers, ""]]
+    rows += [
+        [
+            SCORE_TITLES.get(name, name),
+            _with_interval(block["scores"][name]),
+            *(_mean_of(answer, name) for answer in beside),
+            _SHORT[direction_of(name) or "neither"],
+        ]
+        for name in names
+    ]
     return _aligned(rows)
+
+
+def _how_to_read(num_raters: Sequence[int]) -> str:
+    """Return what the first row means, and what stands beside it."""
+    fewest, most = num_raters
+    if most == 1:
+        return (
+            "One rater per case: how far raters differ is unknown, and so is what a perfect model\n"
+            "scores. Compare models on the same cases by the energy score, and look at ece and\n"
+            "volume_coverage."
+        )
+    lines = [
+        "unbiased GED (ged_fully_unbiased): 0 is perfect, of any number of samples and raters.",
+        "perfect model: the expected score of samples drawn as the raters draw. No model is better",
+        "on average. The oracles may be, since they know the raters of each case.",
+    ]
+    if fewest == 1:
+        lines.append("Where a case has one rater, it is 2 E d(s,y) - D_ss, whose best is above 0.")
+    return "\n".join(lines)
 
 
 def _with_interval(score: Mapping[str, float | None]) -> str:
     if score["lower"] is None:
         return _number(score["mean"])
     return f"{_number(score['mean'])} [{_number(score['lower'])}, {_number(score['upper'])}]"
+
+
+def _mean_of(scores: Mapping[str, Mapping[str, float | None]], name: str) -> str:
+    return _number(scores[name]["mean"] if name in scores else None)
 
 
 def _number(value: float | None) -> str:

@@ -172,7 +172,7 @@ def _read_fold(model_folder: Path, fold: str, *, labels: LabelScheme) -> FoldVal
         scores = {
             case: CaseScores(
                 labels=tuple(
-                    _label_scores(entry["metrics"], entry["distribution"], key, name)
+                    _label_scores(entry, key, name)
                     for key, name in zip(labels.keys, labels.names, strict=True)
                 ),
                 num_samples=fewest_samples,
@@ -191,13 +191,13 @@ def _read_fold(model_folder: Path, fold: str, *, labels: LabelScheme) -> FoldVal
     )
 
 
-def _label_scores(
-    metrics: Mapping[str, Any], distribution: Mapping[str, Any], key: str, name: str
-) -> LabelScores:
+def _label_scores(entry: Mapping[str, Any], key: str, name: str) -> LabelScores:
+    """Read one label of an entry of `metric_per_case`; older ones have no `perfect_model`."""
     nothing = np.zeros(NUM_BINS)
     return LabelScores(
-        consensus=_numbers(metrics[key]),
-        distribution=_numbers(distribution[name]),
+        consensus=_numbers(entry["metrics"][key]),
+        distribution=_numbers(entry["distribution"][name]),
+        perfect_model=_numbers(entry.get("perfect_model", {}).get(name, {})),
         trivial_answers={},
         reliability=Reliability(num_voxels=nothing, predicted=nothing, observed=nothing),
     )

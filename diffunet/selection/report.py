@@ -134,7 +134,7 @@ class Choice:
     def as_markdown(self) -> str:
         """Return the table, what it is worth, and the commands."""
         found = self.comparison
-        better = "lower" if self.criterion.is_lower_better else "higher"
+        better = "0 is perfect, lower" if self.criterion.is_lower_better else "higher"
         rows = [
             f"# Best configuration: {self.winner.name}",
             "",
@@ -142,7 +142,7 @@ class Choice:
             f"cases of {found.num_patients} patients, each predicted by the fold that did not see "
             "it; 95 % intervals over patients.",
             "",
-            "| candidate | score | difference to the best | chosen in |",
+            f"| candidate | {self.criterion.title} | difference to the best | chosen in |",
             "|---|---|---|---|",
             *(
                 f"| {each.candidate.name} | {_interval(each.score)} | {_interval(each.behind)} | "

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from diffunet.errors import CheckpointError
+from diffunet.evaluation.table import SCORE_TITLES
 from diffunet.inference.model import model_dataset, model_plans, trained_folds
 from diffunet.jsonio import read_object
 from diffunet.sharing.archive import MANIFEST_FILE
@@ -13,7 +14,7 @@ from diffunet.workspace import VALIDATION_SUMMARY
 
 _CHECKPOINTS = ("final", "best", "latest")
 _CONSENSUS_SCORES = ("Dice", "HD95")
-_DRAWN_SCORES = ("ged_fully_unbiased", "ged", "hm_iou", "ece", "volume_coverage")
+_DRAWN_SCORES = ("hm_iou", "ece", "volume_coverage")
 
 
 def model_info(path: Path) -> dict[str, Any]:
@@ -77,11 +78,20 @@ def _scores_of(fold: Path) -> dict[str, Any]:
     summary = read_object(fold / VALIDATION_SUMMARY, CheckpointError)
     consensus = _object(summary.get("foreground_mean"))
     distribution = _object(summary.get("distribution"))
-    drawn = _object(_object(distribution.get("mean")).get("scores"))
-    return {
-        **{name: consensus[name] for name in _CONSENSUS_SCORES if name in consensus},
-        **{name: _object(drawn[name]).get("mean") for name in _DRAWN_SCORES if name in drawn},
-    }
+    block = _object(distribution.get("mean"))
+    drawn = _object(block.get("scores"))
+    has_one_rater = distribution.get("num_raters") == [1, 1]
+    leading = "energy_score" if has_one_rater else "ged_fully_unbiased"
+    found = {name: _mean_of(drawn, name) for name in (leading, "ged") if name in drawn}
+    if (perfect := _mean_of(_object(block.get("perfect_model")), "ged")) is not None:
+        found["ged_of_perfect_model"] = perfect
+    found |= {name: _mean_of(drawn, name) for name in _DRAWN_SCORES if name in drawn}
+    of_consensus = {name: consensus[name] for name in _CONSENSUS_SCORES if name in consensus}
+    return of_consensus | found if has_one_rater else found | of_consensus
+
+
+def _mean_of(scores: Mapping[str, Any], name: str) -> Any:
+    return _object(scores.get(name)).get("mean")
 
 
 def _object(content: Any) -> Mapping[str, Any]:
@@ -93,7 +103,7 @@ def lines_of(info: Mapping[str, Any], indent: str = "") -> Iterator[str]:
 
     Texts may come from anyone: what a terminal would take for a command is shown as an escape.
     """
-    shown = {_printable(name): value for name, value in info.items()}
+    shown = {SCORE_TITLES.get(name, _printable(name)): value for name, value in info.items()}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
         if isinstance(value, Mapping) and value:

@@ -17,6 +17,7 @@ from diffunet.data.store.case_store import CaseStore
 from diffunet.errors import UsageError, WriteError
 from diffunet.evaluation.blocks import summary_blocks
 from diffunet.evaluation.scores import CaseScores, score_case
+from diffunet.evaluation.table import SCORE_TITLES, leading_score
 from diffunet.inference.case_predictor import CasePredictor
 from diffunet.inference.model import Model, TrainedModel
 from diffunet.inference.options import PredictionOptions
@@ -248,14 +249,14 @@ class _Validation:
 
 
 def _sentence(summary: Mapping[str, Any]) -> str:
-    block = summary["distribution"]["mean"]
-    name, title = "ged_fully_unbiased", "unbiased GED"
-    if block["scores"][name]["mean"] is None:  # of one sample each there is none
-        name, title = "ged", "GED"
-    ged = block["scores"][name]["mean"]
-    majority = block["trivial_answers"]["oracle_majority"][name]["mean"]
+    distribution = summary["distribution"]
+    block, name = distribution["mean"], leading_score(distribution)
+    perfect = block["perfect_model"]["ged"]["mean"]
+    unknown = "unknown with one rater" if perfect is None else f"{perfect:.4f}"
     return (
-        f"final validation on {summary['distribution']['num_cases']} cases: Dice "
-        f"{summary['foreground_mean']['Dice']:.4f}, {title} {ged:.4f} (of the raters' majority "
-        f"alone: {majority:.4f})"
+        f"final validation on {distribution['num_cases']} cases: {SCORE_TITLES[name]} "
+        f"{block['scores'][name]['mean']:.4f} (of the raters' majority alone: "
+        f"{block['trivial_answers']['oracle_majority'][name]['mean']:.4f}), GED "
+        f"{block['scores']['ged']['mean']:.4f} (of a perfect model: {unknown}), Dice "
+        f"{summary['foreground_mean']['Dice']:.4f}"
     )

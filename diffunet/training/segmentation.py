@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from diffunet.data.batches.places import Store
-from diffunet.evaluation.scores import ScoreOptions, score_case
+from diffunet.evaluation.scores import ScoreOptions, mean_scores, score_case
 from diffunet.inference.masks import sampling_of
 from diffunet.inference.prepared import PreparedImage, stored_image
 from diffunet.labels import LabelScheme
@@ -35,7 +35,9 @@ NUM_SAMPLES = 8
 At least two are drawn, of which the unbiased GED needs pairs.
 """
 
-_QUICK = ScoreOptions(has_surface_scores=False, has_trivial_answers=False, subset_sizes=())
+_QUICK = ScoreOptions(has_surface_scores=False, subset_sizes=())
+
+_SHOWN_ANSWERS = ("always_empty", "oracle_majority")
 
 
 @final
@@ -106,11 +108,13 @@ class DrawnScores:
     Attributes:
         ged: grows with the diversity of the samples, by D_ss divided by their number.
         ged_fully_unbiased: does not; NaN of one sample.
+        beside: what a perfect model and trivial answers score on the case, where raters tell it.
     """
 
     ged: float
     ged_fully_unbiased: float
     dice: float
+    beside: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,10 +155,22 @@ class DrawnMaskScorer:
             ged=scores.distribution["ged"],
             ged_fully_unbiased=scores.distribution["ged_fully_unbiased"],
             dice=scores.consensus["Dice"],
+            beside={
+                "ged_of_perfect_model": scores.perfect_model["ged"],
+                **{
+                    f"ged_fully_unbiased_of_{name}": scores.trivial_answers[name][
+                        "ged_fully_unbiased"
+                    ]
+                    for name in _SHOWN_ANSWERS
+                },
+            },
         )
 
     def values(self, scores: Sequence[DrawnScores]) -> dict[str, float]:
-        """Return the means over cases, with the unbiased GED if it is the criterion."""
+        """Return the means over cases, with the unbiased GED if it is the criterion.
+
+        With it comes what stands beside it; a case of one rater has no perfect model.
+        """
         means = {
             "ged": float(np.mean([score.ged for score in scores])),
             "dice": float(np.nanmean([score.dice for score in scores])),
@@ -162,7 +178,8 @@ class DrawnMaskScorer:
         if not self.has_raters:
             return means
         unbiased = float(np.mean([score.ged_fully_unbiased for score in scores]))
-        return {"ged_fully_unbiased": unbiased, **means}
+        beside = mean_scores([score.beside for score in scores])
+        return {"ged_fully_unbiased": unbiased, **means, **beside}
 
     def criterion(self, score: DrawnScores) -> float:
         """Return the unbiased GED where raters can disagree, else 1 - Dice.

@@ -167,7 +167,7 @@ def test_unbiased_ged_does_not_depend_on_the_number_of_samples():
     means = {}
     for number in (2, 8):
         drawn = [
-            scores_of(outcomes[generator.integers(5, size=number)], raters) for _ in range(600)
+            scores_of(outcomes[generator.integers(5, size=number)], raters) for _ in range(300)
         ]
         means[number] = np.mean([scores["ged_unbiased"] for scores in drawn])
         # three standard errors of these draws
@@ -265,3 +265,52 @@ def test_scores_do_not_depend_on_the_empty_space_around_but_for_shares_of_voxels
     for name in ("ged", "hm_iou", "D_max", "S_c", "soft_dice", "volume_coverage"):
         assert padded[name] == pytest.approx(scores[name], abs=1e-12)
     assert padded["ece"] < scores["ece"]
+
+
+def drawn_as_experts(generator: np.random.Generator, number: int) -> np.ndarray:
+    """Draw masks of one distribution: nothing, or a bar whose two ends vary."""
+    masks = np.zeros((number, 1, 12), bool)
+    for mask in masks:
+        if generator.random() < 0.7:
+            mask[0, generator.integers(0, 4) : generator.integers(6, 12)] = True
+    return masks
+
+
+@pytest.fixture(scope="module")
+def perfect_scores():
+    """The scores of many cases whose samples are drawn as the raters draw, and their floors."""
+    generator = np.random.default_rng(0)
+    found = []
+    for _ in range(600):
+        masks = drawn_as_experts(generator, 5 + 3)
+        pool, numbers = MaskPool.of([*masks]), np.arange(8)
+        scored = score_distribution(pool, numbers[:5], numbers[5:], subset_sizes=(4,))
+        found.append((scored.scores, scored.perfect_model))
+    return found
+
+
+@pytest.mark.parametrize(
+    "name", ["ged", "ged_4", "ged_unbiased", "ged_fully_unbiased", "energy_score", "D_ss"]
+)
+def test_what_a_perfect_model_scores_is_what_it_is_said_to_score(perfect_scores, name):
+    differences = [scores[name] - perfect[name] for scores, perfect in perfect_scores]
+    error = np.std(differences) / math.sqrt(len(differences))
+    assert abs(np.mean(differences)) < 3 * error
+    assert error < 0.02
+
+
+def test_a_model_that_draws_otherwise_scores_above_the_floor():
+    generator = np.random.default_rng(1)
+    differences = []
+    for _ in range(100):
+        raters, samples = drawn_as_experts(generator, 3), drawn_as_experts(generator, 5)
+        samples[:, 0, :3] = False
+        scores = scores_of(samples, raters)
+        differences.append(scores["ged"] - scores["D_yy"] * (1 / 5 + 1 / 3))
+    assert np.mean(differences) > 3 * np.std(differences) / 10
+
+
+def test_the_energy_score_of_one_rater_is_half_of_the_ged_without_equal_pairs():
+    samples, raters = random_masks(0, SAMPLES), random_masks(1, 1)
+    scores = scores_of(samples, raters)
+    assert scores["energy_score"] == pytest.approx(scores["ged_unbiased"] / 2)

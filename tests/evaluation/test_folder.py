@@ -257,13 +257,43 @@ def test_table_shows_scores_intervals_and_trivial_answers(folders):
     summary = evaluate(folders)
     lines = format_table(summary).splitlines()
     assert lines[0].startswith("3 cases of 3 patients, 3 sample(s) and 2 rater(s) per case")
-    (row,) = [line for line in lines if line.startswith("ged ")]
+    (row,) = [line for line in lines if line.startswith("GED ")]
     block = summary["distribution"]["mean"]
     assert f"{block['scores']['ged']['mean']:.4f} [" in row
     assert f"{block['trivial_answers']['always_empty']['ged']['mean']:.4f}" in row
     assert row.endswith("(lower is better)")
+    answers = block["trivial_answers"]
     header = next(line for line in lines if line.startswith("distribution"))
-    assert header.split() == ["distribution", "samples", *block["trivial_answers"]]
+    assert header.split() == ["distribution", "samples", *["perfect", "model"], *answers]
+
+
+def test_the_unbiased_ged_is_the_first_number_of_each_table_of_the_distribution(folders):
+    summary = evaluate(folders)
+    lines = format_table(summary).splitlines()
+    of_labels = lines[lines.index("") + 1]
+    assert of_labels.split("  ")[:2] == ["label", "unbiased GED"]
+    header = next(number for number, line in enumerate(lines) if line.startswith("distribution"))
+    mean = summary["distribution"]["mean"]["scores"]["ged_fully_unbiased"]["mean"]
+    assert lines[header + 2].split()[:3] == ["unbiased", "GED", f"{mean:.4f}"]
+
+
+def test_the_table_shows_what_a_perfect_model_would_score(folders):
+    summary = evaluate(folders)
+    block = summary["distribution"]["mean"]
+    expected = block["scores"]["D_yy"]["mean"] * (1 / 3 + 1 / 2)
+    assert block["perfect_model"]["ged"]["mean"] == pytest.approx(expected)
+    (row,) = [line for line in format_table(summary).splitlines() if line.startswith("GED ")]
+    assert row.split("]")[1].split()[0] == f"{expected:.4f}"
+
+
+def test_with_one_rater_the_table_says_that_no_perfect_score_is_known(folders):
+    for path in folders[0].glob("*_r01.png"):
+        path.unlink()
+    text = format_table(evaluate(folders))
+    assert "One rater per case" in text
+    assert "unbiased GED" not in text
+    row = next(line for line in text.splitlines() if line.startswith("energy score"))
+    assert row.split("]")[1].split()[0] == "-"
 
 
 def test_table_of_one_patient_has_no_intervals(folders):

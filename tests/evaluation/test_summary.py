@@ -52,6 +52,32 @@ def test_trivial_answers_stand_beside_with_the_paired_difference():
     assert found["lower"] <= found["difference"] <= found["upper"]
 
 
+def test_a_perfect_model_stands_beside_with_the_paired_difference():
+    cases = scored_cases(num_samples=(3, 4, 5, 16))
+    found = summary_of(cases)["mean"]["perfect_model"]
+    floors = [
+        np.mean([label.distribution["D_yy"] for label in case.labels])
+        * (1 / case.num_samples + 1 / case.num_raters)
+        for case in cases
+    ]
+    ours = [case.distribution["ged"] for case in cases]
+    assert found["ged"]["mean"] == pytest.approx(np.mean(floors))
+    assert found["ged"]["difference"] == pytest.approx(np.mean(np.subtract(ours, floors)))
+    assert found["ged_fully_unbiased"]["mean"] == 0
+
+
+def test_the_first_geds_have_the_floor_of_their_own_number_of_samples():
+    (case,) = scored_cases(num_samples=(17,))
+    distance = case.distribution["D_yy"]
+    for size in (4, 16):
+        assert case.perfect_model[f"ged_{size}"] == pytest.approx(distance * (1 / size + 1 / 2))
+
+
+def test_with_one_rater_no_perfect_model_is_known():
+    summary = summary_of(scored_cases(num_raters=1))
+    assert {each["mean"] for each in summary["mean"]["perfect_model"].values()} == {None}
+
+
 def test_undefined_scores_are_null_in_json():
     summary = summary_of(scored_cases(num_samples=(1, 1, 1, 1), num_raters=1))
     assert summary["mean"]["scores"]["ged_unbiased"] == {"mean": None, "lower": None, "upper": None}

@@ -114,6 +114,14 @@ def test_pairs_of_a_mask_with_itself_are_left_out_of_the_criterion():
     assert score.ged == pytest.approx(0)
 
 
+def test_a_perfect_model_and_trivial_answers_stand_beside_the_unbiased_ged():
+    """d(rater 1, rater 2) = 1/2, and 8 samples: 1/2 (1/8 + 1/2); empty: 2 * 1 - 1/2."""
+    values = scores_of(runner()).values
+    num_samples = len(draw(nn.Identity(), None))
+    assert values["ged_of_perfect_model"] == pytest.approx((1 / num_samples + 1 / 2) / 2)
+    assert values["ged_fully_unbiased_of_always_empty"] == pytest.approx(1.5)
+
+
 def test_with_one_rater_no_unbiased_ged_is_reported():
     assert set(scores_of(runner(has_raters=False)).values) == {"ged", "dice"}
 
