@@ -129,7 +129,7 @@ def run_demo(output: Path, *, num_iterations: int, seed: int, num_processes: int
         f"masks of the true distribution itself happen to score {perfect:.3f}."
     )
     sheet = output / "demo.png"
-    draw_sheet(raw, predictions, sheet, seed=seed)
+    draw_sheet(raw, predictions, sheet, unbiased_ged=found, seed=seed)
     minutes = (time.monotonic() - start) / 60
     print(f"\ndone in {minutes:.1f} minutes; look at '{sheet}', and at '{predictions}'")
     return summary
@@ -181,7 +181,9 @@ def scores_against_truth(
     return float(np.mean(found)), float(np.mean(perfect))
 
 
-def draw_sheet(raw: Path, predictions: Path, sheet: Path, *, seed: int) -> None:
+def draw_sheet(
+    raw: Path, predictions: Path, sheet: Path, *, unbiased_ged: float, seed: int
+) -> None:
     """Draw some test cases, from lesions that few raters see to lesions that all see."""
     import numpy as np
 
@@ -209,7 +211,8 @@ def draw_sheet(raw: Path, predictions: Path, sheet: Path, *, seed: int) -> None:
     plot_cases(
         pictured,
         sheet,
-        title="Generated images, the masks of four experts, and masks that diffunet draws",
+        title=f"unbiased GED {unbiased_ged:.3f} (0 is perfect): generated images, the masks of "
+        "four experts, and masks that diffunet draws",
     )
 
 

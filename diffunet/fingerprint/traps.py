@@ -142,8 +142,8 @@ def _trivial_warnings(trivial: TrivialAnswers, raters: RaterFingerprint) -> Iter
     yield (
         f"GED of answers that need no model: always empty {trivial.always_empty:.3f}, centre blob "
         f"{trivial.centre_blob:.3f}, the raters' majority {trivial.oracle_majority:.3f}, raters "
-        f"drawn anew {trivial.oracle_redraw:.3f} (n = {trivial.num_samples}; a model, which does not "
-        "know them, cannot do this); read every GED beside them."
+        f"drawn anew {trivial.oracle_redraw:.3f} (n = {trivial.num_samples}; no bound, since no "
+        "model knows them); read every GED beside them."
     )
 
 
