@@ -86,7 +86,7 @@ def our_scores(samples: np.ndarray, raters: np.ndarray) -> dict[str, float]:
     pool = MaskPool.of([*samples, *raters])
     numbers = np.arange(len(samples) + len(raters))
     first, second = numbers[: len(samples)], numbers[len(samples) :]
-    return score_distribution(pool, first, second, subset_sizes=()).scores
+    return score_distribution(pool, first, second, voxel_volume=1.0, subset_sizes=()).scores
 
 
 def loop_scores(samples: np.ndarray, raters: np.ndarray) -> dict[str, float]:

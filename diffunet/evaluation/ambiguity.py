@@ -119,6 +119,27 @@ def d_max(dice: Float[np.ndarray, "sample rater"]) -> float:
     return float(dice.max(axis=0).mean())
 
 
+def d_max_of_samples(dice: Float[np.ndarray, "sample rater"]) -> float:
+    """Return the mean over samples of the Dice of their nearest rater.
+
+    The code of D-Persona (Wu et al. 2024, arXiv:2403.13417) prints this as its maximal Dice,
+    `d_max` as the reverse, and the mean of both.
+    """
+    return float(dice.max(axis=1).mean())
+
+
+def match_dice(dice: Float[np.ndarray, "sample rater"]) -> float:
+    """Return the mean Dice of the best matching that gives each rater a sample of its own.
+
+    Samples are left over where there are more (D-Persona, Wu et al. 2024), so that it grows with
+    their number. Fewer samples than raters: NaN.
+    """
+    if len(dice) < dice.shape[1]:
+        return math.nan
+    rows, columns = linear_sum_assignment(dice, maximize=True)
+    return float(dice[rows, columns].mean())
+
+
 def combined_sensitivity(levels: Levels) -> float:
     """Return S_c, the share of the raters' union that the samples' union covers.
 
@@ -225,15 +246,15 @@ def soft_dice(levels: Levels) -> float:
     return float(np.mean(scores))
 
 
-def is_kept_by_post_processing(
-    volumes: Float[np.ndarray, " sample"],
+def is_kept_by_rel_area(
+    volumes: Float[np.ndarray, " sample"], rel_area: float
 ) -> Bool[np.ndarray, " sample"]:
-    """Return which samples the post-processing "rel_area0.5" keeps; the others become empty.
+    """Return which samples are larger than this share of the largest; the others become empty.
 
-    It keeps samples larger than half of the largest one. Christensen et al. 2025 report a GED after
-    it; the GED improves because IoU(empty, empty) = 1.
+    Christensen et al. 2025 report a GED after this ("rel_area0.5"). It is a trick of the metric:
+    the GED improves because IoU(empty, empty) = 1.
     """
-    return volumes > 0.5 * volumes.max()
+    return volumes > rel_area * volumes.max()
 
 
 def _of_different(matrix: Float[np.ndarray, "mask mask"]) -> Float[np.ndarray, " pair"]:

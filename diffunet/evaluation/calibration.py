@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from diffunet.evaluation.mask_pool import Levels
 
@@ -32,7 +32,7 @@ class Reliability:
     def of(cls, levels: Levels) -> "Reliability":
         """Return the diagram of one label on one image."""
         level = np.arange(levels.num_samples + 1)
-        bins = np.minimum(level * NUM_BINS // levels.num_samples, NUM_BINS - 1)
+        bins = _bins(levels.num_samples)
         columns = (
             levels.num_voxels,
             levels.num_voxels * level / levels.num_samples,
@@ -69,6 +69,26 @@ class Reliability:
             return math.nan
         gaps = np.abs(self.predicted - self.observed)[is_used] / self.num_voxels[is_used]
         return float(gaps.mean())
+
+
+def ece_over_raters(levels: Levels) -> float:
+    """Return the mean over raters of the ECE against that rater alone; NaN without voxels.
+
+    The calibration error of several raters of CURVAS 2024 (arXiv:2505.08685), here of one label's
+    share of samples. Samples drawn as raters draw do not reach 0: each rater differs from them.
+    """
+    total = levels.num_voxels.sum()
+    share = np.arange(levels.num_samples + 1) / levels.num_samples
+    gaps = np.zeros((NUM_BINS, levels.num_raters))
+    of_level = (share * levels.num_voxels)[:, None] - levels.rater_marks
+    np.add.at(gaps, _bins(levels.num_samples), of_level)
+    return float(np.abs(gaps).sum(axis=0).mean() / total) if total else math.nan
+
+
+def _bins(num_samples: int) -> Int[np.ndarray, " level"]:
+    """Return the bin of voxels that 0, 1, ..., n samples mark."""
+    level = np.arange(num_samples + 1)
+    return np.minimum(level * NUM_BINS // num_samples, NUM_BINS - 1)
 
 
 def volume_coverage(

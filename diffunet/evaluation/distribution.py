@@ -7,8 +7,11 @@ import numpy as np
 from jaxtyping import Int
 
 from diffunet.evaluation import ambiguity
-from diffunet.evaluation.calibration import Reliability, volume_coverage
+from diffunet.evaluation.calibration import Reliability, ece_over_raters, volume_coverage
 from diffunet.evaluation.mask_pool import Levels, MaskPool
+from diffunet.evaluation.volume_scores import mean_difference, volume_crps, volume_crps_curvas
+
+_REL_AREA_OF_P1 = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +33,13 @@ def score_distribution(
     samples: Int[np.ndarray, " sample"],
     raters: Int[np.ndarray, " rater"],
     *,
+    voxel_volume: float,
     subset_sizes: Sequence[int],
 ) -> DistributionScores:
     """Score samples against raters, both given as numbers of masks in `pool`.
 
     Args:
+        voxel_volume: in mm^3, or mm^2 in 2D.
         subset_sizes: for each that is at most the number of samples, the GED of that many first
             samples, raw (`ged_4`) and post-processed (`ged_post_processed_4`).
     """
@@ -48,16 +53,21 @@ def score_distribution(
         "hm_iou": ambiguity.hungarian_matched_iou(pool.iou[between]),
     }
     scores |= _collective_insight(pool, samples, raters, levels=levels)
+    volumes = pool.volumes[samples] * voxel_volume, pool.volumes[raters] * voxel_volume
     scores |= {
         "ncc": ambiguity.ncc(levels),
         "soft_dice": ambiguity.soft_dice(levels),
         "ece": reliability.ece,
         "ace": reliability.ace,
+        "ece_over_raters": ece_over_raters(levels),
         "volume_coverage": volume_coverage(pool.volumes[samples], pool.volumes[raters]),
+        "volume_crps": volume_crps(*volumes),
+        "volume_crps_curvas": volume_crps_curvas(*volumes),
     }
     return DistributionScores(
         scores=scores,
-        perfect_model=_perfect_model(
+        perfect_model={"volume_crps": mean_difference(volumes[1]) / 2}
+        | _perfect_model(
             scores, num_samples=len(samples), num_raters=len(raters), subset_sizes=subset_sizes
         ),
         reliability=reliability,
@@ -102,7 +112,7 @@ def _energy_distances(
         )
 
     def post_processed(chosen: Int[np.ndarray, " chosen"]) -> Int[np.ndarray, " chosen"]:
-        is_kept = ambiguity.is_kept_by_post_processing(pool.volumes[chosen])
+        is_kept = ambiguity.is_kept_by_rel_area(pool.volumes[chosen], _REL_AREA_OF_P1)
         return np.where(is_kept, chosen, pool.empty)
 
     pairs = pool.iou[np.ix_(samples, raters)], pool.iou[np.ix_(samples, samples)], rater_iou
@@ -131,13 +141,16 @@ def _collective_insight(
     """Return CI and its factors, correct and as in the code of Christensen et al. 2025."""
     variances = ambiguity.difference_variances(pool.intersections, num_voxels=pool.num_voxels)
     within = variances[np.ix_(samples, samples)], variances[np.ix_(raters, raters)]
-    matched_dice = ambiguity.d_max(pool.dice[np.ix_(samples, raters)])
+    dice = pool.dice[np.ix_(samples, raters)]
+    matched_dice = ambiguity.d_max(dice)
     sensitivity = ambiguity.combined_sensitivity(levels)
     agreement = ambiguity.diversity_agreement(*within)
     published_sensitivity = ambiguity.combined_sensitivity_ambdiffseg(levels)
     published_agreement = ambiguity.diversity_agreement_ambdiffseg(*within)
     return {
         "D_max": matched_dice,
+        "D_max_of_samples": ambiguity.d_max_of_samples(dice),
+        "match_dice": ambiguity.match_dice(dice),
         "S_c": sensitivity,
         "D_a": agreement,
         "CI": ambiguity.collective_insight(sensitivity, matched_dice, agreement),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -251,16 +252,19 @@ def score_label(
         if blob_volume is not None:
             answers["centre_blob"] = np.full(num_samples, num_masks + 2)
         answers["oracle_raters"] = rater_numbers[redrawn]
-    sizes = options.subset_sizes
-    scored = score_distribution(pool, sample_numbers, rater_numbers, subset_sizes=sizes)
+    score = partial(
+        score_distribution,
+        pool,
+        raters=rater_numbers,
+        voxel_volume=math.prod(spacing_mm),
+        subset_sizes=options.subset_sizes,
+    )
+    scored = score(sample_numbers)
     return LabelScores(
         consensus=consensus_scores,
         distribution=scored.scores,
         perfect_model=scored.perfect_model,
-        trivial_answers={
-            name: score_distribution(pool, numbers, rater_numbers, subset_sizes=sizes).scores
-            for name, numbers in answers.items()
-        },
+        trivial_answers={name: score(numbers).scores for name, numbers in answers.items()},
         reliability=scored.reliability,
     )
 

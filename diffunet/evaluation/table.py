@@ -30,6 +30,8 @@ BETTER: dict[str, Direction] = {
     "D_yy": "neither",
     "hm_iou": "higher",
     "D_max": "higher",
+    "D_max_of_samples": "higher",
+    "match_dice": "higher",
     "S_c": "higher",
     "D_a": "higher",
     "CI": "higher",
@@ -40,7 +42,10 @@ BETTER: dict[str, Direction] = {
     "soft_dice": "higher",
     "ece": "lower",
     "ace": "lower",
+    "ece_over_raters": "lower",
     "volume_coverage": "neither",
+    "volume_crps": "lower",
+    "volume_crps_curvas": "lower",
 }
 """Which value of a score is better; counts (TP, n_ref, ...) are not in it."""
 

@@ -23,7 +23,11 @@ def scores_of(samples: np.ndarray, raters: np.ndarray, *, ignored=None, subset_s
     pool = MaskPool.of([*samples, *raters], ignored=ignored)
     numbers = np.arange(len(samples) + len(raters))
     return score_distribution(
-        pool, numbers[: len(samples)], numbers[len(samples) :], subset_sizes=subset_sizes
+        pool,
+        numbers[: len(samples)],
+        numbers[len(samples) :],
+        voxel_volume=2.0,
+        subset_sizes=subset_sizes,
     ).scores
 
 
@@ -167,7 +171,7 @@ def test_unbiased_ged_does_not_depend_on_the_number_of_samples():
     means = {}
     for number in (2, 8):
         drawn = [
-            scores_of(outcomes[generator.integers(5, size=number)], raters) for _ in range(300)
+            scores_of(outcomes[generator.integers(5, size=number)], raters) for _ in range(600)
         ]
         means[number] = np.mean([scores["ged_unbiased"] for scores in drawn])
         # three standard errors of these draws
@@ -222,7 +226,7 @@ def test_matched_iou_of_coprime_numbers_needs_no_large_matrix():
 
 
 def test_post_processing_empties_samples_of_at_most_half_the_largest():
-    kept = ambiguity.is_kept_by_post_processing(np.array([10.0, 5.0, 6.0, 0.0]))
+    kept = ambiguity.is_kept_by_rel_area(np.array([10.0, 5.0, 6.0, 0.0]), 0.5)
     np.testing.assert_array_equal(kept, [True, False, True, False])
 
 
@@ -281,10 +285,12 @@ def perfect_scores():
     """The scores of many cases whose samples are drawn as the raters draw, and their floors."""
     generator = np.random.default_rng(0)
     found = []
-    for _ in range(600):
+    for _ in range(120):
         masks = drawn_as_experts(generator, 5 + 3)
         pool, numbers = MaskPool.of([*masks]), np.arange(8)
-        scored = score_distribution(pool, numbers[:5], numbers[5:], subset_sizes=(4,))
+        scored = score_distribution(
+            pool, numbers[:5], numbers[5:], voxel_volume=2.0, subset_sizes=(4,)
+        )
         found.append((scored.scores, scored.perfect_model))
     return found
 
@@ -296,7 +302,7 @@ def test_what_a_perfect_model_scores_is_what_it_is_said_to_score(perfect_scores,
     differences = [scores[name] - perfect[name] for scores, perfect in perfect_scores]
     error = np.std(differences) / math.sqrt(len(differences))
     assert abs(np.mean(differences)) < 3 * error
-    assert error < 0.02
+    assert error < 0.06
 
 
 def test_a_model_that_draws_otherwise_scores_above_the_floor():
@@ -314,3 +320,21 @@ def test_the_energy_score_of_one_rater_is_half_of_the_ged_without_equal_pairs():
     samples, raters = random_masks(0, SAMPLES), random_masks(1, 1)
     scores = scores_of(samples, raters)
     assert scores["energy_score"] == pytest.approx(scores["ged_unbiased"] / 2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_matched_dice_is_the_best_of_all_ways_to_give_each_rater_a_sample_of_its_own(seed):
+    samples, raters = random_masks(seed, 5), random_masks(seed + 10, 3)
+    ways = itertools.permutations(samples, 3)
+    best = max(np.mean([dice(s, y) for s, y in zip(way, raters, strict=True)]) for way in ways)
+    assert scores_of(samples, raters)["match_dice"] == pytest.approx(best)
+
+
+def test_matched_dice_needs_a_sample_for_each_rater():
+    assert math.isnan(scores_of(random_masks(0, 2), random_masks(1, 3))["match_dice"])
+
+
+def test_each_sample_is_compared_with_its_nearest_rater():
+    samples, raters = random_masks(0, SAMPLES), random_masks(1, RATERS)
+    best = [max(dice(s, y) for y in raters) for s in samples]
+    assert scores_of(samples, raters)["D_max_of_samples"] == pytest.approx(np.mean(best))

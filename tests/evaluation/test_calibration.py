@@ -5,6 +5,7 @@ import pytest
 
 from diffunet.evaluation.calibration import (
     Reliability,
+    ece_over_raters,
     nominal_volume_coverage,
     volume_coverage,
 )
@@ -57,6 +58,27 @@ def test_diagrams_add_up():
     whole = reliability_of(masks[:4], masks[4:])
     assert (halves[0] + halves[1]).ece == pytest.approx(whole.ece)
     assert (halves[0] + halves[1]).ace == pytest.approx(whole.ace)
+
+
+def test_the_calibration_error_against_each_rater_by_hand():
+    samples, raters = np.zeros((2, 2, 10), bool)
+    samples[:, :2] = True  # two voxels with share 1
+    samples[0, 2:4] = True  # two voxels with share 1/2
+    raters[0, :1] = True  # one rater marks one of the first two, and both of the second two
+    raters[0, 2:4] = True
+    raters[1, :2] = True  # the other the first two, and one that no sample marks
+    raters[1, 9] = True
+    numbers = np.arange(4)
+    levels = MaskPool.of([*samples, *raters]).levels(numbers[:2], numbers[2:])
+    of_first, of_second = (1 + 1) / 10, (1 + 0 + 1) / 10
+    assert ece_over_raters(levels) == pytest.approx((of_first + of_second) / 2)
+
+
+def test_errors_against_each_rater_are_not_below_that_against_their_mean():
+    masks = np.random.default_rng(0).random((9, 100)) < 0.3
+    numbers = np.arange(9)
+    levels = MaskPool.of([*masks]).levels(numbers[:5], numbers[5:])
+    assert ece_over_raters(levels) > Reliability.of(levels).ece
 
 
 def test_nothing_to_count_is_undefined():
