@@ -63,6 +63,7 @@ COMMANDS = {
     "diffunet_determine_postprocessing": "postprocess:main_determine",
     "diffunet_apply_postprocessing": "postprocess:main_apply",
     "diffunet_find_best_configuration": "selection:main_best",
+    "diffunet_ablate": "ablate:main",
     "diffunet_demo": "demo:main",
     "diffunet_export_model": "share:main_export",
     "diffunet_install_model": "share:main_install",

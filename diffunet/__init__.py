@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffunet.api import (
+        ablate,
         evaluate,
         export_model,
         install_model,
@@ -32,6 +33,7 @@ __all__ = [
     "Predictor",
     "WeakPredictor",
     "__version__",
+    "ablate",
     "evaluate",
     "export_model",
     "install_model",
@@ -45,6 +47,7 @@ __all__ = [
 _HOMES = {
     "Predictor": "diffunet.inference.predictor",
     "WeakPredictor": "diffunet.wsss.prediction.weak_predictor",
+    "ablate": "diffunet.api",
     "evaluate": "diffunet.api",
     "export_model": "diffunet.api",
     "install_model": "diffunet.api",

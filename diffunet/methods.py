@@ -35,6 +35,24 @@ SaliencyMethod = Literal[
 
 _WHAT_MASKS_NEED = ("patch_size", "preprocessing", "network", "diffusion")
 _WHAT_TAGS_NEED = ("patch_size", "preprocessing", "weak.network", "weak.diffusion")
+_WHAT_MASKS_LEAVE = ("sampling",)
+_WHAT_TAGS_LEAVE = (
+    "sampling",
+    *(
+        f"weak.{name}"
+        for name in (
+            "presence_thresholds",
+            "is_mirrored",
+            "default_saliency",
+            "default_cam",
+            "cdm",
+            "cg_cdm",
+            "cg_diff",
+            "cam",
+            "masks",
+        )
+    ),
+)
 _OF_MASKS = frozenset({"tile_step_size", "is_mirrored", "saves_probabilities", "saves_samples"})
 _OF_SAMPLES = _OF_MASKS | {"num_samples", "num_steps", "sampler"}
 _OF_SALIENCY = frozenset({"saliency", "image_labels", "draws_picture"})
@@ -50,6 +68,8 @@ class Method:
         options: of prediction, besides those that every method takes.
         limits: why it takes no other options; continues the words "a model of -m NAME".
         weight_fields: paths in a configuration of what the weights belong to.
+        prediction_fields: paths of what the weights do not depend on; all other fields, also those
+            of the optimisation, decide about them.
         saliency: the kinds of map that a model makes its masks from; empty where it needs none.
         saliency_field: of the plan of weak supervision: the default kind.
         builder: makes the model, see `build_model`.
@@ -63,6 +83,7 @@ class Method:
     options: frozenset[str]
     limits: str
     weight_fields: tuple[str, ...]
+    prediction_fields: tuple[str, ...]
     saliency: tuple[SaliencyMethod, ...] = ()
     saliency_field: str = ""
     builder: str
@@ -100,6 +121,10 @@ class Method:
         """Return the sizes of the networks of a model, as far as they are known without them."""
         return _loaded(self.sizes)(configuration)
 
+    def is_of_prediction(self, path: str) -> bool:
+        """Whether a field of a configuration, or a group, says nothing about the weights."""
+        return any(f"{path}.".startswith(f"{each}.") for each in self.prediction_fields)
+
     def refuse_options(self, given: Mapping[str, Any]) -> None:
         """Refuse options that a prediction would ignore.
 
@@ -132,6 +157,7 @@ METHODS = {
             options=_OF_SAMPLES,
             limits="has no saliency and opens no image-level labels",
             weight_fields=_WHAT_MASKS_NEED,
+            prediction_fields=_WHAT_MASKS_LEAVE,
             builder="diffunet.build:build_denoiser",
             trainer="diffunet.training.segmentation:DIFFUSION",
             predictor="diffunet.inference.masks:SamplePredictor",
@@ -144,6 +170,7 @@ METHODS = {
             limits="gives one answer: it draws no samples, has no saliency and opens no "
             "image-level labels",
             weight_fields=_WHAT_MASKS_NEED,
+            prediction_fields=_WHAT_MASKS_LEAVE,
             builder="diffunet.build:build_segmentation_network",
             trainer="diffunet.training.segmentation:SUPERVISED",
             predictor="diffunet.inference.masks:ProbabilityPredictor",
@@ -155,6 +182,7 @@ METHODS = {
             options=_OF_SALIENCY,
             limits="makes its masks from saliency, and draws no samples",
             weight_fields=_WHAT_TAGS_NEED,
+            prediction_fields=_WHAT_TAGS_LEAVE,
             saliency=get_args(DiffusionSaliency),
             saliency_field="default_saliency",
             builder="diffunet.build:build_image_model",
@@ -168,6 +196,7 @@ METHODS = {
             options=_OF_SALIENCY,
             limits="makes its masks from saliency, and draws no samples",
             weight_fields=_WHAT_TAGS_NEED,
+            prediction_fields=_WHAT_TAGS_LEAVE,
             saliency=get_args(CamSaliency),
             saliency_field="default_cam",
             builder="diffunet.build:build_classifier",

@@ -4,6 +4,7 @@ A dataset is named by its number, its name or its path. Where no workspace is gi
 `./diffunet_workspace`. Progress is shown by whatever `progress` does; by default nothing.
 """
 
+from diffunet.api.ablation import ablate
 from diffunet.api.combining import apply_postprocessing, determine_postprocessing, ensemble
 from diffunet.api.conversion import convert_dataset
 from diffunet.api.models import predict, pseudo_label, train
@@ -20,6 +21,7 @@ from diffunet.api.selection import accumulate_crossval_results, find_best_config
 from diffunet.api.sharing import export_model, install_model, model_info
 
 __all__ = [
+    "ablate",
     "accumulate_crossval_results",
     "apply_postprocessing",
     "convert_dataset",

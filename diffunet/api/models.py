@@ -42,6 +42,7 @@ def train(
     seed: int | None = None,
     continues: bool = False,
     only_validates: bool = False,
+    validates: bool = True,
     validates_all_cases: bool = False,
     saves_samples: bool = False,
     pretrained_weights: Path | None = None,
@@ -64,6 +65,7 @@ def train(
         seed: None for 0, or the training's own.
         settings: "path.to.field=value", relative to the configuration.
         continues: go on from the latest checkpoint, if there is one.
+        validates: run the final validation, which `only_validates` can make up for.
         saves_samples: of the final validation, beside its consensus masks.
         pretrained_weights: a checkpoint to start from, or a model's folder or zip file; of a model,
             each fold starts from its own, or else from the first.
@@ -121,6 +123,7 @@ def train(
                     compiles=compiles,
                     loggers=loggers,
                     only_validates=only_validates,
+                    validates=validates,
                     validates_all_cases=validates_all_cases,
                     saves_samples=saves_samples,
                 ),

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from diffunet.cli import (
+    ablate,
     convert,
     demo,
     ensemble,
@@ -34,6 +35,7 @@ PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "diffunet_determine_postprocessing": postprocess.determine_parser,
     "diffunet_apply_postprocessing": postprocess.apply_parser,
     "diffunet_find_best_configuration": selection.best_parser,
+    "diffunet_ablate": ablate.parser,
     "diffunet_demo": demo.parser,
     "diffunet_export_model": share.export_parser,
     "diffunet_install_model": share.install_parser,

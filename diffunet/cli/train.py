@@ -1,7 +1,6 @@
 """`diffunet_train`: train folds."""
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -23,21 +22,14 @@ from diffunet.cli.options import (
     add_seed,
     add_workspace,
     number_in,
-    number_of,
 )
+from diffunet.cli.plan_fields import add_plan_fields, take_settings
 from diffunet.cli.ranks import require_devices, train_in_processes
 from diffunet.errors import UsageError
 from diffunet.methods import METHODS
 from diffunet.names import is_number
-from diffunet.plans import TrainingPlan
-from diffunet.plans.presets import PRESETS
 from diffunet.ranges import Range
 from diffunet.training.loggers import LOGGERS, NO_LOGGER
-
-logger = logging.getLogger(__name__)
-
-ITERATIONS_PER_EPOCH = 250
-"""Of nnU-Net; it sets no rhythm here."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -78,7 +70,8 @@ def parser() -> argparse.ArgumentParser:
         "--save_samples",
         "also write the samples of the final validation, validation/samples/CASE_s00.ext, ...",
     )
-    _add_optimisation(made)
+    add_plan_fields(made)
+    add_seed(made, "seed of all random draws; without it, 0", default=None)
     add_path(
         made,
         "-pretrained_weights",
@@ -134,7 +127,7 @@ def main(arguments: list[str] | None = None) -> None:
         configuration=configuration,
         method=given.method,
         plans_name=given.plans_name,
-        settings=settings_of(given),
+        settings=take_settings(given),
         seed=given.seed,
         continues=given.continues,
         only_validates=given.val,
@@ -165,63 +158,6 @@ def where_of(words: Sequence[str], configuration: str | None) -> tuple[str | Non
             )
         configuration = named
     return configuration, folds
-
-
-def settings_of(given: argparse.Namespace) -> list[str]:
-    """Return `--set` values; the short flags are written as what they mean.
-
-    Raises:
-        UsageError: `--epochs` and `--iterations` are both given.
-    """
-    iterations = given.iterations
-    if given.epochs is not None:
-        if iterations is not None:
-            raise UsageError("--epochs and --iterations say the same; give one of them")
-        iterations = given.epochs * ITERATIONS_PER_EPOCH
-        logger.info(
-            "an epoch is %d iterations, as in nnU-Net: %d epochs are %d iterations",
-            ITERATIONS_PER_EPOCH,
-            given.epochs,
-            iterations,
-        )
-    flags = {
-        "training.num_iterations": iterations,
-        "training.batch_size": given.batch_size,
-        "training.learning_rate": given.lr,
-    }
-    short = [f"{path}={value}" for path, value in flags.items() if value is not None]
-    return [*given.settings, *short]
-
-
-def _add_optimisation(made: argparse.ArgumentParser) -> None:
-    for flag, field, meaning in (
-        (
-            "--iterations",
-            "num_iterations",
-            "optimiser steps; a new training fits its learning rate, warm-up and average to them",
-        ),
-        ("--batch_size", "batch_size", "over all GPUs"),
-        ("--lr", "learning_rate", "peak learning rate"),
-    ):
-        add_number(made, flag, number_of(TrainingPlan, field), meaning)
-    add_number(
-        made,
-        "--epochs",
-        number_in(Range(1, 400_000)),
-        f"instead of --iterations: {ITERATIONS_PER_EPOCH} of them each, as in nnU-Net",
-    )
-    add_seed(made, "seed of all random draws; without it, 0", default=None)
-    made.add_argument(
-        "--set",
-        dest="settings",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="PATH=VALUE",
-        help="change a field of the plans for this run, e.g. diffusion.input_scale=0.3; the name "
-        "of a preset sets a group (network=p1), or the whole preset (p1); presets: "
-        f"{', '.join(PRESETS)}",
-    )
 
 
 if __name__ == "__main__":

@@ -104,6 +104,34 @@ def paired_difference(
     )
 
 
+def crossed_interval(
+    values: Float[np.ndarray, "case repeat"],
+    patients: Sequence[str],
+    *,
+    num_draws: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Return the mean over cases and repeats, such as trainings of other seeds, with an interval.
+
+    Each draw takes as many patients as there are, and as many repeats, both with replacement. Few
+    repeats make it too narrow: of three, it holds two thirds of their variance.
+
+    Args:
+        values: NaN is left out.
+        patients: one per case.
+    """
+    is_there = ~np.isnan(values).all(axis=0)
+    if not is_there.any():
+        return Interval(mean=math.nan, lower=math.nan, upper=math.nan)
+    means, draws = _draw_means(values[:, is_there], patients, num_draws=num_draws, seed=seed)
+    num_repeats = len(means)
+    generator = numpy_generator(seed, "bootstrap of repeats")
+    chances = np.full(num_repeats, 1 / num_repeats)
+    weights = generator.multinomial(num_repeats, chances, size=len(draws)).astype(np.float64)
+    lower, upper = _percentiles((weights * draws).sum(axis=1, keepdims=True) / num_repeats)
+    return Interval(mean=float(means.mean()), lower=float(lower[0]), upper=float(upper[0]))
+
+
 def _draw_means(
     values: Float[np.ndarray, "case score"],
     patients: Sequence[str],

@@ -75,6 +75,7 @@ class FoldOptions:
         pretrained_weights: a checkpoint to start from, as far as its tensors fit.
         compiles: `torch.compile` the U-Nets.
         only_validates: only run the final validation, with the latest weights.
+        validates: run the final validation; without it, what a method chooses there stays unchosen.
         validates_all_cases: in the final validation, not at most the planned number.
         saves_samples: of the final validation, beside its consensus masks.
         loggers: names of `LOGGERS`, or "none"; None for those that a training that goes on had.
@@ -87,6 +88,7 @@ class FoldOptions:
     pretrained_weights: Path | None = None
     compiles: bool = False
     only_validates: bool = False
+    validates: bool = True
     validates_all_cases: bool = False
     saves_samples: bool = False
     loggers: Sequence[str] | None = None
@@ -169,8 +171,10 @@ def train_fold(
         if options.saves_samples:
             require_library(str(data.dataset_content["file_ending"]))
         trained = run.last_weights() if options.only_validates else run.train(preprocessed_folder)
-        if not trained.is_finished:
-            return FoldResult(is_finished=False, iteration=trained.iteration, summary=None)
+        if not (trained.is_finished and options.validates):
+            return FoldResult(
+                is_finished=trained.is_finished, iteration=trained.iteration, summary=None
+            )
         final = FinalModel(
             data=data,
             model=trained.model,

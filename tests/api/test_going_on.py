@@ -5,6 +5,7 @@ import pytest
 from diffunet import api
 from diffunet.checkpoint import load_checkpoint
 from diffunet.cli import train
+from diffunet.cli.plan_fields import take_settings
 from diffunet.errors import CheckpointError, DatasetError, PlansError, UsageError
 from diffunet.jsonio import read_json, write_json
 from diffunet.plans import Plans
@@ -204,7 +205,7 @@ def test_a_contradiction_of_words_is_refused(place, capsys, words, fragment):
 def test_an_epoch_is_250_iterations_and_the_log_says_so(caplog):
     caplog.set_level("INFO")
     given = train.parser().parse_args(["1", "0", "--epochs", "2"])
-    assert train.settings_of(given) == ["training.num_iterations=500"]
+    assert take_settings(given) == ["training.num_iterations=500"]
     assert "an epoch is 250 iterations, as in nnU-Net: 2 epochs are 500" in caplog.text
 
 
