@@ -83,6 +83,7 @@ def combinations(
             combinations.
         has_own: have the plans' own variant too.
     """
+    varied: list[Setting]
     if one_at_a_time:
         varied = [{axis.path: value} for axis in axes for value in axis.values]
     else:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -54,6 +54,8 @@ class TrainingOrder:
 
 
 Train = Callable[[TrainingOrder], None]
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +149,7 @@ class SweepRun:
     progress: Progress
     failures: dict[tuple[str, int], str] = field(default_factory=dict)
 
-    def run(self, *, after_seed: Callable[[], None]) -> None:
+    def run(self, *, after_seed: Callable[[], object]) -> None:
         """Train, predict and score what is not done yet.
 
         Args:
@@ -210,13 +212,17 @@ class SweepRun:
         if not todo:
             return
         model = self._attempt(todo, seed, lambda: self._model(training, seed, pace=pace))
-        for variant in todo if model is not None else ():
+        if model is None:
+            return
+        for variant in todo:
             begin = time.monotonic()
             self._attempt([variant], seed, lambda each=variant: self._predict(each, seed, model))
             pace.took("prediction", time.monotonic() - begin)
             logger.info("%s, seed %d: predicted; %s", variant.name, seed, pace)
 
-    def _attempt(self, variants: Sequence[Variant], seed: int, step: Callable[[], Any]) -> Any:
+    def _attempt(
+        self, variants: Sequence[Variant], seed: int, step: Callable[[], Made]
+    ) -> Made | None:
         """Return what a step returns; None where it fails, which is noted."""
         try:
             return step()
