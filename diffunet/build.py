@@ -254,15 +254,13 @@ def build_denoising_network(
     Raises:
         PlansError: the plan describes no network.
     """
+    task = NetworkTask(
+        num_image_channels=num_image_channels,
+        num_label_channels=num_label_channels,
+        has_final_tanh=plan.has_final_tanh and is_output_bounded,
+    )
     with _faults_of("network"):
-        return BACKBONES[plan.conditioning].denoising(
-            plan,
-            NetworkTask(
-                num_image_channels=num_image_channels,
-                num_label_channels=num_label_channels,
-                has_final_tanh=plan.has_final_tanh and is_output_bounded,
-            ),
-        )
+        return BACKBONES[plan.conditioning].denoising(plan, task)
 
 
 def build_supervised_network(
@@ -273,10 +271,6 @@ def build_supervised_network(
     Raises:
         PlansError: the plan describes no network.
     """
+    task = NetworkTask(num_image_channels=num_image_channels, num_label_channels=num_label_channels)
     with _faults_of("network"):
-        return BACKBONES[plan.conditioning].supervised(
-            plan,
-            NetworkTask(
-                num_image_channels=num_image_channels, num_label_channels=num_label_channels
-            ),
-        )
+        return BACKBONES[plan.conditioning].supervised(plan, task)

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, final
 
 from diffunet.workers import STOP_SIGNALS
@@ -63,12 +63,7 @@ class StopRequest:
         self._handlers.enter_context(_handled_by(self._note))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._handlers.close()
 
     def __call__(self) -> bool:

@@ -20,13 +20,15 @@ class Format:
     Attributes:
         summary: what it is, in a line, for `-h`.
         layout: the files that are expected, for error messages and the documentation.
-        module: in this folder; its function `scan` is a `Scan`.
+        module: in this folder.
+        function: of the module, a `Scan`.
         wishes: fields of `Wishes` that it knows.
     """
 
     summary: str
     layout: str
     module: str
+    function: str = "scan"
     wishes: tuple[str, ...] = ()
 
     def scan(self, source: Path, wishes: Wishes) -> Conversion:
@@ -40,7 +42,7 @@ class Format:
             raise DatasetError(
                 f"'{source}': expected a download, found nothing there; correct the path"
             )
-        scan: Scan = import_module(f"diffunet.conversion.{self.module}").scan
+        scan: Scan = getattr(import_module(f"diffunet.conversion.{self.module}"), self.function)
         return scan(source, wishes)
 
 
@@ -78,7 +80,8 @@ FORMATS: Mapping[str, Format] = {
     "chase": Format(
         summary="CHASE_DB1: photographs of the retina, two observers",
         layout="Image_01L.jpg, Image_01L_1stHO.png and Image_01L_2ndHO.png, and so on",
-        module="chase",
+        module="retina_downloads",
+        function="scan_chase",
     ),
     "drive": Format(
         summary="DRIVE: photographs of the retina, a second observer for the test part",
@@ -86,12 +89,14 @@ FORMATS: Mapping[str, Format] = {
             "training/images/21_training.tif, training/1st_manual/21_manual1.gif, "
             "test/images/01_test.tif and so on; test/1st_manual and test/2nd_manual if there"
         ),
-        module="drive",
+        module="retina_downloads",
+        function="scan_drive",
     ),
     "stare": Format(
         summary="STARE: photographs of the retina, two observers",
         layout="im0001.ppm, im0001.ah.ppm and im0001.vk.ppm, and so on, each perhaps as .gz",
-        module="stare",
+        module="retina_downloads",
+        function="scan_stare",
     ),
     "qubiq": Format(
         summary="QUBIQ 2020 and 2021: brain, kidney, pancreas, prostate, two to seven observers",

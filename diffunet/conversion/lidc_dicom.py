@@ -9,12 +9,11 @@ import numpy as np
 
 from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
 from diffunet.conversion.dicom import Header, Series, read_header, read_series
+from diffunet.conversion.lidc_nodules import nodules
 from diffunet.conversion.lidc_readings import Outline, Reading, read_readings, series_of
 from diffunet.conversion.outlines import fill
 from diffunet.conversion.tree import for_each, refuse_all
 from diffunet.errors import DatasetError
-
-REFERENCE = "https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX"
 
 _TOLERANCE = 0.25  # of the distance of slices, by which an outline may lie beside one
 _MARGIN = 1  # pixel: an outline lies outside of its nodule, which may touch the border
@@ -50,18 +49,12 @@ def scan(source: Path, slices: Sequence[Path], tables: Sequence[Path]) -> Conver
         )
         for name, folder in _names(read).items()
     ]
-    return Conversion(
-        dataset_json={
-            "description": "lung nodules of 3 mm and more, outlined by up to four radiologists",
-            "reference": REFERENCE,
-            "licence": "CC BY 3.0",
-            "channel_names": {"0": "CT"},
-            "labels": {"background": 0, "nodule": 1},
-            "raters": True,
-            "file_ending": ".nii.gz",
-        },
-        cases=tuple(cases),
-        suggested_name="LIDC",
+    return nodules(
+        cases,
+        description="lung nodules of 3 mm and more, outlined by up to four radiologists",
+        licence="CC BY 3.0",
+        channel="CT",
+        file_ending=".nii.gz",
         remarks=_remarks(headers, computed, read),
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from diffunet.conversion.binary import binary_mask
 from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
-from diffunet.conversion.lidc_dicom import REFERENCE
+from diffunet.conversion.lidc_nodules import nodules
 from diffunet.conversion.stored_arrays import StoredArray, read_stored
 from diffunet.conversion.tree import refuse_all
 from diffunet.data.image_io import ImageGeometry
@@ -47,18 +47,12 @@ def scan(files: Sequence[Path]) -> Conversion:
         for path, found in entries.items()
         for key, entry in found.items()
     ]
-    return Conversion(
-        dataset_json={
-            "description": "slices around lung nodules, scaled to [0, 1], with the masks of four "
-            "radiologists; made from LIDC-IDRI",
-            "reference": REFERENCE,
-            "channel_names": {"0": "CT slice, min-max scaled"},
-            "labels": {"background": 0, "nodule": 1},
-            "raters": True,
-            "file_ending": ".tif",
-        },
-        cases=tuple(cases),
-        suggested_name="LIDC",
+    return nodules(
+        cases,
+        description="slices around lung nodules, scaled to [0, 1], with the masks of four "
+        "radiologists; made from LIDC-IDRI",
+        channel="CT slice, min-max scaled",
+        file_ending=".tif",
         splits=_splits(patients.keys() - test, validation) if validation else (),
         remarks=_remarks(patients, test, validation),
     )

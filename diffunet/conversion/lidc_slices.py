@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diffunet.conversion.binary import binary_mask
 from diffunet.conversion.case import Conversion, SourceCase
-from diffunet.conversion.lidc_dicom import REFERENCE
+from diffunet.conversion.lidc_nodules import nodules
 from diffunet.conversion.tree import refuse_all
 from diffunet.conversion.volume import read_volume
 
@@ -45,17 +45,11 @@ def scan(images: Mapping[Path, re.Match[str]]) -> Conversion:
         [f"'{path}': expected a mask, found none" for path in missing],
         remedy="unpack the download again, or remove these slices",
     )
-    return Conversion(
-        dataset_json={
-            "description": "slices around lung nodules, min-max scaled, with the masks of four "
-            "radiologists; made from LIDC-IDRI",
-            "reference": REFERENCE,
-            "channel_names": {"0": "CT slice, min-max scaled"},
-            "labels": {"background": 0, "nodule": 1},
-            "raters": True,
-            "file_ending": ".png",
-        },
-        cases=tuple(cases),
-        suggested_name="LIDC",
+    return nodules(
+        cases,
+        description="slices around lung nodules, min-max scaled, with the masks of four "
+        "radiologists; made from LIDC-IDRI",
+        channel="CT slice, min-max scaled",
+        file_ending=".png",
         remarks=("raters are numbered anew in each nodule: r00 is not one radiologist",),
     )

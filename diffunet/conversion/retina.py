@@ -15,6 +15,7 @@ from diffunet.conversion.binary import binary_mask
 from diffunet.conversion.case import Conversion, SourceCase
 from diffunet.conversion.photographs import COLOURS, read_photographed, require_lossless
 from diffunet.conversion.tree import files_below, for_each, nothing_found, only_one
+from diffunet.conversion.wishes import Wishes
 from diffunet.data.image_io.photograph import photograph_ending_of
 from diffunet.data.raw.case_files import listing
 from diffunet.errors import DatasetError
@@ -63,12 +64,13 @@ class _Image:
     is_test: bool
 
 
-def scan_retina(source: Path, download: Download) -> Conversion:
+def scan_retina(source: Path, wishes: Wishes, *, download: Download) -> Conversion:
     """Return the photographs in a folder, with their masks.
 
     Raises:
         DatasetError: there are none, files are missing, or there are several for one thing.
     """
+    del wishes  # there is nothing to choose
     files = files_below(source)
     images = {
         key: _image_of(path, found, download)

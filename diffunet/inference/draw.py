@@ -13,17 +13,7 @@ from diffunet.diffusion.denoiser import Denoiser, Features
 from diffunet.inference.compute import Compute, run_in_memory
 from diffunet.inference.noise import draw_noise
 from diffunet.inference.slice_noise import PILOT, doubt_of, draw_slice_noise
-from diffunet.inference.sliding_window import (
-    Starts,
-    Tiling,
-    blend_tiles,
-    chunks_of,
-    crop_to,
-    flip,
-    image_tiles,
-    mirrorings,
-    pad_to,
-)
+from diffunet.inference.sliding_window import Starts, Tiling, crop_to, flip, mirrorings, pad_to
 from diffunet.plans import SamplingPlan
 
 
@@ -139,7 +129,7 @@ class _TiledDenoiser:
     def _use_batches_of(self, batch_size: int) -> None:
         self._batch_size = batch_size
         num_tiles = max(1, batch_size // self._num_samples)
-        self._chunks = chunks_of(self._tiling.starts, num_tiles)
+        self._chunks = self._tiling.chunks(num_tiles)
         self._kept: dict[tuple[tuple[int, ...], tuple[int, ...]], Features] = {}
         self._free_bytes = self._compute.feature_bytes
 
@@ -147,7 +137,7 @@ class _TiledDenoiser:
         if len(self._tiling.starts) == 1:
             return self._predict(x_t, t, self._tiling.starts)[0].to(x_t.device)
         x_0 = torch.zeros_like(x_t)
-        blend_tiles(self._tiling, self._chunks, lambda starts: self._predict(x_t, t, starts), x_0)
+        self._tiling.blend(self._chunks, lambda starts: self._predict(x_t, t, starts), x_0)
         return x_0
 
     def _predict(
@@ -198,7 +188,7 @@ class _TiledDenoiser:
         key = (starts[0], axes)
         if key in self._kept:
             return self._kept[key]
-        tiles = image_tiles(self._image, self._tiling, starts, self._compute.device)
+        tiles = self._tiling.cut(self._image, starts).to(self._compute.device)
         with self._compute.running():
             features = self._denoiser.encode_image(flip(tiles, axes))
         num_bytes = sum(feature.nbytes for feature in features)

@@ -7,17 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffunet.inference.compute import Compute, run_in_memory
-from diffunet.inference.sliding_window import (
-    Starts,
-    Tiling,
-    blend_tiles,
-    chunks_of,
-    crop_to,
-    flip,
-    image_tiles,
-    mirrorings,
-    pad_to,
-)
+from diffunet.inference.sliding_window import Starts, Tiling, crop_to, flip, mirrorings, pad_to
 
 
 @torch.no_grad()
@@ -53,7 +43,7 @@ def segment_image(
     has_softmax = is_exclusive and num_channels > 1
 
     def predict(starts: Starts) -> Tensor:
-        tiles = image_tiles(padded, tiling, starts, compute.device)
+        tiles = tiling.cut(padded, starts).to(compute.device)
         total = torch.zeros(len(starts), num_channels, *patch_size, device=tiles.device)
         for network in networks:
             for axes in flips:
@@ -66,7 +56,7 @@ def segment_image(
 
     def run(batch_size: int) -> Tensor:
         out = torch.zeros(1, num_channels, *tiling.shape)
-        blend_tiles(tiling, chunks_of(tiling.starts, batch_size), predict, out)
+        tiling.blend(tiling.chunks(batch_size), predict, out)
         return out[0]
 
     probabilities, _ = run_in_memory(run, compute.batch_size(patch_size))

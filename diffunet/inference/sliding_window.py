@@ -80,6 +80,32 @@ class Tiling:
             weights = weights * self._profiles[axis][position].view(shape)
         return weights
 
+    def chunks(self, size: int) -> list[Starts]:
+        """Return the starts of all tiles in pieces of at most `size`."""
+        return [self.starts[first : first + size] for first in range(0, len(self.starts), size)]
+
+    def cut(
+        self, image: Float[Tensor, "channel *spatial"], starts: Starts
+    ) -> Float[Tensor, "tile channel *patch"]:
+        """Return the tiles of `image` at `starts`, as the network takes them."""
+        tiles = torch.stack([image[(..., *self.slices(start))] for start in starts])
+        return tiles.reshape(len(starts), image.shape[0], *self.patch_size)
+
+    def blend(
+        self, chunks: Sequence[Starts], predict: Callable[[Starts], Tensor], out: Tensor
+    ) -> None:
+        """Add to `out` the weighted answers of all tiles, in lexicographic order.
+
+        Args:
+            chunks: starts of the tiles that are predicted together.
+            predict: returns (tile, sample, channel, *tile) for a chunk, on any device.
+            out: (sample, channel, *spatial), zeros.
+        """
+        for starts in chunks:
+            for start, answer in zip(starts, predict(starts), strict=True):
+                weights = self.weights(start).to(answer.device)
+                out[(..., *self.slices(start))] += (answer * weights).to(out.device)
+
 
 def pad_to(
     image: Float[Tensor, "channel *spatial"], shape: Sequence[int]
@@ -98,38 +124,9 @@ def crop_to(
     return padded[(..., *(slice(a, a + size) for a, size in zip(before, shape, strict=True)))]
 
 
-def blend_tiles(
-    tiling: Tiling, chunks: Sequence[Starts], predict: Callable[[Starts], Tensor], out: Tensor
-) -> None:
-    """Add to `out` the weighted answers of all tiles, in lexicographic order.
-
-    Args:
-        chunks: starts of the tiles that are predicted together.
-        predict: returns (tile, sample, channel, *tile) for a chunk, on any device.
-        out: (sample, channel, *spatial), zeros.
-    """
-    for starts in chunks:
-        for start, answer in zip(starts, predict(starts), strict=True):
-            weights = tiling.weights(start).to(answer.device)
-            out[(..., *tiling.slices(start))] += (answer * weights).to(out.device)
-
-
-def image_tiles(
-    image: Float[Tensor, "channel *spatial"], tiling: Tiling, starts: Starts, device: torch.device
-) -> Float[Tensor, "tile channel *patch"]:
-    """Return the tiles of `image` at `starts`, as the network takes them, on `device`."""
-    tiles = torch.stack([image[(..., *tiling.slices(start))] for start in starts])
-    return tiles.reshape(len(starts), image.shape[0], *tiling.patch_size).to(device)
-
-
 def flip(tensor: Tensor, axes: Sequence[int]) -> Tensor:
     """Return (batch, channel, *patch) flipped along `axes` of the patch."""
     return tensor.flip([axis + 2 for axis in axes]) if axes else tensor
-
-
-def chunks_of(starts: Starts, size: int) -> list[Starts]:
-    """Return `starts` in pieces of at most `size`."""
-    return [starts[first : first + size] for first in range(0, len(starts), size)]
 
 
 def _partition_of_unity(starts: Sequence[int], size: int, edge: int) -> dict[int, Tensor]:

@@ -139,8 +139,7 @@ class UNet(nn.Module):
             for layer in _modules(layers):
                 x = layer(x, embedding)
                 skips[-1].append(x)
-        for layer in self.middle:
-            x = layer(x, embedding)
+        x = _through(self.middle, x, embedding)
         outputs: list[Tensor] = []
         for stage in reversed(range(self.shape.num_stages)):
             for layer in _modules(self.decoder[stage]):
@@ -193,21 +192,11 @@ class ResidualUNet(nn.Module):
             features: one per stage, of the stage's channels and resolution, or none at all; a batch
                 of one serves every sample.
         """
-        x = self.stem(x)
-        skips: list[Tensor] = []
-        for stage, layers in enumerate(self.encoder):
-            if stage:
-                x = self.downsamplings[stage - 1](x)
-            x = x + features[stage] if features else x
-            for layer in _modules(layers):
-                x = layer(x, embedding)
-            skips.append(x)
-        for layer in self.middle:
-            x = layer(x, embedding)
+        skips = _encoded(self.stem(x), embedding, self.encoder, self.downsamplings, features)
+        x = _through(self.middle, skips[-1], embedding)
         outputs: list[Tensor] = []
         for stage in reversed(range(self.shape.num_stages)):
-            for layer in _modules(self.decoder[stage]):
-                x = layer(x, embedding)
+            x = _through(self.decoder[stage], x, embedding)
             outputs.append(x)
             if stage:
                 stride = self.shape.strides[stage]
@@ -237,17 +226,8 @@ class Encoder(nn.Module):
         embedding: Float[Tensor, "batch dim"] | None,
     ) -> Features:
         """Return what each stage puts out, finest first; the last one has passed the middle."""
-        x = self.stem(x)
-        maps: list[Tensor] = []
-        for stage, layers in enumerate(self.stages):
-            if stage:
-                x = self.downsamplings[stage - 1](x)
-            for layer in _modules(layers):
-                x = layer(x, embedding)
-            maps.append(x)
-        for layer in self.middle:
-            x = layer(x, embedding)
-        return (*maps[:-1], x)
+        maps = _encoded(self.stem(x), embedding, self.stages, self.downsamplings)
+        return (*maps[:-1], _through(self.middle, maps[-1], embedding))
 
 
 class Head(nn.Module):
@@ -315,6 +295,30 @@ def _middle(shape: UNetShape) -> nn.ModuleList:
 
 def _modules(layers: nn.Module) -> Iterator[nn.Module]:
     return layers.children()
+
+
+def _through(layers: nn.Module, x: Tensor, embedding: Tensor | None) -> Tensor:
+    for layer in _modules(layers):
+        x = layer(x, embedding)
+    return x
+
+
+def _encoded(
+    x: Tensor,
+    embedding: Tensor | None,
+    stages: nn.ModuleList,
+    downsamplings: nn.ModuleList,
+    features: Features = (),
+) -> list[Tensor]:
+    """Return what each stage of an encoder puts out, finest first."""
+    maps: list[Tensor] = []
+    for stage, layers in enumerate(stages):
+        if stage:
+            x = downsamplings[stage - 1](x)
+        x = x + features[stage] if features else x
+        x = _through(layers, x, embedding)
+        maps.append(x)
+    return maps
 
 
 def _decoder_widths(stage: int, entering: int, shape: UNetShape) -> list[int]:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from diffunet.inference.sliding_window import Tiling, chunks_of, crop_to, mirrorings, pad_to
+from diffunet.inference.sliding_window import Tiling, crop_to, mirrorings, pad_to
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,5 @@ def test_mirrorings_are_all_sets_of_axes_the_empty_one_first():
 
 
 def test_chunks_keep_the_order():
-    assert chunks_of([(0,), (1,), (2,)], 2) == [[(0,), (1,)], [(2,)]]
+    tiling = Tiling(image_shape=(24,), patch_size=(8,), step_size=1.0)
+    assert tiling.chunks(2) == [[(0,), (8,)], [(16,)]]
