@@ -9,12 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffunet.backbones.size import (
-    NetworkSize,
-    encoder_size,
-    image_encoder_sizes,
-    unet_size,
-)
+from diffunet.backbones.size import NetworkSize, encoder_size, image_encoder_sizes, unet_size
 from diffunet.errors import PlansError
 from diffunet.methods import METHODS
 from diffunet.plans import ConfigurationPlan

@@ -21,11 +21,7 @@ from diffunet.locks import in_use
 from diffunet.parallel import Progress, without_progress
 from diffunet.parts import Part
 from diffunet.plans import SaliencyMethod
-from diffunet.workspace import (
-    DEFAULT_PLANS_NAME,
-    Workspace,
-    bare_name,
-)
+from diffunet.workspace import DEFAULT_PLANS_NAME, Workspace, bare_name
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,7 @@ from diffunet.api.combining import determine_postprocessing
 from diffunet.arguments import Dataset, model_folder_of, workspace_of
 from diffunet.errors import DatasetError, UsageError
 from diffunet.parallel import Progress, without_progress
-from diffunet.workspace import (
-    DEFAULT_PLANS_NAME,
-    LABELS_FOLDER,
-    POSTPROCESSING_FILE,
-    Workspace,
-)
+from diffunet.workspace import DEFAULT_PLANS_NAME, LABELS_FOLDER, POSTPROCESSING_FILE, Workspace
 
 if TYPE_CHECKING:
     from diffunet.selection.report import Cleaning

@@ -6,11 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffunet.cli.command import (
-    command_of,
-    new_parser,
-    progress_bar,
-)
+from diffunet.cli.command import command_of, new_parser, progress_bar
 from diffunet.cli.options import add_num_processes, add_number, add_path, add_seed, number_of
 from diffunet.errors import UsageError
 from diffunet.locks import in_use

@@ -2,11 +2,7 @@
 
 import argparse
 
-from diffunet.cli.command import (
-    command_of,
-    new_parser,
-    progress_bar,
-)
+from diffunet.cli.command import command_of, new_parser, progress_bar
 from diffunet.cli.options import (
     add_number,
     add_path,

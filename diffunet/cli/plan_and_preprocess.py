@@ -3,12 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from diffunet.cli.command import (
-    command_of,
-    new_parser,
-    progress_bar,
-    resolve_workspace,
-)
+from diffunet.cli.command import command_of, new_parser, progress_bar, resolve_workspace
 from diffunet.cli.options import (
     add_flag,
     add_num_processes,

@@ -2,12 +2,7 @@
 
 import argparse
 
-from diffunet.cli.command import (
-    command_of,
-    new_parser,
-    progress_bar,
-    resolve_workspace,
-)
+from diffunet.cli.command import command_of, new_parser, progress_bar, resolve_workspace
 from diffunet.cli.options import (
     add_configuration,
     add_device,

@@ -3,11 +3,7 @@
 import argparse
 from pathlib import Path
 
-from diffunet.cli.command import (
-    command_of,
-    new_parser,
-    resolve_workspace,
-)
+from diffunet.cli.command import command_of, new_parser, resolve_workspace
 from diffunet.cli.options import add_model, add_path, add_workspace
 
 

@@ -5,12 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from diffunet.cli.command import (
-    command,
-    new_parser,
-    progress_bar,
-    resolve_workspace,
-)
+from diffunet.cli.command import command, new_parser, progress_bar, resolve_workspace
 from diffunet.cli.options import (
     add_configuration,
     add_device,

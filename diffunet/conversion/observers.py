@@ -10,11 +10,7 @@ import numpy as np
 from diffunet.conversion.binary import MaskRule, binary_mask
 from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
 from diffunet.conversion.formats import format_of
-from diffunet.conversion.photographs import (
-    COLOURS,
-    read_photographed,
-    require_lossless,
-)
+from diffunet.conversion.photographs import COLOURS, read_photographed, require_lossless
 from diffunet.conversion.tree import (
     files_below,
     folders_of,

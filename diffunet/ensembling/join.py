@@ -10,12 +10,7 @@ from typing import Any
 from diffunet import __version__
 from diffunet.data.image_io import grid_difference
 from diffunet.data.raw.case_files import listing
-from diffunet.ensembling.allocation import (
-    allocate,
-    chosen_samples,
-    interleaved,
-    largest_allocation,
-)
+from diffunet.ensembling.allocation import allocate, chosen_samples, interleaved, largest_allocation
 from diffunet.errors import UsageError
 from diffunet.inference.output import OutputFolder
 from diffunet.inference.written import (

@@ -11,13 +11,7 @@ from typing import Any, get_args
 from diffunet.fingerprint.fingerprint import ImageLabelFingerprint
 from diffunet.fingerprint.traps import is_predicted_by_position
 from diffunet.planning.topology import Topology
-from diffunet.plans import (
-    MaskPlan,
-    NormalizationPlan,
-    SaliencyMethod,
-    WeakPlan,
-    cam_plan_of,
-)
+from diffunet.plans import MaskPlan, NormalizationPlan, SaliencyMethod, WeakPlan, cam_plan_of
 
 _CHOSEN_LATER = "Training chooses again, from image-level labels."
 _SAME_AS_CDM = "As cdm.{name}."

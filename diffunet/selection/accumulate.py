@@ -4,11 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffunet.data.prediction_records import (
-    PredictionRecord,
-    read_records,
-    setting_differences,
-)
+from diffunet.data.prediction_records import PredictionRecord, read_records, setting_differences
 from diffunet.data.raw.case_files import listing
 from diffunet.errors import UsageError
 from diffunet.inference.output import PREDICTIONS_FILE, OutputFolder

@@ -21,11 +21,7 @@ from diffunet.methods import METHODS
 from diffunet.names import name_problem
 from diffunet.ranges import Range
 from diffunet.records import record_from_json
-from diffunet.workspace import (
-    DATASET_FILE,
-    RESOLVED_PLANS_FILE,
-    VALIDATION_SUMMARY,
-)
+from diffunet.workspace import DATASET_FILE, RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
 
 FORMAT = "diffunet model"
 FORMAT_VERSION = 1

@@ -12,13 +12,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from diffunet import __version__
-from diffunet.checkpoint import (
-    entry_of,
-    load_checkpoint,
-    load_weights,
-    save_checkpoint,
-    weights_of,
-)
+from diffunet.checkpoint import entry_of, load_checkpoint, load_weights, save_checkpoint, weights_of
 from diffunet.errors import CheckpointError, DiffunetError, PlansError
 from diffunet.inference.model import AVERAGED_WEIGHTS
 from diffunet.jsonio import as_json

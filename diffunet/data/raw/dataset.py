@@ -15,11 +15,7 @@ from diffunet.data.raw.case_files import (
     without_channel,
     without_rater,
 )
-from diffunet.data.raw.dataset_json import (
-    DatasetJson,
-    read_dataset_json,
-    training_list_warnings,
-)
+from diffunet.data.raw.dataset_json import DatasetJson, read_dataset_json, training_list_warnings
 from diffunet.data.raw.file_table import cases_of_table
 from diffunet.data.raw.image_labels import ImageLabels, read_image_labels
 from diffunet.data.raw.splits import Split, load_splits, make_splits

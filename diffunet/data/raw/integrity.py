@@ -9,12 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffunet.data.image_io import (
-    ImageGeometry,
-    grid_difference,
-    read_image,
-    read_label_map,
-)
+from diffunet.data.image_io import ImageGeometry, grid_difference, read_image, read_label_map
 from diffunet.data.raw.case_files import CaseFiles, Findings, listing
 from diffunet.data.raw.dataset import RawDataset, scan_dataset
 from diffunet.data.store.case import LARGEST_INTENSITY

@@ -24,12 +24,7 @@ from diffunet.inference.model import Model, TrainedModel
 from diffunet.inference.options import FolderRun, PredictionOptions
 from diffunet.inference.output import OutputFolder
 from diffunet.inference.prepared import PreparedImage
-from diffunet.methods import (
-    METHODS,
-    SaliencyMethod,
-    methods_that_learn_from,
-    require_saliency,
-)
+from diffunet.methods import METHODS, SaliencyMethod, methods_that_learn_from, require_saliency
 from diffunet.plans import MaskPlan, WeakPlan
 from diffunet.preprocessing.case import restore_x_0
 from diffunet.wsss.masks.label_masks import label_masks, shared_thresholds

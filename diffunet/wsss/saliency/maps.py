@@ -18,12 +18,7 @@ from diffunet.inference.noise import draw_noise
 from diffunet.inference.sliding_window import crop_to, mirrorings, pad_to
 from diffunet.methods import METHODS
 from diffunet.networks.classification import ClassificationNetwork
-from diffunet.plans import (
-    ConfigurationPlan,
-    SaliencyMethod,
-    TrajectoryPlan,
-    WeakPlan,
-)
+from diffunet.plans import ConfigurationPlan, SaliencyMethod, TrajectoryPlan, WeakPlan
 from diffunet.wsss.saliency.cg_diff import guided_anomaly
 from diffunet.wsss.saliency.trajectories import conditional_saliency
 
