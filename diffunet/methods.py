@@ -6,6 +6,7 @@ commands and their refusals. Its parts are named as "module:name" and imported w
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -148,60 +149,58 @@ def _loaded(reference: str) -> Any:
     return getattr(import_module(module), name)
 
 
+_learns_from_masks = partial(
+    Method,
+    learns_from="masks",
+    weight_fields=_WHAT_MASKS_NEED,
+    prediction_fields=_WHAT_MASKS_LEAVE,
+)
+_learns_from_tags = partial(
+    Method,
+    learns_from="image_labels",
+    options=_OF_SALIENCY,
+    limits="makes its masks from saliency, and draws no samples",
+    weight_fields=_WHAT_TAGS_NEED,
+    prediction_fields=_WHAT_TAGS_LEAVE,
+    predictor="diffunet.wsss.prediction.predictor:SaliencyPredictor",
+)
+
 METHODS = {
     each.name: each
     for each in (
-        Method(
+        _learns_from_masks(
             name="diffusion",
-            learns_from="masks",
             options=_OF_SAMPLES,
             limits="has no saliency and opens no image-level labels",
-            weight_fields=_WHAT_MASKS_NEED,
-            prediction_fields=_WHAT_MASKS_LEAVE,
             builder="diffunet.build:build_denoiser",
             trainer="diffunet.training.segmentation:DIFFUSION",
             predictor="diffunet.inference.masks:SamplePredictor",
             sizes="diffunet.needs:denoiser_sizes",
         ),
-        Method(
+        _learns_from_masks(
             name="supervised",
-            learns_from="masks",
             options=_OF_MASKS,
             limits="gives one answer: it draws no samples, has no saliency and opens no "
             "image-level labels",
-            weight_fields=_WHAT_MASKS_NEED,
-            prediction_fields=_WHAT_MASKS_LEAVE,
             builder="diffunet.build:build_segmentation_network",
             trainer="diffunet.training.segmentation:SUPERVISED",
             predictor="diffunet.inference.masks:ProbabilityPredictor",
             sizes="diffunet.needs:segmentation_network_sizes",
         ),
-        Method(
+        _learns_from_tags(
             name="cdm",
-            learns_from="image_labels",
-            options=_OF_SALIENCY,
-            limits="makes its masks from saliency, and draws no samples",
-            weight_fields=_WHAT_TAGS_NEED,
-            prediction_fields=_WHAT_TAGS_LEAVE,
             saliency=get_args(DiffusionSaliency),
             saliency_field="default_saliency",
             builder="diffunet.build:build_image_model",
             trainer="diffunet.wsss.training.method:CDM",
-            predictor="diffunet.wsss.prediction.predictor:SaliencyPredictor",
             sizes="diffunet.needs:image_model_sizes",
         ),
-        Method(
+        _learns_from_tags(
             name="classifier",
-            learns_from="image_labels",
-            options=_OF_SALIENCY,
-            limits="makes its masks from saliency, and draws no samples",
-            weight_fields=_WHAT_TAGS_NEED,
-            prediction_fields=_WHAT_TAGS_LEAVE,
             saliency=get_args(CamSaliency),
             saliency_field="default_cam",
             builder="diffunet.build:build_classifier",
             trainer="diffunet.wsss.training.method:CLASSIFIER",
-            predictor="diffunet.wsss.prediction.predictor:SaliencyPredictor",
             sizes="diffunet.needs:classifier_sizes",
         ),
     )

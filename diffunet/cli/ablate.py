@@ -5,13 +5,13 @@ import argparse
 from diffunet.ablation.presets import preset_names
 from diffunet.cli.command import command_of, new_parser, progress_bar, resolve_workspace
 from diffunet.cli.options import (
-    add_configuration,
+    add_chosen_plans,
+    add_dataset,
     add_device,
     add_flag,
     add_num_processes,
     add_number,
     add_path,
-    add_plans_name,
     add_workspace,
     number_in,
 )
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         "  diffunet_ablate 1 0 --preset p1 --output p1",
         command="diffunet_ablate",
     )
-    made.add_argument("dataset", metavar="DATASET", help="number, name or path")
+    add_dataset(made)
     made.add_argument(
         "fold",
         metavar="FOLD",
@@ -69,11 +69,7 @@ def parser() -> argparse.ArgumentParser:
         "keep the masks of all variants too, in FOLDER/predictions",
         dest="saves_samples",
     )
-    add_configuration(made)
-    made.add_argument(
-        "-m", dest="method", choices=list(METHODS), help="without it, the method of the plans"
-    )
-    add_plans_name(made)
+    add_chosen_plans(made, choices=list(METHODS))
     add_plan_fields(made)
     add_sampling_fields(made)
     add_device(made)

@@ -5,7 +5,7 @@ The name of an option (`dest`) is that of the argument of the API that it become
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -16,6 +16,11 @@ from diffunet.workspace import DEFAULT_PLANS_NAME
 
 Options = argparse._ActionsContainer
 """A parser, or a group of one."""
+
+
+def add_dataset(made: Options) -> None:
+    """Add the dataset, as the first word."""
+    made.add_argument("dataset", metavar="DATASET", help="number, name or path")
 
 
 def add_workspace(made: Options) -> None:
@@ -77,6 +82,19 @@ def add_configuration(made: Options) -> None:
     made.add_argument(
         "-c", dest="configuration", help="without it, the configuration that the plans recommend"
     )
+
+
+def add_chosen_plans(made: Options, *, choices: Sequence[str] | None = None) -> None:
+    """Add `-c`, `-m` and `-p`: which of the dataset's plans are meant.
+
+    Args:
+        choices: the methods that can be named; None: any.
+    """
+    add_configuration(made)
+    made.add_argument(
+        "-m", dest="method", choices=choices, help="without it, the method of the plans"
+    )
+    add_plans_name(made)
 
 
 def add_folds(made: Options, meaning: str = "without it, all trained folds") -> None:

@@ -4,11 +4,11 @@ import argparse
 
 from diffunet.cli.command import command_of, new_parser, progress_bar, resolve_workspace
 from diffunet.cli.options import (
-    add_configuration,
+    add_chosen_plans,
+    add_dataset,
     add_flag,
     add_folds,
     add_path,
-    add_plans_name,
     add_workspace,
 )
 
@@ -22,10 +22,8 @@ def accumulate_parser() -> argparse.ArgumentParser:
         "  diffunet_accumulate_crossval_results 1 -c 2d -m supervised -f 0 1 2",
         command="diffunet_accumulate_crossval_results",
     )
-    made.add_argument("dataset", metavar="DATASET", help="number, name or path")
-    add_configuration(made)
-    made.add_argument("-m", dest="method", help="without it, the method of the plans")
-    add_plans_name(made)
+    add_dataset(made)
+    add_chosen_plans(made)
     add_folds(made, "without it, all folds of splits_final.json")
     add_path(
         made,
@@ -57,7 +55,7 @@ def best_parser() -> argparse.ArgumentParser:
         "  diffunet_find_best_configuration 1 -c 2d 3d_fullres -m diffusion supervised",
         command="diffunet_find_best_configuration",
     )
-    made.add_argument("dataset", metavar="DATASET", help="number, name or path")
+    add_dataset(made)
     for flag, name, metavar in (
         ("-c", "configurations", "CONFIGURATION"),
         ("-m", "methods", "METHOD"),

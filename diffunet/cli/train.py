@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from diffunet.cli.command import command, new_parser, progress_bar, resolve_workspace
 from diffunet.cli.options import (
-    add_configuration,
+    add_chosen_plans,
+    add_dataset,
     add_device,
     add_flag,
     add_num_processes,
     add_number,
     add_path,
-    add_plans_name,
     add_seed,
     add_workspace,
     number_in,
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         "  torchrun --nproc_per_node 4 -m diffunet.cli.train 1 0",
         command="diffunet_train",
     )
-    made.add_argument("dataset", metavar="DATASET", help="number, name or path")
+    add_dataset(made)
     made.add_argument(
         "folds",
         metavar="FOLD",
@@ -47,11 +47,7 @@ def parser() -> argparse.ArgumentParser:
         help="0, 1, ..., several of them, all_folds (all of these), or all (one training on every "
         "case); nnU-Net's configuration may stand before it",
     )
-    add_configuration(made)
-    made.add_argument(
-        "-m", dest="method", choices=list(METHODS), help="without it, the method of the plans"
-    )
-    add_plans_name(made)
+    add_chosen_plans(made, choices=list(METHODS))
     add_flag(
         made,
         "--c",
