@@ -11,17 +11,17 @@ from diffunet.ablation.axes import Axis, combinations, parse_axes
 from diffunet.ablation.cases import ScoredCases
 from diffunet.ablation.presets import preset_names, presets_named
 from diffunet.ablation.run import Sweep
-from diffunet.ablation.variants import Resolve, make_variants
+from diffunet.ablation.variants import Resolve, Variant, make_variants
 from diffunet.errors import DiffunetError, PlansError, UsageError
 from diffunet.inference.masks import sampling_of
-from diffunet.jsonio import as_json, read_object, write_json
+from diffunet.jsonio import as_json, hash_of, read_object, write_json
 from diffunet.locks import is_lock
 from diffunet.methods import METHODS
 from diffunet.needs import require_memory_to_train
 from diffunet.plans import ResolvedPlans
 from diffunet.plans.differences import differences
 from diffunet.training.final_validation import VALIDATION_OPTIONS
-from diffunet.training.fold_data import open_fold
+from diffunet.training.fold_data import FoldData, open_fold
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +77,12 @@ class AskedSweep:
 
 
 def sweeps_asked(
-    over: Sequence[str], preset: str | None, *, one_at_a_time: bool
+    over: Sequence[str], preset: str | None, *, one_at_a_time: bool, method: str | None
 ) -> list[AskedSweep]:
     """Return the sweeps that are asked for.
+
+    Args:
+        method: None for the preset's, or the plans' own.
 
     Raises:
         UsageError: none is, or both words and a preset are given, or something is wrong with them.
@@ -92,10 +95,15 @@ def sweeps_asked(
         )
     if preset is None:
         axes = parse_axes(over)
-        return [AskedSweep(name=DEFAULT_NAME, axes=axes, one_at_a_time=one_at_a_time)]
+        return [
+            AskedSweep(name=DEFAULT_NAME, axes=axes, one_at_a_time=one_at_a_time, method=method)
+        ]
     found = presets_named(preset)
     if not found:
         raise UsageError(f"--preset should be one of {', '.join(preset_names())}, got '{preset}'")
+    for name, each in found.items():
+        if method not in (None, each.method):
+            raise UsageError(f"the sweep {name} is about -m {each.method}, got -m {method}")
     return [
         AskedSweep(
             name=name,
@@ -115,22 +123,43 @@ def check_sweep(sweep: Sweep, preprocessed: Path, *, device: torch.device) -> No
         PlansError: all that is wrong, by variant.
     """
     faults: dict[str, str] = {}
-    checked: set[str] = set()
+    opened: dict[str, FoldData] = {}
     for variant in sweep.variants:
-        plans = variant.training.plans
         try:
-            if METHODS[plans.method].learns_from == "masks":
-                sampling_of(variant.plans.configuration, VALIDATION_OPTIONS)
-            if variant.training.name not in checked:
-                checked.add(variant.training.name)
-                require_memory_to_train(plans.configuration, method=plans.method, device=device)
-                data = open_fold(plans, preprocessed, fold=sweep.fold, device=device)
-                with torch.device("meta"):  # without weights: it takes neither memory nor time
-                    data.build_model()
+            _check_variant(variant, sweep, preprocessed, device=device, opened=opened)
         except DiffunetError as fault:
             faults.setdefault(str(fault), f"{variant.name}: {fault}")
     if faults:
         raise PlansError("\n".join(faults.values()))
+
+
+def _check_variant(
+    variant: Variant,
+    sweep: Sweep,
+    preprocessed: Path,
+    *,
+    device: torch.device,
+    opened: dict[str, FoldData],
+) -> None:
+    """Check one variant.
+
+    Args:
+        opened: data by how they were made; it grows.
+    """
+    plans = variant.training.plans
+    configuration = plans.configuration
+    if METHODS[plans.method].learns_from == "masks":
+        sampling_of(variant.plans.configuration, VALIDATION_OPTIONS)
+    require_memory_to_train(configuration, method=plans.method, device=device)
+    key = hash_of(as_json([configuration.data_identifier, configuration.preprocessing]))
+    if key not in opened:
+        opened[key] = open_fold(plans, preprocessed, fold=sweep.fold, device=device)
+    with torch.device("meta"):  # without weights: it takes neither memory nor time
+        METHODS[plans.method].build_model(
+            configuration,
+            num_image_channels=opened[key].num_channels,
+            labels=opened[key].labels,
+        )
 
 
 def open_folder(folder: Path, *, base: ResolvedPlans, fold: str, preprocessed: Path) -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 from diffunet.ablation.outcome import is_real
 from diffunet.ablation.table import word_of
+from diffunet.ablation.variants import CHOSEN
 from diffunet.jsonio import atomic_file
 
 Outcome = Mapping[str, Any]
 Row = Mapping[str, Any]
 
-_WIDTH, _HEIGHT = 7.5, 5.0  # inches
+_WIDTH, _HEIGHT, _ROW_HEIGHT = 7.5, 5.0, 0.35  # inches
+_LONG_LABEL = 22  # characters, of which three do not fit beside each other
 _DECADE = 10.0
 _MOST_EMPTY = 1.0
 """An answer that needs no learning is drawn where it lies within this many heights of the data."""
@@ -31,10 +33,12 @@ def plot_outcome(outcome: Outcome, png: Path) -> None:
 
     axes = outcome["axes"]
     panels = _panels(outcome)
-    num_rows = max(len(rows) for _, _, rows in panels)
     is_number = [_is_line(axis) for axis, _, _ in panels]
-    height = _HEIGHT if all(is_number) else max(_HEIGHT, 1.6 + 0.3 * num_rows)
-    figure = Figure(figsize=(_WIDTH * len(panels), height), layout="constrained")
+    heights = [
+        _HEIGHT if is_line else 2.0 + _ROW_HEIGHT * len(rows)
+        for is_line, (_, _, rows) in zip(is_number, panels, strict=True)
+    ]
+    figure = Figure(figsize=(_WIDTH * len(panels), max(heights)), layout="constrained")
     grid = figure.subplots(1, len(panels), squeeze=False)[0]
     for place, (axis, line_axes, rows), is_line in zip(grid, panels, is_number, strict=True):
         draw = _draw_lines if is_line else _draw_rows
@@ -47,6 +51,7 @@ def plot_outcome(outcome: Outcome, png: Path) -> None:
         f"{len(outcome['seeds'])} seed(s); 95 % intervals",
         fontsize=11,
     )
+    _add_legend(figure, grid)
     with atomic_file(png) as file:
         figure.savefig(file, format="png", dpi=110)
 
@@ -78,13 +83,17 @@ def _panels(outcome: Outcome) -> list[tuple[Outcome, list[Outcome], list[Row]]]:
 
 
 def _is_line(axis: Outcome) -> bool:
-    return all(map(is_real, axis["values"])) and len(axis["values"]) > 1
+    values = [value for value in axis["values"] if value != CHOSEN]
+    return all(map(is_real, values)) and len(values) > 1
 
 
 def _draw_lines(
     place: Any, axis: Outcome, line_axes: Sequence[Outcome], rows: Sequence[Row], outcome: Outcome
 ) -> None:
-    values = [value for value in axis["values"] if value is not None]
+    path = axis["path"]
+    chosen = [row for row in rows if row["values"][path] == CHOSEN]
+    rows = [row for row in rows if row["values"][path] != CHOSEN]
+    values = [value for value in axis["values"] if value != CHOSEN]
     is_wide = min(values) > 0 and max(values) / min(values) >= _DECADE
     if is_wide:
         place.set_xscale("log")
@@ -92,9 +101,9 @@ def _draw_lines(
     num_groups = len(groups)
     span = math.log(max(values) / min(values)) if is_wide else max(values) - min(values)
     for number, (label, members) in enumerate(groups.items()):
-        members = sorted(members, key=lambda row: row["values"][axis["path"]])
+        members = sorted(members, key=lambda row: row["values"][path])
         shift = (number - (num_groups - 1) / 2) * 0.012 * span
-        x = [row["values"][axis["path"]] for row in members]
+        x = [row["values"][path] for row in members]
         x = [value * math.exp(shift) if is_wide else value + shift for value in x]
         colour = f"C{number % 10}"
         means = [row["score"]["mean"] for row in members]
@@ -104,7 +113,9 @@ def _draw_lines(
     if len(values) <= 12:
         place.set_xticks(values, [f"{value:g}" for value in values])
         place.minorticks_off()
-    place.set_xlabel(axis["path"])
+    for row in chosen:
+        place.axhline(row["score"]["mean"], color="black", linestyle="-.", label=CHOSEN)
+    place.set_xlabel(path)
     place.set_ylabel(_score_label(outcome))
     _draw_answers(place, rows, outcome, is_upright=True)
 
@@ -127,7 +138,7 @@ def _draw_rows(
         if label:
             place.plot([], [], color=colour, marker="o", label=label)
     place.set_yticks(range(len(labels)), labels)
-    place.invert_yaxis()
+    place.set_ylim(len(labels) - 0.5, -0.5)
     place.set_ylabel(axis["path"] if names else "")
     place.set_xlabel(_score_label(outcome))
     _draw_answers(place, rows, outcome, is_upright=False)
@@ -174,11 +185,26 @@ def _draw_answers(place: Any, rows: Sequence[Row], outcome: Outcome, *, is_uprig
     if any(row["is_own"] for row in rows):
         place.plot([], [], color="grey", linestyle="", label="as planned", **_OWN_MARKER)
     if far:
-        place.plot([], [], linestyle="", label=f"beyond the picture: {', '.join(far)}")
+        title = f"beyond the picture: {', '.join(far)}"
+        place.set_title(title, fontsize=8, loc="right", color="grey")
     place.grid(alpha=0.3)
-    if place.get_legend_handles_labels()[1]:
-        place.legend(
-            fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.13), ncols=3, frameon=False
+
+
+def _add_legend(figure: Any, places: Sequence[Any]) -> None:
+    """Explain what stands in any of the panels, below all of them."""
+    shown: dict[str, Any] = {}
+    for place in places:
+        handles, labels = place.get_legend_handles_labels()
+        shown |= dict(zip(labels, handles, strict=True))
+    if shown:
+        columns = 3 if max(map(len, shown)) < _LONG_LABEL else 2
+        figure.legend(
+            list(shown.values()),
+            list(shown),
+            loc="outside lower left",
+            ncols=columns * len(places),
+            fontsize=8,
+            frameon=False,
         )
 
 

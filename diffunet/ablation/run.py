@@ -115,23 +115,38 @@ class Sweep:
 
 @dataclass
 class _Pace:
-    """How long steps of each kind took, and how many are left."""
+    """How much is left of each kind of step, and how fast it went so far.
 
-    left: dict[str, int]
-    seconds: dict[str, list[float]] = field(default_factory=dict)
+    Attributes:
+        left: the work of each step, by kind and name.
+        done: work and seconds of all steps, by kind.
+    """
 
-    def took(self, kind: str, seconds: float) -> None:
-        self.seconds.setdefault(kind, []).append(seconds)
-        self.left[kind] -= 1
+    left: dict[str, dict[Any, float]]
+    done: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def took(self, kind: str, step: Any, seconds: float) -> None:
+        work = self.left[kind].pop(step, 0.0)
+        known = self.done.get(kind, (0.0, 0.0))
+        self.done[kind] = (known[0] + work, known[1] + seconds)
+
+    def drop(self, variant: Variant, seed: int) -> None:
+        """Expect nothing more of what failed."""
+        for kind, name in (("training", variant.training.name), ("prediction", variant.name)):
+            self.left[kind].pop((name, seed), None)
 
     def __str__(self) -> str:
-        measured = {kind: sum(each) / len(each) for kind, each in self.seconds.items()}
-        is_known = all(kind in measured for kind, number in self.left.items() if number)
-        steps = " and ".join(f"{number} {kind}(s)" for kind, number in self.left.items())
-        if not is_known or not any(self.left.values()):
-            return f"{steps} left"
-        seconds = sum(number * measured.get(kind, 0) for kind, number in self.left.items())
-        return f"{steps} left, about {_duration(seconds)}"
+        left = {kind: steps for kind, steps in self.left.items() if steps}
+        words = " and ".join(f"{len(steps)} {kind}(s)" for kind, steps in left.items())
+        if not left:
+            return "nothing is left"
+        if any(not self.done.get(kind, (0.0,))[0] for kind in left):
+            return f"{words} left"
+        seconds = sum(
+            sum(steps.values()) * self.done[kind][1] / self.done[kind][0]
+            for kind, steps in left.items()
+        )
+        return f"{words} left, about {_duration(seconds)}"
 
 
 @dataclass
@@ -148,6 +163,7 @@ class SweepRun:
     saves_samples: bool
     progress: Progress
     failures: dict[tuple[str, int], str] = field(default_factory=dict)
+    _pace: _Pace = field(default_factory=lambda: _Pace({}))
 
     def run(self, *, after_seed: Callable[[], object]) -> None:
         """Train, predict and score what is not done yet.
@@ -161,30 +177,39 @@ class SweepRun:
         """
         sweep = self.sweep
         trainings = trainings_of(sweep.variants)
-        plan = [(seed, training) for seed in sweep.seeds for training in trainings]
-        pace = _Pace(
-            {
-                "training": sum(
-                    bool(self._todo(each, seed)) and not sweep.is_trained(each, seed)
-                    for seed, each in plan
-                ),
-                "prediction": sum(len(self._todo(each, seed)) for seed, each in plan),
-            }
-        )
+        self._pace = self._work_left(trainings)
         logger.info(
             "%d variants with %d seed(s): %d training(s) and %d prediction(s) of %d %s cases; %s",
             len(sweep.variants),
             len(sweep.seeds),
-            len(plan),
+            len(trainings) * len(sweep.seeds),
             len(sweep.variants) * len(sweep.seeds),
             len(sweep.cases.names),
             sweep.cases.kind,
-            pace,
+            self._pace,
         )
         for seed in sweep.seeds:
             for training in trainings:
-                self._do(training, seed, pace=pace)
+                self._do(training, seed)
             after_seed()
+
+    def _work_left(self, trainings: Sequence[Training]) -> _Pace:
+        """Return all work that is left: iterations of trainings, network evaluations of drawing."""
+        steps = [(each, seed) for seed in self.sweep.seeds for each in trainings]
+        return _Pace(
+            {
+                "training": {
+                    (each.name, seed): each.plans.configuration.training.num_iterations
+                    for each, seed in steps
+                    if self._todo(each, seed) and not self.sweep.is_trained(each, seed)
+                },
+                "prediction": {
+                    (variant.name, seed): _work_of(variant) * len(self._missing(variant, seed))
+                    for each, seed in steps
+                    for variant in self._todo(each, seed)
+                },
+            }
+        )
 
     def _todo(self, training: Training, seed: int) -> list[Variant]:
         return [
@@ -206,19 +231,16 @@ class SweepRun:
     def _predictions(self, variant: Variant, seed: int) -> Path:
         return self.sweep.folder / PREDICTIONS / f"{variant.file_name}-seed{seed}"
 
-    def _do(self, training: Training, seed: int, *, pace: _Pace) -> None:
+    def _do(self, training: Training, seed: int) -> None:
         """Train if need be, and predict; what fails is noted for each of its variants."""
         todo = self._todo(training, seed)
         if not todo:
             return
-        model = self._attempt(todo, seed, lambda: self._model(training, seed, pace=pace))
+        model = self._attempt(todo, seed, lambda: self._model(training, seed))
         if model is None:
             return
         for variant in todo:
-            begin = time.monotonic()
             self._attempt([variant], seed, lambda each=variant: self._predict(each, seed, model))
-            pace.took("prediction", time.monotonic() - begin)
-            logger.info("%s, seed %d: predicted; %s", variant.name, seed, pace)
 
     def _attempt(
         self, variants: Sequence[Variant], seed: int, step: Callable[[], Made]
@@ -239,28 +261,28 @@ class SweepRun:
             logger.debug("where it happened", exc_info=True)
             for each in variants:
                 self.failures[each.name, seed] = reason
-        gc.collect()
-        if self.compute.device.type == "cuda":
-            torch.cuda.empty_cache()
+                self._pace.drop(each, seed)
         return None
 
-    def _model(self, training: Training, seed: int, *, pace: _Pace) -> TrainedModel:
+    def _model(self, training: Training, seed: int) -> TrainedModel:
         sweep = self.sweep
         folder = sweep.model_folder(training, seed)
         fold = folder / f"fold_{sweep.fold}"
         if not sweep.is_trained(training, seed):
             begin = time.monotonic()
             self._train(training, seed, fold=fold)
-            pace.took("training", time.monotonic() - begin)
-            logger.info("'%s', seed %d: trained; %s", training.name, seed, pace)
+            self._pace.took("training", (training.name, seed), time.monotonic() - begin)
+            logger.info("'%s', seed %d: trained; %s", training.name, seed, self._pace)
         return load_model(
             folder, folds=[sweep.fold], checkpoint="final", device=self.compute.device
         )
 
     def _train(self, training: Training, seed: int, *, fold: Path) -> None:
         is_cuda = self.compute.device.type == "cuda"
+        gc.collect()  # what a step before, or its failure, still holds
         results = self.sweep.results_of(training, seed)
         if is_cuda:
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.compute.device)
         self.train(
             TrainingOrder(
@@ -282,6 +304,7 @@ class SweepRun:
         )
 
     def _predict(self, variant: Variant, seed: int, model: TrainedModel) -> None:
+        begin = time.monotonic()
         plans = model.plans.with_settings(variant.settings)
         model = replace(model, plans=plans)
         options = VALIDATION_OPTIONS
@@ -309,6 +332,15 @@ class SweepRun:
         )
         if output is not None:
             output.gather()
+        self._pace.took("prediction", (variant.name, seed), time.monotonic() - begin)
+        logger.info("%s, seed %d: predicted; %s", variant.name, seed, self._pace)
+
+
+def _work_of(variant: Variant) -> float:
+    """Return how often a prediction asks the network about one case."""
+    sampling = variant.plans.configuration.sampling
+    draws = "num_samples" in METHODS[variant.plans.method].options
+    return sampling.num_samples * sampling.num_steps if draws else 1
 
 
 def _seconds_of(metrics: Path) -> float | None:

@@ -70,6 +70,10 @@ def _notes(outcome: Outcome) -> list[str]:
         "sample(s) with all raters; its floor is that of a model which draws as raters do, "
         "D_yy (1/samples + 1/raters). Of the unbiased GED, the floor is 0.",
     ]
+    own = next((row for row in outcome["variants"] if row["is_own"]), None)
+    if own is not None:
+        values = ", ".join(f"{path} {word_of(value)}" for path, value in own["values"].items())
+        lines.append(f"\nAs planned: {values}.")
     known = {name: value for name, value in outcome["trivial_answers"].items() if value is not None}
     if known:
         answers = ", ".join(

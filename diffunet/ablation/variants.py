@@ -18,6 +18,9 @@ Resolve = Callable[[Sequence[str]], ResolvedPlans]
 OWN = "as planned"
 """The name of the variant that sets nothing."""
 
+CHOSEN = "as its training chooses"
+"""The value of a field that a training sets at its end."""
+
 _DIGITS = 8
 """Of a name, that tell it from those that look alike."""
 
@@ -42,7 +45,8 @@ class Variant:
     """One choice of values.
 
     Attributes:
-        values: by the path of each axis, as in JSON; of a group the preset's name, None as planned.
+        values: by the path of each axis, as in JSON; of a group the preset's name; `CHOSEN`
+            where the training itself chooses.
         is_own: it sets nothing but what is planned anyway.
         settings: that prediction alone reads, beyond those of the whole sweep.
         plans: with all settings.
@@ -124,10 +128,16 @@ def _variant(
         name=_file_name(plans_of_training, base, decisive=plans.method),
     )
     # such a training chooses how to predict, but for what the user set: setting it is a difference
-    set_by_user = of_prediction if method.learns_from == "image_labels" else ()
+    chooses = method.learns_from == "image_labels"
+    set_by_user = of_prediction if chooses else ()
     return Variant(
         name=_name(chosen, axes) or OWN,
-        values={axis.path: _value(axis.path, chosen, plans) for axis in axes},
+        values={
+            axis.path: CHOSEN
+            if chooses and axis.path not in chosen and method.is_of_prediction(axis.path)
+            else _value(axis.path, chosen, plans)
+            for axis in axes
+        },
         is_own=not chosen or (plans.configuration == own.configuration and not set_by_user),
         training=training,
         settings=of_prediction,
@@ -169,4 +179,4 @@ def _name(chosen: Setting, axes: Sequence[Axis]) -> str:
 
 def _value(path: str, chosen: Setting, plans: ResolvedPlans) -> Any:
     found = value_at(plans, path)
-    return chosen.get(path) if isinstance(found, dict) else found
+    return chosen.get(path, OWN) if isinstance(found, dict) else found

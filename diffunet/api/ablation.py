@@ -2,19 +2,20 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from diffunet.api.asked import AskedTraining
 from diffunet.api.models import train
 from diffunet.arguments import Dataset, compute_of, processes_of, workspace_of
-from diffunet.errors import UsageError
+from diffunet.errors import DiffunetError, UsageError
 from diffunet.jsonio import read_object
 from diffunet.locks import in_use
 from diffunet.methods import METHODS
 from diffunet.names import require_fold
 from diffunet.parallel import Progress, without_progress
+from diffunet.plans import ResolvedPlans
 from diffunet.workspace import DATASET_FILE, DEFAULT_PLANS_NAME, Workspace
 
 if TYPE_CHECKING:
@@ -71,46 +72,43 @@ def ablate(
 
     Raises:
         UsageError, PlansError, WorkspaceError, DatasetError: before any work is done, with all that
-            is wrong; a UsageError also at the end, where variants failed.
+            is wrong.
         InUseError: another command works in `output`.
         WriteError: the disk is full, or the like; what is done is kept.
+        DiffunetError: at the end, where variants failed.
     """
     from diffunet.ablation.plan import check_sweep, open_folder, sweeps_asked
     from diffunet.ablation.results import run_and_write
 
-    place = workspace_of(workspace)
-    folder = Path(output)
-    asked = sweeps_asked(over, preset, one_at_a_time=one_at_a_time)
+    place, folder = workspace_of(workspace), Path(output)
+    asked = sweeps_asked(over, preset, one_at_a_time=one_at_a_time, method=method)
     _require_apart(folder, place)
     if not seeds or len(set(seeds)) < len(seeds):
         raise UsageError(f"expected seeds, each once, got {', '.join(map(str, seeds)) or 'none'}")
-    for each in asked:
-        if method not in (None, each.method) and each.method is not None:
-            raise UsageError(f"'{each.name}' is about -m {each.method}, got -m {method}")
-    name = require_fold(fold, error=UsageError)
-    compute = compute_of(device)
     preprocessed = place.preprocessed_folder(dataset)
-    training = AskedTraining(
-        place=place,
-        dataset=preprocessed.name,
-        configuration=configuration,
-        method=method or asked[0].method,
-        plans_name=plans_name,
-        settings=settings,
-        seed=None,
+    start = _Start(
+        training=AskedTraining(
+            place=place,
+            dataset=preprocessed.name,
+            configuration=configuration,
+            method=asked[0].method,
+            plans_name=plans_name,
+            settings=settings,
+            seed=None,
+        ),
+        fold=require_fold(fold, error=UsageError),
+        device=device,
+        num_processes=processes_of(num_processes),
+        progress=progress,
     )
-
-    def resolve(more: Sequence[str]):
-        return replace(training, settings=[*settings, *more]).planned()[0]
-
-    base = resolve(())
-    scored = _cases_of(place, preprocessed, base, fold=name, kind=cases, num_cases=num_cases)
+    base, compute = start.plans(()), compute_of(device)
+    scored = _cases_of(start, base, kind=cases, num_cases=num_cases)
     sweeps = [
         each.sweep(
             folder,
             base=base,
-            resolve=resolve,
-            fold=name,
+            resolve=start.plans,
+            fold=start.fold,
             seeds=seeds,
             cases=scored,
             has_own=has_own,
@@ -119,45 +117,60 @@ def ablate(
     ]
     for sweep in sweeps:
         check_sweep(sweep, preprocessed, device=compute.device)
+    with in_use(folder):
+        open_folder(folder, base=base, fold=start.fold, preprocessed=preprocessed)
+        found = {
+            sweep.name: run_and_write(
+                sweep,
+                train=start.train,
+                compute=compute,
+                saves_samples=saves_samples,
+                progress=progress,
+            )
+            for sweep in sweeps
+        }
+    _require_success(found)
+    return found if len(found) > 1 else next(iter(found.values()))
 
-    def do(order: "TrainingOrder") -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class _Start:
+    """What all trainings of a sweep have in common."""
+
+    training: AskedTraining
+    fold: str
+    device: str
+    num_processes: int
+    progress: Progress
+
+    @property
+    def preprocessed(self) -> Path:
+        return self.training.place.preprocessed / self.training.dataset
+
+    def plans(self, more: Sequence[str]) -> ResolvedPlans:
+        """Return the plans with more settings, as a training would have them."""
+        settings = [*self.training.settings, *more]
+        return replace(self.training, settings=settings).planned()[0]
+
+    def train(self, order: "TrainingOrder") -> None:
+        """Train as `diffunet_train` does, into a results folder of the order's own."""
+        asked, base = self.training, self.plans(())
         train(
-            dataset,
-            name,
-            workspace=replace(place, results=order.results),
+            asked.dataset,
+            self.fold,
+            workspace=replace(asked.place, results=order.results),
             configuration=base.configuration_name,
             method=base.method,
-            plans_name=plans_name,
-            settings=[*settings, *order.settings],
+            plans_name=asked.plans_name,
+            settings=[*asked.settings, *order.settings],
             seed=order.seed,
             continues=order.continues,
             # by masks: the sweep does that itself; by image-level labels: it chooses how to predict
             validates=METHODS[base.method].learns_from == "image_labels",
-            device=device,
-            num_processes=processes_of(num_processes),
-            progress=progress,
+            device=self.device,
+            num_processes=self.num_processes,
+            progress=self.progress,
         )
-
-    with in_use(folder):
-        open_folder(folder, base=base, fold=name, preprocessed=preprocessed)
-        found = {
-            sweep.name: run_and_write(
-                sweep, train=do, compute=compute, saves_samples=saves_samples, progress=progress
-            )
-            for sweep in sweeps
-        }
-    failed = [
-        f"{name}: {row['name']}, seed {seed}: {reason}"
-        for name, outcome in found.items()
-        for row in outcome["variants"]
-        for seed, reason in row["failures"].items()
-    ]
-    if failed:
-        raise UsageError(
-            f"{len(failed)} of the trainings or predictions failed; the others are done, and the "
-            f"same command tries these again:\n" + "\n".join(failed)
-        )
-    return found if preset in ("p1", "p2") else next(iter(found.values()))
 
 
 def _require_apart(folder: Path, place: Workspace) -> None:
@@ -171,27 +184,57 @@ def _require_apart(folder: Path, place: Workspace) -> None:
 
 
 def _cases_of(
-    place: Workspace,
-    preprocessed: Path,
-    base: Any,
+    start: _Start,
+    base: ResolvedPlans,
     *,
-    fold: str,
     kind: Literal["validation", "test"],
     num_cases: int | None,
 ) -> "ScoredCases":
     from diffunet.ablation.cases import HeldOutCases, ValidationCases
 
+    if METHODS[base.method].learns_from == "image_labels":
+        logger.warning(
+            "the variants are scored by masks, which -m %s learns without: nothing may be chosen "
+            "by what this sweep finds, or the masks were part of the training",
+            base.method,
+        )
     if kind == "validation":
-        return ValidationCases.of_fold(base, preprocessed, fold=fold, num_cases=num_cases)
+        return ValidationCases.of_fold(
+            base, start.preprocessed, fold=start.fold, num_cases=num_cases
+        )
     logger.warning(
         "the variants are compared on test cases: nothing may be chosen by what this sweep finds, "
         "or these cases are no test any more"
     )
-    content = read_object(preprocessed / DATASET_FILE)
+    content = read_object(start.preprocessed / DATASET_FILE)
     return HeldOutCases.of_raw(
-        place.raw_folder(preprocessed.name),
+        start.training.place.raw_folder(start.training.dataset),
         file_ending=content["file_ending"],
         num_channels=len(base.configuration.preprocessing.normalization),
         has_raters=bool(content.get("raters", False)),
         num_cases=num_cases or base.configuration.training.num_final_validation_cases,
     )
+
+
+def _require_success(found: dict[str, dict[str, Any]]) -> None:
+    """Tell of everything that failed.
+
+    Raises:
+        DiffunetError: something did.
+    """
+    failed = [
+        f"{name}: {row['name']}, seed {seed}: {reason}"
+        for name, outcome in found.items()
+        for row in outcome["variants"]
+        for seed, reason in row["failures"].items()
+    ]
+    if failed:
+        raise DiffunetError(
+            "\n".join(
+                [
+                    f"{len(failed)} of the variants failed; the others are done, and the same "
+                    "command tries these again:",
+                    *failed,
+                ]
+            )
+        )

@@ -1,4 +1,5 @@
 import csv
+import inspect
 import math
 import shutil
 
@@ -8,8 +9,8 @@ import pytest
 from diffunet import api
 from diffunet.ablation import scores as ablation_scores
 from diffunet.api import ablation as ablation_api
-from diffunet.checkpoint import load_checkpoint
 from diffunet.cli import ablate as command
+from diffunet.cli.plan_fields import take_settings
 from diffunet.data.image_io import ImageGeometry, write_label_map
 from diffunet.errors import DatasetError, DiffunetError, InUseError, PlansError, UsageError
 from diffunet.jsonio import read_json, write_json
@@ -214,7 +215,7 @@ def test_the_failure_of_the_plans_own_variant_leaves_the_others_without_differen
         raise DiffunetError("the loss is not finite")
 
     monkeypatch.setattr(ablation_api, "train", fail)
-    with pytest.raises(UsageError, match="the loss is not finite"):
+    with pytest.raises(DiffunetError, match="the loss is not finite"):
         ablate(place, tmp_path, "diffusion.input_scale=0.3")
     found = read_json(tmp_path / "ablation.json")
     assert all(row["difference"]["mean"] is None for row in found["variants"])
@@ -347,14 +348,6 @@ class TestHeldOut:
         assert "nothing may be chosen by this table" in (folder / "ablation.md").read_text()
 
 
-def test_fields_of_prediction_leave_the_weights_alone(grid):
-    folder, _ = grid
-    paths = sorted(folder.glob("trainings/*seed0/*/*/fold_0/checkpoint_final.pth"))
-    assert len(paths) == 2
-    weights = [load_checkpoint(path, "cpu")["weights"] for path in paths]
-    assert any((weights[0][name] != weights[1][name]).any() for name in weights[0])
-
-
 def test_what_is_asked_is_either_fields_or_a_preset(place, tmp_path):
     for over, preset in (((), None), (GRID, "p1")):
         with pytest.raises(UsageError, match="expected either fields to vary"):
@@ -388,3 +381,9 @@ def test_sweeps_of_a_preset_share_the_folder_and_its_trainings(
 def test_a_fold_without_validation_cases_is_refused(place, tmp_path):
     with pytest.raises(UsageError, match="found none in the fold 'all'"):
         api.ablate(1, "all", output=tmp_path, over=GRID, workspace=place, device="cpu")
+
+
+def test_options_of_the_command_are_arguments_of_the_api_or_fields_of_the_plans():
+    given = command.parser().parse_args(["1", "--output", "o"])
+    given.settings = take_settings(given)
+    assert set(vars(given)) | {"progress"} == set(inspect.signature(api.ablate).parameters)
