@@ -102,7 +102,9 @@ def _add_variants(made: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--preset",
         choices=preset_names(),
-        help="sweeps that redraw the figures of a paper, or one of them",
+        metavar="NAME",
+        help="sweeps that redraw the figures of a paper, or one of them: "
+        f"{', '.join(preset_names())}",
     )
     add_flag(
         group,
