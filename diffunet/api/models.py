@@ -145,6 +145,7 @@ def predict(
     num_samples: int | None = None,
     num_steps: int | None = None,
     sampler: str | None = None,
+    rel_area: float | None = None,
     tile_step_size: float | None = None,
     saliency: SaliencyMethod | None = None,
     image_labels: Path | str | None = None,
@@ -169,6 +170,8 @@ def predict(
         folds: None for all that are trained.
         num_samples: per case, over all folds together; like all options of samples, only for models
             that draw them.
+        rel_area: P1's post-processing, a trick of the metric: samples of at most this share of the
+            case's largest become empty, before anything is made of them.
         saliency: what a model of "cdm" or "classifier" makes masks from; None: as its plans say.
         image_labels: a table like `image_labels.csv`, for such a model: what the cases to predict
             show, instead of what the classifier finds.
@@ -195,6 +198,7 @@ def predict(
             num_samples=num_samples,
             num_steps=num_steps,
             sampler=sampler,
+            rel_area=rel_area,
             tile_step_size=tile_step_size,
             saliency=saliency,
             image_labels=None if image_labels is None else Path(image_labels),

@@ -14,8 +14,10 @@ from diffunet.cli.options import (
     add_saves_probabilities,
     add_seed,
     add_workspace,
+    number_in,
     number_of,
 )
+from diffunet.inference.options import REL_AREA
 from diffunet.plans import SamplingPlan
 from diffunet.ranges import choices_of
 
@@ -100,6 +102,15 @@ def _add_sampling(made: argparse.ArgumentParser) -> None:
         "distance of neighbouring tiles, in tiles",
         dest="tile_step_size",
         metavar="TILES",
+    )
+    add_number(
+        group,
+        "--rel_area",
+        number_in(REL_AREA, is_whole=False),
+        "P1's post-processing, a trick of the metric: samples of at most this share of the case's "
+        "largest become empty, which lowers the GED, since two empty masks have IoU 1; P1 "
+        "takes 0.5; off without it",
+        metavar="SHARE",
     )
     add_seed(group, "the same seed draws the same samples")
 

@@ -24,9 +24,10 @@ from diffunet.inference.compute import Compute
 from diffunet.inference.draw import draw_x_0
 from diffunet.inference.fuse import VolumeSummary, Votes, volumes_of
 from diffunet.inference.model import Model, TrainedModel
-from diffunet.inference.options import FolderRun, PredictionOptions
+from diffunet.inference.options import REL_AREA, FolderRun, PredictionOptions
 from diffunet.inference.output import OutputFolder
 from diffunet.inference.prepared import PreparedImage
+from diffunet.inference.rel_area import emptied_by_rel_area
 from diffunet.inference.segment import segment_image
 from diffunet.plans import ConfigurationPlan, SamplingPlan
 from diffunet.preprocessing.case import restore_x_0
@@ -68,6 +69,8 @@ class MaskPredictor(ABC):
         self.compute = compute
         self.options = options
         self.sampling = sampling_of(model.configuration, options)
+        if options.rel_area is not None and options.rel_area not in REL_AREA:
+            raise UsageError(f"rel_area: expected a number {REL_AREA}, got {options.rel_area:g}")
 
     @property
     @abstractmethod
@@ -87,6 +90,7 @@ class MaskPredictor(ABC):
                 "has_probabilities": self.options.saves_probabilities,
                 "has_samples": self.options.saves_samples,
             },
+            **({} if self.options.rel_area is None else {"rel_area": self.options.rel_area}),
         }
 
     def begin(self, model: TrainedModel, cases: Sequence[CaseFiles]) -> None:  # noqa: B027
@@ -170,7 +174,10 @@ class SamplePredictor(MaskPredictor):
             compute=self.compute,
             on_step=on_step,
         )
-        return votes, _counted(votes, drawn, properties, encoding=encoding)
+        masks = _decoded(drawn, properties, encoding=encoding)
+        if self.options.rel_area is not None:
+            masks = emptied_by_rel_area(masks, self.options.rel_area)
+        return votes, _counted(votes, masks)
 
 
 @final
@@ -230,17 +237,21 @@ def sampling_of(configuration: ConfigurationPlan, options: PredictionOptions) ->
     return plan
 
 
-def _counted(
-    votes: Votes,
-    drawn: Iterator[tuple[int, Tensor]],
-    properties: CaseProperties,
-    *,
-    encoding: Encoding,
+def _decoded(
+    drawn: Iterator[tuple[int, Tensor]], properties: CaseProperties, *, encoding: Encoding
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the masks of each sample on the original grid, once they have voted."""
+    """Yield the masks of each sample on the original grid."""
     for sample, x_0 in drawn:
         masks = decode_on_original_grid(x_0.numpy(), properties, encoding=encoding)
         del x_0  # before the next one needs the memory
+        yield sample, masks
+
+
+def _counted(
+    votes: Votes, samples: Iterator[tuple[int, np.ndarray]]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the masks of each sample once they have voted."""
+    for sample, masks in samples:
         votes.add(masks)
         yield sample, masks
 

@@ -7,6 +7,10 @@ from typing import Any
 
 from diffunet.methods import SaliencyMethod
 from diffunet.parts import ALL, Part
+from diffunet.ranges import Range
+
+REL_AREA = Range(0, 1, is_above=True, is_below=True)
+"""At the ends nothing, or every sample, would become empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +20,8 @@ class PredictionOptions:
     Attributes:
         num_samples: per case, over all folds together.
         num_steps, sampler: of drawing a sample.
+        rel_area: samples of at most this share of the case's largest become empty, per label; a
+            trick of the metric. None: all stay.
         tile_step_size: distance of neighbouring tiles, in tiles.
         is_mirrored: average over mirrored images.
         saliency: what masks are made from, of a model that was trained from image-level labels.
@@ -29,6 +35,7 @@ class PredictionOptions:
     num_samples: int | None = None
     num_steps: int | None = None
     sampler: str | None = None
+    rel_area: float | None = None
     tile_step_size: float | None = None
     is_mirrored: bool | None = None
     saliency: SaliencyMethod | None = None
