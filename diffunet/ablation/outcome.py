@@ -10,6 +10,7 @@ import numpy as np
 
 from diffunet.ablation.run import Sweep, SweepRun
 from diffunet.ablation.variants import Variant
+from diffunet.evaluation.ambiguity import perfect_ged
 from diffunet.evaluation.bootstrap import crossed_interval
 from diffunet.evaluation.summary import without_nan
 from diffunet.jsonio import as_json
@@ -177,8 +178,11 @@ def _number(record: Record | None, name: str) -> float:
     if record is None:
         return math.nan
     if name == "floor":  # of the GED of a model that draws what raters draw
-        shares = 1 / record["num_samples"] + 1 / record["num_raters"]
-        return _number(record, "D_yy") * shares
+        return perfect_ged(
+            _number(record, "D_yy"),
+            num_samples=record["num_samples"],
+            num_raters=record["num_raters"],
+        )
     value = record.get(name, record.get("distribution", {}).get(name))
     return math.nan if value is None else float(value)
 

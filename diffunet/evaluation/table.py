@@ -165,8 +165,8 @@ def _how_to_read(num_raters: Sequence[int]) -> str:
     if most == 1:
         return (
             "One rater per case: how far raters differ is unknown, and so is what a perfect model\n"
-            "scores. Compare models on the same cases by the energy score, and look at ece and\n"
-            "volume_coverage."
+            "scores. Compare models on the same cases by the energy score, and look at ece,\n"
+            "volume_crps and volume_coverage."
         )
     lines = [
         "unbiased GED (ged_fully_unbiased): 0 is perfect, of any number of samples and raters.",
