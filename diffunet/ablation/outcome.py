@@ -13,7 +13,6 @@ from diffunet.ablation.variants import Variant
 from diffunet.evaluation.ambiguity import perfect_ged
 from diffunet.evaluation.bootstrap import crossed_interval
 from diffunet.evaluation.summary import without_nan
-from diffunet.jsonio import as_json
 from diffunet.selection.criterion import DICE, Criterion, criterion_for
 
 Record = Mapping[str, Any]
@@ -74,7 +73,7 @@ def outcome_of(run: SweepRun) -> dict[str, Any]:
         "score": criterion.name,
         "title": criterion.title,
         "is_lower_better": criterion.is_lower_better,
-        "seeds": sweep.seeds,
+        "seeds": list(sweep.seeds),
         "one_at_a_time": sweep.one_at_a_time,
         "axes": [
             {"path": axis.path, "name": axis.name, "values": _values_on(axis.path, sweep.variants)}
@@ -87,16 +86,7 @@ def outcome_of(run: SweepRun) -> dict[str, Any]:
             for each in found
         ],
     }
-    return as_json(without_nan(as_json_with_nan(content)))
-
-
-def as_json_with_nan(content: Any) -> Any:
-    """Return tuples as lists, so that what they hold is found."""
-    if isinstance(content, dict):
-        return {name: as_json_with_nan(value) for name, value in content.items()}
-    if isinstance(content, tuple | list):
-        return [as_json_with_nan(value) for value in content]
-    return content
+    return without_nan(content)
 
 
 def _row(

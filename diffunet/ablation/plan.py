@@ -10,11 +10,11 @@ import torch
 from diffunet.ablation.axes import Axis, combinations, parse_axes
 from diffunet.ablation.cases import ScoredCases
 from diffunet.ablation.presets import preset_names, presets_named
-from diffunet.ablation.run import Sweep
+from diffunet.ablation.run import SCORES, Sweep
 from diffunet.ablation.variants import Resolve, Variant, make_variants
 from diffunet.errors import DiffunetError, PlansError, UsageError
 from diffunet.inference.masks import sampling_of
-from diffunet.jsonio import as_json, hash_of, read_object, write_json
+from diffunet.jsonio import as_json, hash_of, read_object, remove_unfinished, write_json
 from diffunet.locks import is_lock
 from diffunet.methods import METHODS
 from diffunet.needs import require_memory_to_train
@@ -168,6 +168,8 @@ def open_folder(folder: Path, *, base: ResolvedPlans, fold: str, preprocessed: P
     Raises:
         UsageError: it holds something else; the message names every difference.
     """
+    for each in (folder, folder / SCORES):
+        remove_unfinished(each)
     path = folder / SWEEP_FILE
     data = open_fold(base, preprocessed, fold=fold, device=torch.device("cpu")).content()
     plans = {name: value for name, value in as_json(base).items() if name != "reasons"}

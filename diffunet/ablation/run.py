@@ -229,7 +229,8 @@ class SweepRun:
         ]
 
     def _predictions(self, variant: Variant, seed: int) -> Path:
-        return self.sweep.folder / PREDICTIONS / f"{variant.file_name}-seed{seed}"
+        name = f"{variant.file_name}-seed{seed}-{self.sweep.cases.kind}"
+        return self.sweep.folder / PREDICTIONS / name
 
     def _do(self, training: Training, seed: int) -> None:
         """Train if need be, and predict; what fails is noted for each of its variants."""

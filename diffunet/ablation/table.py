@@ -3,10 +3,13 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Outcome = Mapping[str, Any]
+
+_FEW_SEEDS = 6
+"""Of fewer, drawing with replacement shows at most four fifths of their variance."""
 
 
 def as_csv(outcome: Outcome) -> str:
@@ -33,9 +36,7 @@ def as_markdown(outcome: Outcome) -> str:
         "",
         f"{score} ({better} is better) of -m {outcome['method']} {outcome['configuration']}, fold "
         f"{outcome['fold']}, on {cases['num_cases']} {cases['kind']} cases of "
-        f"{cases['num_patients']} patients; seeds {', '.join(map(str, outcome['seeds']))}. "
-        "Intervals of 95 % draw patients and seeds with replacement"
-        + ("; of so few seeds they are too narrow." if len(outcome["seeds"]) < 5 else "."),
+        f"{cases['num_patients']} patients. {_sentence_of_seeds(outcome['seeds'])}",
         "",
         "| variant | score | difference | GED | its floor | D_ss | D_yy | Dice | coverage | "
         "training, min | ms a sample |",
@@ -45,6 +46,14 @@ def as_markdown(outcome: Outcome) -> str:
         *_notes(outcome),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _sentence_of_seeds(seeds: Sequence[int]) -> str:
+    named = f"Trained with the seed(s) {', '.join(map(str, seeds))}. Intervals of 95 % draw"
+    if len(seeds) == 1:
+        return f"{named} patients with replacement, and know nothing of how trainings differ."
+    doubt = ", and are too narrow for so few seeds" if len(seeds) < _FEW_SEEDS else ""
+    return f"{named} patients and seeds with replacement{doubt}."
 
 
 def _line(row: Outcome) -> str:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from diffunet.evaluation.bootstrap import bootstrap_means, paired_difference
+from diffunet.evaluation.bootstrap import bootstrap_means, crossed_interval, paired_difference
 
 
 def test_interval_of_independent_cases_is_that_of_the_normal_distribution():
@@ -77,3 +77,38 @@ def test_difference_of_nothing_is_undefined():
 def test_paired_difference_refuses_unequal_lengths():
     with pytest.raises(ValueError, match="found 2, 1 and 2"):
         paired_difference([1.0, 2.0], [1.0], ["a", "b"])
+
+
+def test_with_one_repeat_seeds_add_nothing_to_the_interval_of_patients():
+    values = np.random.default_rng(0).normal(size=(40, 1))
+    patients = [str(number // 2) for number in range(40)]
+    (expected,) = bootstrap_means(values, patients, num_draws=2000, seed=0)
+    found = crossed_interval(values, patients)
+    assert (found.mean, found.lower, found.upper) == pytest.approx(
+        (expected.mean, expected.lower, expected.upper)
+    )
+
+
+def test_the_interval_over_repeats_has_the_variance_of_both():
+    generator = np.random.default_rng(0)
+    of_patients, of_repeats = generator.normal(size=(200, 1)), generator.normal(size=(1, 100))
+    values = of_patients + of_repeats
+    found = crossed_interval(values, [str(number) for number in range(200)], num_draws=4000)
+    assert found.mean == pytest.approx(values.mean())
+    variance = of_patients.var() / 200 + of_repeats.var() / 100
+    assert found.upper - found.lower == pytest.approx(2 * 1.96 * math.sqrt(variance), rel=0.1)
+
+
+def test_a_repeat_that_is_missing_is_left_out_and_nothing_defined_is_undefined():
+    values = np.random.default_rng(0).normal(size=(20, 2))
+    patients = [str(number) for number in range(20)]
+    missing = np.concatenate([values, np.full((20, 1), math.nan)], axis=1)
+    assert crossed_interval(missing, patients) == crossed_interval(values, patients)
+    nothing = crossed_interval(missing[:, 2:], patients)
+    assert all(map(math.isnan, (nothing.mean, nothing.lower, nothing.upper)))
+
+
+def test_one_patient_has_no_interval_over_repeats():
+    found = crossed_interval(np.array([[1.0, 2.0], [3.0, 4.0]]), ["a", "a"])
+    assert found.mean == 2.5
+    assert math.isnan(found.lower)
