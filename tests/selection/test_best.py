@@ -106,6 +106,8 @@ def test_with_several_raters_the_lowest_unbiased_ged_wins(tmp_path):
     assert scores(found)[DIFFUSION] == pytest.approx(2 / 4 - 1 / 2 - 1 / 2)
     assert scores(found)[SUPERVISED] == pytest.approx(2 / 4 - 0 - 1 / 2)
     assert found["best"] == [DIFFUSION]
+    (report,) = tmp_path.rglob("best_configuration.md")
+    assert "unbiased GED of the samples (0 is perfect, lower is better)" in report.read_text()
     assert found["commands"] == [
         f"diffunet_predict -i IMAGES -o PREDICTIONS -d {NAME} -m diffusion -p diffunet_plans -c 2d "
         f"-f 0 1 --workspace {tmp_path}"

@@ -11,7 +11,7 @@ from diffunet.errors import CheckpointError, UsageError
 from diffunet.inference.model import load_model
 from diffunet.jsonio import write_json
 from diffunet.sharing.export import export_model
-from diffunet.sharing.info import model_info
+from diffunet.sharing.info import lines_of, model_info
 from diffunet.sharing.install import install_model, load_opened_model
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 
@@ -169,3 +169,27 @@ def test_the_info_of_folder_and_file_is_the_same_but_for_the_export(model_folder
     assert ours["folds"] == {"0": {"Dice": 0.75, "ged": 0.25}, "3": {}}
     assert ours["labels"] == {"background": 0, "nodule": 1}
     json.dumps(ours, allow_nan=False)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_the_info_leads_with_the_unbiased_ged_where_there_are_several_raters(model_folder, most):
+    means = {"ged": 0.25, "ged_fully_unbiased": 0.0625, "energy_score": 0.5}
+    perfect = {"ged": {"mean": 0.125 if most > 1 else None}}
+    distribution = {
+        "num_raters": [1, most],
+        "mean": {
+            "scores": {name: {"mean": mean} for name, mean in means.items()},
+            "perfect_model": perfect,
+        },
+    }
+    write_json(
+        model_folder / "fold_0" / "validation" / "summary.json",
+        {"foreground_mean": {"Dice": 0.75}, "distribution": distribution},
+    )
+    info = model_info(model_folder)
+    expected = {
+        1: {"Dice": 0.75, "energy_score": 0.5, "ged": 0.25},
+        2: {"ged_fully_unbiased": 0.0625, "ged": 0.25, "ged_of_perfect_model": 0.125, "Dice": 0.75},
+    }
+    assert list(info["folds"]["0"].items()) == list(expected[most].items())
+    assert ("unbiased GED" in "\n".join(lines_of(info))) == (most > 1)
