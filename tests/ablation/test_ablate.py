@@ -84,6 +84,7 @@ def test_trainings_are_shared_and_each_is_a_model_that_predicts(grid, tmp_path):
     folder, found = grid
     models = {run["model"] for row in found["variants"] for run in row["runs"]}
     assert len(models) == 4
+    assert not list(folder.rglob("validation"))  # which would be measured twice
     image = np.zeros((16, 16), np.uint8)
     geometry = ImageGeometry(shape=(16, 16), spacing_mm=(1.0, 1.0), has_spacing=False)
     write_label_map(tmp_path / "in" / "a_0000.png", image, geometry)
@@ -181,7 +182,9 @@ def test_a_killed_sweep_goes_on_to_the_results_of_an_unbroken_one(
             patch.setattr(ablation_scores, "_scores_of_case", kill_later(of_case, 4))
         with pytest.raises(KilledError):
             ablate(place, tmp_path, *GRID, seeds=(0, 1))
+    (tmp_path / ".unfinished-ablation.png").touch()
     assert without_times(ablate(place, tmp_path, *GRID, seeds=(0, 1))) == without_times(grid[1])
+    assert not list(tmp_path.rglob(".unfinished*"))
 
 
 def test_a_failed_variant_is_noted_and_the_others_go_on(place, tmp_path, monkeypatch, capsys):
