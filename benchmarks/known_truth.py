@@ -1,7 +1,7 @@
 """Train on generated images, and score against their true distribution of masks.
 
     python benchmarks/known_truth.py FOLDER data --family images
-    python benchmarks/known_truth.py FOLDER train NAME --iterations 6000 --set network.channels=[16,24,32]
+    python benchmarks/known_truth.py FOLDER train NAME --set training.batch_size=16
     python benchmarks/known_truth.py FOLDER score NAME --draw ddpm:10 dpm_solver_2m:8
 
 `data` writes a dataset and preprocesses it; `train` trains a variant of its plans, and continues
@@ -127,9 +127,7 @@ def score_draws(given: argparse.Namespace, draw: str) -> None:
         scene = scene_of_case(case, family, seed=seed)
         samples = drawn_samples(model, scene, case=case, options=options)
         generator = numpy_generator(seed, "truth", case)
-        chosen = generator.choice(
-            len(scene.outcomes()), given.num_samples, p=scene.probabilities()
-        )
+        chosen = generator.choice(len(scene.outcomes()), given.num_samples, p=scene.probabilities())
         found += scored(samples, scene)
         perfect += scored(scene.outcomes()[chosen][None] == labels_of(family), scene)
     record = {
@@ -156,7 +154,9 @@ def drawn_samples(
 ) -> np.ndarray:
     """Return the samples (label, sample, *size) of a test image."""
     image = scene.render(numpy_generator("test image", case))[None].astype(np.float32)
-    predictor = METHODS[model.method].make_predictor(model, compute=Compute(device=torch.device("cpu")), options=options)
+    predictor = METHODS[model.method].make_predictor(
+        model, compute=Compute(device=torch.device("cpu")), options=options
+    )
     samples: dict[int, np.ndarray] = {}
     predictor.predict(
         prepare(image, (1.0,) * len(scene.family.size), model=model, case=case),

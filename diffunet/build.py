@@ -1,10 +1,12 @@
 """The only place that turns the words of plans into objects."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from diffunet.backbones import BACKBONES
@@ -88,6 +90,17 @@ def build_encoding(labels: LabelScheme, plan: DiffusionPlan) -> Encoding:
     return ENCODINGS[name](len(labels.names))
 
 
+def build_rater_tags(
+    raters: Sequence[str], plan: DiffusionPlan
+) -> Float[np.ndarray, "sample rater"]:
+    """Return what the network is told of who drew: 1 for that rater, 0 for the others.
+
+    All are 0 of a rater whom the plan does not know.
+    """
+    is_drawn_by = [[rater == name for name in plan.rater_names] for rater in raters]
+    return np.array(is_drawn_by, np.float32).reshape(len(raters), len(plan.rater_names))
+
+
 def build_segmentation_encoding(labels: LabelScheme) -> Encoding:
     """Return how the logits of the supervised network stand for masks, and how to decode them.
 
@@ -122,6 +135,7 @@ def build_denoiser(
         configuration.network,
         num_image_channels=num_image_channels,
         num_label_channels=build_encoding(labels, configuration.diffusion).num_channels,
+        num_raters=configuration.diffusion.num_raters,
         is_output_bounded=prediction.is_bounded,
     )
     return Denoiser(
@@ -244,11 +258,17 @@ def _classification_network(
 
 
 def build_denoising_network(
-    plan: NetworkPlan, *, num_image_channels: int, num_label_channels: int, is_output_bounded: bool
+    plan: NetworkPlan,
+    *,
+    num_image_channels: int,
+    num_label_channels: int,
+    num_raters: int = 0,
+    is_output_bounded: bool,
 ) -> DenoisingNetwork:
     """Return a network that predicts x_0, noise or v.
 
     Args:
+        num_raters: that can be told to have drawn; 0 for none.
         is_output_bounded: only then does the plan's final tanh apply.
 
     Raises:
@@ -257,6 +277,7 @@ def build_denoising_network(
     task = NetworkTask(
         num_image_channels=num_image_channels,
         num_label_channels=num_label_channels,
+        num_classes=num_raters,
         has_final_tanh=plan.has_final_tanh and is_output_bounded,
     )
     with _faults_of("network"):

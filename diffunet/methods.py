@@ -55,7 +55,7 @@ _WHAT_TAGS_LEAVE = (
     ),
 )
 _OF_MASKS = frozenset({"tile_step_size", "is_mirrored", "saves_probabilities", "saves_samples"})
-_OF_SAMPLES = _OF_MASKS | {"num_samples", "num_steps", "sampler", "rel_area"}
+_OF_SAMPLES = _OF_MASKS | {"num_samples", "num_steps", "sampler", "rel_area", "rater"}
 _OF_SALIENCY = frozenset({"saliency", "image_labels", "draws_picture"})
 
 

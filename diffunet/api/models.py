@@ -146,6 +146,7 @@ def predict(
     num_steps: int | None = None,
     sampler: str | None = None,
     rel_area: float | None = None,
+    rater: str | int | None = None,
     tile_step_size: float | None = None,
     saliency: SaliencyMethod | None = None,
     image_labels: Path | str | None = None,
@@ -172,6 +173,7 @@ def predict(
             that draw them.
         rel_area: P1's post-processing, a trick of the metric: samples of at most this share of the
             case's largest become empty, before anything is made of them.
+        rater: name or number of the rater to draw as, of a model that is told who drew.
         saliency: what a model of "cdm" or "classifier" makes masks from; None: as its plans say.
         image_labels: a table like `image_labels.csv`, for such a model: what the cases to predict
             show, instead of what the classifier finds.
@@ -199,6 +201,7 @@ def predict(
             num_steps=num_steps,
             sampler=sampler,
             rel_area=rel_area,
+            rater=None if rater is None else str(rater),
             tile_step_size=tile_step_size,
             saliency=saliency,
             image_labels=None if image_labels is None else Path(image_labels),

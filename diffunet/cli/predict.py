@@ -95,6 +95,11 @@ def _add_sampling(made: argparse.ArgumentParser) -> None:
     )
     add_number(group, "--num_steps", number_of(SamplingPlan, "num_steps"), "denoising steps")
     group.add_argument("--sampler", choices=choices_of(SamplingPlan, "sampler"))
+    group.add_argument(
+        "--rater",
+        help="draw as this rater would: his number or name in the files of labels, such as 2 or "
+        "r02; of a model trained with diffusion.conditions_on_rater (default: as all together)",
+    )
     add_number(
         group,
         "-step_size",

@@ -76,6 +76,13 @@ class Denoiser(nn.Module):
         """Return the image's features: once per image, for all samples and steps."""
         return self.network.encode_image(image)
 
+    def embed_labels(self, tags: Float[Tensor, "batch class"]) -> Float[Tensor, "batch dim"]:
+        """Return the condition for what is told of each sample, in [0, 1].
+
+        These are image-level labels (P2), or who drew the mask (1 for the rater, 0 for others).
+        """
+        return self.network.embed_labels(tags)  # pyright: ignore  # of networks that are told any
+
     def predict_x_0(
         self,
         x_t: Float[Tensor, "batch channel *spatial"],
@@ -89,7 +96,7 @@ class Denoiser(nn.Module):
         Args:
             t: in [0, 1], one for all or one per sample; on any device.
             features: of `encode_image`, one row per sample of x_t.
-            condition: embedded image-level labels.
+            condition: of `embed_labels`; None where nothing is told.
         """
         times = _per_sample(t, x_t)
         output = self._output(x_t, times, features, condition).to(x_t.dtype)

@@ -46,4 +46,4 @@ class ImageModel(nn.Module):
 
     def embed_labels(self, tags: Float[Tensor, "batch class"]) -> Float[Tensor, "batch dim"]:
         """Return the denoiser's condition for image-level labels in [0, 1]."""
-        return self.denoiser.network.embed_labels(tags)  # pyright: ignore  # P2's networks have it
+        return self.denoiser.embed_labels(tags)

@@ -17,6 +17,7 @@ from diffunet.fingerprint.fingerprint import (
     RaterFingerprint,
     TrivialAnswers,
 )
+from diffunet.fingerprint.habits import HabitsAccumulator
 from diffunet.fingerprint.intensity import ChannelMeasurement
 from diffunet.fingerprint.masks import DisagreementMeasurement, LabelMeasurement, ObjectMeasurement
 from diffunet.fingerprint.summary import RunningSummary, Summary
@@ -218,8 +219,13 @@ class RaterAccumulator:
         self._empty: Counter[str] = Counter()
         self._num_partly_empty = 0
         self._geds: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(1))
+        self._habits = HabitsAccumulator()
 
-    def add(self, marked: dict[str, bool], labels: Sequence[LabelMeasurement]) -> None:
+    def add(
+        self, marked: dict[str, bool], labels: Sequence[LabelMeasurement], *, patient: str
+    ) -> None:
+        fractions = np.sum([label.foreground_fraction for label in labels], axis=0)
+        self._habits.add(patient, dict(zip(marked, map(float, fractions), strict=True)))
         self._per_case.add(len(marked))
         for rater, has_marked in marked.items():
             self._asked[rater] += 1
@@ -241,6 +247,7 @@ class RaterAccumulator:
                 rater: self._empty[rater] / self._asked[rater] for rater in sorted(self._asked)
             },
             share_of_cases_partly_empty=self._num_partly_empty / per_case.count,
+            habits=self._habits.habits(),
         )
 
     def trivial_answers(self) -> TrivialAnswers | None:

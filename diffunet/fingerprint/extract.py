@@ -97,7 +97,7 @@ class _Accumulator:
         for accumulator, channel in zip(self._channels, case.channels, strict=True):
             accumulator.add(case.case, channel)
         if case.labels:
-            self._raters.add(case.marked, case.labels)
+            self._raters.add(case.marked, case.labels, patient=self._patients[case.case])
         for accumulator, label in zip(self._labels.values(), case.labels, strict=False):
             accumulator.add(label)
         if self._image_labels is not None:

@@ -147,6 +147,22 @@ class LabelFingerprint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RaterHabits:
+    """Whether raters of one number mark more, or less, than others throughout.
+
+    Attributes:
+        num_patients: in which all raters drew something.
+        mean_ranks: by the rater's name: 1 if he marks least in every patient.
+        p_value: of Friedman's test that the numbers mean nothing. A small one is what people with
+            habits leave, but also files that are numbered by their content, the largest first, say.
+    """
+
+    num_patients: int
+    mean_ranks: dict[str, float]
+    p_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class RaterFingerprint:
     """How many raters were asked, and how often they saw nothing (marked no label at all).
 
@@ -155,12 +171,14 @@ class RaterFingerprint:
         share_of_empty_masks: over all raters and cases.
         share_of_empty_masks_by_rater: by the rater's name.
         share_of_cases_partly_empty: cases in which some raters, but not all, saw nothing.
+        habits: None of one rater, or of few patients.
     """
 
     per_case: Summary
     share_of_empty_masks: float
     share_of_empty_masks_by_rater: dict[str, float]
     share_of_cases_partly_empty: float
+    habits: RaterHabits | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from diffunet.fingerprint.fingerprint import (
     ImageLabelFingerprint,
     LabelFingerprint,
     RaterFingerprint,
+    RaterHabits,
     TrivialAnswers,
 )
 from diffunet.fingerprint.masks import coarse_axis
@@ -19,6 +20,7 @@ _CENTRED_FOREGROUND = 0.3  # share of the image above which an object is at its 
 _PREDICTABLE = 0.65  # AUC from which position or content alone is a shortcut
 _INTENSITY_RATIO = 20  # of the brightest to the median image
 _FEW_RATERS = 3
+_BY_CHANCE = 0.01  # p-value from which raters of one number need not be people
 _FEW_PATIENTS = 20
 _MANY_EMPTY = 0.05
 _MANY_LEFT_OUT = 0.3
@@ -40,6 +42,11 @@ def is_centred(label: LabelFingerprint) -> bool:
         label.centre_distance.mean < CENTRED
         and label.foreground_fraction.mean < _CENTRED_FOREGROUND
     )
+
+
+def seem_to_be_people(habits: RaterHabits) -> bool:
+    """Whether raters of one number differ from the others throughout, as people with habits do."""
+    return habits.p_value < _BY_CHANCE
 
 
 def is_predicted_by_position(label: ImageLabelFingerprint) -> bool:

@@ -28,6 +28,7 @@ def draw_x_0(
     seed: int,
     case: str,
     compute: Compute,
+    tags: Float[Tensor, "1 class"] | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, Float[Tensor, "channel *spatial"]]]:
     """Yield (k, x_0) of each sample, fold by fold, in groups that fit the memory.
@@ -39,6 +40,7 @@ def draw_x_0(
         num_channels: of x_0.
         mirror_axes: axes of the patch over which `sampling.is_mirrored` averages.
         seed: sample k is a function of (seed, case, k) and of its network, of nothing else.
+        tags: of who draws, for denoisers that are told; None: nothing is told.
         on_step: called after each sampling step with the number of samples that took it.
 
     Yields:
@@ -64,6 +66,7 @@ def draw_x_0(
             tiling=tiling,
             mirrorings=mirrorings(mirror_axes if sampling.is_mirrored else ()),
             num_samples=group_size,
+            tags=tags,
             compute=compute,
         )
         state_device = compute.state_device((group_size, *shape), num_volumes=num_volumes)
@@ -97,6 +100,7 @@ class _TiledDenoiser:
         tiling: Tiling,
         mirrorings: Sequence[tuple[int, ...]],
         num_samples: int,
+        tags: Tensor | None,
         compute: Compute,
     ):
         """Prepare to predict.
@@ -105,8 +109,13 @@ class _TiledDenoiser:
             image: normalised, of the shape of `tiling`.
             mirrorings: sets of patch axes to flip, at least one; the answers are averaged.
             num_samples: most samples of one call; decides how many tiles share a network call.
+            tags: see `draw_x_0`.
         """
         self._denoiser = denoiser
+        self._condition = None
+        if tags is not None:
+            with compute.running():
+                self._condition = denoiser.embed_labels(tags.to(compute.device))
         self._image = image
         self._tiling = tiling
         self._mirrorings = mirrorings
@@ -178,8 +187,12 @@ class _TiledDenoiser:
         batch = tiles.reshape(-1, num_channels, *self._tiling.patch_size).to(self._compute.device)
         if len(starts) > 1:  # features of a single tile serve all samples as they are
             features = _repeat(features, num_samples)
+        told = self._condition
+        condition = None if told is None else told.expand(len(batch), -1)
         with self._compute.running():
-            x_0 = self._denoiser.predict_x_0(flip(batch, axes), t, features=features)
+            x_0 = self._denoiser.predict_x_0(
+                flip(batch, axes), t, features=features, condition=condition
+            )
         x_0 = flip(self._compute.in_range(x_0), axes)
         return x_0.reshape(len(starts), num_samples, num_channels, *self._tiling.tile)
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffunet.build import build_encoding, build_segmentation_encoding
+from diffunet.build import build_encoding, build_rater_tags, build_segmentation_encoding
 from diffunet.data.image_io import ImageGeometry
 from diffunet.data.raw.case_files import CaseFiles
 from diffunet.data.store.case import CaseProperties
@@ -147,6 +147,26 @@ class MaskPredictor(ABC):
 class SamplePredictor(MaskPredictor):
     """Draws samples with the denoisers of a diffusion on segmentations."""
 
+    def __init__(self, model: Model, *, compute: Compute, options: PredictionOptions):
+        """Take a loaded model.
+
+        Raises:
+            UsageError: a value is not valid, or the model was not trained for it.
+        """
+        super().__init__(model, compute=compute, options=options)
+        self._rater = _rater_of(model.configuration, options.rater)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the sampling, what is written, and as whom was drawn."""
+        told = {} if self._rater is None else {"rater": self._rater}
+        return super().settings() | told
+
+    @property
+    def _tags(self) -> Tensor | None:
+        if self._rater is None:
+            return None
+        return torch.from_numpy(build_rater_tags([self._rater], self.model.configuration.diffusion))
+
     @property
     def num_steps(self) -> int:
         """Of all samples together."""
@@ -172,6 +192,7 @@ class SamplePredictor(MaskPredictor):
             seed=self.options.seed,
             case=properties.case,
             compute=self.compute,
+            tags=self._tags,
             on_step=on_step,
         )
         masks = _decoded(drawn, properties, encoding=encoding)
@@ -235,6 +256,29 @@ def sampling_of(configuration: ConfigurationPlan, options: PredictionOptions) ->
             "(augmentation.mirror_axes is empty); predict without it"
         )
     return plan
+
+
+def _rater_of(configuration: ConfigurationPlan, asked: str | None) -> str | None:
+    """Return the name of the rater to draw as, who is asked for by name or number.
+
+    Raises:
+        UsageError: the model is not told who drew, or knows no such rater.
+    """
+    if asked is None:
+        return None
+    plan = configuration.diffusion
+    if not plan.conditions_on_rater:
+        raise UsageError(
+            f"--rater {asked}: this model was not told who drew the masks; train one with "
+            "--set diffusion.conditions_on_rater=true, if the same people drew all cases"
+        )
+    name = f"r{int(asked):02d}" if asked.isdecimal() else asked
+    if name not in plan.rater_names:
+        raise UsageError(
+            f"--rater {asked}: expected one of the raters in training, "
+            f"{', '.join(plan.rater_names)}"
+        )
+    return name
 
 
 def _decoded(

@@ -22,6 +22,7 @@ class PredictionOptions:
         num_steps, sampler: of drawing a sample.
         rel_area: samples of at most this share of the case's largest become empty, per label; a
             trick of the metric. None: all stay.
+        rater: name or number of the rater to draw as; None: as all of them together.
         tile_step_size: distance of neighbouring tiles, in tiles.
         is_mirrored: average over mirrored images.
         saliency: what masks are made from, of a model that was trained from image-level labels.
@@ -36,6 +37,7 @@ class PredictionOptions:
     num_steps: int | None = None
     sampler: str | None = None
     rel_area: float | None = None
+    rater: str | None = None
     tile_step_size: float | None = None
     is_mirrored: bool | None = None
     saliency: SaliencyMethod | None = None

@@ -11,7 +11,7 @@ class NetworkTask:
         num_image_channels: of the image that masks are found in; 0 where labels alone condition.
         num_label_channels: of x_t and of the output, or logits per voxel of a supervised network.
         has_final_tanh: bound the output to (-1, 1).
-        num_classes: image-level labels that `embed_labels` takes; 0 for none.
+        num_classes: image-level labels, or raters, that `embed_labels` takes; 0 for none.
     """
 
     num_image_channels: int

@@ -8,6 +8,7 @@ from diffunet.fingerprint.fingerprint import Fingerprint, LabelFingerprint
 from diffunet.planning.choice import Choice, sentence
 from diffunet.planning.decision_size import choose_decision_size
 from diffunet.planning.diffusion import choose_input_scale, choose_loss_weighting_bias
+from diffunet.planning.raters import choose_raters
 from diffunet.planning.sampling import choose_num_samples, choose_num_steps
 from diffunet.planning.training import choices_by_iterations, choose_num_iterations
 from diffunet.planning.whole_image import GridChoice
@@ -38,7 +39,8 @@ def plan_masks(
         spacing_ratio=axes.spacing_ratio,
     )
     input_scale = choose_input_scale(decision_size)
-    diffusion, diffusion_reasons = _plan_diffusion(input_scale, encoding=encoding)
+    raters = choose_raters(fingerprint.raters)
+    diffusion, diffusion_reasons = _plan_diffusion(input_scale, raters, encoding=encoding)
     sampling, sampling_reasons = _plan_sampling(fingerprint.labels, decision_size, input_scale)
     warning = input_scale.warning
     if warning and fingerprint.image_labels is not None:
@@ -75,18 +77,21 @@ def plan_training(chosen: GridChoice, *, num_cases: int) -> tuple[TrainingPlan, 
 
 
 def _plan_diffusion(
-    input_scale: Choice[float], *, encoding: Choice[str]
+    input_scale: Choice[float], raters: Choice[tuple[str, ...]], *, encoding: Choice[str]
 ) -> tuple[DiffusionPlan, dict[str, str]]:
     bias = choose_loss_weighting_bias(input_scale.value)
     plan = DiffusionPlan(
         input_scale=input_scale.value,
         loss_weighting_bias=bias.value,
         encoding="signed" if encoding.value == "signed" else "analog_bits",
+        rater_names=raters.value,
     )
     return plan, {
         "input_scale": input_scale.reason,
         "loss_weighting_bias": bias.reason,
         "encoding": encoding.reason,
+        "conditions_on_rater": raters.reason,
+        "rater_names": "Who drew at least half of the training cases; several raters only.",
     }
 
 

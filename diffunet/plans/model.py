@@ -57,10 +57,29 @@ class DiffusionPlan(NoisePlan):
         is_weighting_decoupled: multiply the weight by -d log_snr / dt.
         encoding: of exclusive labels: "signed": one channel per class; "analog_bits": the bits of
             the class number. Regions always have one signed channel each.
+        conditions_on_rater: tell the network who drew the mask, so that it can draw as one of the
+            raters; only where the same people, under the same numbers, drew all cases.
+        rater_names: of all raters, in the order in which the network knows them.
     """
 
     is_weighting_decoupled: bool = False
     encoding: Literal["signed", "analog_bits"] = "signed"
+    conditions_on_rater: bool = False
+    rater_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.conditions_on_rater and len(self.rater_names) < 2:
+            raise ValueError(
+                f"conditions_on_rater needs two or more rater_names, got {list(self.rater_names)}"
+            )
+        if len(set(self.rater_names)) != len(self.rater_names):
+            raise ValueError(f"rater_names should differ, got {list(self.rater_names)}")
+
+    @property
+    def num_raters(self) -> int:
+        """How many the network is told of; 0 if it is not told who drew."""
+        return len(self.rater_names) if self.conditions_on_rater else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +196,8 @@ class TrainingPlan:
         ema_decay: of the averaged weights that are used for prediction.
         dice_weight: of "supervised" alone: weight of 1 - Dice beside the cross entropy. At 1, the
             network learns about the raters' majority; at 0, their share at each voxel.
+        rater_dropout: where the network is told who drew: share of samples for which it is not, so
+            that it also learns to draw as raters together do.
         num_validations: sampled validations, spread evenly over the training.
         num_validation_cases: cases for each of them (spread over patients), or as many as the first
             had time for.
@@ -192,6 +213,7 @@ class TrainingPlan:
     gradient_clip_norm: Annotated[float, Range(0, 1e6, is_above=True)] = 1.0
     ema_decay: Annotated[float, Range(0, 1, is_below=True)] = 0.9999
     dice_weight: Annotated[float, Range(0, 1e6)] = 1.0
+    rater_dropout: Annotated[float, Range(0, 1)] = 0.3
     num_validations: Annotated[int, Range(0, 10_000)] = 20
     num_validation_cases: Cases = 16
     num_final_validation_cases: Cases = 100

@@ -1,5 +1,6 @@
 """What one fold trains and validates on."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from diffunet.data.raw.splits import Split, load_splits
 from diffunet.data.store.case import CaseProperties
 from diffunet.data.store.case_store import MANIFEST, CaseStore
 from diffunet.errors import DatasetError, WorkspaceError
+from diffunet.fingerprint.fingerprint import Fingerprint
+from diffunet.fingerprint.traps import seem_to_be_people
 from diffunet.inference.compute import Compute
 from diffunet.jsonio import hash_of, read_json
 from diffunet.labels import LabelScheme
@@ -19,7 +22,9 @@ from diffunet.methods import METHODS, Supervision, methods_that_learn_from
 from diffunet.names import require_fold
 from diffunet.plans import ResolvedPlans
 from diffunet.preprocessing.recipe import check_recipe, warn_of_other_data
-from diffunet.workspace import DATASET_FILE, SPLITS_FILE
+from diffunet.workspace import DATASET_FILE, FINGERPRINT_FILE, SPLITS_FILE
+
+logger = logging.getLogger(__name__)
 
 IMAGES, LABELS = "images", "labels"
 
@@ -100,6 +105,8 @@ def open_fold(
         check_recipe(label_maps, plans, labels=labels)
     else:
         _check_tags(properties, plans)
+    if configuration.diffusion.conditions_on_rater and plans.method == "diffusion":
+        _warn_of_nameless_raters(preprocessed_folder)
     patients = {case: each.patient for case, each in properties.items()}
     return FoldData(
         plans=plans,
@@ -172,6 +179,21 @@ def _require_weak_plan(plans: ResolvedPlans) -> None:
         f"'{plans.plans_name}' have none; declare 'image_labels' in dataset.json, then run "
         f"diffunet_plan_and_preprocess again, or train with {_flags('masks')}"
     )
+
+
+def _warn_of_nameless_raters(preprocessed_folder: Path) -> None:
+    """Warn where nothing in the masks shows that a rater's number means one person."""
+    path = preprocessed_folder / FINGERPRINT_FILE
+    if not path.exists():
+        return
+    raters = Fingerprint.load(path).raters
+    if raters is not None and raters.habits is not None and not seem_to_be_people(raters.habits):
+        logger.warning(
+            "diffusion.conditions_on_rater is set, but nothing in the masks shows that a rater's "
+            "number means the same person throughout (p = %.2g); if it does not, --rater will "
+            "change nothing",
+            raters.habits.p_value,
+        )
 
 
 def _flags(supervision: Supervision) -> str:

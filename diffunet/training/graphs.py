@@ -30,14 +30,16 @@ def as_graphs(
 ) -> nn.Module:
     """Return a model that trains the weights of `model` by CUDA graphs, or `model` itself.
 
-    Only a denoiser of segmentations on a GPU without random operations of its own has graphs.
+    Only a denoiser of segmentations on a GPU has graphs, without random operations of its own and
+    without a condition.
 
     Args:
         configuration: patch and batch size.
     """
     device = next(model.parameters()).device
     is_random = configuration.network.dropout > 0
-    if device.type != "cuda" or is_random or not isinstance(model, Denoiser):
+    is_told = configuration.diffusion.conditions_on_rater
+    if device.type != "cuda" or is_random or is_told or not isinstance(model, Denoiser):
         return model
     shape = (configuration.training.batch_size, num_image_channels, *configuration.patch_size)
     order = CHANNELS_LAST[len(shape) - 2]

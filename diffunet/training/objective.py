@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from diffunet.build import (
     build_encoding,
+    build_rater_tags,
     build_segmentation_encoding,
     build_weighting,
 )
@@ -26,7 +27,7 @@ from diffunet.diffusion.times import stratified_times
 from diffunet.diffusion.weighting import Weighting
 from diffunet.labels import LabelScheme
 from diffunet.plans import ConfigurationPlan
-from diffunet.randomness import derive_seed
+from diffunet.randomness import derive_seed, numpy_generator
 
 DICE_SMOOTHING_VOXELS = 1.0
 """Added to both sides of the Dice fraction: a patch without the label, predicted so, scores 1."""
@@ -44,6 +45,7 @@ class TensorBatch:
         indices: of the samples in the global batch.
         global_size: samples of the global batch.
         weights: how much the loss of each sample counts; None: all count alike.
+        raters: names of who drew the label maps, one per sample, for a network that is told.
     """
 
     images: Float[Tensor, "sample channel *spatial"]
@@ -53,6 +55,7 @@ class TensorBatch:
     indices: tuple[int, ...]
     global_size: int
     weights: Float[Tensor, " sample"] | None = None
+    raters: tuple[str, ...] = ()
 
     def weighted(self, values: Float[Tensor, "sample *any"]) -> Float[Tensor, "sample *any"]:
         """Return `values` times the weight of their sample.
@@ -137,12 +140,29 @@ class DiffusionObjective:
             times_of(batch, seed=self.seed),
             noise_of(batch, x_0.shape[1:], seed=self.seed),
             features=denoiser.encode_image(batch.images),
+            condition=self._condition(denoiser, batch),
             weighting=self.weighting,
             is_decoupled=self.configuration.diffusion.is_weighting_decoupled,
             valid=None if ignored is None else ~ignored,
         )
         total = batch.weighted(loss.weighted_sum).sum()
         return {"denoising": LossTerm(total, loss.num_valid.sum().float())}
+
+    def _condition(
+        self, denoiser: Denoiser, batch: TensorBatch
+    ) -> Float[Tensor, "sample dim"] | None:
+        """Return who drew each mask, embedded, and zeros where the network is not told."""
+        plan = self.configuration.diffusion
+        if not plan.conditions_on_rater:
+            return None
+        device = batch.images.device
+        tags = on_device(build_rater_tags(batch.raters, plan), device)
+        draws = numpy_generator(self.seed, "rater dropout", batch.iteration).random(
+            batch.global_size
+        )[list(batch.indices)]
+        is_told = draws >= self.configuration.training.rater_dropout
+        told = tags.sum(dim=1, keepdim=True) * on_device(is_told[:, None], device)
+        return told * denoiser.embed_labels(tags)
 
 
 @final

@@ -39,6 +39,7 @@ def to_device(
     return TensorBatch(
         images=images.contiguous(memory_format=CHANNELS_LAST[images.ndim - 2]),
         label_maps=label_maps,
+        raters=batch.raters,
         tags=on_device(batch.tags, device),
         weights=None if batch.weights is None else on_device(batch.weights, device),
         iteration=batch.iteration,

@@ -1,0 +1,32 @@
+"""Who the raters are, and whether their numbers mean the same people throughout."""
+
+from diffunet.fingerprint.fingerprint import RaterFingerprint
+from diffunet.fingerprint.traps import seem_to_be_people
+from diffunet.planning.choice import Choice
+
+
+def choose_raters(raters: RaterFingerprint | None) -> Choice[tuple[str, ...]]:
+    """Return the raters' names, and in words why the network is not told who drew.
+
+    Nobody but the user knows whether a number means one person. The network is told only if he says
+    so; what the masks say about it stands in the reason.
+    """
+    if raters is None or raters.per_case.mean <= 1:
+        return Choice((), "Off: no case has several raters.")
+    if raters.habits is None:
+        return Choice((), "Off: too few patients have the same raters to compare them.")
+    habits, names = raters.habits, tuple(sorted(raters.habits.mean_ranks))
+    ranks = ", ".join(f"{name} {habits.mean_ranks[name]:.2f}" for name in names)
+    found = f"p = {habits.p_value:.2g}, {habits.num_patients} patients; mean ranks {ranks}"
+    if seem_to_be_people(habits):
+        return Choice(
+            names,
+            f"Off, since only you know who the raters are. Their numbers differ throughout ({found}"
+            "): if each is one person, and files are not numbered by their content, set it to draw "
+            "as each of them (--rater).",
+        )
+    return Choice(
+        names,
+        f"Off: nothing shows that rater numbers mean the same people throughout ({found}). If they "
+        "do not, a network that is told them learns nothing from it.",
+    )
