@@ -19,6 +19,7 @@ _DECADE = 10.0
 _MOST_EMPTY = 1.0
 """An answer that needs no learning is drawn where it lies within this many heights of the data."""
 
+_SEED_MARKER = {"marker": "o", "markersize": 4, "markerfacecolor": "white", "zorder": 4}
 _OWN_MARKER = {"marker": "*", "markersize": 15, "zorder": 5}
 
 
@@ -109,7 +110,7 @@ def _draw_lines(
         means = [row["score"]["mean"] for row in members]
         place.plot(x, means, color=colour, linewidth=1.5, label=label or None)
         for at, row in zip(x, members, strict=True):
-            _draw_point(place, row, colour, lambda score, at=at: (at, score), is_upright=True)
+            _draw_point(place, row, colour, lambda score, at=at: (at, score))
     if len(values) <= 12:
         place.set_xticks(values, [f"{value:g}" for value in values])
         place.minorticks_off()
@@ -134,7 +135,7 @@ def _draw_rows(
         for row in members:
             name = word_of(row["values"][axis["path"]]) if names else row["name"]
             at = labels.index(name) + shift
-            _draw_point(place, row, colour, lambda score, at=at: (score, at), is_upright=False)
+            _draw_point(place, row, colour, lambda score, at=at: (score, at))
         if label:
             place.plot([], [], color=colour, marker="o", label=label)
     place.set_yticks(range(len(labels)), labels)
@@ -149,8 +150,6 @@ def _draw_point(
     row: Row,
     colour: str,
     at: Callable[[float], tuple[float, float]],
-    *,
-    is_upright: bool,
 ) -> None:
     """Draw a variant: its mean, its interval, and each of its seeds."""
     score = row["score"]
@@ -160,9 +159,8 @@ def _draw_point(
         ends = [at(score["lower"]), at(score["upper"])]
         place.plot(*zip(*ends, strict=True), color=colour, linewidth=2, alpha=0.6)
     if len(row["runs"]) > 1:
-        marker = "_" if is_upright else "|"
         seeds = [at(run["score"]) for run in row["runs"] if run["score"] is not None]
-        place.plot(*zip(*seeds, strict=True), color=colour, linestyle="", marker=marker, alpha=0.8)
+        place.plot(*zip(*seeds, strict=True), color=colour, linestyle="", **_SEED_MARKER)
 
 
 def _draw_answers(place: Any, rows: Sequence[Row], outcome: Outcome, *, is_upright: bool) -> None:
@@ -182,6 +180,8 @@ def _draw_answers(place: Any, rows: Sequence[Row], outcome: Outcome, *, is_uprig
             draw(value, color="grey", linestyle=styles[name], linewidth=1.2, label=name)
         else:
             far.append(f"{name}: {value:.3g}")
+    if any(len(row["runs"]) > 1 for row in rows):
+        place.plot([], [], color="grey", linestyle="", label="a single seed", **_SEED_MARKER)
     if any(row["is_own"] for row in rows):
         place.plot([], [], color="grey", linestyle="", label="as planned", **_OWN_MARKER)
     if far:

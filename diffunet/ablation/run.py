@@ -270,6 +270,7 @@ class SweepRun:
         folder = sweep.model_folder(training, seed)
         fold = folder / f"fold_{sweep.fold}"
         if not sweep.is_trained(training, seed):
+            logger.info("'%s', seed %d: training", training.name, seed)
             begin = time.monotonic()
             self._train(training, seed, fold=fold)
             self._pace.took("training", (training.name, seed), time.monotonic() - begin)

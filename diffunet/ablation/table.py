@@ -41,7 +41,7 @@ def as_markdown(outcome: Outcome) -> str:
         "| variant | score | difference | GED | its floor | D_ss | D_yy | Dice | coverage | "
         "training, min | ms a sample |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
-        *(_line(row) for row in outcome["variants"]),
+        *(_line(row, compared_with=outcome["compared_with"]) for row in outcome["variants"]),
         "",
         *_notes(outcome),
     ]
@@ -56,13 +56,13 @@ def _sentence_of_seeds(seeds: Sequence[int]) -> str:
     return f"{named} patients and seeds with replacement{doubt}."
 
 
-def _line(row: Outcome) -> str:
+def _line(row: Outcome, *, compared_with: str) -> str:
     scores = row["scores"]
     name = row["name"].replace("|", "\\|")
     cells = [
         f"**{name}**" if row["is_own"] else name,
         _with_interval(row["score"]),
-        "" if row["is_own"] else _with_interval(row["difference"], sign="+"),
+        "" if row["name"] == compared_with else _with_interval(row["difference"], sign="+"),
         *(_cell(value, ".3f") for value in (scores["ged"], row["floor"])),
         *(_cell(scores[name], ".3f") for name in ("D_ss", "D_yy", "Dice", "volume_coverage")),
         _cell(row["training_minutes"], ".2f"),

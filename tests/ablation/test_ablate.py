@@ -140,6 +140,8 @@ def test_the_table_has_a_row_per_variant_and_the_picture_is_there(grid):
     assert math.isclose(float(rows[0]["score"]), found["variants"][0]["score"]["mean"])
     text = (folder / "ablation.md").read_text(encoding="utf-8")
     assert "| **input_scale=0.1, sampler=ddpm** |" in text
+    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert [line[2] == "" for line in lines[1:]] == [False, False, True, False]
     assert read_json(folder / "ablation.json") == found
     assert (folder / "ablation.png").stat().st_size > 10_000
 
