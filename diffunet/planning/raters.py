@@ -21,12 +21,13 @@ def choose_raters(raters: RaterFingerprint | None) -> Choice[tuple[str, ...]]:
     if seem_to_be_people(habits):
         return Choice(
             names,
-            f"Off, since only you know who the raters are. Their numbers differ throughout ({found}"
-            "): if each is one person, and files are not numbered by their content, set it to draw "
-            "as each of them (--rater).",
+            "Off, since only you know who the raters are. Some numbers mark more than others "
+            f"throughout ({found}): if each is one person, and files are not numbered by their "
+            "content, set it to draw as each of them (--rater).",
         )
     return Choice(
         names,
-        f"Off: nothing shows that rater numbers mean the same people throughout ({found}). If they "
-        "do not, a network that is told them learns nothing from it.",
+        "Off: no rater number marks more or less than others throughout, so nothing shows that "
+        f"numbers mean people ({found}). Set it if you know that they do: people may differ in "
+        "other ways. If they do not, the network learns nothing from them.",
     )

@@ -189,9 +189,9 @@ def _warn_of_nameless_raters(preprocessed_folder: Path) -> None:
     raters = Fingerprint.load(path).raters
     if raters is not None and raters.habits is not None and not seem_to_be_people(raters.habits):
         logger.warning(
-            "diffusion.conditions_on_rater is set, but nothing in the masks shows that a rater's "
-            "number means the same person throughout (p = %.2g); if it does not, --rater will "
-            "change nothing",
+            "diffusion.conditions_on_rater is set, but no rater's number marks more or less than "
+            "others throughout (p = %.2g): if you do not know that each number means the same "
+            "person in all cases, leave it off; --rater would then change nothing",
             raters.habits.p_value,
         )
 
