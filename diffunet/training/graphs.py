@@ -50,7 +50,9 @@ def as_graphs(
         return graphed_denoiser(
             model,
             image=image,
-            x_t=image.new_zeros((shape[0], num_labels, *shape[2:])),
+            x_t=image.new_zeros(
+                (shape[0] * configuration.training.num_draws, num_labels, *shape[2:])
+            ),
             precision=torch.bfloat16 if precision == "bfloat16" else None,
         )
     except RuntimeError as cause:
@@ -75,7 +77,8 @@ def graphed_denoiser(
 
     Args:
         image: of any content, (batch, channel, *spatial).
-        x_t: of any content, (batch, label, *spatial).
+        x_t: of any content, (batch, label, *spatial); several times the batch of `image` where each
+            image serves several.
         precision: of autocast; None for none.
     """
     dtype = precision or torch.float32
@@ -100,7 +103,10 @@ class _GraphedNetwork(nn.Module):
         with torch.no_grad():  # a graph of autograd, alive, would tie the capture to this stream
             features = network.encode_image(image)
         is_encoded = features[0] is not image
-        given = tuple(each.clone().requires_grad_(is_encoded) for each in features)
+        num_draws = len(x_t) // len(image)
+        given = tuple(
+            each.repeat_interleave(num_draws, dim=0).requires_grad_(is_encoded) for each in features
+        )
         step, inputs = _Step(network), (x_t, t, *given)
         # modules become graphs in place
         self.encoder = _ImageEncoder(network) if is_encoded else None

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Protocol, cast, final
 
 import torch
-from jaxtyping import Bool, Float, Float64, Integer
+from jaxtyping import Bool, Float, Float64, Integer, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -132,20 +132,24 @@ class DiffusionObjective:
 
     def __call__(self, model: nn.Module, batch: TensorBatch) -> dict[str, LossTerm]:
         """Return the weighted denoising error per valid voxel and channel."""
+        num_draws = self.configuration.training.num_draws
         masks, ignored = batch.masks(self.labels)
-        x_0 = self.encoding.encode(masks, ignored)
+        x_0 = repeated(self.encoding.encode(masks, ignored), num_draws)
         denoiser = cast(Denoiser, model)
+        condition = self._condition(denoiser, batch)
         loss = denoiser.loss(
             x_0,
-            times_of(batch, seed=self.seed),
-            noise_of(batch, x_0.shape[1:], seed=self.seed),
-            features=denoiser.encode_image(batch.images),
-            condition=self._condition(denoiser, batch),
+            times_of(batch, seed=self.seed, num_draws=num_draws),
+            noise_of(batch, x_0.shape[1:], seed=self.seed, num_draws=num_draws),
+            features=tuple(
+                repeated(feature, num_draws) for feature in denoiser.encode_image(batch.images)
+            ),
+            condition=None if condition is None else repeated(condition, num_draws),
             weighting=self.weighting,
             is_decoupled=self.configuration.diffusion.is_weighting_decoupled,
-            valid=None if ignored is None else ~ignored,
+            valid=None if ignored is None else repeated(~ignored, num_draws),
         )
-        total = batch.weighted(loss.weighted_sum).sum()
+        total = batch.weighted(loss.weighted_sum.reshape(-1, num_draws)).sum()
         return {"denoising": LossTerm(total, loss.num_valid.sum().float())}
 
     def _condition(
@@ -229,28 +233,41 @@ def masks_of(
     return torch.stack(masks, dim=1), ignored
 
 
-def times_of(batch: TensorBatch, *, seed: int) -> Float64[Tensor, " sample"]:
+def repeated(rows: Shaped[Tensor, "row *any"], number: int) -> Shaped[Tensor, "more_rows *any"]:
+    """Return each row `number` times, one after the other; the rows themselves for one."""
+    return rows if number == 1 else rows.repeat_interleave(number, dim=0)
+
+
+def times_of(batch: TensorBatch, *, seed: int, num_draws: int = 1) -> Float64[Tensor, " draw"]:
     """Return the times of a batch's samples, stratified over the global batch.
 
     Args:
         seed: of the training.
+        num_draws: of each sample, one after the other.
     """
-    times = stratified_times(batch.global_size, derive_seed(seed, "times", batch.iteration))
-    return on_device(times[list(batch.indices)], batch.images.device)
+    times = stratified_times(
+        batch.global_size * num_draws, derive_seed(seed, "times", batch.iteration)
+    )
+    return on_device(times[_draws_of(batch.indices, num_draws)], batch.images.device)
 
 
 def noise_of(
-    batch: TensorBatch, shape: Sequence[int], *, seed: int
-) -> Float[Tensor, "sample *shape"]:
-    """Return the noise of a batch's samples, each of `shape`; see `sample_noise`."""
+    batch: TensorBatch, shape: Sequence[int], *, seed: int, num_draws: int = 1
+) -> Float[Tensor, "draw *shape"]:
+    """Return the noise of a batch's samples, each of `shape`; see `times_of`, `sample_noise`."""
     return sample_noise(
         shape,
         seed=seed,
         iteration=batch.iteration,
-        indices=batch.indices,
-        global_size=batch.global_size,
+        indices=_draws_of(batch.indices, num_draws),
+        global_size=batch.global_size * num_draws,
         device=batch.images.device,
     )
+
+
+def _draws_of(indices: Sequence[int], num_draws: int) -> list[int]:
+    """Return the numbers, among all draws of the global batch, of those of some samples."""
+    return [index * num_draws + draw for index in indices for draw in range(num_draws)]
 
 
 def sample_noise(

@@ -331,3 +331,68 @@ def test_a_batch_without_label_maps_has_no_masks():
     without = dataclasses.replace(batch(label_maps(2, 1)), label_maps=None)
     with pytest.raises(ValueError, match="without label maps"):
         without.masks(ONE)
+
+
+def drawing(number: int, labels: LabelScheme = IGNORING):
+    objective, model = built("diffusion", labels)
+    training = dataclasses.replace(objective.configuration.training, num_draws=number)
+    configuration = dataclasses.replace(objective.configuration, training=training)
+    return dataclasses.replace(objective, configuration=configuration), model
+
+
+def test_several_draws_are_those_of_a_batch_that_shows_each_image_several_times():
+    objective, model = drawing(3)
+    once, thrice = built("diffusion", IGNORING)[0], batch(label_maps(4, 2))
+    repeats = dataclasses.replace(
+        thrice,
+        images=thrice.images.repeat_interleave(3, dim=0),
+        label_maps=thrice.label_maps.repeat_interleave(3, dim=0),
+        tags=thrice.tags.repeat_interleave(3, dim=0),
+        indices=tuple(range(12)),
+        global_size=12,
+    )
+    found, expected = objective(model, thrice)["denoising"], once(model, repeats)["denoising"]
+    torch.testing.assert_close(found.total, expected.total)
+    torch.testing.assert_close(found.count, expected.count)
+
+
+def test_the_image_is_encoded_once_for_all_draws():
+    objective, model = drawing(3)
+    encoded: list[int] = []
+    encoder = model.network.image_encoder
+    encoder.register_forward_hook(lambda _m, given, _out: encoded.append(len(given[0])))
+    objective(model, batch(label_maps(4, 2)))
+    assert encoded == [4]
+
+
+def test_draws_of_a_sample_do_not_depend_on_the_rank_that_trains_it():
+    objective, model = drawing(2)
+    whole = batch(label_maps(4, 2))
+    halves = [
+        dataclasses.replace(
+            whole,
+            images=whole.images[part],
+            tags=whole.tags[part],
+            label_maps=whole.label_maps[part],
+            indices=whole.indices[part],
+        )
+        for part in (slice(0, 2), slice(2, 4))
+    ]
+    parts = [objective(model, half)["denoising"] for half in halves]
+    together = objective(model, whole)["denoising"]
+    torch.testing.assert_close(together.total, parts[0].total + parts[1].total)
+
+
+def test_the_weight_of_a_sample_holds_for_all_its_draws():
+    objective, model = drawing(2, ONE)
+    whole = batch(label_maps(4, 1))
+    weights = torch.tensor([0.0, 0.0, 2.0, 0.0])
+    weighted = objective(model, dataclasses.replace(whole, weights=weights))["denoising"]
+    third = dataclasses.replace(
+        whole,
+        images=whole.images[2:3],
+        tags=whole.tags[2:3],
+        label_maps=whole.label_maps[2:3],
+        indices=(2,),
+    )
+    torch.testing.assert_close(weighted.total, 2 * objective(model, third)["denoising"].total)
