@@ -13,10 +13,12 @@ from diffunet.inference.compute import Compute
 from diffunet.inference.masks import SamplePredictor
 from diffunet.inference.model import load_model
 from diffunet.inference.options import PredictionOptions
+from diffunet.inference.predictor import Predictor
 from diffunet.inference.prepared import prepare
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
 from diffunet.plans import ConfigurationPlan, DiffusionPlan
+from diffunet.sharing.info import model_info
 from diffunet.training.fold import train_fold
 from diffunet.training.objective import DiffusionObjective, TensorBatch
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
@@ -149,6 +151,17 @@ def model_image(folder):
 
 
 # ---- prediction
+
+
+def test_arrays_are_drawn_as_a_rater_too(model):
+    predictor = Predictor(model, compute=Compute(device=CPU))
+    prediction = predictor.predict(random_image(), (1.0, 1.0), num_samples=3, rater=1, case="a")
+    assert np.array_equal(prediction.samples[:, 0], drawn(model, random_image(), rater="r01"))
+
+
+def test_what_a_model_is_says_whose_masks_it_can_draw(model, untold_model):
+    assert model_info(model.folder)["raters"] == ["r00", "r01"]
+    assert model_info(untold_model.folder)["raters"] == []
 
 
 @pytest.fixture(scope="module")

@@ -105,6 +105,8 @@ class Predictor(LoadedModel):
         *,
         num_samples: int | None = None,
         num_steps: int | None = None,
+        sampler: str | None = None,
+        rater: str | int | None = None,
         seed: int = 0,
         case: str = "array",
         on_step: OnStep | None = None,
@@ -114,7 +116,8 @@ class Predictor(LoadedModel):
         Args:
             image: (channel, y, x) or (channel, z, y, x), intensities as in the files.
             spacing_mm: voxel size in the order of the array's axes; 1.0 for photographs.
-            num_samples, num_steps: None for the plans'.
+            num_samples, num_steps, sampler: None for the plans'.
+            rater: name or number of the rater to draw as, of a model that is told who drew.
             seed, case: each sample is a function of these two and its number.
             on_step: called after each sampling step with the number of samples that took it.
 
@@ -122,7 +125,13 @@ class Predictor(LoadedModel):
             DatasetError: the image does not fit the model.
             UsageError: a value is not valid.
         """
-        options = PredictionOptions(num_samples=num_samples, num_steps=num_steps, seed=seed)
+        options = PredictionOptions(
+            num_samples=num_samples,
+            num_steps=num_steps,
+            sampler=sampler,
+            rater=None if rater is None else str(rater),
+            seed=seed,
+        )
         predictor = METHODS[self.model.method].make_predictor(
             self.model, compute=self.compute, options=options
         )

@@ -27,12 +27,15 @@ DEFAULT_REASONS: dict[str, dict[str, str]] = {
         ),
     },
     "sampling": {
-        "sampler": "P1's; better than DDIM from about 10 steps on.",
+        "sampler": (
+            "Draws as diversely as raters in few steps. P1's ddpm loses diversity, as the unbiased "
+            "GED shows: 0.131 against 0.170 on LIDC at 10 steps."
+        ),
         "step_spacing": (
             "The schedule spends most of t where the decision falls; even steps in log SNR would "
             "waste all but one or two."
         ),
-        "variance": "P1's.",
+        "variance": "P1's; of ddpm alone.",
         "tile_step_size": "nnU-Net's: neighbouring tiles overlap by half.",
         "is_mirrored": "Mirroring multiplies the work, and samples differ without it.",
     },
@@ -40,6 +43,7 @@ DEFAULT_REASONS: dict[str, dict[str, str]] = {
         "weight_decay": "P1's.",
         "decay_share": "P1's choice: the last quarter.",
         "gradient_clip_norm": "P1's.",
+        "num_draws": "One, as P1; more cost little beside the image's encoding.",
         "rater_dropout": "Of no effect unless the network is told who drew.",
         "dice_weight": "nnU-Net's loss; 0 learns the share of raters instead of their majority.",
         "num_validations": "Every twentieth of the training.",

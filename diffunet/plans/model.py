@@ -96,7 +96,7 @@ class SamplingPlan:
         is_mirrored: average x_0 over mirrored inputs within each step (2^axes times the work).
     """
 
-    sampler: Annotated[str, OneOf(SAMPLERS)] = "ddpm"
+    sampler: Annotated[str, OneOf(SAMPLERS)] = "dpm_solver_2m"
     num_steps: NumSteps = 10
     num_samples: Annotated[int, Range(1, 10_000)] = 16
     step_spacing: Literal["t", "log_snr"] = "t"
@@ -196,6 +196,8 @@ class TrainingPlan:
         ema_decay: of the averaged weights that are used for prediction.
         dice_weight: of "supervised" alone: weight of 1 - Dice beside the cross entropy. At 1, the
             network learns about the raters' majority; at 0, their share at each voxel.
+        num_draws: noise levels, each with noise of its own, at which a diffusion on masks sees each
+            patch of an iteration. The image is encoded once for all of them.
         rater_dropout: where the network is told who drew: share of samples for which it is not, so
             that it also learns to draw as raters together do.
         num_validations: sampled validations, spread evenly over the training.
@@ -213,6 +215,7 @@ class TrainingPlan:
     gradient_clip_norm: Annotated[float, Range(0, 1e6, is_above=True)] = 1.0
     ema_decay: Annotated[float, Range(0, 1, is_below=True)] = 0.9999
     dice_weight: Annotated[float, Range(0, 1e6)] = 1.0
+    num_draws: Annotated[int, Range(1, 1024)] = 1
     rater_dropout: Annotated[float, Range(0, 1)] = 0.3
     num_validations: Annotated[int, Range(0, 10_000)] = 20
     num_validation_cases: Cases = 16

@@ -49,6 +49,9 @@ def _info_of(folder: Path) -> dict[str, Any]:
         "num_samples": configuration.sampling.num_samples,
         "num_steps": configuration.sampling.num_steps,
         "sampler": configuration.sampling.sampler,
+        "raters": list(configuration.diffusion.rater_names)
+        if configuration.diffusion.conditions_on_rater
+        else [],
         "iterations": configuration.training.num_iterations,
         "set_by_user": list(plans.set_by_user),
         "checkpoint": checkpoint,

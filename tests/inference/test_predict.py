@@ -240,7 +240,7 @@ def test_a_run_says_what_it_predicts_with_what_and_how_much_it_wrote(
     said = [each for each in caplog.messages if each.startswith(("predicting", "wrote"))]
     how = (
         "with diffusion diffunet_plans small, fold 0 (final weights, seed 0): 3 samples each, 2 "
-        "steps of ddpm"
+        "steps of dpm_solver_2m"
     )
     assert said == [
         f"predicting 4 of 4 cases {how}",
