@@ -48,7 +48,7 @@ FAMILIES = {
 }
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Run one of the three steps."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
@@ -66,8 +66,7 @@ def main() -> None:
     score.add_argument("--draw", nargs="+", default=["ddpm:10"], metavar="SAMPLER:STEPS")
     score.add_argument("--num_cases", type=int, default=500)
     score.add_argument("--num_samples", type=int, default=100)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
+    given = parser.parse_args(words)
     if given.step == "data":
         prepare_data(given.folder, FAMILIES[given.family], num_training=given.num_training)
     elif given.step == "train":
@@ -185,4 +184,5 @@ def summary(scores: Sequence[TruthScores]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main()

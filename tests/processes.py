@@ -34,6 +34,12 @@ def assert_nothing_runs(group: int, *, within_s: float = 5.0) -> None:
     assert not running_in_group(group)
 
 
+def _hear_signals() -> None:
+    """Undo what nohup, or a shell in the background, had the tests ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start_group(*arguments: str, **options) -> subprocess.Popen:
     """Start Python in a process group of its own, as a terminal or a scheduler does."""
     return subprocess.Popen(
@@ -42,6 +48,6 @@ def start_group(*arguments: str, **options) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=_hear_signals,
         **options,
     )

@@ -112,7 +112,9 @@ def test_every_sampler_of_the_plans_takes_its_steps(sampler, step_spacing):
 @pytest.mark.parametrize("variance", choices_of(SamplingPlan, "variance"))
 def test_the_variance_reaches_the_sampler(variance):
     schedule = build_schedule(DiffusionPlan())
-    draw = build_sampler(SamplingPlan(variance=variance, num_steps=2), schedule=schedule)
+    draw = build_sampler(
+        SamplingPlan(sampler="ddpm", variance=variance, num_steps=2), schedule=schedule
+    )
     levels = [level_of(float(schedule.log_snr(torch.tensor(t).double()))) for t in (1.0, 0.5)]
     assert draw.steps == (SAMPLERS["ddpm"](levels, variance=variance),)
 

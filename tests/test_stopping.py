@@ -105,7 +105,7 @@ def test_a_command_with_busy_workers_ends_and_leaves_nothing_running(number, sen
         assert command.stderr is not None
         assert [command.stderr.readline() for _ in range(2)] == ["begun\n"] * 2
         send(command.pid, number)
-        said = command.communicate(timeout=40)[1]
+        said = command.communicate(timeout=10)[1]
     assert command.returncode == 130
     assert said.startswith("interrupted;")
     assert_nothing_runs(command.pid)

@@ -19,7 +19,7 @@ from tests.ablation.sweeps import NAME, ablate, write_workspace
 from tests.full_disk import full_disk
 from tests.test_locks import hold
 
-GRID = ("diffusion.input_scale=0.3,0.1", "sampling.sampler=ddpm,ddim")
+GRID = ("diffusion.input_scale=0.3,0.1", "sampling.sampler=dpm_solver_2m,ddim")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,9 +69,9 @@ TIMES = ("training_minutes", "ms_per_sample")
 def test_every_variant_is_scored_on_the_same_cases_with_every_seed(grid):
     _, found = grid
     assert [row["name"] for row in found["variants"]] == [
-        "input_scale=0.3, sampler=ddpm",
+        "input_scale=0.3, sampler=dpm_solver_2m",
         "input_scale=0.3, sampler=ddim",
-        "input_scale=0.1, sampler=ddpm",
+        "input_scale=0.1, sampler=dpm_solver_2m",
         "input_scale=0.1, sampler=ddim",
     ]
     runs = [run for row in found["variants"] for run in row["runs"]]
@@ -136,10 +136,10 @@ def test_the_table_has_a_row_per_variant_and_the_picture_is_there(grid):
     with (folder / "ablation.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["variant"] for row in rows] == [row["name"] for row in found["variants"]]
-    assert [row["sampling.sampler"] for row in rows] == ["ddpm", "ddim"] * 2
+    assert [row["sampling.sampler"] for row in rows] == ["dpm_solver_2m", "ddim"] * 2
     assert math.isclose(float(rows[0]["score"]), found["variants"][0]["score"]["mean"])
     text = (folder / "ablation.md").read_text(encoding="utf-8")
-    assert "| **input_scale=0.1, sampler=ddpm** |" in text
+    assert "| **input_scale=0.1, sampler=dpm_solver_2m** |" in text
     lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert [line[2] == "" for line in lines[1:]] == [False, False, True, False]
     assert read_json(folder / "ablation.json") == found
@@ -236,7 +236,12 @@ def test_a_full_disk_stops_the_sweep_and_keeps_what_is_done(place, grid, tmp_pat
 
 def test_all_faults_are_told_before_anything_is_done(place, tmp_path, trained):
     with pytest.raises(PlansError) as fault:
-        ablate(place, tmp_path / "new", "diffusion.input_scale=7,0.1", "sampling.sampler=x,ddpm")
+        ablate(
+            place,
+            tmp_path / "new",
+            "diffusion.input_scale=7,0.1",
+            "sampling.sampler=x,dpm_solver_2m",
+        )
     assert len(str(fault.value).splitlines()) == 2
     with pytest.raises(PlansError, match=r"batch_size=65536.*: .* of memory"):
         ablate(place, tmp_path / "new", "training.batch_size=4,65536", "network.channels=[96,96]")

@@ -28,7 +28,7 @@ def run_until(root: Path, name: str, *, iteration: int, number: int, num_process
         for _ in range(iteration):
             process.stdout.readline()
         (os.kill if number == signal.SIGKILL else os.killpg)(process.pid, number)
-        process.communicate(timeout=120)  # one second, on a machine that has nothing else to do
+        process.communicate(timeout=30)  # one, on a machine that has nothing else to do
     assert_nothing_runs(process.pid)
     return process.returncode
 

@@ -1,0 +1,47 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from diffunet.data.synthetic import SceneFamily
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+# benchmarks are scripts, no package: pyright does not find them
+import known_truth  # pyright: ignore[reportMissingImports]
+
+TINY = (
+    "network.image_channels=[8,8,8]",
+    "network.channels=[8,8,8]",
+    "training.batch_size=2",
+    "training.ema_decay=0.5",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Data of a family, one training of two iterations, and its scores."""
+    where = tmp_path_factory.mktemp("known_truth")
+    family = SceneFamily(size=(32, 32), radius=(0.1, 0.18), num_labels=2, num_lesions=(1, 2))
+    known_truth.prepare_data(where, family, num_training=12)
+    for words in (
+        ["train", "small", "--iterations", "2", "--set", *TINY],
+        ["score", "small", "--draw", "ddim:2", "--num_cases", "3", "--num_samples", "4"],
+    ):
+        known_truth.main([str(where), *words])
+    return where
+
+
+def test_a_line_of_scores_stands_beside_that_of_the_truth(folder):
+    (record,) = map(json.loads, (folder / "scores.jsonl").read_text().splitlines())
+    assert (record["name"], record["draw"], record["num_cases"]) == ("small", "ddim:2", 3)
+    assert record["model"]["ged"] > 0.3 > record["truth"]["ged"]
+    assert record["model"]["D_yy"] == record["truth"]["D_yy"]
+
+
+@pytest.mark.parametrize("family", known_truth.FAMILIES.values(), ids=known_truth.FAMILIES)
+def test_every_family_can_be_enumerated(family):
+    scene = known_truth.scene_of_case("a", family, seed=0)
+    assert scene.probabilities().sum() == pytest.approx(1)
+    assert len(scene.outcomes()) == len(scene.probabilities())
