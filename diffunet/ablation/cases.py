@@ -1,13 +1,14 @@
 """The cases that every variant of a sweep is predicted and scored on: the same for all."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, final
 
 import numpy as np
 import torch
 
+from diffunet.data.file_state import FileState
 from diffunet.data.image_io import ImageGeometry, read_label_map
 from diffunet.data.raw.case_files import CaseFiles, Findings, find_input_cases, labels_by_case
 from diffunet.data.raw.tables import read_rows
@@ -15,6 +16,7 @@ from diffunet.data.store.case_store import MANIFEST, CaseStore
 from diffunet.errors import DatasetError, UsageError, WorkspaceError
 from diffunet.inference.model import TrainedModel
 from diffunet.inference.prepared import PreparedImage, read_case, stored_image
+from diffunet.jsonio import hash_of
 from diffunet.labels import LabelScheme
 from diffunet.plans import ResolvedPlans
 from diffunet.training.final_validation import (
@@ -38,6 +40,8 @@ class ScoredCases(Protocol):
         names: in the order in which they are predicted: any beginning has as many patients as can
             be.
         patients: of each of them.
+        sources: digits that tell the files of each from any others; empty where a sweep's base,
+            which may not change, has them.
     """
 
     @property
@@ -48,6 +52,9 @@ class ScoredCases(Protocol):
 
     @property
     def patients(self) -> Mapping[str, str]: ...
+
+    @property
+    def sources(self) -> Mapping[str, str]: ...
 
     def image(self, case: str, model: TrainedModel) -> tuple[PreparedImage, ImageGeometry]:
         """Return an image as a model sees it, and the grid of its file."""
@@ -67,6 +74,7 @@ class ValidationCases:
     names: tuple[str, ...]
     patients: Mapping[str, str]
     label_maps: CaseStore
+    sources: Mapping[str, str] = field(default_factory=dict)
     kind: CaseKind = "validation"
 
     @classmethod
@@ -125,6 +133,7 @@ class HeldOutCases:
     patients: Mapping[str, str]
     images: Mapping[str, CaseFiles]
     masks: Mapping[str, tuple[Path, ...]]
+    sources: Mapping[str, str]
     kind: CaseKind = "test"
 
     @classmethod
@@ -137,7 +146,7 @@ class HeldOutCases:
         has_raters: bool,
         num_cases: int | None,
     ) -> "HeldOutCases":
-        """Return the cases that have both images and masks; no file is opened.
+        """Return the cases that have both images and masks, of which no voxel is read yet.
 
         Args:
             num_cases: None for all.
@@ -160,12 +169,18 @@ class HeldOutCases:
         rows = read_rows(table, columns=("case", "patient")) if table.is_file() else ()
         known = {row["case"]: row["patient"] for _, row in rows}
         patients = {case: known.get(case, case) for case in images}
+        names = spread_over_patients(list(images), patients, name="test cases")[:num_cases]
+        files = {case: (*images[case].images, *masks[case].values()) for case in names}
         return cls(
             folder=folder,
-            names=spread_over_patients(list(images), patients, name="test cases")[:num_cases],
+            names=names,
             patients=patients,
             images=images,
             masks={case: tuple(masks[case].values()) for case in images},
+            sources={
+                case: hash_of([FileState.of(path, has_time=False).digest for path in paths])
+                for case, paths in files.items()
+            },
         )
 
     def image(self, case: str, model: TrainedModel) -> tuple[PreparedImage, ImageGeometry]:

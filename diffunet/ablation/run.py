@@ -220,11 +220,16 @@ class SweepRun:
 
     def _missing(self, variant: Variant, seed: int) -> list[str]:
         """Return the cases without a score, or without masks that are to be saved."""
-        names, known = self.sweep.cases.names, self.sweep.score_file(variant, seed).cases
+        cases = self.sweep.cases
+        known = {
+            name: record
+            for name, record in self.sweep.score_file(variant, seed).cases.items()
+            if record.get("source") == cases.sources.get(name)
+        }
         written = {path.stem for path in self._predictions(variant, seed).glob("records/*.json")}
         return [
             name
-            for name in names
+            for name in cases.names
             if name not in known or (self.saves_samples and name not in written)
         ]
 

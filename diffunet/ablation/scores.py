@@ -118,7 +118,9 @@ def _scores_of_case(
         case=case,
         options=SCORE_OPTIONS,
     )
-    return _record(scores, patient=cases.patients[case], seconds=seconds, method=model.method)
+    record = _record(scores, patient=cases.patients[case], seconds=seconds, method=model.method)
+    source = cases.sources.get(case)
+    return record if source is None else {**record, "source": source}
 
 
 def _record(scores: CaseScores, *, patient: str, seconds: float, method: str) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _plan_diffusion(
         "loss_weighting_bias": bias.reason,
         "encoding": encoding.reason,
         "conditions_on_rater": raters.reason,
-        "rater_names": "Who drew at least half of the training cases; several raters only.",
+        "rater_names": "Who drew at least half of the training cases, where there are several.",
     }
 
 

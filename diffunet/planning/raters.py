@@ -14,7 +14,8 @@ def choose_raters(raters: RaterFingerprint | None) -> Choice[tuple[str, ...]]:
     if raters is None or raters.per_case.mean <= 1:
         return Choice((), "Off: no case has several raters.")
     if raters.habits is None:
-        return Choice((), "Off: too few patients have the same raters to compare them.")
+        names = tuple(sorted(raters.share_of_empty_masks_by_rater))
+        return Choice(names, "Off: too few patients have the same raters to compare them.")
     habits, names = raters.habits, tuple(sorted(raters.habits.mean_ranks))
     ranks = ", ".join(f"{name} {habits.mean_ranks[name]:.2f}" for name in names)
     found = f"p = {habits.p_value:.2g}, {habits.num_patients} patients; mean ranks {ranks}"

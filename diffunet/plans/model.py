@@ -71,7 +71,8 @@ class DiffusionPlan(NoisePlan):
         super().__post_init__()
         if self.conditions_on_rater and len(self.rater_names) < 2:
             raise ValueError(
-                f"conditions_on_rater needs two or more rater_names, got {list(self.rater_names)}"
+                "conditions_on_rater needs two or more rater_names, such as "
+                f'["r00", "r01"], got {list(self.rater_names)}; plan again, or set them too'
             )
         if len(set(self.rater_names)) != len(self.rater_names):
             raise ValueError(f"rater_names should differ, got {list(self.rater_names)}")

@@ -356,6 +356,10 @@ class TestHeldOut:
         assert sorted(found["variants"][0]["runs"][0]["cases"]) == ["a", "b"]
         assert "nothing may be chosen by what this sweep finds" in caplog.text
         assert "nothing may be chosen by this table" in (folder / "ablation.md").read_text()
+        write_label_map(raw / "labelsTs" / "b_r01.png", np.ones((20, 16), np.uint8), geometry)
+        again = ablate(place, folder, *GRID, cases="test")
+        before, after = (each["variants"][0]["runs"][0]["cases"] for each in (found, again))
+        assert (before["a"], before["b"] != after["b"]) == (after["a"], True)  # a mask has changed
 
 
 def test_what_is_asked_is_either_fields_or_a_preset(place, tmp_path):

@@ -35,5 +35,7 @@ def test_raters_without_habits_are_numbers():
     assert "nothing shows that numbers mean people" in choice.reason
 
 
-def test_few_patients_tell_nothing():
-    assert "too few patients" in choose_raters(RATERS).reason
+def test_few_patients_tell_nothing_but_who_the_raters_are():
+    choice = choose_raters(RATERS)
+    assert "too few patients" in choice.reason
+    assert choice.value == ("r00", "r01")
