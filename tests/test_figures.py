@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffunet.figures import (
+from diffunet.figures.__main__ import main
+from diffunet.figures.masks import (
     PicturedCase,
     SaliencyCase,
-    main,
     plot_cases,
     plot_saliency,
     plot_samples,
-    plot_training,
 )
+from diffunet.figures.progress import plot_training
 
 
 def write_metrics(path, *, has_scores: bool) -> None:
@@ -44,7 +44,7 @@ def test_a_perfect_model_and_the_trivial_answers_are_lines_beside_the_unbiased_g
     tmp_path, monkeypatch
 ):
     drawn = []
-    monkeypatch.setattr("diffunet.figures._save", lambda figure, _: drawn.append(figure))
+    monkeypatch.setattr("diffunet.figures.progress.save", lambda figure, _: drawn.append(figure))
     shared = {"kind": "validation", "num_cases": 2, "is_best": False, "dice": 0.5}
     scores = {"ged_fully_unbiased": 0.1, "ged": 0.4, "ged_of_perfect_model": 0.3}
     trivial = {"ged_fully_unbiased_of_always_empty": 0.9}
@@ -73,7 +73,7 @@ def test_progress_shows_what_the_method_validates_undefined_values_too(tmp_path)
 
 def test_the_small_gain_by_the_condition_has_an_axis_of_its_own(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("diffunet.figures._save", lambda figure, _: drawn.append(figure))
+    monkeypatch.setattr("diffunet.figures.progress.save", lambda figure, _: drawn.append(figure))
     shared = {"kind": "validation", "num_cases": 2, "is_best": True, "classification_auc": 0.9}
     lines = [
         {**shared, "iteration": 10 * number, "condition_gain": 0.002 * number} for number in (1, 2)
@@ -110,7 +110,7 @@ def test_samples_are_drawn_for_grey_and_colour_and_empty_masks(tmp_path, num_cha
 
 
 def test_importing_figures_imports_no_matplotlib():
-    code = "import sys, diffunet.figures; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, diffunet.figures.__main__; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -146,7 +146,7 @@ def saliency_case(*, is_signed: bool, num_channels: int = 1, **changed) -> Salie
 def drawn_figure(monkeypatch, cases: list[SaliencyCase]):
     """Return matplotlib's figure instead of its file."""
     figures = []
-    monkeypatch.setattr("diffunet.figures._save", lambda figure, png: figures.append(figure))
+    monkeypatch.setattr("diffunet.figures.masks.save", lambda figure, png: figures.append(figure))
     plot_saliency(cases, Path("x.png"), title="Maps", units="intensity")
     return figures[0]
 

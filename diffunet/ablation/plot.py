@@ -8,7 +8,7 @@ from typing import Any
 from diffunet.ablation.outcome import is_real
 from diffunet.ablation.table import word_of
 from diffunet.ablation.variants import CHOSEN
-from diffunet.jsonio import atomic_file
+from diffunet.figures.files import save
 
 Outcome = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -53,8 +53,7 @@ def plot_outcome(outcome: Outcome, png: Path) -> None:
         fontsize=11,
     )
     _add_legend(figure, grid)
-    with atomic_file(png) as file:
-        figure.savefig(file, format="png", dpi=110)
+    save(figure, png)
 
 
 def _panels(outcome: Outcome) -> list[tuple[Outcome, list[Outcome], list[Row]]]:

@@ -184,7 +184,7 @@ def draw_sheet(
     import numpy as np
 
     from diffunet.data.image_io import read_image, read_label_map, read_map
-    from diffunet.figures import PicturedCase, plot_cases
+    from diffunet.figures.masks import PicturedCase, plot_cases
 
     images = raw / TEST_IMAGES_FOLDER
     presences = {case: _presence(case, seed=seed) for case in _test_cases(raw)}

@@ -14,6 +14,7 @@ from diffunet.data.image_io import read_label_map
 from diffunet.errors import DatasetError
 from diffunet.evaluation.blocks import summary_blocks
 from diffunet.evaluation.budget import processes_within_memory
+from diffunet.evaluation.label_masks import MaskBlock
 from diffunet.evaluation.scored_files import (
     LabelMaps,
     MapBlock,
@@ -25,7 +26,6 @@ from diffunet.evaluation.scored_files import (
 from diffunet.evaluation.scores import (
     DEFAULT_OPTIONS,
     CaseScores,
-    MaskBlock,
     ScoreOptions,
     score_label,
 )

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -13,6 +12,7 @@ from jaxtyping import Bool, Int
 from diffunet.evaluation.baselines import centre_blob, majority, redraw_raters
 from diffunet.evaluation.calibration import Reliability
 from diffunet.evaluation.distribution import score_distribution
+from diffunet.evaluation.label_masks import LabelMasks, MaskBlock, MasksInMemory
 from diffunet.evaluation.mask_pool import MaskPool
 from diffunet.evaluation.overlap import Confusion, relative_volume_error, volume_error
 from diffunet.evaluation.surface import surface_distances
@@ -127,7 +127,7 @@ def score_case(
     _check_shapes(samples, raters, consensus=consensus, ignored=ignored, spacing_mm=spacing_mm)
     labels = [
         score_label(
-            _MasksInMemory(
+            MasksInMemory(
                 samples=samples[:, label],
                 raters=raters[:, label],
                 ignored=ignored,
@@ -141,76 +141,6 @@ def score_case(
         for label in range(samples.shape[1])
     ]
     return CaseScores(labels=tuple(labels), num_samples=len(samples), num_raters=len(raters))
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskBlock:
-    """All masks of one label in a part of an image.
-
-    Attributes:
-        rows: the part of the first axis.
-        consensus: None: the majority of the samples.
-        ignored: voxels that count nowhere; None: there are none.
-    """
-
-    rows: slice
-    samples: Bool[np.ndarray, "sample *block"]
-    raters: Bool[np.ndarray, "rater *block"]
-    consensus: Bool[np.ndarray, "*block"] | None
-    ignored: Bool[np.ndarray, "*block"] | None
-
-
-class LabelMasks(Protocol):
-    """All masks of one label of a case, wherever they are kept."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def num_samples(self) -> int: ...
-
-    @property
-    def num_raters(self) -> int: ...
-
-    def blocks(self) -> Iterator[MaskBlock]:
-        """Yield the masks, from the first row to the last."""
-        ...
-
-    def rater(self, number: int) -> Bool[np.ndarray, "*spatial"]:
-        """Return the whole mask of one rater, ignored voxels and all."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class _MasksInMemory:
-    samples: Bool[np.ndarray, "sample *spatial"]
-    raters: Bool[np.ndarray, "rater *spatial"]
-    consensus: Bool[np.ndarray, "*spatial"] | None
-    ignored: Bool[np.ndarray, "*spatial"] | None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.samples.shape[1:]
-
-    @property
-    def num_samples(self) -> int:
-        return len(self.samples)
-
-    @property
-    def num_raters(self) -> int:
-        return len(self.raters)
-
-    def blocks(self) -> Iterator[MaskBlock]:
-        yield MaskBlock(
-            rows=slice(0, self.shape[0]),
-            samples=self.samples,
-            raters=self.raters,
-            consensus=self.consensus,
-            ignored=self.ignored,
-        )
-
-    def rater(self, number: int) -> Bool[np.ndarray, "*spatial"]:
-        return self.raters[number]
 
 
 def score_label(

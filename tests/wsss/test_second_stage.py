@@ -14,7 +14,7 @@ from diffunet.data.image_io import read_image, read_label_map
 from diffunet.data.raw.dataset import open_dataset
 from diffunet.data.raw.splits import Split
 from diffunet.errors import CheckpointError, DatasetError, UsageError, WorkspaceError
-from diffunet.figures import SaliencyCase
+from diffunet.figures.masks import SaliencyCase
 from diffunet.inference.compute import Compute
 from diffunet.inference.output import OutputFolder
 from diffunet.jsonio import read_json, write_json

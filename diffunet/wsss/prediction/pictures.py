@@ -10,7 +10,7 @@ import numpy as np
 
 from diffunet.data.image_io import MapScale, read_image, read_label_map
 from diffunet.data.raw.case_files import CaseFiles
-from diffunet.figures import SaliencyCase, plot_saliency
+from diffunet.figures.masks import SaliencyCase, plot_saliency
 from diffunet.inference.output import OutputFolder
 from diffunet.plans import CamSaliency, SaliencyMethod
 

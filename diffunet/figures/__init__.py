@@ -1,0 +1,1 @@
+"""Pictures from numbers and arrays: nothing here knows plans, datasets or networks."""
