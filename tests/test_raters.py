@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffunet import api
 from diffunet.build import build_rater_tags
 from diffunet.errors import UsageError
 from diffunet.inference.compute import Compute
@@ -21,6 +22,7 @@ from diffunet.plans import ConfigurationPlan, DiffusionPlan
 from diffunet.sharing.info import model_info
 from diffunet.training.fold import train_fold
 from diffunet.training.objective import DiffusionObjective, TensorBatch
+from tests.data.tiny_datasets import write_png
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 from tests.planning.fingerprints import a_fingerprint
 from tests.planning.test_raters import with_p_value
@@ -201,6 +203,16 @@ def test_raters_draw_differently_and_have_a_number_as_well_as_a_name(model):
     first, second = (drawn(model, random_image(), rater=rater) for rater in ("r00", "r01"))
     assert not np.array_equal(first, second)
     assert np.array_equal(second, drawn(model, random_image(), rater="1"))
+
+
+def test_a_run_says_as_whom_it_draws_and_goes_on_as_nobody_else(model, tmp_path, caplog):
+    caplog.set_level("INFO")
+    write_png(tmp_path / "images" / "a_0000.png", np.arange(256, dtype=np.uint8).reshape(16, 16))
+    given = {"model": model.folder, "device": "cpu"}
+    api.predict(tmp_path / "images", tmp_path / "out", rater=1, **given)
+    assert "3 samples each, 2 steps of dpm_solver_2m, as r01" in caplog.text
+    with pytest.raises(UsageError, match="rater: 'r01', now 'r00'"):
+        api.predict(tmp_path / "images", tmp_path / "out", rater=0, continues=True, **given)
 
 
 def test_without_a_rater_a_told_network_draws_too(model):

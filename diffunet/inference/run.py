@@ -187,6 +187,8 @@ def _how(settings: Mapping[str, Any]) -> str:
             f"{sampling['num_samples']} samples each, {sampling['num_steps']} steps of "
             f"{sampling['sampler']}"
         )
+        if "rater" in settings:
+            answer += f", as {settings['rater']}"
         if "rel_area" in settings:
             answer += f", those of at most {settings['rel_area']:g} of the largest area emptied"
     else:
