@@ -21,6 +21,7 @@ REQUIREMENTS = [
     "Pillow>=10.0",  # PNG, BMP
     "tifffile>=2023.7",  # TIFF, also volumes
     "matplotlib>=3.8",  # pictures and plots; never imported by training
+    "jinja2>=3.1",  # pages of diffunet_report, escaped by default; torch needs it anyway
     "tqdm>=4.66",  # progress with the time left
     "jaxtyping>=0.2.34",  # shapes in annotations
 ]
@@ -64,6 +65,7 @@ COMMANDS = {
     "diffunet_apply_postprocessing": "postprocess:main_apply",
     "diffunet_find_best_configuration": "selection:main_best",
     "diffunet_ablate": "ablate:main",
+    "diffunet_report": "report:main",
     "diffunet_demo": "demo:main",
     "diffunet_export_model": "share:main_export",
     "diffunet_install_model": "share:main_install",
@@ -83,7 +85,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["diffunet", "diffunet.*"]),
-    package_data={"diffunet": ["py.typed"]},
+    package_data={"diffunet": ["py.typed", "report/templates/*"]},
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     entry_points={

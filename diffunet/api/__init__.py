@@ -16,6 +16,7 @@ from diffunet.api.preparation import (
     preprocess,
     verify_dataset,
 )
+from diffunet.api.reports import report
 from diffunet.api.scores import evaluate
 from diffunet.api.selection import accumulate_crossval_results, find_best_configuration
 from diffunet.api.sharing import export_model, install_model, model_info
@@ -39,6 +40,7 @@ __all__ = [
     "predict",
     "preprocess",
     "pseudo_label",
+    "report",
     "train",
     "verify_dataset",
 ]

@@ -8,10 +8,10 @@ import numpy as np
 
 from diffunet.figures.files import save
 
-_NOT_VALUES = ("kind", "iteration", "num_cases", "is_best", "seconds")
+NOT_VALUES = ("kind", "iteration", "num_cases", "is_best", "seconds")
 """Fields of a validation record besides the values that the method names."""
 
-_VALUE_LABELS = {
+VALUE_LABELS = {
     "dice": "Dice of the consensus with the raters' majority (higher is better)",
     "ged": "GED of samples and raters (lower is better; falls with their number)",
     "ged_fully_unbiased": "unbiased GED (lower is better; 0: as raters draw)",
@@ -21,7 +21,7 @@ _VALUE_LABELS = {
     "condition_gain": "share of the denoising error that the right labels save (right axis)",
 }
 
-_LEVELS = {
+LEVELS = {
     "ged_of_perfect_model": ("ged", "--", "GED of a perfect model"),
     "ged_fully_unbiased_of_always_empty": ("ged_fully_unbiased", ":", "unbiased GED, always empty"),
     "ged_fully_unbiased_of_oracle_majority": (
@@ -40,7 +40,7 @@ def plot_training(metrics_path: Path, png: Path) -> None:
     """Draw `progress.png` from `metrics.jsonl`: loss, validation scores, speed, learning rate."""
     from matplotlib.figure import Figure
 
-    records = _records(metrics_path)
+    records = read_metrics(metrics_path)
     losses = [record for record in records if record["kind"] == "training"]
     scores = [record for record in records if record["kind"] == "validation"]
     figure = Figure(figsize=(10, 11), layout="constrained")
@@ -62,7 +62,7 @@ def _plot_losses(axes: Any, losses: list[dict[str, Any]]) -> None:
     for name in ["loss", *terms] if len(terms) > 1 else names[first : first + 1]:
         values = np.array([record[name] for record in losses], float)
         (line,) = axes.plot(iterations, values, alpha=0.25, linewidth=1)
-        axes.plot(iterations, _smoothed(values), color=line.get_color(), label=f"{name}, smoothed")
+        axes.plot(iterations, smoothed(values), color=line.get_color(), label=f"{name}, smoothed")
     if losses and min(record["loss"] or 0 for record in losses) > 0:
         axes.set_yscale("log")
     axes.set_ylabel("training loss")
@@ -72,9 +72,9 @@ def _plot_losses(axes: Any, losses: list[dict[str, Any]]) -> None:
 
 def _plot_scores(axes: Any, scores: list[dict[str, Any]]) -> None:
     iterations = [record["iteration"] for record in scores]
-    names = [name for name in (scores[0] if scores else ()) if name not in _NOT_VALUES]
-    levels = [name for name in names if name in _LEVELS]
-    names = [name for name in names if name not in _LEVELS]
+    names = [name for name in (scores[0] if scores else ()) if name not in NOT_VALUES]
+    levels = [name for name in names if name in LEVELS]
+    names = [name for name in names if name not in LEVELS]
     lines: list[Any] = []
     top = axes
     for number, name in enumerate(names):
@@ -85,9 +85,9 @@ def _plot_scores(axes: Any, scores: list[dict[str, Any]]) -> None:
             place.set_ylabel("share of the denoising error", color=colour)
         values = np.array([record[name] for record in scores], float)
         style = {"marker": "o", "markersize": 4, "color": colour}
-        lines += place.plot(iterations, values, label=_VALUE_LABELS.get(name, name), **style)
+        lines += place.plot(iterations, values, label=VALUE_LABELS.get(name, name), **style)
     for name in levels:
-        of, linestyle, label = _LEVELS[name]
+        of, linestyle, label = LEVELS[name]
         style = {"color": f"C{names.index(of)}", "linewidth": 1, "linestyle": linestyle}
         values = np.array([record.get(name) for record in scores], float)
         lines += axes.plot(iterations, values, label=label, **style)
@@ -125,7 +125,7 @@ def _plot_speed(axes: Any, losses: list[dict[str, Any]]) -> None:
     axes.legend(handles=[line, other], loc="lower center")
 
 
-def _smoothed(values: np.ndarray) -> np.ndarray:
+def smoothed(values: np.ndarray) -> np.ndarray:
     """Return an exponential moving average over about a twentieth of the curve."""
     weight = min(1.0, 20 / max(1, len(values)))
     smoothed = values.copy()
@@ -140,7 +140,7 @@ def _finish(axes: Any) -> None:
         axes.legend(loc="best", fontsize=8)
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the whole lines of a file of JSON lines; the last one may be torn."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines if line.endswith("}")]

@@ -11,7 +11,8 @@ _STEPS_IN_WINDOW = 4.0  # what 10 steps, P1's number, have at b = N^(-1/2)
 _FEWEST_STEPS, _MOST_STEPS = 10, 50
 _LARGEST_GED_EXCESS = 0.035
 _FEWEST_SAMPLES, _MOST_SAMPLES = 8, 32
-_SEEN, _CERTAIN = 1.0, 4.0  # d' between which the decision falls
+SEEN, CERTAIN = 1.0, 4.0
+"""The visibility d' between which it is decided whether a region is there."""
 
 
 def share_of_decision(*, decision_size: float, input_scale: float) -> float:
@@ -21,7 +22,7 @@ def share_of_decision(*, decision_size: float, input_scale: float) -> float:
     t(d') = 2/pi atan(2 sqrt(N) b / d').
     """
     scale = 2 * math.sqrt(decision_size) * input_scale
-    return 2 / math.pi * (math.atan(scale / _SEEN) - math.atan(scale / _CERTAIN))
+    return 2 / math.pi * (math.atan(scale / SEEN) - math.atan(scale / CERTAIN))
 
 
 def choose_num_steps(*, decision_size: float | None, input_scale: float) -> Choice[int]:

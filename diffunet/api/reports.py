@@ -1,0 +1,82 @@
+"""One HTML page about a dataset, a model or predictions."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from diffunet.arguments import scored_folders_of, workspace_of
+from diffunet.jsonio import require_writable
+from diffunet.parallel import Progress, without_progress
+from diffunet.workspace import IMAGES_FOLDER, SUMMARY_FILE, TEST_IMAGES_FOLDER, Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def report(
+    folder: Path | str,
+    output: Path | str | None = None,
+    *,
+    images: Path | str | None = None,
+    references: Path | str | None = None,
+    workspace: Workspace | Path | None = None,
+    progress: Progress = without_progress,
+) -> Path:
+    """Write one self-contained HTML page, and return its path.
+
+    Args:
+        folder: a preprocessed dataset, a model or one of its folds, or predictions (also the
+            validation of a fold).
+        output: None for `report.html` in `folder`.
+        images: of predictions: the folder, or the file, that was predicted. None: they are looked
+            for in the raw datasets of the workspace, and known by their content.
+        references: of predictions: a folder of masks. Without a `summary.json` in `folder` they are
+            scored, and nothing is written but the page.
+
+    Raises:
+        UsageError: `folder` is none of these, or an option does not fit it.
+        DiffunetError: a file is damaged.
+        WriteError: the page cannot be written.
+    """
+    from diffunet.report.case_inputs import Asked
+    from diffunet.report.folders import REPORT_FILE, kind_of, require_predictions
+    from diffunet.report.write import write_report
+
+    folder = Path(folder)
+    kind = kind_of(folder)
+    path = Path(output) if output is not None else folder / REPORT_FILE
+    if images is not None or references is not None:
+        require_predictions(folder, kind)
+    require_writable(path)
+    asked = Asked(
+        images=None if images is None else Path(images),
+        references=None if references is None else Path(references),
+        raw_folders=_raw_folders(workspace, folder) if kind == "prediction" else (),
+    )
+    summary = None
+    if asked.references is not None and not (folder / SUMMARY_FILE).is_file():
+        summary = _scores(folder, asked.references, progress=progress)
+    written = write_report(folder, path, asked=asked, summary=summary)
+    logger.info("wrote '%s' (%.1f MB)", written, written.stat().st_size / 1e6)
+    return written
+
+
+def _raw_folders(workspace: Workspace | Path | None, folder: Path) -> tuple[Path, ...]:
+    """Return raw datasets of the workspace, and of the one that `folder` lies in."""
+    places = [workspace_of(workspace).raw]
+    places += [parent / "raw" for parent in folder.resolve().parents[1:6]]
+    found = [
+        each
+        for place in dict.fromkeys(places)
+        if place.is_dir()
+        for each in sorted(place.iterdir())
+        if (each / IMAGES_FOLDER).is_dir() or (each / TEST_IMAGES_FOLDER).is_dir()
+    ]
+    return tuple(found)
+
+
+def _scores(folder: Path, references: Path, *, progress: Progress) -> dict[str, Any]:
+    from diffunet.evaluation.folder import evaluate_folders
+
+    return evaluate_folders(
+        scored_folders_of(references, folder), num_processes=0, progress=progress
+    )

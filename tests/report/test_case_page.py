@@ -1,0 +1,187 @@
+"""Pages about predictions."""
+
+import re
+from urllib.parse import unquote
+
+import pytest
+
+from diffunet import api
+from diffunet.errors import DiffunetError, UsageError
+from diffunet.jsonio import read_json, write_json
+from tests.report.folders_on_disk import NASTY, SCRIPTS, VOLUME, write_predictions
+from tests.report.pages import addresses, read_page
+
+
+def _report(root, folder, **options):
+    return read_page(api.report(folder, workspace=root, **options))
+
+
+def _cases_of(page):
+    return re.findall(r"case\d+", page.text)
+
+
+def test_cases_are_sorted_by_their_score_the_worst_first(tmp_path):
+    folder = write_predictions(tmp_path)
+    page = _report(tmp_path, folder)
+    scores = {
+        case["case"]: case["distribution"]["lesion"]["ged_fully_unbiased"]
+        for case in read_json(folder / "summary.json")["metric_per_case"]
+    }
+    worst_first = sorted(scores, key=lambda case: -scores[case])
+    rows = [a["href"] for a in page.attributes("a") if a["href"].startswith("#case-")]
+    assert rows == ["#case-1", "#case-2", "#case-3"]
+    shown = [case for case in _cases_of(page) if case in scores]
+    assert shown[0] == worst_first[0]  # the verdict
+    assert "Worst cases by unbiased GED" in page.text
+
+
+def test_without_scores_the_most_uncertain_case_is_first(tmp_path):
+    folder = write_predictions(tmp_path, is_scored=False)
+    page = _report(tmp_path, folder)
+    assert "most uncertain first" in page.text
+    assert "there are no scores" in page.text
+    assert "raters" not in " ".join(a.get("aria-label", "") for a in page.attributes("div"))
+
+
+def test_references_are_not_opened_unasked(tmp_path):
+    folder = write_predictions(tmp_path, is_scored=False)
+    for path in (tmp_path / "raw" / "Dataset001_X" / "labelsTs").iterdir():
+        path.write_bytes(b"no image")
+    assert "no scores" in _report(tmp_path, folder).text
+
+
+def test_named_references_are_scored_and_nothing_but_the_page_is_written(tmp_path):
+    folder = write_predictions(tmp_path, is_scored=False)
+    before = set(folder.rglob("*"))
+    page = _report(tmp_path, folder, references=tmp_path / "raw/Dataset001_X/labelsTs")
+    assert "Unbiased GED" in page.text
+    assert "Voxels of lesion" in page.text
+    assert set(folder.rglob("*")) - before == {folder / "report.html"}
+
+
+def test_a_page_needs_nothing_from_elsewhere_and_its_links_lead_to_files(tmp_path):
+    folder = write_predictions(tmp_path, ["case 1 #?%", "b"])
+    page = _report(tmp_path, folder)
+    links = addresses(page)
+    assert links
+    assert all((folder / unquote(link)).exists() for link in links)
+    assert not any(a.get("src") for a in page.attributes("script"))
+
+
+def test_a_volume_has_sliders_over_its_slices_and_samples(tmp_path):
+    folder = write_predictions(tmp_path, shape=VOLUME)
+    page = _report(tmp_path, folder)
+    viewer = next(a for a in page.attributes("div") if a.get("class") == "viewer")
+    slices = viewer["data-slices"].split()
+    sliders = page.attributes("input")
+    by_name = {a["data-set"]: a for a in sliders[:2]}
+    assert int(by_name["--s"]["max"]) == len(slices) - 1 > 0
+    assert by_name["--j"]["max"] == "3"
+    assert f"--n:{len(slices)};" in viewer["style"]
+
+
+def test_an_image_has_no_slider_over_slices(tmp_path):
+    page = _report(tmp_path, write_predictions(tmp_path))
+    assert {a["data-set"] for a in page.attributes("input")} == {"--j"}
+
+
+@pytest.mark.parametrize("num_raters", [0, 1, 3])
+def test_any_number_of_raters(tmp_path, num_raters):
+    page = _report(tmp_path, write_predictions(tmp_path, num_raters=num_raters))
+    titles = {a["aria-label"].split(" of case")[0] for a in page.attributes("div") if "role" in a}
+    assert ("3 raters" in titles) == (num_raters == 3)
+    assert ("reference" in titles) == (num_raters == 1)
+
+
+def test_without_samples_the_maps_remain(tmp_path):
+    page = _report(tmp_path, write_predictions(tmp_path, has_samples=False))
+    assert "uncertainty" in page.text
+    assert not page.attributes("input")
+
+
+def test_without_images_the_maps_stand_alone_and_the_page_says_so(tmp_path):
+    folder = write_predictions(tmp_path, has_images=False)
+    page = _report(tmp_path, folder)
+    assert "say with -i where they are" in page.text
+    assert "uncertainty" in page.text
+
+
+def test_an_image_of_the_same_name_but_other_content_is_not_shown(tmp_path):
+    folder = write_predictions(tmp_path)
+    images = tmp_path / "raw/Dataset001_X/imagesTs"
+    (images / "case1_0000.png").write_bytes((images / "case2_0000.png").read_bytes())
+    page = _report(tmp_path, folder)
+    assert "The images of 1 cases were not found" in page.text
+    page = _report(tmp_path, folder, images=images)
+    assert "are not those that were predicted" in page.text
+
+
+@pytest.mark.parametrize("name", [NASTY.replace("/", "⁄"), SCRIPTS])
+def test_names_stay_text(tmp_path, name):
+    folder = write_predictions(tmp_path, [name, "b"], labels=[NASTY, SCRIPTS])
+    page = _report(tmp_path, folder)
+    assert name in page.text
+    assert NASTY in page.text
+    assert len(page.attributes("script")) == 1
+    assert not any(key.startswith("on") for _, found in page.tags for key in found)
+
+
+def test_a_hundred_cases_stay_below_30_mb(tmp_path):
+    shape = (24, 160, 160)
+    folder = write_predictions(
+        tmp_path, ["a", "b"], shape=shape, num_samples=8, is_scored=False, num_raters=0
+    )
+    for number in range(98):  # the same files under other names
+        case = f"c{number}"
+        for path in [*folder.glob("a*"), *folder.glob("*/a*")]:
+            (path.parent / path.name.replace("a", case, 1)).hardlink_to(path)
+    from diffunet.report.case_views import Limits
+
+    assert Limits.for_cases(100, total_bytes=24 * 2**20).num_bytes * 100 <= 24 * 2**20
+    path = api.report(folder, workspace=tmp_path)
+    assert path.stat().st_size < 30e6
+    assert read_page(path).text.count("open all") == 1
+
+
+def test_a_damaged_file_takes_the_pictures_of_its_case_alone(tmp_path):
+    folder = write_predictions(tmp_path)
+    (folder / "case2_uncertainty.png").write_bytes(b"no image")
+    page = _report(tmp_path, folder)
+    assert "Files of 1 cases cannot be shown, such as case2" in page.text
+    assert len([a for a in page.attributes("div") if a.get("class") == "viewer"]) == 2
+
+
+def test_damaged_json_is_a_mistake_in_one_sentence(tmp_path):
+    folder = write_predictions(tmp_path)
+    (folder / "summary.json").write_text("{")
+    with pytest.raises(DiffunetError, match=r"summary\.json' is not valid JSON"):
+        api.report(folder, workspace=tmp_path)
+    assert not (folder / "report.html").exists()
+
+
+def test_scores_of_another_program_are_shown(tmp_path):
+    folder = write_predictions(tmp_path)
+    entries = [
+        {"metrics": {"1": {"Dice": value}}, "prediction_file": f"/x/case{number}.png"}
+        for number, value in ((1, 0.9), (2, 0.1), (3, 0.5))
+    ]
+    write_json(
+        folder / "summary.json", {"foreground_mean": {"Dice": 0.5}, "metric_per_case": entries}
+    )
+    page = _report(tmp_path, folder)
+    assert "Dice of the consensus 0.5 on 3 cases" in page.text
+    assert "case2 (0.1), case3 (0.5), case1 (0.9)" in page.text
+
+
+def test_an_empty_folder_of_predictions_is_refused(tmp_path):
+    (tmp_path / "out" / "records").mkdir(parents=True)
+    with pytest.raises(UsageError, match="no predicted case"):
+        api.report(tmp_path / "out", workspace=tmp_path)
+
+
+def test_time_that_is_up_leaves_cases_without_pictures(tmp_path):
+    from diffunet.report.write import write_report
+
+    folder = write_predictions(tmp_path)
+    page = read_page(write_report(folder, max_seconds=-1.0))
+    assert "The last 3 cases have no pictures" in page.text

@@ -1,0 +1,70 @@
+"""Pages about models."""
+
+import pytest
+
+from diffunet import api
+from diffunet.errors import DiffunetError, UsageError
+from diffunet.jsonio import read_json
+from tests.report.folders_on_disk import NASTY, write_fold, write_predictions
+from tests.report.pages import addresses, read_page
+
+MODEL = "results/Dataset001_X/diffusion__diffunet_plans__2d"
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory):
+    return read_json(write_predictions(tmp_path_factory.mktemp("scored")) / "summary.json")
+
+
+def test_a_model_with_several_folds(tmp_path, summary):
+    for number in (0, 1):
+        write_fold(tmp_path / MODEL / f"fold_{number}", summary=summary)
+    path = api.report(tmp_path / MODEL, workspace=tmp_path)
+    page = read_page(path)
+    assert path == tmp_path / MODEL / "report.html"
+    assert "Final validations side by side" in page.text
+    assert "Validation: unbiased GED" in page.text
+    assert "always empty" in page.text
+    assert "Worst cases" in page.text
+    assert NASTY in page.text
+    assert not addresses(page)
+
+
+def test_one_fold_alone(tmp_path, summary):
+    fold = write_fold(tmp_path / MODEL / "fold_0", summary=summary)
+    page = read_page(api.report(fold, workspace=tmp_path))
+    assert "Dataset001_X: diffusion__diffunet_plans__2d, fold_0" in page.text
+    assert "side by side" not in page.text
+    assert "Worst cases by unbiased GED" in page.text
+
+
+def test_an_unfinished_training_is_a_warning(tmp_path):
+    fold = write_fold(tmp_path / MODEL / "fold_0", num_iterations=20, planned=40)
+    page = read_page(api.report(fold, workspace=tmp_path))
+    assert "fold_0 is not finished: 20 of 40 iterations." in page.text
+    assert "There is no final validation yet." in page.text
+
+
+def test_a_torn_last_line_is_left_out_and_a_damaged_one_is_a_mistake(tmp_path):
+    fold = write_fold(tmp_path / MODEL / "fold_0")
+    metrics = fold / "metrics.jsonl"
+    whole = metrics.read_text()
+    metrics.write_text(whole + '{"kind": "train')
+    api.report(fold, workspace=tmp_path)
+    metrics.write_text("{torn}\n" + whole)
+    with pytest.raises(DiffunetError, match=r"metrics\.jsonl' is damaged"):
+        api.report(fold, workspace=tmp_path)
+
+
+def test_images_and_references_are_of_predictions_alone(tmp_path):
+    fold = write_fold(tmp_path / MODEL / "fold_0")
+    with pytest.raises(UsageError, match="is a model"):
+        api.report(fold, workspace=tmp_path, images=tmp_path)
+
+
+def test_scores_of_image_level_labels(tmp_path):
+    labels = {NASTY: {"auc": 0.91, "sensitivity": 0.8}}
+    fold = write_fold(tmp_path / MODEL / "fold_0", summary={"num_images": 4, "labels": labels})
+    page = read_page(api.report(fold, workspace=tmp_path))
+    assert "with an AUC of 0.91" in page.text
+    assert "image-level labels" in page.text
