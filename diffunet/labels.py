@@ -87,6 +87,11 @@ class LabelScheme:
             str(values[0]) if len(values) == 1 else str(tuple(values)) for values in self.values
         )
 
+    @property
+    def written_values(self) -> tuple[int, ...]:
+        """The integer that a label map of ours has for each label, or for each region."""
+        return self.class_order if self.is_regions else tuple(v[0] for v in self.values)
+
     def masks(self, label_map: np.ndarray) -> np.ndarray:
         """Return the boolean mask of each label, (label, *label_map.shape)."""
         if all(len(values) == 1 for values in self.values):
@@ -99,10 +104,9 @@ class LabelScheme:
         Regions are written in the order of the labels with the integers of `class_order`; exclusive
         labels with their own, and where masks overlap all the same, the last one wins.
         """
-        written = self.class_order if self.is_regions else tuple(v[0] for v in self.values)
         dtype = np.uint8 if max(self.all_values) < 256 else np.uint16
         label_map = np.zeros(masks.shape[1:], dtype)
-        for value, mask in zip(written, masks, strict=True):
+        for value, mask in zip(self.written_values, masks, strict=True):
             label_map[mask] = value
         return label_map
 

@@ -14,6 +14,7 @@ from diffunet.arguments import (
     splits_of,
     workspace_of,
 )
+from diffunet.data.prediction_samples import SavesSamples
 from diffunet.data.raw.dataset import open_dataset
 from diffunet.errors import WorkspaceError
 from diffunet.inference.options import FolderRun, PredictionOptions
@@ -152,7 +153,7 @@ def predict(
     image_labels: Path | str | None = None,
     seed: int = 0,
     saves_probabilities: bool = False,
-    saves_samples: bool = False,
+    saves_samples: SavesSamples = False,
     continues: bool = False,
     num_parts: int = 1,
     part_id: int = 0,
@@ -177,6 +178,8 @@ def predict(
         saliency: what a model of "cdm" or "classifier" makes masks from; None: as its plans say.
         image_labels: a table like `image_labels.csv`, for such a model: what the cases to predict
             show, instead of what the classifier finds.
+        saves_samples: write each sample into a file of its own, `samples/CASE_s00`; "one_file": all
+            samples of a case into one, `samples/CASE_samples`, for a viewer.
         precision: other than "float32": faster on a GPU, for samples and supervised masks only.
 
     Raises:

@@ -22,7 +22,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
     """Shows defaults that are informative, wraps prose, and keeps the lines of examples."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        is_plain = action.nargs == 0 or action.default is None or action.default == []
+        is_plain = action.nargs == 0 or action.default is False or action.default in (None, [])
         return action.help if is_plain else super()._get_help_string(action)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:

@@ -17,6 +17,7 @@ from diffunet.cli.options import (
     number_in,
     number_of,
 )
+from diffunet.data.prediction_samples import ONE_FILE
 from diffunet.inference.options import REL_AREA
 from diffunet.plans import SamplingPlan
 from diffunet.ranges import choices_of
@@ -138,7 +139,16 @@ def _add_saliency(made: argparse.ArgumentParser) -> None:
 
 def _add_outputs(made: argparse.ArgumentParser) -> None:
     add_saves_probabilities(made)
-    add_flag(made, "--save_samples", "samples/CASE_s00.ext, ...", dest="saves_samples")
+    made.add_argument(
+        "--save_samples",
+        dest="saves_samples",
+        nargs="?",
+        const=True,
+        default=False,
+        choices=[ONE_FILE],
+        help="samples/CASE_s00.ext, ...; with one_file all samples of a case in one, for a viewer "
+        "with a slider: samples/CASE_samples.nii.gz of a volume, CASE_samples.tif of an image",
+    )
     add_flag(
         made,
         "--continue_prediction",

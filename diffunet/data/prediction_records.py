@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from diffunet.data.file_state import FileState
+from diffunet.data.image_io import files_of_image
+from diffunet.data.raw.case_files import CaseFiles
 from diffunet.errors import DiffunetError
 from diffunet.jsonio import read_json
 from diffunet.records import value_from_json
 
 RECORDS_FOLDER = "records"
-SAMPLES_FOLDER = "samples"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,13 @@ class PredictionRecord:
     files: dict[str, FileState] | None
     content: dict[str, Any]
 
+    def is_made_from(self, files: CaseFiles) -> bool:
+        """Whether the images of a case are those that the prediction was made from."""
+        paths = files_read(files)
+        if self.input is None or len(self.input) != len(paths):
+            return False
+        return all(state.is_of(path) for state, path in zip(self.input, paths, strict=True))
+
     def as_json(self) -> dict[str, Any]:
         """Return what stands in the file."""
         return {
@@ -39,6 +47,11 @@ class PredictionRecord:
             "input": self.input,
             "files": self.files,
         }
+
+
+def files_read(files: CaseFiles) -> list[Path]:
+    """Return the files that are opened when the images of a case are read."""
+    return [each for path in files.images for each in files_of_image(path)]
 
 
 def record_path(folder: Path, case: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diffunet import __version__
-from diffunet.data.image_io import grid_difference
+from diffunet.data.image_io import StoredMap, grid_difference
 from diffunet.data.raw.case_files import listing
 from diffunet.ensembling.allocation import allocate, chosen_samples, interleaved, largest_allocation
 from diffunet.errors import UsageError
@@ -61,12 +61,12 @@ class _Mixture:
         ]
         return [(place, chosen[place][number]) for place, number in interleaved(self.counts)]
 
-    def files_of(self, case: str) -> list[tuple[WrittenCase, Path]]:
-        """Return the file of each sample of the mixture; a mask without samples is one."""
-        found: list[tuple[WrittenCase, Path]] = []
+    def files_of(self, case: str) -> list[tuple[WrittenCase, StoredMap]]:
+        """Return where each sample is stored of the mixture; a mask without samples is one."""
+        found: list[tuple[WrittenCase, StoredMap]] = []
         for place, number in self.parts_of(case):
             written = self.folders[place].cases[case]
-            found.append((written, written.samples[number] if written.samples else written.mask))
+            found.append((written, written.masks[number if written.samples else 0]))
         return found
 
     def settings(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def join_folders(
         output,
         source=source,
         settings=mixture.settings(),
-        inputs={case: [path for _, path in mixture.files_of(case)] for case in read[0].cases},
+        inputs={case: [stored for _, stored in mixture.files_of(case)] for case in read[0].cases},
         write_case=mixture.write_case,
         progress=progress,
     )

@@ -4,19 +4,20 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import final
 
 import numpy as np
 from jaxtyping import Integer
 
 from diffunet.data.file_state import FileState
-from diffunet.data.image_io import ImageGeometry, grid_difference, read_label_map
+from diffunet.data.image_io import ImageGeometry, LabelMapReader, StoredMap, grid_difference
 from diffunet.data.prediction_records import (
     RECORDS_FOLDER,
-    SAMPLES_FOLDER,
     PredictionRecord,
     read_records,
     setting_differences,
 )
+from diffunet.data.prediction_samples import SAMPLES_FOLDER, is_sample, samples_by_case
 from diffunet.data.raw.case_files import Findings, labels_by_case, listing
 from diffunet.errors import DatasetError
 from diffunet.evaluation.packed_maps import PackedMaps
@@ -25,7 +26,6 @@ from diffunet.names import canonical
 
 _COMPARED = ("shape", "spacing", "origin", "direction")
 
-_SAMPLE = re.compile(r"(?P<case>.+)_s(?P<number>[0-9]{2,})")
 _MAP = re.compile(r".+_(probability|uncertainty|saliency)(_.+)?")
 
 
@@ -35,8 +35,8 @@ class ScoredFolders:
 
     Attributes:
         reference: `CASE.ext`, or `CASE_r00.ext`, ... with `has_raters`.
-        prediction: `CASE.ext`, the consensus, and optionally `samples/CASE_s00.ext`, ...; without
-            samples the mask of a case counts as its only sample (a folder of nnU-Net's).
+        prediction: `CASE.ext`, the consensus, and optionally the samples; without samples the mask
+            of a case counts as its only sample (a folder of nnU-Net's).
         patients: by case; a case without an entry is a patient of its own.
     """
 
@@ -56,13 +56,13 @@ class ScoredFiles:
         references: label maps, one per rater, sorted by rater.
         prediction: the consensus, or the only mask.
         samples: drawn label maps in their order; empty where there is only the prediction.
-        written: the state of each sample's file when it was drawn, where this was recorded.
+        written: the state of each file of samples when they were drawn, where this was recorded.
     """
 
     case: str
     references: tuple[Path, ...]
     prediction: Path
-    samples: tuple[Path, ...]
+    samples: tuple[StoredMap, ...]
     written: dict[Path, FileState] = field(default_factory=dict[Path, FileState])
 
     @property
@@ -140,7 +140,7 @@ def pair_files(
     if cases is not None:
         references = {case: files for case, files in references.items() if case in cases}
     predictions = _by_stem(folders.prediction, file_ending)
-    samples = _samples_by_case(folders.prediction / SAMPLES_FOLDER, file_ending, problems=problems)
+    samples = samples_by_case(folders.prediction, file_ending, problems=problems)
     predicted = {stem for stem in predictions if stem in references or not _MAP.fullmatch(stem)}
     _report_extra(predicted | set(samples), set(references), problems=problems)
     if not references:
@@ -173,14 +173,14 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
     packed: PackedMaps | None = None
     problems: list[str] = []
     first: ImageGeometry | None = None
-    paths = [*files.references, files.prediction, *files.samples]
-    for path in paths:
-        found = read_checked_map(
-            path,
+    masks = [StoredMap(path=path) for path in (*files.references, files.prediction)]
+    reader = CheckedReader(labels)
+    for stored in (*masks, *files.samples):
+        found = reader.read(
+            stored,
             case=files.case,
-            labels=labels,
-            like=None if first is None else (paths[0], first),
-            written=files.written.get(path),
+            like=None if first is None else (masks[0].path, first),
+            written=files.written.get(stored.path),
             problems=problems,
         )
         if found is None:
@@ -198,41 +198,52 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
     )
 
 
-def read_checked_map(
-    path: Path,
-    *,
-    case: str,
-    labels: LabelScheme,
-    like: tuple[Path, ImageGeometry] | None,
-    written: FileState | None,
-    problems: list[str],
-) -> tuple[np.ndarray, ImageGeometry] | None:
-    """Return a label map of a case and its geometry; None where it cannot be read.
+@final
+class CheckedReader:
+    """Reads label maps and tells all that is wrong with them."""
 
-    Args:
-        like: the file whose grid it must have, and that grid.
-        written: what the file was when it was drawn; None where that is not known.
-        problems: gets every fault of the file.
-    """
-    try:
-        label_map, geometry = read_label_map(path)
-    except DatasetError as error:
-        problems += error.problems
-        return None
-    if written is not None and not written.is_of(path):
-        problems.append(
-            f"case '{case}': '{path}' has changed since it was drawn, so samples of two "
-            "predictions may be mixed; predict the case again, or remove "
-            f"'{RECORDS_FOLDER}/{case}.json' and its like if you changed them yourself"
-        )
-    if like and (difference := grid_difference(geometry, like[1], attributes=_COMPARED)):
-        problems.append(
-            f"case '{case}': expected the {difference.what} {difference.expected} of "
-            f"'{like[0].name}', found {difference.found} in '{path}'; masks of a case are compared "
-            "voxel by voxel: export them in its geometry"
-        )
-    problems += _unknown_values(label_map, path, case=case, labels=labels)
-    return label_map, geometry
+    def __init__(self, labels: LabelScheme):
+        self._labels = labels
+        self._read = LabelMapReader()
+        self._compared: set[Path] = set()
+
+    def read(
+        self,
+        stored: StoredMap,
+        *,
+        case: str,
+        like: tuple[Path, ImageGeometry] | None,
+        written: FileState | None,
+        problems: list[str],
+    ) -> tuple[np.ndarray, ImageGeometry] | None:
+        """Return a label map of a case and its geometry; None where it cannot be read.
+
+        Args:
+            like: the file whose grid it must have, and that grid.
+            written: what its file was when it was drawn; None where that is not known.
+            problems: gets every fault of the map.
+        """
+        path = stored.path
+        try:
+            label_map, geometry = self._read(stored)
+        except DatasetError as error:
+            problems += error.problems
+            return None
+        if written is not None and path not in self._compared and not written.is_of(path):
+            problems.append(
+                f"case '{case}': '{path}' has changed since it was drawn, so samples of two "
+                "predictions may be mixed; predict the case again, or remove "
+                f"'{RECORDS_FOLDER}/{case}.json' and its like if you changed them yourself"
+            )
+        self._compared.add(path)
+        if like and (difference := grid_difference(geometry, like[1], attributes=_COMPARED)):
+            problems.append(
+                f"case '{case}': expected the {difference.what} {difference.expected} of "
+                f"'{like[0].name}', found {difference.found} in '{path}'; masks of a case are "
+                "compared voxel by voxel: export them in its geometry"
+            )
+        problems += _unknown_values(label_map, path, case=case, labels=self._labels)
+        return label_map, geometry
 
 
 def _by_stem(folder: Path, file_ending: str) -> dict[str, Path]:
@@ -242,37 +253,6 @@ def _by_stem(folder: Path, file_ending: str) -> dict[str, Path]:
         if path.is_file()
         and path.name.lower().endswith(file_ending.lower())
         and not path.name.startswith(".")
-    }
-
-
-def _samples_by_case(
-    folder: Path, file_ending: str, *, problems: list[str]
-) -> dict[str, tuple[Path, ...]]:
-    """Return the files CASE_s00, CASE_s01, ... of each case, by number; {} without the folder."""
-    if not folder.is_dir():
-        return {}
-    numbered: dict[str, dict[int, Path]] = {}
-    unnamed: list[str] = []
-    for stem, path in _by_stem(folder, file_ending).items():
-        matched = _SAMPLE.fullmatch(stem)
-        if matched is None:
-            unnamed.append(path.name)
-        else:
-            numbered.setdefault(matched["case"], {})[int(matched["number"])] = path
-    if unnamed:
-        problems.append(
-            f"'{folder}': expected names CASE_s00{file_ending}, found {listing(unnamed)}; rename "
-            "or remove them"
-        )
-    for case, files in numbered.items():
-        absent = sorted(set(range(len(files))) - set(files))
-        if absent:
-            problems.append(
-                f"case '{case}': expected {len(files)} samples numbered from s00 in '{folder}', "
-                f"found no s{absent[0]:02d}; predict the case again"
-            )
-    return {
-        case: tuple(files[number] for number in sorted(files)) for case, files in numbered.items()
     }
 
 
@@ -330,15 +310,13 @@ def _with_records(
         if record is None or record.files is None:
             found.append(files)
             continue
-        written = {
-            folder / name: state
-            for name, state in record.files.items()
-            if name.startswith(f"{SAMPLES_FOLDER}/")
-        }
-        if set(written) != set(files.samples):
+        written = {folder / name: state for name, state in record.files.items() if is_sample(name)}
+        there = {stored.path for stored in files.samples}
+        if different := sorted(path.name for path in set(written) ^ there):
             problems.append(
-                f"case '{files.case}': expected the {len(written)} samples that were drawn, found "
-                f"{len(files.samples)} in '{folder / SAMPLES_FOLDER}'; predict the case again"
+                f"case '{files.case}': expected the {len(written)} files of samples that were "
+                f"drawn, found {len(there)} in '{folder / SAMPLES_FOLDER}', which differ in "
+                f"{listing(different)}; predict the case again"
             )
         found.append(replace(files, written=written))
     return found

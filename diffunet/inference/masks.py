@@ -14,6 +14,7 @@ from torch import Tensor
 
 from diffunet.build import build_encoding, build_rater_tags, build_segmentation_encoding
 from diffunet.data.image_io import ImageGeometry
+from diffunet.data.prediction_samples import ONE_FILE
 from diffunet.data.raw.case_files import CaseFiles
 from diffunet.data.store.case import CaseProperties
 from diffunet.diffusion.denoiser import Denoiser
@@ -69,6 +70,11 @@ class MaskPredictor(ABC):
         self.compute = compute
         self.options = options
         self.sampling = sampling_of(model.configuration, options)
+        if options.saves_samples not in (False, True, ONE_FILE):
+            raise UsageError(
+                f"saves_samples: expected True, False or '{ONE_FILE}', got "
+                f"{options.saves_samples!r}"
+            )
         if options.rel_area is not None and options.rel_area not in REL_AREA:
             raise UsageError(f"rel_area: expected a number {REL_AREA}, got {options.rel_area:g}")
 
@@ -88,7 +94,8 @@ class MaskPredictor(ABC):
             "sampling": dataclasses.asdict(self.sampling),
             "output": {
                 "has_probabilities": self.options.saves_probabilities,
-                "has_samples": self.options.saves_samples,
+                "has_samples": bool(self.options.saves_samples),
+                **({"samples": ONE_FILE} if self.options.saves_samples == ONE_FILE else {}),
             },
             **({} if self.options.rel_area is None else {"rel_area": self.options.rel_area}),
         }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffunet.data.prediction_samples import SavesSamples
 from diffunet.methods import SaliencyMethod
 from diffunet.parts import ALL, Part
 from diffunet.ranges import Range
@@ -28,7 +29,7 @@ class PredictionOptions:
         saliency: what masks are made from, of a model that was trained from image-level labels.
         image_labels: a table of what images show, in place of what the classifier finds.
         saves_probabilities: write CASE_probability, one per label where there are several.
-        saves_samples: write samples/CASE_s00, ...
+        saves_samples: write samples/CASE_s00, ...; "one_file": samples/CASE_samples.
         draws_picture: write `pictures/saliency.png`, of a model that makes saliency.
         seed: each case's answer is a function of it, the case's name and its image.
     """
@@ -43,7 +44,7 @@ class PredictionOptions:
     saliency: SaliencyMethod | None = None
     image_labels: Path | None = None
     saves_probabilities: bool = False
-    saves_samples: bool = False
+    saves_samples: SavesSamples = False
     draws_picture: bool = True
     seed: int = 0
 

@@ -5,7 +5,6 @@ A case is whole when `records/CASE.json` exists. `predictions.json` holds all re
 
 import logging
 import os
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,10 +13,12 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
+from diffunet.data import prediction_samples as samples
 from diffunet.data.file_state import FileState
 from diffunet.data.image_io import (
     ImageGeometry,
     MapScale,
+    StackWriter,
     file_ending_of,
     files_of_image,
     map_file_ending,
@@ -26,10 +27,11 @@ from diffunet.data.image_io import (
     write_map,
     write_signed_map,
 )
+from diffunet.data.label_tables import ITK_SNAP_FILE, SLICER_FILE, write_label_tables
 from diffunet.data.prediction_records import (
     RECORDS_FOLDER,
-    SAMPLES_FOLDER,
     PredictionRecord,
+    files_read,
     read_record,
     read_records,
     record_path,
@@ -56,6 +58,7 @@ PREDICTIONS_FILE = "predictions.json"
 
 _OWN_FILES = (
     *(DATASET_FILE, RESOLVED_PLANS_FILE, PREDICTIONS_FILE, SUMMARY_FILE),
+    *(ITK_SNAP_FILE, SLICER_FILE),
     *(CROSSVAL_FILE, ENSEMBLE_FILE, POSTPROCESSING_FILE, APPLIED_POSTPROCESSING_FILE),
 )
 _GRID = ("shape", "spacing_mm")
@@ -89,12 +92,22 @@ class OutputFolder:
         folder: is created.
         model: what labels and file ending belong to, and what signs the folder.
         settings: of the run, as plain values; cases with other settings do not belong to it.
+        stacks_samples: write all samples of a case into one file.
     """
 
-    def __init__(self, folder: Path, *, model: MaskSource, settings: Mapping[str, Any]):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        model: MaskSource,
+        settings: Mapping[str, Any],
+        stacks_samples: bool = False,
+    ):
         self.folder = folder
         self._model = model
         self._settings = dict(settings)
+        self._stacks_samples = stacks_samples
+        self._stacks: dict[str, StackWriter] = {}
         self._inputs: dict[str, tuple[FileState, ...]] = {}
         self._written: dict[str, dict[str, FileState]] = defaultdict(dict)
 
@@ -127,11 +140,12 @@ class OutputFolder:
             is_alone: no other process writes here, so leftovers of killed ones can be deleted.
         """
         if is_alone:
-            for folder in (".", RECORDS_FOLDER, SAMPLES_FOLDER):
+            for folder in (".", RECORDS_FOLDER, samples.SAMPLES_FOLDER):
                 remove_unfinished(self.folder / folder)
         self._model.sign(self.folder)  # first: see `place`
         sign_run(self.folder, self._settings)
         write_json(self.folder / DATASET_FILE, self._model.dataset_content)
+        write_label_tables(self.folder, self._model.labels)
 
     def require_writable(self, cases: Collection[str]) -> None:
         """Check, before anything is predicted, that the files of all cases can be written.
@@ -144,8 +158,8 @@ class OutputFolder:
         longest = max(cases, key=lambda case: len(os.fsencode(case)))
         require_writable(record_path(self.folder, longest))
         require_writable(max(self._paths_of(longest), key=lambda path: len(os.fsencode(path.name))))
-        sample = self._sample_path(longest, 0)
-        if sample.parent.exists():  # it is made with the first sample, in a folder that was tried
+        sample = samples.stack_path(self.folder, longest, num_dimensions=3)
+        if sample.parent.exists():  # made with the first sample, in a folder that was tried
             require_writable(sample)
 
     def whole_cases(self, cases: Sequence[CaseFiles]) -> set[str]:
@@ -167,8 +181,7 @@ class OutputFolder:
         whole = {
             files.case
             for files in there
-            if _is_made_from(files, records[files.case])
-            and self._has_all_files(records[files.case])
+            if records[files.case].is_made_from(files) and self._has_all_files(records[files.case])
         }
         if len(whole) < len(there):
             anew = [files.case for files in there if files.case not in whole]
@@ -184,12 +197,10 @@ class OutputFolder:
         """Delete the files of earlier runs for some cases, their records first."""
         for case in cases:
             record_path(self.folder, case).unlink(missing_ok=True)
-        names = re.compile(rf"(?P<case>.+)_s[0-9]+{re.escape(self._model.file_ending)}")
-        samples, wanted = self.folder / SAMPLES_FOLDER, set(cases)
-        for path in list(samples.iterdir()) if samples.is_dir() else []:
-            matched = names.fullmatch(path.name)
-            if matched and matched["case"] in wanted:
-                path.unlink()
+        for path in samples.sample_files(
+            self.folder, set(cases), file_ending=self._model.file_ending
+        ):
+            path.unlink()
         for case in cases:
             for path in self._paths_of(case):
                 path.unlink(missing_ok=True)
@@ -201,9 +212,10 @@ class OutputFolder:
             UsageError: a run of other settings has begun in this folder.
         """
         check_run(self.folder, self._settings)
+        self._stacks.pop(files.case, None)
         try:
             self._inputs[files.case] = tuple(
-                FileState.of(path, has_time=True) for path in _files_read(files)
+                FileState.of(path, has_time=True) for path in files_read(files)
             )
         except OSError:  # said, with a remedy, by the reader
             self._inputs.pop(files.case, None)
@@ -211,10 +223,22 @@ class OutputFolder:
     def write_sample(
         self, case: str, sample: int, masks: np.ndarray, geometry: ImageGeometry
     ) -> None:
-        """Write one sample's boolean masks (label, *spatial) as a label map."""
-        path = self._sample_path(case, sample)
-        write_label_map(path, self._model.labels.label_map(masks), geometry)
-        self._note(case, path)
+        """Write one sample's boolean masks (label, *spatial) as a label map.
+
+        A file of all samples is written with the record.
+        """
+        label_map = self._model.labels.label_map(masks)
+        if not self._stacks_samples:
+            path = samples.sample_path(
+                self.folder, case, sample, file_ending=self._model.file_ending
+            )
+            write_label_map(path, label_map, geometry)
+            self._note(case, path)
+            return
+        if case not in self._stacks:
+            path = samples.stack_path(self.folder, case, num_dimensions=geometry.num_dimensions)
+            self._stacks[case] = StackWriter(path, geometry, dtype=label_map.dtype)
+        self._stacks[case].add(sample, label_map)
 
     def write_maps(
         self, case: str, votes: Votes, geometry: ImageGeometry, *, has_probabilities: bool
@@ -263,6 +287,10 @@ class OutputFolder:
             UsageError: a run of other settings has begun in this folder.
         """
         check_run(self.folder, self._settings)
+        if case in self._stacks:
+            stack = self._stacks.pop(case)
+            stack.write()
+            self._note(case, stack.path)
         former = read_record(self.folder, case)
         grid = dict(zip(_GRID, (geometry.shape, geometry.spacing_mm), strict=True))
         record = PredictionRecord(
@@ -335,16 +363,10 @@ class OutputFolder:
     def _of_labels(self, kind: str) -> list[str]:
         """Return the name of each label's map of a kind; a single label needs none of its own."""
         names = self._model.labels.names
-        if len(names) == 1:
-            return [kind]
-        return [f"{kind}_{part}" for part in file_parts(names)]
+        return [kind] if len(names) == 1 else [f"{kind}_{part}" for part in file_parts(names)]
 
     def _map_path(self, case: str, name: str) -> Path:
         return self.folder / f"{case}_{name}{map_file_ending(self._model.file_ending)}"
-
-    def _sample_path(self, case: str, sample: int) -> Path:
-        name = f"{case}_s{sample:02d}{self._model.file_ending}"
-        return self.folder / SAMPLES_FOLDER / name
 
     def _paths_of(self, case: str) -> Iterator[Path]:
         """Yield every file that any run writes for a case, but for samples and record."""
@@ -366,17 +388,6 @@ class OutputFolder:
             state.has_size_of(self.folder / name) or _is_readable(self.folder / name)
             for name, state in record.files.items()
         )
-
-
-def _files_read(files: CaseFiles) -> list[Path]:
-    return [each for path in files.images for each in files_of_image(path)]
-
-
-def _is_made_from(files: CaseFiles, record: PredictionRecord) -> bool:
-    paths = _files_read(files)
-    if record.input is None or len(record.input) != len(paths):
-        return False
-    return all(state.is_of(path) for state, path in zip(record.input, paths, strict=True))
 
 
 def _is_readable(path: Path) -> bool:

@@ -19,6 +19,7 @@ import torch
 
 from diffunet import __version__
 from diffunet.data.image_io import write_label_map
+from diffunet.data.prediction_samples import ONE_FILE
 from diffunet.data.raw.case_files import CaseFiles, find_input_cases
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.beside import WritingBeside
@@ -92,7 +93,12 @@ def predict_folder(
     """
     predictor.begin(model, cases)
     settings = settings_of(predictor, model)
-    output = OutputFolder(output_folder, model=model, settings=settings)
+    output = OutputFolder(
+        output_folder,
+        model=model,
+        settings=settings,
+        stacks_samples=predictor.options.saves_samples == ONE_FILE,
+    )
     part = _begin(cases, output, run=run)
     logger.info("predicting %d of %d cases %s", len(part), len(cases), _how(settings))
     problems: list[str] = []

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from diffunet.data.file_state import FileState
-from diffunet.data.image_io import ImageGeometry
+from diffunet.data.image_io import ImageGeometry, StoredMap
 from diffunet.data.prediction_records import (
-    SAMPLES_FOLDER,
     PredictionRecord,
     read_records,
     setting_differences,
 )
+from diffunet.data.prediction_samples import is_sample, samples_of
 from diffunet.data.raw.case_files import CaseFiles, listing
 from diffunet.data.raw.dataset_json import file_ending_problems
 from diffunet.errors import DatasetError, DiffunetError, UsageError
-from diffunet.evaluation.scored_files import read_checked_map
+from diffunet.evaluation.scored_files import CheckedReader
 from diffunet.inference.fuse import Votes, volumes_of
 from diffunet.inference.output import PREDICTIONS_FILE, OutputFolder
 from diffunet.inference.place import check_output_folder
@@ -48,8 +48,13 @@ class WrittenCase:
 
     case: str
     mask: Path
-    samples: tuple[Path, ...]
+    samples: tuple[StoredMap, ...]
     record: PredictionRecord
+
+    @property
+    def masks(self) -> tuple[StoredMap, ...]:
+        """The samples, or else the only mask."""
+        return self.samples or (StoredMap(path=self.mask),)
 
     @property
     def grid(self) -> ImageGeometry:
@@ -61,7 +66,7 @@ class WrittenCase:
         """Return what a file was when it was written; a mask may be corrected, a sample not."""
         if path == self.mask:
             return None
-        return (self.record.files or {}).get(f"{SAMPLES_FOLDER}/{path.name}")
+        return (self.record.files or {}).get(f"{path.parent.name}/{path.name}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,29 +159,28 @@ def read_written(folder: Path) -> WrittenFolder:
 
 
 def read_masks(
-    files: Iterable[tuple[WrittenCase, Path]], *, labels: LabelScheme
+    files: Iterable[tuple[WrittenCase, StoredMap]], *, labels: LabelScheme
 ) -> Iterator[tuple[np.ndarray, ImageGeometry]]:
-    """Yield the boolean masks (label, *spatial) of files of one case, and their geometry.
+    """Yield the boolean masks (label, *spatial) of label maps of one case, and their geometry.
 
     Raises:
-        DatasetError: a file cannot be read, has another grid than the first, or has changed since
+        DatasetError: one cannot be read, has another grid than the first, or has changed since
             it was drawn.
     """
-    like = None
-    for written, path in files:
+    like, reader = None, CheckedReader(labels)
+    for written, stored in files:
         problems: list[str] = []
-        found = read_checked_map(
-            path,
+        found = reader.read(
+            stored,
             case=written.case,
-            labels=labels,
             like=like,
-            written=written.state_of(path),
+            written=written.state_of(stored.path),
             problems=problems,
         )
         if problems or found is None:
             raise DatasetError(problems)
         label_map, geometry = found
-        like = like or (path, geometry)
+        like = like or (stored.path, geometry)
         yield labels.masks(label_map), geometry
 
 
@@ -185,7 +189,7 @@ def make_folder(
     *,
     source: SourceOfMasks,
     settings: Mapping[str, Any],
-    inputs: Mapping[str, Sequence[Path]],
+    inputs: Mapping[str, Sequence[StoredMap]],
     write_case: WriteCase,
     progress: Progress,
 ) -> Path:
@@ -194,7 +198,7 @@ def make_folder(
     Cases that are there already, whole and of the same settings and files, stay as they are.
 
     Args:
-        inputs: by case the files that it is made of.
+        inputs: by case the label maps that it is made of.
 
     Raises:
         UsageError: the output holds other files, other cases, or cases of other settings.
@@ -202,8 +206,11 @@ def make_folder(
         InUseError: another command writes into the folder.
     """
     output = OutputFolder(output_folder, model=source, settings=as_json(dict(settings)))
-    files = [CaseFiles(case=case, images=tuple(paths)) for case, paths in sorted(inputs.items())]
-    folders = {path.parent for paths in inputs.values() for path in paths}
+    files = [
+        CaseFiles(case=case, images=tuple(dict.fromkeys(each.path for each in stored)))
+        for case, stored in sorted(inputs.items())
+    ]
+    folders = {path.parent for each in files for path in each.images}
     if any(output_folder.resolve() in (path.resolve() / "x").parents for path in folders):
         raise UsageError(f"the output '{output_folder}' is or holds an input; choose another")
     check_output_folder(files, output_folder, signature=source.signature, command=source.command)
@@ -282,20 +289,17 @@ def _require_ended(folder: Path, records: Mapping[str, PredictionRecord]) -> Non
 def _case_of(
     folder: Path, case: str, record: PredictionRecord, content: Mapping[str, Any]
 ) -> WrittenCase:
-    names = sorted(name for name in record.files or {} if name.startswith(f"{SAMPLES_FOLDER}/"))
-    found = WrittenCase(
-        case=case,
-        mask=folder / f"{case}{content['file_ending']}",
-        samples=tuple(folder / name for name in sorted(names, key=lambda name: (len(name), name))),
-        record=record,
-    )
-    missing = [path.name for path in (found.mask, *found.samples) if not path.is_file()]
+    mask = folder / f"{case}{content['file_ending']}"
+    files = [mask, *(folder / name for name in record.files or {} if is_sample(name))]
+    missing = [path.name for path in files if not path.is_file()]
     if record.files is None or missing:
         raise UsageError(
             f"'{folder}': case '{case}' is not whole ({listing(missing or ['its list of files'])} "
             "missing); predict it again (diffunet_predict --continue_prediction)"
         )
-    return found
+    return WrittenCase(
+        case=case, mask=mask, samples=samples_of(folder, record.files), record=record
+    )
 
 
 def _refuse_others(folder: Path, cases: Collection[str], settings: Mapping[str, Any]) -> None:

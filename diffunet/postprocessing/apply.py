@@ -39,15 +39,10 @@ class _Application:
         former = self.written.settings.get("postprocessing", [])
         return {**self.written.settings, "postprocessing": [*former, *self.plan.keep_largest_of]}
 
-    def files_of(self, case: str) -> tuple[Path, ...]:
-        """Return the samples of a case, or else its mask."""
-        written = self.written.cases[case]
-        return written.samples or (written.mask,)
-
     def masks_of(self, written: WrittenCase) -> Iterator[tuple[np.ndarray, ImageGeometry]]:
         """Yield the masks of each file after all steps."""
         labels = self.written.labels
-        files = [(written, path) for path in self.files_of(written.case)]
+        files = [(written, stored) for stored in written.masks]
         for masks, geometry in read_masks(files, labels=labels):
             yield post_processed(masks, self.plan.keep_largest_of, labels=labels), geometry
 
@@ -98,7 +93,7 @@ def apply_to_folder(folder: Path, output: Path, *, file: Path, progress: Progres
             labels=written.labels,
         ),
         settings=application.settings(),
-        inputs={case: application.files_of(case) for case in written.cases},
+        inputs={case: each.masks for case, each in written.cases.items()},
         write_case=application.write_case,
         progress=progress,
     )

@@ -250,7 +250,7 @@ def _links(files: CaseFiles, inputs: CaseInputs, *, page: Path) -> list[tuple[st
     found += [("mask", files.mask)] if files.mask else []
     found += [("uncertainty", files.uncertainty)] if files.uncertainty else []
     found += [(path.name, path) for path in (*files.probabilities, *files.saliencies.values())]
-    found += [("samples", files.samples[0].parent)] if files.samples else []
+    found += [("samples", files.samples[0].path.parent)] if files.samples else []
     found += list(inputs.references.items())
     links = []
     for text, path in found:

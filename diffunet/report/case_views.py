@@ -1,6 +1,5 @@
 """The pictures of one case: slices and samples in sheets that a page moves through."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from diffunet.data.image_io import (
+    LabelMapReader,
     MapScale,
+    StoredMap,
     map_file_ending,
     read_image,
     read_label_map,
     read_map,
 )
-from diffunet.data.prediction_records import SAMPLES_FOLDER
+from diffunet.data.prediction_samples import samples_of_case
 from diffunet.labels import LabelScheme
 from diffunet.names import file_parts
 from diffunet.report.case_inputs import CaseInputs
@@ -114,7 +115,7 @@ class CaseFiles:
     uncertainty: Path | None
     probabilities: tuple[Path, ...]
     saliencies: Mapping[str, Path]
-    samples: tuple[Path, ...]
+    samples: tuple[StoredMap, ...]
     scales: Mapping[str, MapScale] = field(default_factory=dict)
 
 
@@ -151,20 +152,9 @@ def files_of_case(
         uncertainty=there("_uncertainty", map_ending),
         probabilities=tuple(maps["probability"].values()),
         saliencies=maps["saliency"],
-        samples=_samples(folder, case, file_ending),
+        samples=samples_of_case(folder, case, file_ending=file_ending),
         scales=scales,
     )
-
-
-def _samples(folder: Path, case: str, file_ending: str) -> tuple[Path, ...]:
-    name = re.compile(rf"{re.escape(case)}_s([0-9]+){re.escape(file_ending)}")
-    place = folder / SAMPLES_FOLDER
-    found = [
-        (int(matched[1]), path)
-        for path in (place.iterdir() if place.is_dir() else ())
-        if (matched := name.fullmatch(path.name))
-    ]
-    return tuple(path for _, path in sorted(found))
 
 
 def view_case(
@@ -263,8 +253,12 @@ class _Viewer:
         return (1.0,) * num_axes
 
     def _label_map(self, path: Path) -> np.ndarray:
+        """Return numbers of colours, (slice, y, x)."""
+        return self._colours(read_label_map(path)[0])
+
+    def _colours(self, label_map: np.ndarray) -> np.ndarray:
         """Return numbers of colours, (slice, y, x); unknown integers are not shown."""
-        values = _as_volume(read_label_map(path)[0])
+        values = _as_volume(label_map)
         is_known = (values >= 0) & (values < len(self._colour_of))
         return self._colour_of[np.where(is_known, values, 0)]
 
@@ -289,8 +283,9 @@ class _Viewer:
                 self._frames.append(Frame(title="share of samples", layers=(("share", 0),)))
             return 0
         columns, share = [], np.zeros(1)
-        for path in paths:
-            sample = self._label_map(path)[rows]
+        read = LabelMapReader()
+        for stored in paths:
+            sample = self._colours(read(stored)[0])[rows]
             share = share + (sample > 0)
             if len(columns) < self._limits.num_samples:
                 columns.append(sample)

@@ -107,7 +107,7 @@ def _scores_of(
 ) -> CaseScores:
     known = stored_references(references, case, labels=labels)
     written = folder.cases[case]
-    files = [(written, path) for path in written.samples]
+    files = [(written, stored) for stored in written.samples]
     return score_case(
         np.stack([masks for masks, _ in read_masks(files, labels=labels)]),
         known.masks,

@@ -69,7 +69,7 @@ def test_samples_of_two_runs_within_a_case_are_noticed(references, tmp_path):
     with pytest.raises(DatasetError, match=r"case 'a': .*a_s00.bmp' has changed since it was"):
         evaluate(references, tmp_path / "out")
     shutil.copytree(tmp_path / "other" / "records", tmp_path / "out/records", dirs_exist_ok=True)
-    with pytest.raises(DatasetError, match="case 'b': expected the 10 samples .* found 20"):
+    with pytest.raises(DatasetError, match="case 'b': expected the 10 files .* found 20"):
         evaluate(references, tmp_path / "out")
 
 

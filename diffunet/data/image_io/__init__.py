@@ -15,12 +15,23 @@ from diffunet.data.image_io.geometry import GridDifference, ImageGeometry, grid_
 from diffunet.data.image_io.images import read_image, write_image
 from diffunet.data.image_io.label_maps import read_label_map, write_label_map
 from diffunet.data.image_io.maps import MapScale, read_map, write_map, write_signed_map
+from diffunet.data.image_io.stacks import (
+    STACK_FILE_ENDINGS,
+    LabelMapReader,
+    StackWriter,
+    StoredMap,
+    stack_size,
+)
 
 __all__ = [
     "LOSSY_FILE_ENDINGS",
+    "STACK_FILE_ENDINGS",
     "GridDifference",
     "ImageGeometry",
+    "LabelMapReader",
     "MapScale",
+    "StackWriter",
+    "StoredMap",
     "file_ending_of",
     "files_of_image",
     "grid_difference",
@@ -29,6 +40,7 @@ __all__ = [
     "read_label_map",
     "read_map",
     "require_library",
+    "stack_size",
     "supported_file_endings",
     "write_image",
     "write_label_map",

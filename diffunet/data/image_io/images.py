@@ -125,7 +125,7 @@ def read_checked(
             "fewer processes (-np), or use a machine with more memory"
         ) from cause
     except Exception as cause:  # what the libraries raise for a damaged file is not documented
-        raise DatasetError(_reading_problem(path, ending, cause)) from cause
+        raise DatasetError(reading_problem(path, ending, cause)) from cause
     if array.size == 0:
         raise DatasetError(
             f"'{path}': expected voxels, found the shape {geometry.shape}; export the file again"
@@ -145,7 +145,8 @@ def read_checked(
     return array, replace(geometry, doubts=doubts)
 
 
-def _reading_problem(path: Path, ending: str, cause: Exception) -> str:
+def reading_problem(path: Path, ending: str, cause: Exception) -> str:
+    """Return in our words why a file that should be of an ending could not be read."""
     try:
         is_empty = path.stat().st_size == 0
     except OSError:

@@ -21,6 +21,15 @@ def read_label_map(path: Path) -> tuple[np.ndarray, ImageGeometry]:
         DatasetError: the file cannot be read, has several channels, or holds other numbers.
     """
     array, geometry = read_array(path, is_label=True)
+    return whole_numbers(path, array, geometry), geometry
+
+
+def whole_numbers(path: Path, array: np.ndarray, geometry: ImageGeometry) -> np.ndarray:
+    """Return the integers (*spatial) of an array (channel, *spatial) that was read from a file.
+
+    Raises:
+        DatasetError: as `read_label_map`.
+    """
     if len(array) != 1:
         raise DatasetError(
             f"'{path}': expected a label map of one channel, found {len(array)} channels; "
@@ -28,7 +37,7 @@ def read_label_map(path: Path) -> tuple[np.ndarray, ImageGeometry]:
         )
     label_map = array[0]
     if np.issubdtype(label_map.dtype, np.integer):
-        return label_map, geometry
+        return label_map
     whole = np.rint(label_map)
     is_wrong = ~(np.abs(whole - label_map) <= _WHOLE_TOLERANCE) | (np.abs(whole) > _LARGEST_LABEL)
     if is_wrong.any():
@@ -40,7 +49,7 @@ def read_label_map(path: Path) -> tuple[np.ndarray, ImageGeometry]:
             f"'{path}': expected integers, found {label_map.dtype} with values such as {value:g}; "
             f"save the label map as integers, and {remedy}"
         )
-    return whole.astype(np.int64 if whole.min(initial=0) < 0 else _smallest_dtype(whole)), geometry
+    return whole.astype(np.int64 if whole.min(initial=0) < 0 else _smallest_dtype(whole))
 
 
 def write_label_map(path: Path, label_map: np.ndarray, geometry: ImageGeometry) -> None:

@@ -11,7 +11,10 @@ sees the mask where it sees the image.
 """
 
 import gzip
+import math
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -77,28 +80,83 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
 
 def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
     """Write (*spatial) with the header's forms and codes; without, as `geometry` says."""
-    header = _new_header(array, geometry)
-    with atomic_file(path) as file:
-        if path.name.lower().endswith(".gz"):
-            level = _GZIP_LEVEL_OF_MAPS if array.dtype.kind == "f" else _GZIP_LEVEL
-            packing = {"compresslevel": level, "mtime": 0}  # same voxels, same bytes
-            with gzip.GzipFile("", "wb", fileobj=file, **packing) as packed:
-                _write_content(cast(BinaryIO, packed), header, array)
-        else:
-            _write_content(file, header, array)
+    header = _new_header(array.dtype, geometry, shape=array.shape)
+    _write_content(path, header, [array])
 
 
-def _write_content(file: BinaryIO, header: "Nifti1Header", array: np.ndarray) -> None:
-    file.write(header.binaryblock)
-    file.write(b"\0" * (int(header["vox_offset"]) - len(header.binaryblock)))  # no extensions
-    file.write(array.data)  # C order of (z, y, x) is the file's order of (x, y, z)
+def write_stack(
+    path: Path,
+    maps: Iterable[np.ndarray],
+    geometry: ImageGeometry,
+    *,
+    num_maps: int,
+    dtype: np.dtype[Any],
+) -> None:
+    """Write maps (z, y, x) of a volume as one file (x, y, z, map), one map at a time.
+
+    Where voxels lie is told as in a file of one map, so that viewers lay them over the image.
+    """
+    header = _new_header(dtype, geometry, shape=(num_maps, *geometry.shape))
+    header["pixdim"][4] = 1.0  # a step; a header of the image may hold NaN or 0 here
+    _write_content(path, header, (np.ascontiguousarray(each, dtype) for each in maps))
 
 
-def _new_header(array: np.ndarray, geometry: ImageGeometry) -> "Nifti1Header":
+def open_stack(
+    path: Path,
+) -> tuple[int, Callable[[int], tuple[np.ndarray, ImageGeometry]]]:
+    """Return how many maps a file (x, y, z, map) holds, and what reads one, (z, y, x), from it.
+
+    The file stays open; of a compressed one, maps are read fastest in their order.
+    """
+    import nibabel
+
+    header = _read_header(path)
+    _require_room(path, header, num_at_once=1)
+    image = cast("Nifti1Image", nibabel.load(path, mmap=False, keep_file_open=True))
+    if len(image.shape) != 4:
+        raise DatasetError(
+            f"'{path}': expected four axes, the last one over label maps, found the shape "
+            f"{image.shape}; join the label maps along a fourth axis"
+        )
+    shape = tuple(int(size) for size in image.shape[2::-1])
+    geometry = _geometry_of(path, header, shape=shape)
+
+    def read_map(number: int) -> tuple[np.ndarray, ImageGeometry]:
+        array = np.asanyarray(image.dataobj[..., number]).T
+        return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")), geometry
+
+    return int(image.shape[3]), read_map
+
+
+def _write_content(path: Path, header: "Nifti1Header", arrays: Iterable[np.ndarray]) -> None:
+    """Write header and voxels; C order of (map, z, y, x) is the file's order of (x, y, z, map)."""
+    is_real = np.dtype(header.get_data_dtype()).kind == "f"
+    with atomic_file(path) as file, _packed(path, file, is_real=is_real) as packed:
+        packed.write(header.binaryblock)
+        packed.write(b"\0" * (int(header["vox_offset"]) - len(header.binaryblock)))  # no extensions
+        for array in arrays:
+            packed.write(array.data)
+
+
+@contextmanager
+def _packed(path: Path, file: BinaryIO, *, is_real: bool) -> Iterator[BinaryIO]:
+    """Yield what compresses into `file`, where the name of the file asks for it."""
+    if not path.name.lower().endswith(".gz"):
+        yield file
+        return
+    level = _GZIP_LEVEL_OF_MAPS if is_real else _GZIP_LEVEL
+    packing = {"compresslevel": level, "mtime": 0}  # same voxels, same bytes
+    with gzip.GzipFile("", "wb", fileobj=file, **packing) as packed:
+        yield cast(BinaryIO, packed)
+
+
+def _new_header(
+    dtype: np.dtype[Any], geometry: ImageGeometry, *, shape: tuple[int, ...]
+) -> "Nifti1Header":
     source = geometry.nifti_header
     header = _empty_header(2 if source is not None and len(source) == _HEADER_BYTES[2] else 1)
-    header.set_data_dtype(array.dtype)
-    header.set_data_shape(array.shape[::-1])
+    header.set_data_dtype(dtype)
+    header.set_data_shape(shape[::-1])
     if source is None:
         _set_forms(header, geometry)
     else:
@@ -160,18 +218,24 @@ def _empty_header(version: int) -> "Nifti1Header":
     return Nifti1Header() if version == 1 else Nifti2Header()
 
 
-def _require_room(path: Path, header: "Nifti1Header") -> None:
+def _require_room(path: Path, header: "Nifti1Header", *, num_at_once: int | None = None) -> None:
+    """Check that the file is whole, and that there is memory for what is read of it at once.
+
+    Args:
+        num_at_once: how far along the fourth axis; None: all.
+    """
     sizes = [int(size) for size in header["dim"][1 : 1 + int(header["dim"][0])]]
     dtype = np.dtype(header.get_data_dtype())
     num_bytes = dtype.itemsize
     for size in sizes:
         num_bytes *= max(size, 0)
-    require_room(path, shape=sizes, num_bytes=num_bytes)
+    divisor = 1 if num_at_once is None else max(1, math.prod(sizes[3:]) // num_at_once)
+    require_room(path, shape=sizes, num_bytes=num_bytes // divisor)
     is_compressed = path.name.lower().endswith(".gz")
     require_whole(path, shape=sizes, num_bytes=num_bytes, is_compressed=is_compressed)
     if header["scl_slope"] not in (0, 1) and np.isfinite(header["scl_slope"]):
         # the numbers that the slope makes of them have 64 bits
-        require_room(path, shape=sizes, num_bytes=num_bytes // dtype.itemsize * 8)
+        require_room(path, shape=sizes, num_bytes=num_bytes // divisor // dtype.itemsize * 8)
 
 
 def _geometry_of(path: Path, header: "Nifti1Header", *, shape: tuple[int, ...]) -> ImageGeometry:

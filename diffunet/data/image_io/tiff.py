@@ -1,8 +1,9 @@
 """TIFF: 2D grey or RGB, or a volume whose spacing stands in a JSON file beside it."""
 
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,6 +57,62 @@ def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
 
     with atomic_file(path) as file:
         tifffile.imwrite(file, array, photometric="minisblack", compression="zlib")
+
+
+def write_stack(
+    path: Path,
+    maps: Iterable[np.ndarray],
+    geometry: ImageGeometry,
+    *,
+    num_maps: int,
+    dtype: np.dtype[Any],
+) -> None:
+    """Write maps (y, x) of an image as the pages of one file, which ImageJ and napari show as such.
+
+    They are grey and have an axis of their own: three or four are no colours of one image.
+    """
+    import tifffile
+
+    names = [f"sample {number}" for number in range(num_maps)]
+    with atomic_file(path) as file:
+        tifffile.imwrite(
+            file,
+            (np.ascontiguousarray(each, dtype) for each in maps),
+            shape=(num_maps, *geometry.shape),
+            dtype=dtype,
+            imagej=True,
+            photometric="minisblack",
+            compression="zlib",
+            metadata={"axes": "TYX", "Labels": names},
+        )
+
+
+def open_stack(
+    path: Path,
+) -> tuple[int, Callable[[int], tuple[np.ndarray, ImageGeometry]]]:
+    """Return how many pages a file has, and what reads one, (y, x), from it."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        shape = tuple(int(size) for size in series.shape)
+        is_grey = int(series.keyframe.photometric) == _BLACK_IS_ZERO
+        if len(file.series) != 1 or len(shape) not in (2, 3) or not is_grey or "S" in series.axes:
+            raise DatasetError(
+                f"'{path}': expected grey pages (map, y, x) of one shape, found "
+                f"{len(file.series)} series, the first with the axes {series.axes} of shape "
+                f"{shape}; save each label map as one grey page"
+            )
+        num_bytes = series.dtype.itemsize * shape[-1] * shape[-2]
+        require_room(path, shape=shape, num_bytes=num_bytes)
+        require_bounded_parts(path, file, series)
+    geometry = ImageGeometry(shape=shape[-2:], spacing_mm=(1.0, 1.0), has_spacing=False)
+
+    def read_map(number: int) -> tuple[np.ndarray, ImageGeometry]:
+        array = tifffile.imread(path, key=number)
+        return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")), geometry
+
+    return shape[0] if len(shape) == 3 else 1, read_map
 
 
 def write_spacing(path: Path, geometry: ImageGeometry) -> None:
