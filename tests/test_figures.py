@@ -16,7 +16,7 @@ from diffunet.figures.masks import (
     plot_saliency,
     plot_samples,
 )
-from diffunet.figures.progress import plot_training
+from diffunet.figures.progress import plot_training, smoothed
 
 
 def write_metrics(path, *, has_scores: bool) -> None:
@@ -210,3 +210,64 @@ def test_a_map_of_zeros_is_drawn(tmp_path):
     case = saliency_case(is_signed=False, saliency=np.zeros((16, 16)))
     plot_saliency([case], tmp_path / "maps.png", title="Maps", units="intensity")
     assert (tmp_path / "maps.png").exists()
+
+
+def test_the_smoothed_loss_follows_a_fall_without_lag():
+    falling = np.exp(-np.arange(400) / 30.0)
+    assert np.allclose(smoothed(falling), falling)
+    assert np.allclose(smoothed(-np.arange(400.0)), -np.arange(400.0))
+
+
+@pytest.mark.parametrize("number", [1, 2, 7, 50])
+def test_equal_losses_stay_what_they_are(number):
+    assert np.allclose(smoothed(np.full(number, 3.0)), 3.0)
+    assert np.allclose(smoothed(np.full(number, -3.0)), -3.0)
+
+
+def test_the_smoothed_loss_is_smooth():
+    noise = np.exp(np.random.default_rng(0).normal(size=400))
+    assert np.log(smoothed(noise))[40:-40].std() < 0.25
+
+
+def test_undefined_losses_leave_no_gap_in_the_smoothed_one():
+    found = smoothed(np.array([np.nan, *[2.0, np.nan] * 40]))
+    assert np.isnan(found[0])
+    assert np.allclose(found[1:-1], 2.0)
+    assert smoothed(np.full(3, np.nan)).shape == (3,)
+
+
+def _two_labels(path: Path, **more: np.ndarray) -> None:
+    yy, xx = np.mgrid[:48, :48]
+    image = np.random.default_rng(0).normal(size=(1, 48, 48)) * 0.2
+    masks = [
+        [(yy - 24) ** 2 + (xx - 20 - shift) ** 2 < 90, (yy - 30) ** 2 + (xx - 34) ** 2 < 20 + shift]
+        for shift in range(4)
+    ]
+    image += np.any(masks[0], axis=0)
+    case = {"case_0": np.array("a"), "image_0": image, "raters_0": masks, "samples_0": masks}
+    np.savez(path, **case, **more)
+
+
+def test_labels_have_colours_of_their_own_and_a_legend(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("diffunet.figures.masks.save", lambda figure, _: drawn.append(figure))
+    _two_labels(tmp_path / "samples.npz", labels=np.array(["left $lobe$", "肝"]))
+    plot_samples(tmp_path / "samples.npz", tmp_path / "samples.png")
+    _two_labels(tmp_path / "old.npz")
+    plot_samples(tmp_path / "old.npz", tmp_path / "old.png")
+    named, unnamed = ([text.get_text() for text in each.legends[0].get_texts()] for each in drawn)
+    assert named == [r"left \$lobe\$", "肝"]
+    assert unnamed == ["label 1", "label 2"]
+    outlines = drawn[0].axes[3].collections
+    assert len({tuple(each.get_edgecolor()[0]) for each in outlines}) == 2
+    assert len(outlines) == 4
+
+
+def test_one_label_needs_no_legend(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("diffunet.figures.masks.save", lambda figure, _: drawn.append(figure))
+    marked = np.ones((2, 1, 16, 16), bool)
+    case = {"case_0": np.array("a"), "raters_0": marked, "samples_0": marked}
+    np.savez(tmp_path / "s.npz", image_0=np.zeros((1, 16, 16)), labels=np.array(["one"]), **case)
+    plot_samples(tmp_path / "s.npz", tmp_path / "s.png")
+    assert drawn[0].legends == []

@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 
 from diffunet.figures.files import save
+from diffunet.label_colours import label_colours
 
 _RATER_COLOUR, _SAMPLE_COLOUR, _SHARE_COLOURS = "tab:cyan", "tab:orange", "magma"
 _UNSURE_COLOUR, _UNSURE_OPACITY = "tab:green", 0.5
 _MOST_SHOWN = 6
+_MOST_NAMED, _LONGEST_NAME = 17, 24
+
+Colour = tuple[float, float, float]
+"""Red, green and blue in [0, 1]."""
 
 
 def plot_samples(npz_path: Path, png: Path) -> None:
@@ -19,27 +24,60 @@ def plot_samples(npz_path: Path, png: Path) -> None:
 
     Args:
         npz_path: arrays case_i (name), image_i (channel, y, x), raters_i and samples_i
-            (number, label, y, x) bool, for i = 0, 1, ...
+            (number, label, y, x) bool, for i = 0, 1, ...; labels: their names.
     """
     from matplotlib.figure import Figure
 
     arrays = np.load(npz_path, allow_pickle=False)
     num_cases = sum(name.startswith("case_") for name in arrays)
     num_samples = [len(arrays[f"samples_{index}"]) for index in range(num_cases)]
+    labels = _labels_of(arrays)
     num_columns = 3 + min(_MOST_SHOWN, max(num_samples))
     figure = Figure(figsize=(2.2 * num_columns + 0.8, 2.4 * num_cases + 1), layout="constrained")
     axes = figure.subplots(num_cases, num_columns, squeeze=False)
     for index, row in enumerate(axes):
         case = {name: arrays[f"{name}_{index}"] for name in ("case", "image", "raters", "samples")}
-        _plot_case(row, case, is_first=index == 0)
+        _plot_case(row, case, colours=list(labels.values()), is_first=index == 0)
     figure.colorbar(
         axes[0, 1].images[0], ax=axes, label="share that marks a voxel, any label", shrink=0.6
     )
+    outlines = "everything that some rater marked (cyan), one drawn sample (orange)"
+    if len(labels) > 1:
+        outlines = "one drawn sample (solid), everything that some rater marked (dotted)"
+        _add_legend(figure, labels)
     figure.suptitle(
-        "Validation cases: what raters marked, what the model draws\n"
-        "outlines: everything that some rater marked (cyan), one drawn sample (orange)"
+        f"Validation cases: what raters marked, what the model draws\noutlines: {outlines}"
     )
     save(figure, png)
+
+
+def _labels_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Colour]:
+    """Return the colour of each label by its name."""
+    num_labels = arrays["raters_0"].shape[1]
+    names = [f"label {number + 1}" for number in range(num_labels)]
+    if "labels" in arrays and len(arrays["labels"]) == num_labels:
+        names = [str(name) for name in arrays["labels"]]
+    colours = [
+        (red / 255, green / 255, blue / 255) for red, green, blue in label_colours(num_labels)
+    ]
+    return dict(zip(names, colours, strict=True))
+
+
+def _add_legend(figure: Any, labels: Mapping[str, Colour]) -> None:
+    from matplotlib.lines import Line2D
+
+    shown = dict(list(labels.items())[:_MOST_NAMED])
+    lines = [Line2D([], [], color=colour) for colour in shown.values()]
+    names = [_shown_name(name) for name in shown]
+    if len(labels) > len(shown):
+        lines.append(Line2D([], [], linestyle="none"))
+        names.append(f"and {len(labels) - len(shown)} others")
+    figure.legend(lines, names, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
+
+
+def _shown_name(name: str) -> str:
+    """Return a name that starts no formula, and is not too long."""
+    return name[:_LONGEST_NAME].replace("$", r"\$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +188,9 @@ def plot_saliency(cases: Sequence[SaliencyCase], png: Path, *, title: str, units
     save(figure, png)
 
 
-def _plot_case(row: Any, case: Mapping[str, np.ndarray], *, is_first: bool) -> None:
+def _plot_case(
+    row: Any, case: Mapping[str, np.ndarray], *, colours: Sequence[Colour], is_first: bool
+) -> None:
     image = _displayable(case["image"], _limits(case["image"]))
     raters, samples = (np.any(case[name], axis=1) for name in ("raters", "samples"))
     union = np.any(raters, axis=0)
@@ -164,10 +204,16 @@ def _plot_case(row: Any, case: Mapping[str, np.ndarray], *, is_first: bool) -> N
     ]
     for axes, masks in zip(row[1:3], (raters, samples), strict=True):
         axes.imshow(masks.mean(axis=0), cmap=_SHARE_COLOURS, vmin=0, vmax=1)
-    for axes, mask in zip(row[3:], samples, strict=False):
+    for axes, mask, of_labels in zip(row[3:], samples, case["samples"], strict=False):
         axes.imshow(image, cmap="gray")
-        _outline(axes, union, _RATER_COLOUR)
-        _outline(axes, mask, _SAMPLE_COLOUR)
+        if len(colours) == 1:
+            _outline(axes, union, _RATER_COLOUR)
+            _outline(axes, mask, _SAMPLE_COLOUR)
+            continue
+        marked = np.any(case["raters"], axis=0)
+        for colour, by_raters, by_sample in zip(colours, marked, of_labels, strict=True):
+            _outline(axes, by_raters, colour, linestyle="dotted")
+            _outline(axes, by_sample, colour)
     for number, axes in enumerate(row):
         axes.set_xticks([])
         axes.set_yticks([])
@@ -233,9 +279,12 @@ def _name(colour: str) -> str:
     return colour.removeprefix("tab:")
 
 
-def _outline(axes: Any, mask: np.ndarray, colour: str) -> None:
+def _outline(
+    axes: Any, mask: np.ndarray, colour: str | Colour, *, linestyle: str = "solid"
+) -> None:
     if mask.any():
-        axes.contour(mask, levels=[0.5], colors=[colour], linewidths=1.2)
+        style = {"linewidths": 1.2, "linestyles": linestyle}
+        axes.contour(mask, levels=[0.5], colors=[colour], **style)
 
 
 def _shade(axes: Any, mask: np.ndarray, colour: str) -> None:

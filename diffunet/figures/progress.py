@@ -126,12 +126,21 @@ def _plot_speed(axes: Any, losses: list[dict[str, Any]]) -> None:
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
-    """Return an exponential moving average over about a twentieth of the curve."""
-    weight = min(1.0, 20 / max(1, len(values)))
-    smoothed = values.copy()
-    for index in range(1, len(values)):
-        smoothed[index] += (1 - weight) * (smoothed[index - 1] - smoothed[index])
-    return smoothed
+    """Return a moving mean over about a tenth of the curve, always as far back as ahead.
+
+    So it neither lags nor begins too low or too high: at both ends the part becomes shorter.
+    Undefined values count nothing. Positive ones have the mean of their logarithms, since the axis
+    has their scale.
+    """
+    is_positive = bool((values[np.isfinite(values)] > 0).all())
+    known = np.log(values) if is_positive else values
+    means = np.full(len(values), np.nan)
+    for index in range(len(values)):
+        radius = min(len(values) // 20, index, len(values) - 1 - index)
+        part = known[index - radius : index + radius + 1]
+        if np.isfinite(part).any():
+            means[index] = np.nanmean(part)
+    return np.exp(means) if is_positive else means
 
 
 def _finish(axes: Any) -> None:

@@ -227,7 +227,10 @@ class _Run:
             prepare_folder(self.folder, preprocessed_folder, origin, state)
         if self.options.compiles:
             compile_networks(state.model)
-        with Pictures(self.folder) as pictures, self._loggers(state) as loggers:
+        with (
+            Pictures(self.folder, label_names=self.data.labels.names) as pictures,
+            self._loggers(state) as loggers,
+        ):
             is_finished = self._iterate(state, self._loop(state, origin, pictures, loggers))
             loggers.is_finished = is_finished
         if not is_finished:

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import TextIOWrapper
 from pathlib import Path
 from typing import final
@@ -68,8 +68,9 @@ class Pictures:
     warning. Leaving the context gives up a picture that is still being drawn.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, label_names: Sequence[str] = ()):
         self._folder = folder
+        self._label_names = tuple(label_names)
         self._running: dict[str, Program] = {}
         self._outdated: dict[str, Path] = {}
         self._has_failed = False
@@ -112,7 +113,7 @@ class Pictures:
         self._collect_all()
 
     def _write_cases(self, path: Path) -> None:
-        arrays: dict[str, np.ndarray] = {}
+        arrays: dict[str, np.ndarray] = {"labels": np.array(self._label_names)}
         for index, (case, image, raters, samples) in enumerate(self._cases):
             arrays |= {
                 f"case_{index}": np.array(case),
