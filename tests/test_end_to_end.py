@@ -62,6 +62,7 @@ def test_training_leaves_what_a_user_looks_for(workspace):
     for name in ("progress.png", "samples.png"):
         assert (fold / name).read_bytes().startswith(b"\x89PNG"), name
     assert read_json(fold / "validation" / "summary.json")["distribution"]["num_cases"] > 0
+    assert "Final validation of fold_0" in (fold / "report.html").read_text("utf-8")
 
 
 def test_prediction_leaves_masks_maps_samples_and_volumes(workspace):
@@ -77,6 +78,9 @@ def test_prediction_leaves_masks_maps_samples_and_volumes(workspace):
         assert np.allclose(probability, votes / 3, atol=1e-4)
         assert read_map(folder / f"{case}_uncertainty.png")[0].max() <= 1
         assert case in str(records)
+    page = (folder / "report.html").read_text("utf-8")
+    assert page.count('class="viewer"') == 3
+    assert "--image:url(" in page
 
 
 def test_evaluation_puts_the_trivial_answers_beside_the_scores(workspace):
@@ -93,9 +97,11 @@ def test_the_same_seed_draws_the_same_samples_without_a_workspace(workspace, tmp
         [
             *["-i", str(raw / "imagesTs"), "-o", str(tmp_path / "again"), "--model", str(model)],
             *["--num_samples", "3", "--num_steps", "2", "--save_samples", "-device", "cpu"],
+            "--no_report",
         ]
     )
     assert done == 0
+    assert not (tmp_path / "again" / "report.html").exists()
     for path in sorted((workspace / "predictions" / "samples").iterdir()):
         again = tmp_path / "again" / "samples" / path.name
         assert np.array_equal(read_label_map(path)[0], read_label_map(again)[0])

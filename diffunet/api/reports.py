@@ -1,6 +1,7 @@
 """One HTML page about a dataset, a model or predictions."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,9 @@ from diffunet.arguments import scored_folders_of, workspace_of
 from diffunet.jsonio import require_writable
 from diffunet.parallel import Progress, without_progress
 from diffunet.workspace import IMAGES_FOLDER, SUMMARY_FILE, TEST_IMAGES_FOLDER, Workspace
+
+_SECONDS = 20.0
+"""How long a prediction makes pictures at its end."""
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +62,40 @@ def report(
     written = write_report(folder, path, asked=asked, summary=summary)
     logger.info("wrote '%s' (%.1f MB)", written, written.stat().st_size / 1e6)
     return written
+
+
+def report_on_training(last: Path, folds: Sequence[str]) -> None:
+    """Write `report.html` into the folders of folds that were trained; failures are warnings.
+
+    Args:
+        last: the folder of one of them.
+        folds: their names; "all_folds" means all that lie beside it.
+    """
+    beside = sorted(last.parent.glob("fold_*")) if "all_folds" in folds else []
+    for folder in beside or [last.with_name(f"fold_{fold}") for fold in folds]:
+        _write_or_warn(folder)
+
+
+def report_on_prediction(folder: Path, *, images: Path) -> None:
+    """Write `report.html` into a folder of predictions; a failure is a warning.
+
+    It takes seconds: cases that are left then have no pictures. No reference is opened.
+    """
+    from diffunet.report.case_inputs import Asked
+
+    if folder.is_dir():
+        _write_or_warn(folder, asked=Asked(images=images), summary={}, max_seconds=_SECONDS)
+
+
+def _write_or_warn(folder: Path, **options: Any) -> None:
+    """Write the page; what was trained or predicted is there, whatever goes wrong with it."""
+    try:
+        from diffunet.report.write import write_report
+
+        logger.info("a page to look at: '%s'", write_report(folder, **options))
+    except Exception as failure:
+        logger.warning("no report of '%s' was written: %s", folder, failure)
+        logger.debug("where it happened", exc_info=True)
 
 
 def _raw_folders(workspace: Workspace | Path | None, folder: Path) -> tuple[Path, ...]:

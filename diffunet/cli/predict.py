@@ -7,6 +7,7 @@ from diffunet.cli.options import (
     add_device,
     add_flag,
     add_model,
+    add_no_report,
     add_number,
     add_parts,
     add_path,
@@ -80,10 +81,15 @@ def parser() -> argparse.ArgumentParser:
 def main(given: argparse.Namespace) -> None:
     """Run `diffunet_predict`."""
     from diffunet import api
+    from diffunet.api.reports import report_on_prediction
 
     if given.model is None:
         given.workspace = resolve_workspace(given.workspace)
-    api.predict(**vars(given), progress=progress_bar)
+    options = vars(given)
+    writes_report = options.pop("writes_report")
+    output = api.predict(**options, progress=progress_bar)
+    if writes_report:
+        report_on_prediction(output, images=given.input)
 
 
 def _add_sampling(made: argparse.ArgumentParser) -> None:
@@ -155,6 +161,7 @@ def _add_outputs(made: argparse.ArgumentParser) -> None:
         "keep finished cases whose images have not changed",
         dest="continues",
     )
+    add_no_report(made, "the folder of predictions")
 
 
 if __name__ == "__main__":

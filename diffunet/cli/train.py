@@ -11,6 +11,7 @@ from diffunet.cli.options import (
     add_dataset,
     add_device,
     add_flag,
+    add_no_report,
     add_num_processes,
     add_number,
     add_path,
@@ -87,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         help="send the records of metrics.jsonl there too (pip install 'diffunet[NAME]'); a "
         "training that goes on keeps its loggers, but for none",
     )
+    add_no_report(made, "the folder of each fold")
     add_workspace(made)
     add_num_processes(made)
     return made
@@ -97,6 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run `diffunet_train`."""
     given = parser().parse_args(arguments)
     from diffunet import api  # after -h and mistakes, which need none of it
+    from diffunet.api.reports import report_on_training
 
     configuration, folds = where_of(given.folds, given.configuration)
     is_rank = "LOCAL_RANK" in os.environ
@@ -111,7 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
             given_words = sys.argv[1:] if arguments is None else arguments
             train_in_processes(num_ranks, "diffunet.cli.train", given_words)
             return
-    api.train(
+    last = api.train(
         given.dataset,
         folds if len(folds) > 1 else folds[0],
         workspace=resolve_workspace(given.workspace),
@@ -131,6 +134,8 @@ def main(arguments: list[str] | None = None) -> None:
         num_processes=given.num_processes,
         progress=progress_bar,
     )
+    if given.writes_report and os.environ.get("RANK", "0") == "0":
+        report_on_training(last, folds)
 
 
 def where_of(words: Sequence[str], configuration: str | None) -> tuple[str | None, list[str]]:
