@@ -154,6 +154,7 @@ def predict(
     seed: int = 0,
     saves_probabilities: bool = False,
     saves_samples: SavesSamples = False,
+    writes_report: bool = False,
     continues: bool = False,
     num_parts: int = 1,
     part_id: int = 0,
@@ -180,11 +181,14 @@ def predict(
             show, instead of what the classifier finds.
         saves_samples: write each sample into a file of its own, `samples/CASE_s00`; "one_file": all
             samples of a case into one, `samples/CASE_samples`, for a viewer.
+        writes_report: leave `report.html` in the output folder, a page with pictures of the cases,
+            as the command does.
         precision: other than "float32": faster on a GPU, for samples and supervised masks only.
 
     Raises:
         UsageError, WorkspaceError, CheckpointError, DatasetError: before any work is done.
     """
+    from diffunet.api.reports import report_on_prediction
     from diffunet.inference.run import predict_path
     from diffunet.sharing.install import load_opened_model
 
@@ -215,6 +219,8 @@ def predict(
         run=run,
         progress=progress,
     )
+    if writes_report:
+        report_on_prediction(Path(output), images=Path(input))
     return Path(output)
 
 

@@ -81,15 +81,10 @@ def parser() -> argparse.ArgumentParser:
 def main(given: argparse.Namespace) -> None:
     """Run `diffunet_predict`."""
     from diffunet import api
-    from diffunet.api.reports import report_on_prediction
 
     if given.model is None:
         given.workspace = resolve_workspace(given.workspace)
-    options = vars(given)
-    writes_report = options.pop("writes_report")
-    output = api.predict(**options, progress=progress_bar)
-    if writes_report:
-        report_on_prediction(output, images=given.input)
+    api.predict(**vars(given), progress=progress_bar)
 
 
 def _add_sampling(made: argparse.ArgumentParser) -> None:

@@ -389,7 +389,8 @@ def _verdict(
         sentences.append(f"Look first at the most uncertain: {listed}.")
     elif any(each.uncertainty is not None for each in facts):
         sentences.append("All samples of each case agree in volume.")
-    if not num_references:
+    draws = any(volumes.samples for case in facts for volumes in case.volumes)
+    if draws and not num_references:
         sentences.append(
             "Whether they are calibrated can only be said beside references: -r, or "
             "diffunet_evaluate."
@@ -411,7 +412,7 @@ def _uncertain(case: CaseFacts) -> str:
 def _calibration(
     facts: Sequence[CaseFacts], evaluation: Evaluation | None, labels: LabelScheme
 ) -> list[Chart]:
-    charts = reliability_charts(evaluation) if evaluation is not None else []
+    charts = reliability_charts({"this model": evaluation}) if evaluation is not None else []
     for label in labels.names:
         volumes = [each for case in facts for each in case.volumes if each.label == label]
         seen = [each for each in volumes if each.samples and each.raters]

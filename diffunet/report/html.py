@@ -42,7 +42,9 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters.update(number=number, interval=with_interval, duration=duration)
-    environment.globals.update(draw=draw, png_uri=png_uri, strip=strip, has_volumes=_has_volumes)
+    environment.globals.update(
+        draw=draw, png_uri=png_uri, strip=strip, has_volumes=_has_volumes, any_samples=_any_samples
+    )
     return environment
 
 
@@ -80,6 +82,10 @@ def strip(volumes: Volumes) -> dict[str, Any] | None:
 
 def _places(values: Sequence[float], place: Any) -> list[float]:
     return [place(value) for value in values]
+
+
+def _any_samples(cases: Sequence[CaseFacts]) -> bool:
+    return any(volumes.samples for case in cases for volumes in case.volumes)
 
 
 def _has_volumes(cases: Sequence[CaseFacts]) -> bool:

@@ -25,6 +25,7 @@ _MAIN_SCORES = ("ged_fully_unbiased", "dice", "classification_auc")
 _PICTURE = "samples.png"
 _LARGEST_PICTURE = 4 * 2**20
 _STILL_IMPROVING = 0.9
+_FEWEST_VALIDATIONS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +90,8 @@ def read_model_page(folder: Path) -> ModelPage:
         folds=folds,
         charts=tuple(_charts(folds)),
         calibration=tuple(
-            chart
-            for fold in folds
-            if fold.evaluation
-            for chart in reliability_charts(
-                fold.evaluation, name=f"{fold.name}: " if len(folds) > 1 else ""
+            reliability_charts(
+                {fold.name: fold.evaluation for fold in folds if fold.evaluation is not None}
             )
         ),
         settings=tuple(_settings(plans)),
@@ -250,6 +248,7 @@ def _progress(folds: Sequence[FoldFacts]) -> list[str]:
         for fold in folds
         if fold.best_iteration is not None
         and fold.iteration
+        and len(fold.validation) >= _FEWEST_VALIDATIONS
         and fold.best_iteration >= _STILL_IMPROVING * fold.iteration
     ]
     unfinished = [fold for fold in folds if fold.num_iterations and not _is_finished(fold)]
@@ -257,10 +256,14 @@ def _progress(folds: Sequence[FoldFacts]) -> list[str]:
     if names and not unfinished:
         one = "The best validation was among the last ones"
         sentences.append(
-            f"{one}{'' if len(folds) == 1 else ' in ' + ', '.join(names)}: the score had not begun "
-            "to fall, and a longer training may improve it."
+            f"{one}{'' if len(folds) == 1 else ' in ' + ', '.join(names)}: the score was still "
+            "improving, and a longer training may be better."
         )
-    elif folds and not unfinished and any(fold.best_iteration for fold in folds):
+    elif (
+        folds
+        and not unfinished
+        and any(len(fold.validation) >= _FEWEST_VALIDATIONS for fold in folds)
+    ):
         sentences.append(
             "The best validation came before the end: a longer training promises little."
         )

@@ -1,47 +1,65 @@
 """Pictures of whether predicted shares, presence and volumes match the references."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from diffunet.report.charts import Chart, Series
-from diffunet.report.evaluation import Evaluation
+from diffunet.report.evaluation import Evaluation, Reliability
 
+_COLOUR_OF_DIAGONAL = 4
 _NUM_BINS = 5
 _LEVELS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
 _DIAGONAL = Series(
-    name="perfectly calibrated", points=((0.0, 0.0), (1.0, 1.0)), look="dashed", colour=4
+    name="perfectly calibrated",
+    points=((0.0, 0.0), (1.0, 1.0)),
+    look="dashed",
+    colour=_COLOUR_OF_DIAGONAL,
 )
 _UNIT = (0.0, 1.0)
 
 
-def reliability_charts(evaluation: Evaluation, *, name: str = "") -> list[Chart]:
-    """Return a chart per label: how often raters mark voxels that a share of samples marks."""
-    if (evaluation.num_samples or 1) < 2:
-        return []
+def reliability_charts(evaluations: Mapping[str, Evaluation]) -> list[Chart]:
+    """Return a chart per label: how often raters mark voxels that a share of samples marks.
+
+    Args:
+        evaluations: by the name of what was evaluated, such as a fold.
+    """
+    drawn = {
+        name: {each.label: each for each in evaluation.reliability}
+        for name, evaluation in evaluations.items()
+        if (evaluation.num_samples or 1) > 1
+    }
+    labels = dict.fromkeys(label for diagrams in drawn.values() for label in diagrams)
     return [
         Chart(
-            title=f"{name}voxels of {each.label}",
+            title=f"voxels of {label}",
             x_label="share of samples that mark a voxel",
             y_label="share of raters who do",
             series=(
                 _DIAGONAL,
-                Series(
-                    name="this model",
-                    points=tuple(
-                        (x, y)
-                        for x, y in zip(each.predicted, each.observed, strict=True)
-                        if x is not None
-                    ),
-                    look="dots",
+                *(
+                    Series(
+                        name=name,
+                        points=_points(diagrams[label]),
+                        look="dots",
+                        colour=number if number < _COLOUR_OF_DIAGONAL else number + 1,
+                    )
+                    for number, (name, diagrams) in enumerate(drawn.items())
+                    if label in diagrams
                 ),
             ),
             x_limits=_UNIT,
             y_limits=_UNIT,
             note="Points below the line: samples mark too much; above: too little.",
         )
-        for each in evaluation.reliability
+        for label in labels
     ]
+
+
+def _points(diagram: Reliability) -> tuple[tuple[float, float | None], ...]:
+    pairs = zip(diagram.predicted, diagram.observed, strict=True)
+    return tuple((x, y) for x, y in pairs if x is not None)
 
 
 def presence_chart(label: str, shares: Sequence[tuple[float, float]]) -> Chart | None:
@@ -96,7 +114,12 @@ def coverage_chart(
         x_label="central interval of the samples' volumes",
         y_label="raters' volumes inside",
         series=(
-            Series(name="to be expected", points=tuple(expected), look="dashed", colour=4),
+            Series(
+                name="to be expected",
+                points=tuple(expected),
+                look="dashed",
+                colour=_COLOUR_OF_DIAGONAL,
+            ),
             Series(name="this model", points=tuple(found), look="dots"),
         ),
         x_limits=_UNIT,

@@ -3,12 +3,14 @@
 import re
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 
 from diffunet import api
+from diffunet.data.image_io import ImageGeometry, write_signed_map
 from diffunet.errors import DiffunetError, UsageError
 from diffunet.jsonio import read_json, write_json
-from tests.report.folders_on_disk import NASTY, SCRIPTS, VOLUME, write_predictions
+from tests.report.folders_on_disk import IMAGE, NASTY, SCRIPTS, VOLUME, write_predictions
 from tests.report.pages import addresses, read_page
 
 
@@ -185,3 +187,25 @@ def test_time_that_is_up_leaves_cases_without_pictures(tmp_path):
     folder = write_predictions(tmp_path)
     page = read_page(write_report(folder, max_seconds=-1.0))
     assert "The last 3 cases have no pictures" in page.text
+
+
+def test_a_weak_model_has_saliency_and_presence(tmp_path):
+    folder = write_predictions(tmp_path, is_scored=False, num_raters=0, has_samples=False)
+    geometry = ImageGeometry(shape=IMAGE, spacing_mm=(1.0, 1.0), has_spacing=False)
+    for number, case in enumerate(("case1", "case2", "case3")):
+        (folder / f"{case}_uncertainty.png").unlink()
+        values = np.linspace(-1, 3, 24 * 20, dtype=np.float32).reshape(IMAGE)
+        scale = write_signed_map(folder / f"{case}_saliency.png", values, geometry)
+        record = read_json(folder / "records" / f"{case}.json")
+        about = {
+            "case_probability": 0.9 - 0.2 * number,
+            "is_present": [True],
+            "saliency_file": {"offset": scale.offset, "factor": scale.factor},
+        }
+        record |= {"labels": {"lesion": about}, "volumes": {"lesion": {"unit": "", "value": 4.0}}}
+        write_json(folder / "records" / f"{case}.json", record)
+    page = _report(tmp_path, folder)
+    titles = {a["aria-label"].split(" of case")[0] for a in page.attributes("div") if "role" in a}
+    assert titles == {"image", "mask", "saliency"}
+    assert "lesion: probability 0.9, taken as present." in page.text
+    assert "most uncertain: case3 (lesion: probability 0.5)" in page.text
