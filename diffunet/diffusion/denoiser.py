@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor, nn
 
-from diffunet.diffusion.predictions import Prediction
+from diffunet.diffusion.predictions import Prediction, coefficients
 from diffunet.diffusion.process import add_noise
 from diffunet.diffusion.schedules import Schedule
+from diffunet.diffusion.stable_target import Alternatives, shift_to_mean
 from diffunet.diffusion.weighting import Weighting
 
 Features = tuple[Tensor, ...]
@@ -113,6 +114,7 @@ class Denoiser(nn.Module):
         is_decoupled: bool,
         valid: Bool[Tensor, "batch 1 *spatial"] | None,
         condition: Float[Tensor, "batch dim"] | None = None,
+        alternatives: Alternatives | None = None,
     ) -> DenoisingLoss:
         """Return the weighted denoising error, evaluated in the output's own space.
 
@@ -121,10 +123,15 @@ class Denoiser(nn.Module):
             weighting: weight of ||x_0_hat - x_0||^2 as a function of log SNR.
             is_decoupled: also weight by -d log_snr / dt.
             valid: voxels that count; None for all of them.
+            alternatives: what x_0 might have been as well; the target is then their mean given x_t.
         """
         log_snr = self.schedule.log_snr(t)
         x_t = add_noise(x_0, noise, log_snr=log_snr)
         output = self._output(x_t, t, features, condition)
+        if alternatives is not None:
+            shift = shift_to_mean(x_0, noise, alternatives, log_snr=log_snr)
+            alpha, sigma = coefficients(log_snr, like=x_0)
+            x_0, noise = x_0 - shift, noise + alpha / sigma * shift
         target = self.prediction.target(x_0, noise, log_snr=log_snr)
         squared_error = (output.to(target.dtype) - target).square()
         if valid is not None:

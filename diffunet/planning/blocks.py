@@ -67,6 +67,7 @@ def plan_training(chosen: GridChoice, *, num_cases: int) -> tuple[TrainingPlan, 
     plan = TrainingPlan(
         num_iterations=num_iterations.value,
         batch_size=patch.batch_size,
+        has_stable_target=True,
         **{name: choice.value for name, choice in choices.items()},
     )
     return plan, {

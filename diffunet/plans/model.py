@@ -199,6 +199,10 @@ class TrainingPlan:
             network learns about the raters' majority; at 0, their share at each voxel.
         num_draws: noise levels, each with noise of its own, at which a diffusion on masks sees each
             patch of an iteration. The image is encoded once for all of them.
+        has_stable_target: of a diffusion on masks: what the loss compares with is the mean of all
+            masks of the patch's raters, each by its chance given x_t, instead of the one that was
+            made noisy. The mean of its gradient is the same, with less chance in it. Of no effect
+            with one rater.
         rater_dropout: where the network is told who drew: share of samples for which it is not, so
             that it also learns to draw as raters together do.
         num_validations: sampled validations, spread evenly over the training.
@@ -217,6 +221,7 @@ class TrainingPlan:
     ema_decay: Annotated[float, Range(0, 1, is_below=True)] = 0.9999
     dice_weight: Annotated[float, Range(0, 1e6)] = 1.0
     num_draws: Annotated[int, Range(1, 1024)] = 1
+    has_stable_target: bool = False
     rater_dropout: Annotated[float, Range(0, 1)] = 0.3
     num_validations: Annotated[int, Range(0, 10_000)] = 20
     num_validation_cases: Cases = 16

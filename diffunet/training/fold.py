@@ -287,7 +287,12 @@ class _Run:
         """Load batches and train on them; returns whether all iterations are done."""
         plan, ranks = loop.plan, self.ranks
         loader = BatchLoader(
-            _source(self.data, self.method, seed=self.seed),
+            _source(
+                self.data,
+                self.method,
+                seed=self.seed,
+                all_raters=self.objective.reads_all_raters,
+            ),
             indices=indices_of_rank(plan.batch_size, rank=ranks.rank, num_ranks=ranks.num_ranks),
             first_iteration=state.iteration,
             num_iterations=plan.num_iterations,
@@ -328,7 +333,7 @@ def _batch_augmentation(data: FoldData, method: TrainingMethod) -> BatchAugmenta
     return BatchAugmentation(plan=method.augmentation(data.plans.configuration))
 
 
-def _source(data: FoldData, method: TrainingMethod, *, seed: int) -> PatchSampler:
+def _source(data: FoldData, method: TrainingMethod, *, seed: int, all_raters: bool) -> PatchSampler:
     configuration = data.plans.configuration
     augmentation = method.augmentation(configuration)
     if data.compute.device.type == "cuda":
@@ -341,4 +346,4 @@ def _source(data: FoldData, method: TrainingMethod, *, seed: int) -> PatchSample
         batch_size=configuration.training.batch_size,
         seed=seed,
     )
-    return PatchSampler(places)
+    return PatchSampler(places, all_raters=all_raters)

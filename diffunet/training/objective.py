@@ -7,8 +7,9 @@ the same global batch.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, cast, final
+from typing import ClassVar, Protocol, cast, final
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Integer, Shaped
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from diffunet.build import (
 from diffunet.data.batches.transfer import on_device
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.encoding import Encoding
+from diffunet.diffusion.stable_target import Alternatives
 from diffunet.diffusion.times import stratified_times
 from diffunet.diffusion.weighting import Weighting
 from diffunet.labels import LabelScheme
@@ -40,6 +42,9 @@ class TensorBatch:
     Attributes:
         images: float32 (sample, channel, *spatial).
         label_maps: (sample, *spatial); None where the method learns from `tags`.
+        other_label_maps: (sample, rater, *spatial) of the raters that were not drawn, `num_others`
+            of each sample; None or none where they are not asked for.
+        num_others: one per sample; empty where there are none.
         tags: float32 (sample, class), 0 or 1 per image-level label.
         iteration: optimiser step, counted from 0.
         indices: of the samples in the global batch.
@@ -56,6 +61,8 @@ class TensorBatch:
     global_size: int
     weights: Float[Tensor, " sample"] | None = None
     raters: tuple[str, ...] = ()
+    other_label_maps: Integer[Tensor, "sample rater *spatial"] | None = None
+    num_others: tuple[int, ...] = ()
 
     def weighted(self, values: Float[Tensor, "sample *any"]) -> Float[Tensor, "sample *any"]:
         """Return `values` times the weight of their sample.
@@ -94,7 +101,14 @@ class LossTerm:
 
 
 class Objective(Protocol):
-    """What the model of a method minimises."""
+    """What the model of a method minimises.
+
+    Attributes:
+        reads_all_raters: batches should hold the label maps of all raters of a case.
+    """
+
+    @property
+    def reads_all_raters(self) -> bool: ...
 
     def components(self, model: nn.Module) -> tuple[nn.Module, ...]:
         """Return the parts of the model that do not share a gradient; each is clipped by itself."""
@@ -126,6 +140,10 @@ class DiffusionObjective:
     def weighting(self) -> Weighting:
         return build_weighting(self.configuration.diffusion)
 
+    @property
+    def reads_all_raters(self) -> bool:
+        return self.configuration.training.has_stable_target
+
     def components(self, model: nn.Module) -> tuple[nn.Module, ...]:
         """Return the whole model."""
         return (model,)
@@ -136,7 +154,13 @@ class DiffusionObjective:
         masks, ignored = batch.masks(self.labels)
         x_0 = repeated(self.encoding.encode(masks, ignored), num_draws)
         denoiser = cast(Denoiser, model)
-        condition = self._condition(denoiser, batch)
+        is_told = self._is_told(batch)
+        condition = None
+        if is_told is not None:
+            tags = build_rater_tags(batch.raters, self.configuration.diffusion)
+            tags = on_device(tags, batch.images.device)
+            told = is_told[:, None] * tags.sum(dim=1, keepdim=True)
+            condition = told * denoiser.embed_labels(tags)
         loss = denoiser.loss(
             x_0,
             times_of(batch, seed=self.seed, num_draws=num_draws),
@@ -148,25 +172,53 @@ class DiffusionObjective:
             weighting=self.weighting,
             is_decoupled=self.configuration.diffusion.is_weighting_decoupled,
             valid=None if ignored is None else repeated(~ignored, num_draws),
+            alternatives=self._alternatives(batch, ignored=ignored, is_told=is_told),
         )
         total = batch.weighted(loss.weighted_sum.reshape(-1, num_draws)).sum()
         return {"denoising": LossTerm(total, loss.num_valid.sum().float())}
 
-    def _condition(
-        self, denoiser: Denoiser, batch: TensorBatch
-    ) -> Float[Tensor, "sample dim"] | None:
-        """Return who drew each mask, embedded, and zeros where the network is not told."""
-        plan = self.configuration.diffusion
-        if not plan.conditions_on_rater:
+    def _is_told(self, batch: TensorBatch) -> Bool[Tensor, " sample"] | None:
+        """Return for which samples the network is told who drew; None where it never is."""
+        if not self.configuration.diffusion.conditions_on_rater:
             return None
-        device = batch.images.device
-        tags = on_device(build_rater_tags(batch.raters, plan), device)
         draws = numpy_generator(self.seed, "rater dropout", batch.iteration).random(
             batch.global_size
         )[list(batch.indices)]
         is_told = draws >= self.configuration.training.rater_dropout
-        told = tags.sum(dim=1, keepdim=True) * on_device(is_told[:, None], device)
-        return told * denoiser.embed_labels(tags)
+        return on_device(is_told, batch.images.device)
+
+    def _alternatives(
+        self,
+        batch: TensorBatch,
+        *,
+        ignored: Bool[Tensor, "sample 1 *spatial"] | None,
+        is_told: Bool[Tensor, " sample"] | None,
+    ) -> Alternatives | None:
+        """Return the masks that were as likely to be drawn as those of the batch.
+
+        A rater who left out other voxels is none of them, and nobody is where the network is told
+        who drew.
+        """
+        maps = batch.other_label_maps
+        if maps is None or not batch.num_others or not self.reads_all_raters:
+            return None
+        numbers = on_device(np.array(batch.num_others), maps.device)
+        x_0: list[Tensor] = []
+        is_possible: list[Tensor] = []
+        for index in range(maps.shape[1]):
+            masks, also_ignored = masks_of(maps[:, index], self.labels)
+            is_there = index < numbers
+            if ignored is not None:
+                is_there &= (ignored == also_ignored).flatten(1).all(dim=1)
+            if is_told is not None:
+                is_there &= ~is_told
+            x_0.append(self.encoding.encode(masks, also_ignored).to(torch.int8))
+            is_possible.append(is_there)
+        num_draws = self.configuration.training.num_draws
+        return Alternatives(
+            torch.stack([repeated(each, num_draws) for each in x_0]),
+            torch.stack([repeated(each, num_draws) for each in is_possible]),
+        )
 
 
 @final
@@ -178,6 +230,8 @@ class SupervisedObjective:
     single masks moves it to 0 or 1, so that the network learns about their majority. The seed is
     not used: nothing is random.
     """
+
+    reads_all_raters: ClassVar[bool] = False
 
     configuration: ConfigurationPlan
     labels: LabelScheme

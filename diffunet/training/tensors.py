@@ -24,7 +24,7 @@ def to_device(
         seed: of the training.
         augmentation: changes still to make to the patches; None for none.
     """
-    images, label_maps = on_device(batch.images, device), batch.label_maps
+    images, label_maps = on_device(batch.images, device), _all_label_maps(batch)
     if label_maps is not None:
         is_small = label_maps.dtype == np.uint8
         label_maps = on_device(label_maps if is_small else label_maps.astype(np.int32), device)
@@ -38,7 +38,9 @@ def to_device(
         images, label_maps = augmentation(images, label_maps, place=place)
     return TensorBatch(
         images=images.contiguous(memory_format=CHANNELS_LAST[images.ndim - 2]),
-        label_maps=label_maps,
+        label_maps=None if label_maps is None else label_maps[:, 0],
+        other_label_maps=None if label_maps is None else label_maps[:, 1:],
+        num_others=batch.num_others,
         raters=batch.raters,
         tags=on_device(batch.tags, device),
         weights=None if batch.weights is None else on_device(batch.weights, device),
@@ -46,3 +48,10 @@ def to_device(
         indices=batch.indices,
         global_size=global_size,
     )
+
+
+def _all_label_maps(batch: Batch) -> np.ndarray | None:
+    """Return label maps (sample, rater, *patch_size), that of the drawn rater first."""
+    if batch.label_maps is None or batch.other_label_maps is None:
+        return None if batch.label_maps is None else batch.label_maps[:, None]
+    return np.concatenate([batch.label_maps[:, None], batch.other_label_maps], axis=1)

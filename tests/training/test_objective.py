@@ -270,7 +270,9 @@ class Recording(nn.Module):
 
     def loss(self, x_0, t, noise, **settings):
         self.asked = (x_0, t, noise, settings)
-        return type("Loss", (), {"weighted_sum": x_0.sum(), "num_valid": torch.tensor(1)})()
+        return type(
+            "Loss", (), {"weighted_sum": x_0.flatten(1).sum(dim=1), "num_valid": torch.tensor(1)}
+        )()
 
 
 def test_times_and_noise_are_those_of_the_global_index():

@@ -80,11 +80,12 @@ class BatchAugmentation:
     def __call__(
         self, images: Tensor, label_maps: Tensor | None, *, place: BatchPlace
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the changed images (sample, channel, *spatial) and label maps (sample, *spatial).
+        """Return the changed images (sample, channel, *spatial) and label maps.
 
         Args:
             images: float32, contiguous; is overwritten.
-            label_maps: changed by mirroring alone; None where there are none.
+            label_maps: (sample, *spatial) or (sample, rater, *spatial), changed by mirroring alone;
+                None where there are none.
         """
         for change in (_noise, _blur, _brightness, _contrast, _low_resolution):
             images = change(images, plan=self.plan, place=place)
@@ -101,7 +102,7 @@ class BatchAugmentation:
             if len(rows):
                 images[rows] = images[rows].flip(2 + axis)
                 if label_maps is not None:
-                    label_maps[rows] = label_maps[rows].flip(1 + axis)
+                    label_maps[rows] = label_maps[rows].flip(axis - (images.ndim - 2))
         return images, label_maps
 
 

@@ -22,6 +22,10 @@ class Batch:
         cases, raters: names, one per sample.
         images: float32 (sample, channel, *patch_size).
         label_maps: integers (sample, *patch_size); None where the method learns from `tags`.
+        other_label_maps: integers (sample, rater, *patch_size) of the raters that were not drawn;
+            `num_others` of each sample, then background. None where they are not asked for, or no
+            case has any.
+        num_others: one per sample; empty without `other_label_maps`.
         tags: float32 (sample, class), 0 or 1 per image-level label; no classes where the method
             learns from label maps.
         weights: float32 (sample,), the weight of each sample's loss; None: all count alike.
@@ -35,6 +39,8 @@ class Batch:
     label_maps: np.ndarray | None
     tags: np.ndarray
     weights: np.ndarray | None = None
+    other_label_maps: np.ndarray | None = None
+    num_others: tuple[int, ...] = ()
 
 
 class SampleSource(Protocol):
@@ -69,6 +75,8 @@ def load_batch(source: SampleSource, iteration: int, indices: Sequence[int]) -> 
                 f"{iteration}: {type(cause).__name__}: {cause}"
             ) from cause
     label_maps = [sample.label_map for sample in samples if sample.label_map is not None]
+    others = [sample.other_label_maps for sample in samples if sample.other_label_maps is not None]
+    has_others = any(map(len, others))
     weights = np.array([sample.weight for sample in samples], np.float32)
     return Batch(
         iteration=iteration,
@@ -77,9 +85,20 @@ def load_batch(source: SampleSource, iteration: int, indices: Sequence[int]) -> 
         raters=tuple(sample.rater for sample in samples),
         images=np.stack([sample.image for sample in samples]),
         label_maps=np.stack(label_maps) if label_maps else None,
+        other_label_maps=_stacked_others(others) if has_others else None,
+        num_others=tuple(map(len, others)) if has_others else (),
         tags=np.stack([sample.tags for sample in samples]),
         weights=weights if (weights != 1).any() else None,
     )
+
+
+def _stacked_others(others: Sequence[np.ndarray]) -> np.ndarray:
+    """Return label maps (sample, rater, *patch_size), background where a case has fewer raters."""
+    most = max(map(len, others))
+    stacked = np.zeros((len(others), most, *others[0].shape[1:]), np.result_type(*others))
+    for row, maps in zip(stacked, others, strict=True):
+        row[: len(maps)] = maps
+    return stacked
 
 
 @final

@@ -19,6 +19,8 @@ class TrainingSample:
         image: float32 (channel, *patch_size), normalised; 0 outside of the case.
         label_map: integers (*patch_size); background outside of the case. None where the method
             learns from image-level labels.
+        other_label_maps: integers (rater, *patch_size) of the case's other raters, in their order;
+            None where they are not asked for, or there is no label map.
         tags: float32 (class,), 0 or 1 per image-level label; empty where there is a label map.
         weight: how much its loss counts; 1 unless the crop policy is "foreground".
     """
@@ -28,14 +30,20 @@ class TrainingSample:
     image: np.ndarray
     label_map: np.ndarray | None
     tags: np.ndarray
+    other_label_maps: np.ndarray | None = None
     weight: float = 1.0
 
 
 class PatchSampler:
-    """Reads training samples at `places`, and augments them as their configuration says."""
+    """Reads training samples at `places`, and augments them as their configuration says.
 
-    def __init__(self, places: PatchPlaces):
+    Args:
+        all_raters: also read the label maps of the raters that were not drawn.
+    """
+
+    def __init__(self, places: PatchPlaces, *, all_raters: bool = False):
         self.places = places
+        self._all_raters = all_raters
         plan = places.configuration
         self._augmentation = Augmentation(plan=plan.augmentation, patch_size=plan.patch_size)
 
@@ -66,9 +74,10 @@ class PatchSampler:
             tags = properties.tags_of(choice.slice_index) or ()
         else:
             rater = properties.raters[choice.rater]
+            raters = slice(choice.rater, choice.rater + 1)
             box = read_box(
                 places.labels.array(choice.case, "labels"),
-                (slice(choice.rater, choice.rater + 1), *prefix),
+                (slice(None) if self._all_raters else raters, *prefix),
                 start=start,
                 shape=source_shape,
             )
@@ -79,11 +88,18 @@ class PatchSampler:
             change=change,
             seed=derive_seed(places.seed, "intensity", iteration, index),
         )
+        label_map, other_label_maps = changed_label_maps, None
+        if changed_label_maps is not None:
+            drawn = choice.rater if self._all_raters and choice.rater is not None else 0
+            label_map = changed_label_maps[drawn]
+            if self._all_raters:
+                other_label_maps = np.delete(changed_label_maps, drawn, axis=0)
         return TrainingSample(
             case=choice.case,
             rater=rater,
             image=changed_image,
-            label_map=None if changed_label_maps is None else changed_label_maps[0],
+            label_map=label_map,
+            other_label_maps=other_label_maps,
             tags=np.array(tags, np.float32),
             weight=choice.weight,
         )

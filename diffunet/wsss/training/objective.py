@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast, final
+from typing import ClassVar, cast, final
 
 import torch
 from jaxtyping import Float, Float64
@@ -39,6 +39,8 @@ class CdmObjective:
     Attributes:
         seed: of the training; times and noise depend on it, the iteration and the global index.
     """
+
+    reads_all_raters: ClassVar[bool] = False
 
     configuration: ConfigurationPlan
     labels: LabelScheme
@@ -92,6 +94,8 @@ class ClassifierObjective:
 
     The seed is not used: nothing is random.
     """
+
+    reads_all_raters: ClassVar[bool] = False
 
     configuration: ConfigurationPlan
     labels: LabelScheme
