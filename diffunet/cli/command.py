@@ -89,6 +89,15 @@ def _log_to_terminal() -> None:
     logging.captureWarnings(capture=True)
 
 
+def _wait_passively() -> None:
+    """Let threads that wait for others sleep; OpenMP reads it when torch is imported.
+
+    Threads that wait busily take the cores from those that they wait for as soon as other programs
+    run: small networks then train several times slower. The user's own choice stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def _max_image_bytes_of(text: str | None) -> int:
     try:
         return max_image_bytes_from(text)
@@ -130,6 +139,7 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
 
     def run(arguments: list[str] | None) -> int:
         _log_to_terminal()
+        _wait_passively()
         try:
             set_max_image_bytes(_max_image_bytes_of(os.environ.get(VARIABLE)))
             with interrupted_by_signals():
