@@ -25,6 +25,7 @@ from diffunet.stopping import StopRequest
 from diffunet.training.distributed import Ranks, joined_ranks
 from diffunet.training.fold_data import FoldData, open_fold
 from diffunet.training.graphs import as_graphs
+from diffunet.training.header import training_header
 from diffunet.training.loggers import NO_LOGGER, Loggers, require_loggers
 from diffunet.training.loop import TrainingLoop, own_random_state, training_precision
 from diffunet.training.method import FinalModel, TrainingMethod
@@ -225,6 +226,14 @@ class _Run:
             state.restore(self.folder / LATEST, origin)
         if self.ranks.is_first:
             prepare_folder(self.folder, preprocessed_folder, origin, state)
+            for sentence in training_header(
+                self.data,
+                fold=self.fold,
+                iteration=state.iteration,
+                num_ranks=self.ranks.num_ranks,
+                model=state.model,
+            ):
+                logger.info("%s", sentence)
         if self.options.compiles:
             compile_networks(state.model)
         with (

@@ -3,6 +3,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -177,6 +178,21 @@ def test_fold_all_trains_on_every_case_and_validates_on_none(preprocessed, tmp_p
     assert not (tmp_path / "fold_0" / "checkpoint_best.pth").exists()
     assert (tmp_path / "fold_0" / "checkpoint_final.pth").exists()
     assert "there is no validation" in caplog.text
+
+
+def test_a_training_says_first_what_it_does_and_how_it_is_read(preprocessed, tmp_path, caplog):
+    short = plans(training={"num_iterations": 2, "num_validations": 0})
+    with caplog.at_level(logging.INFO):
+        train(preprocessed, tmp_path, short)
+        begun = caplog.text
+        caplog.clear()
+        longer = plans(training={"num_iterations": 4, "num_validations": 0})
+        train(preprocessed, tmp_path, longer, continues=True)
+    assert "method diffusion, 2d, from the beginning, on cpu (1 thread(s))" in begun
+    assert f"patches of {SIZE} x {SIZE} voxels" in begun
+    assert re.search(r"2 iterations of \d+ patches, [\d,]+ parameters", begun)
+    assert "progress.png" in begun
+    assert "from iteration 2 on" in caplog.text
 
 
 def test_a_fold_that_does_not_exist_is_an_error(preprocessed, tmp_path):
