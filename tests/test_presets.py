@@ -86,7 +86,7 @@ def test_a_field_set_by_itself_wins_over_a_preset(is_first):
             "'network' is a group; set one of its fields, or take a preset: p1, monai, mine",
         ),
         ("p2", "expected path.to.field=value, .*, or the name of a preset: p1, monai, mine"),
-        ("training=p1", "'training' is a group; set one of its fields$"),
+        ("augmentation=p1", "'augmentation' is a group; set one of its fields$"),
     ],
 )
 def test_an_unknown_preset_names_those_that_there_are(setting, message, monkeypatch):

@@ -36,7 +36,12 @@ class Encoded:
 
         shape = unet_shape(plan)
         if task.num_image_channels:
-            return EncodedNetwork(task, shape=shape, image_shape=_image_shape(plan))
+            return EncodedNetwork(
+                task,
+                shape=shape,
+                image_shape=_image_shape(plan),
+                has_pooled_input=plan.has_pooled_input,
+            )
         return ConcatenatedNetwork(task, shape=shape, has_concatenated_skips=False)
 
     def supervised(self, plan: "NetworkPlan", task: "NetworkTask") -> "SegmentationNetwork":

@@ -9,7 +9,9 @@ without knowing what they are. A batch of one serves many samples of one image.
 """
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -100,9 +102,17 @@ class EncodedNetwork(DenoisingModule):
         task: with at least one image channel.
         shape: topology of the light network, without embedding_dim.
         image_shape: topology of the image encoder; the same strides.
+        has_pooled_input: each coarser stage also sees x_t at its resolution.
     """
 
-    def __init__(self, task: NetworkTask, *, shape: UNetShape, image_shape: UNetShape):
+    def __init__(
+        self,
+        task: NetworkTask,
+        *,
+        shape: UNetShape,
+        image_shape: UNetShape,
+        has_pooled_input: bool = False,
+    ):
         super().__init__(task)
         self.conditioning = Conditioning(shape, num_classes=task.num_classes)
         self.condition_dim = self.conditioning.dim
@@ -113,6 +123,9 @@ class EncodedNetwork(DenoisingModule):
         )
         shape = dataclasses.replace(shape, embedding_dim=self.condition_dim)
         self.body = ResidualUNet(task.num_label_channels, shape=shape)
+        self.pooled_input = (
+            PooledInput(task.num_label_channels, shape=shape) if has_pooled_input else None
+        )
         self.head = Head(shape.channels[0], task.num_label_channels, shape=shape)
 
     def encode_image(self, image: Float[Tensor, "batch channel *spatial"]) -> Features:
@@ -132,6 +145,11 @@ class EncodedNetwork(DenoisingModule):
                 f"expected the {len(self.projections)} features of encode_image, "
                 f"got {None if features is None else len(features)}"
             )
+        if self.pooled_input is not None:
+            finest, *coarser = features
+            pooled = self.pooled_input(x_t)
+            added = (feature + each for feature, each in zip(coarser, pooled, strict=True))
+            features = (finest, *added)
         return self.head(self.body(x_t, self.conditioning(t, condition), features)[0])
 
 
@@ -181,6 +199,43 @@ class Conditioning(nn.Module):
         """Return what the residual blocks take: the SiLU is theirs, but computed once."""
         embedding = self.time(t)
         return functional.silu(embedding if condition is None else embedding + condition)
+
+
+class PooledInput(nn.Module):
+    """x_t at each coarser resolution, as feature maps to be added there.
+
+    Means over voxels times the root of their number: noise keeps its variance, while what the
+    voxels have in common grows by that root. Whether a region is marked, which no single voxel
+    shows at high noise, stands out where a voxel covers the region, and no layer has to learn it.
+
+    Args:
+        in_channels: of x_t.
+        shape: topology of the network that takes the maps.
+    """
+
+    def __init__(self, in_channels: int, *, shape: UNetShape):
+        super().__init__()
+        self.strides = shape.strides[1:]
+        self.convolutions = nn.ModuleList(
+            convolution(in_channels, width, kernel_size=kernel)
+            for width, kernel in zip(shape.channels[1:], shape.kernel_sizes[1:], strict=True)
+        )
+
+    def forward(self, x_t: Float[Tensor, "batch label *spatial"]) -> Features:
+        """Return one feature map per stage but the first."""
+        maps: list[Tensor] = []
+        for stride, project in zip(self.strides, self.convolutions, strict=True):
+            x_t = pooled(x_t, stride)
+            maps.append(project(x_t))
+        return tuple(maps)
+
+
+def pooled(
+    x: Float[Tensor, "batch channel *spatial"], stride: Sequence[int]
+) -> Float[Tensor, "batch channel *coarser"]:
+    """Return sums over cells of `stride` voxels, divided by the root of their number."""
+    pool = functional.avg_pool2d if len(stride) == 2 else functional.avg_pool3d
+    return pool(x, list(stride)) * math.sqrt(math.prod(stride))
 
 
 class Projection(nn.Module):

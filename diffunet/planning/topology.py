@@ -144,6 +144,7 @@ def plan_network(
     network = pooling.network(
         [max(width // 2, narrowest) for width in image_channels],
         has_attention=True,
+        has_pooled_input=True,
         image_channels=image_channels,
         num_image_blocks=tuple(1 if stage < 2 else 2 for stage in range(num_stages)),
     )
@@ -177,6 +178,7 @@ def plan_image_model_network(patch_size: Sequence[int], spacing_mm: Sequence[flo
         "of a map",
         "strides": "those of the other network: one patch serves both",
         "kernel_sizes": "those of the other network",
+        "has_pooled_input": "of networks with an image encoder alone",
         "num_blocks": "one per stage, for the same reason as channels",
         "num_decoder_blocks": "as num_blocks",
         "num_middle_blocks": "as num_blocks",
@@ -229,5 +231,7 @@ def _reasons(coarsest: Sequence[int], *, num_label_channels: int) -> dict[str, s
         "num_decoder_blocks": "one per stage, since this part runs at every sampling step",
         "num_middle_blocks": "one, since this part runs at every sampling step",
         "has_attention": f"at the coarsest stage only, over {math.prod(coarsest)} positions",
+        "has_pooled_input": "what a region's voxels have in common stands out from noise where one "
+        "voxel covers them",
         "num_groups": f"{NUM_GROUPS} groups of several channels each",
     }

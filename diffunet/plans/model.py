@@ -127,6 +127,8 @@ class NetworkPlan:
         image_channels: of the image encoder; empty where there is none: in `weak`, and with a
             backbone that has none ("concatenated", "monai").
         num_image_blocks: of the image encoder; empty as `image_channels`.
+        has_pooled_input: of a network with an image encoder: each coarser stage of the light network
+            also sees x_t pooled to its resolution, where noise hides less. Of no effect on others.
         has_final_tanh: bound a predicted x_0 to (-1, 1); v and noise are never bounded.
         dropout: probability.
     """
@@ -143,6 +145,7 @@ class NetworkPlan:
     num_groups: Annotated[int, Range(1, 4096)] = 32
     image_channels: Annotated[tuple[Width, ...], Length(0, 10)] = ()
     num_image_blocks: Annotated[tuple[Blocks, ...], Length(0, 10)] = ()
+    has_pooled_input: bool = False
     has_final_tanh: bool = True
     dropout: Annotated[float, Range(0, 1, is_below=True)] = 0.0
 

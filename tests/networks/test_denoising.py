@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from diffunet.networks.denoising import ConcatenatedNetwork, EncodedNetwork
+from diffunet.networks.denoising import ConcatenatedNetwork, EncodedNetwork, pooled
 from diffunet.networks.segmentation import SegmentationNetwork
 from diffunet.networks.task import NetworkTask
 from diffunet.networks.unet import UNetShape
@@ -49,9 +49,11 @@ def build(kind, *, shape=SHAPE, num_classes=2, has_final_tanh=False, is_randomiz
         has_final_tanh=has_final_tanh,
         num_classes=num_classes,
     )
-    if kind == "encoded":
+    if kind in ("encoded", "pooled"):
         image_shape = dataclasses.replace(shape, channels=(8, 16, 24))
-        network = EncodedNetwork(task, shape=shape, image_shape=image_shape)
+        network = EncodedNetwork(
+            task, shape=shape, image_shape=image_shape, has_pooled_input=kind == "pooled"
+        )
     else:
         network = ConcatenatedNetwork(task, shape=shape)
     if is_randomized:
@@ -61,7 +63,7 @@ def build(kind, *, shape=SHAPE, num_classes=2, has_final_tanh=False, is_randomiz
     return network
 
 
-kinds = pytest.mark.parametrize("kind", ["encoded", "concatenated"])
+kinds = pytest.mark.parametrize("kind", ["encoded", "pooled", "concatenated"])
 shapes = pytest.mark.parametrize(
     ("shape", "spatial"), [(SHAPE, (8, 12)), (VOLUME_SHAPE, (4, 8, 12))], ids=["2d", "3d"]
 )
@@ -233,3 +235,20 @@ def test_the_supervised_network_maps_images_to_logits(has_concatenated_skips, sh
     logits = network(torch.randn(2, 3, *spatial))
     assert logits.shape == (2, 2, *spatial)
     assert logits.abs().sum() == 0
+
+
+@shapes
+def test_pooled_noise_keeps_its_variance_and_what_voxels_share_stands_out(shape, spatial):
+    noise = torch.randn(200, 2, *(16 * edge // 4 for edge in spatial))
+    for stride in shape.strides[1:]:
+        cell = torch.tensor(stride).prod()
+        noise_before, noise = noise, pooled(noise, stride)
+        assert float(noise.var()) == pytest.approx(1, abs=0.03)
+        shared = pooled(torch.ones_like(noise_before), stride)
+        torch.testing.assert_close(shared, torch.full_like(noise, float(cell.sqrt())))
+
+
+def test_a_voxel_of_the_pooled_map_is_the_sum_of_its_cell():
+    x = torch.arange(16.0).reshape(1, 1, 4, 4)
+    assert pooled(x, (2, 2))[0, 0].tolist() == [[5.0, 9.0], [21.0, 25.0]]
+    assert torch.equal(pooled(x, (1, 1)), x)
