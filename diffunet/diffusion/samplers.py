@@ -89,12 +89,19 @@ def dpm_solver_2m(levels: Sequence[Level], *, variance: Variance) -> Step:
     """
     if len(levels) < 3:
         return ddim(levels)
-    *_, before, t, s = levels
-    width_before, width = _half_rises(before, t, s)
-    extrapolation = width / (2 * width_before)
-    weight = -s.alpha * math.expm1(-width)
-    of_x_0 = (weight * (1 + extrapolation), -weight * extrapolation)
-    return Step(s.sigma / t.sigma, of_x_0)
+    *_, t, s = levels
+    (width,) = _half_rises(t, s)
+    return Step(s.sigma / t.sigma, _extrapolated(-s.alpha * math.expm1(-width), levels))
+
+
+def dpm_solver_2m_sde(levels: Sequence[Level], *, variance: Variance) -> Step:
+    """Take a step of SDE-DPM-Solver++ (2M), Lu et al. 2022, arXiv:2211.01095, algorithm 4.
+
+    It is ddpm's step with the variance "small", from the x_0_hat that 2M extrapolates: fresh noise
+    lets later steps mend what earlier ones got wrong. The first step of a trajectory is ddpm's.
+    """
+    mean = ddpm(levels, variance="small")
+    return mean._replace(of_x_0=_extrapolated(mean.of_x_0[0], levels))
 
 
 def dpm_solver_3m(levels: Sequence[Level], *, variance: Variance) -> Step:
@@ -124,6 +131,18 @@ def dpm_solver_3m(levels: Sequence[Level], *, variance: Variance) -> Step:
     return Step(s.sigma / t.sigma, of_x_0)
 
 
+def _extrapolated(weight: float, levels: Sequence[Level]) -> tuple[float, ...]:
+    """Return what a step takes of x_0_hats, of whose linear extrapolation it takes `weight`.
+
+    To the middle of the step in lambda, from the last two; the first step has only one.
+    """
+    if len(levels) < 3:
+        return (weight,)
+    width_before, width = _half_rises(*levels[-3:])
+    extrapolation = width / (2 * width_before)
+    return (weight * (1 + extrapolation), -weight * extrapolation)
+
+
 def _half_rises(*levels: Level) -> list[float]:
     """Return by how much lambda, half a log SNR, rises from each level to the next."""
     return [(b.log_snr - a.log_snr) / 2 for a, b in itertools.pairwise(levels)]
@@ -133,5 +152,6 @@ SAMPLERS: dict[str, Sampler] = {
     "ddpm": ddpm,
     "ddim": ddim,
     "dpm_solver_2m": dpm_solver_2m,
+    "dpm_solver_2m_sde": dpm_solver_2m_sde,
     "dpm_solver_3m": dpm_solver_3m,
 }

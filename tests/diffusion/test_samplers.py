@@ -463,6 +463,43 @@ def test_solver_trajectory_is_that_of_diffusers(num_steps, order, x_0_hat):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("num_steps", [2, 3, 10, 25])
+def test_the_trajectory_with_fresh_noise_is_that_of_diffusers(num_steps):
+    oracle = DPMSolverMultistepScheduler(
+        beta_schedule="linear",
+        prediction_type="sample",
+        algorithm_type="sde-dpmsolver++",
+        solver_order=2,
+        solver_type="midpoint",
+        lower_order_final=False,
+        final_sigmas_type="zero",
+    )
+    oracle.set_timesteps(num_steps)
+    schedule = DiscreteSchedule("ddpm_linear", 1000)
+
+    def predict(x_t, t):
+        return bent(x_t, float(schedule.log_snr(torch.tensor(t, dtype=torch.float64))))
+
+    x_T = noise(2, 1, 3, 3).float()
+    expected = x_T
+    for index, timestep in enumerate(oracle.timesteps):
+        x_0 = predict(expected, schedule.time(int(timestep)))
+        generator = torch.Generator().manual_seed(index)
+        expected = oracle.step(x_0, timestep, expected, generator=generator).prev_sample
+    times = [schedule.time(int(timestep)) for timestep in oracle.timesteps]
+    found = run(
+        "dpm_solver_2m_sde",
+        predict,
+        x_T,
+        times=(*times, 0.0),
+        schedule=schedule,
+        noise_source=lambda index: torch.randn(
+            x_T.shape, generator=torch.Generator().manual_seed(index)
+        ),
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
 # Gaussian data: the ideal denoiser is linear, so mean and variance are known exactly
 
 MEAN, SPREAD = 0.1, 0.1
