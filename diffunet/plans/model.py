@@ -127,8 +127,9 @@ class NetworkPlan:
         image_channels: of the image encoder; empty where there is none: in `weak`, and with a
             backbone that has none ("concatenated", "monai").
         num_image_blocks: of the image encoder; empty as `image_channels`.
-        has_pooled_input: of a network with an image encoder: each coarser stage of the light network
-            also sees x_t pooled to its resolution, where noise hides less. Of no effect on others.
+        has_pooled_input: of a network with an image encoder: each coarser stage of the light
+            network also sees x_t pooled to its resolution, where noise hides less. Of no effect on
+            others.
         has_final_tanh: bound a predicted x_0 to (-1, 1); v and noise are never bounded.
         dropout: probability.
     """

@@ -36,7 +36,7 @@ def p1_network(dimensions: int) -> NetworkPlan:
 
 
 def p1(dimensions: int) -> Groups:
-    """Return P1's network, diffusion, loss and sampling (Christensen et al. 2025, arXiv:2504.05977).
+    """Return P1's network, diffusion, loss and sampling (Christensen 2025, arXiv:2504.05977).
 
     The weighting is that of the published checkpoint; the released code names another one. Values
     that depend on the dataset stay as planned: the number of samples, tiles, the encoding of
