@@ -23,7 +23,7 @@ def evaluate(
     num_processes: int | None = None,
     progress: Progress = without_progress,
 ) -> dict[str, Any]:
-    """Score predictions against references, log a table, and return the summary.
+    """Score predictions against references, log a table and a verdict, and return the summary.
 
     Args:
         reference: folder of masks, such as `labelsTs`.
@@ -43,6 +43,8 @@ def evaluate(
     from diffunet.evaluation.slice_folder import score_slice_folder
     from diffunet.evaluation.slice_scores import summarise_slices
     from diffunet.evaluation.table import format_slices, format_table
+    from diffunet.report.evaluation import read_evaluation
+    from diffunet.report.verdicts import of_evaluation
 
     reference, prediction = Path(reference), Path(prediction)
     summary_file = new_summary_path(output or prediction / SUMMARY_FILE)
@@ -60,4 +62,8 @@ def evaluate(
         summary["slices"] = {name: summarise_slices(found) for name, found in slices.items()}
         logger.info("%s", format_slices(summary["slices"]))
     write_json(summary_file, summary)
+    evaluation = read_evaluation(summary)
+    if evaluation is not None:
+        verdict = "\n".join(of_evaluation(evaluation))
+        logger.info("%s", verdict.replace("\N{MINUS SIGN}", "-"))
     return summary

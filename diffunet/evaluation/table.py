@@ -64,7 +64,8 @@ def format_table(summary: Mapping[str, Any]) -> str:
     """Return the summary of `evaluate_folders` as text.
 
     The scores are means over labels and cases with their 95 % intervals. A perfect model and the
-    trivial answers stand beside the scores of the distribution; "-" stands for "undefined".
+    trivial answers stand beside the scores of the distribution; "-" stands for "undefined". Of one
+    mask per case, only what it defines is shown.
     """
     block = summary["distribution"]
     parts = [
@@ -145,6 +146,9 @@ def _distribution_table(distribution: Mapping[str, Any]) -> str:
     names: list[str] = sorted(block["scores"], key=lambda name: name != leading_score(distribution))
     if distribution["num_raters"][1] == 1:  # twice the energy score, and 0 is not its best value
         names.remove("ged_fully_unbiased")
+    has_samples = distribution["num_samples"][1] > 1
+    if not has_samples:
+        names = [name for name in names if block["scores"][name]["mean"] is not None]
     beside = [block["perfect_model"], *(block["trivial_answers"][answer] for answer in answers)]
     rows = [["distribution", "samples", "perfect model", *answers, ""]]
     rows += [
@@ -156,7 +160,11 @@ def _distribution_table(distribution: Mapping[str, Any]) -> str:
         ]
         for name in names
     ]
-    return _aligned(rows)
+    hint = (
+        "\nOne mask per case: whether a distribution is drawn, and is calibrated, needs samples;\n"
+        "diffunet_predict --save_samples writes them beside the masks, where they are found."
+    )
+    return _aligned(rows) + ("" if has_samples else hint)
 
 
 def _how_to_read(num_raters: Sequence[int]) -> str:

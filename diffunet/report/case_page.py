@@ -377,11 +377,7 @@ def _verdict(
     facts: Sequence[CaseFacts], evaluation: Evaluation | None, *, num_references: int
 ) -> list[str]:
     if evaluation is not None:
-        return [
-            *verdicts.of_scores(evaluation),
-            *verdicts.of_calibration(evaluation),
-            verdicts.of_worst(evaluation),
-        ]
+        return verdicts.of_evaluation(evaluation)
     sentences = [f"{len(facts)} cases were predicted; there are no scores for them."]
     unsure = [each for each in facts if each.uncertainty]
     if unsure:

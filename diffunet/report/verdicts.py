@@ -18,6 +18,12 @@ def with_interval(score: Score) -> str:
     return f"{number(score.mean)} [{number(score.lower)}, {number(score.upper)}]"
 
 
+def of_evaluation(evaluation: Evaluation) -> list[str]:
+    """Return all sentences: the leading score, calibration, and the worst cases."""
+    worst = of_worst(evaluation)
+    return [*of_scores(evaluation), *of_calibration(evaluation), *([worst] if worst else [])]
+
+
 def of_scores(evaluation: Evaluation) -> list[str]:
     """Return what the leading score is, beside other answers, and what that means."""
     leading = evaluation.leading

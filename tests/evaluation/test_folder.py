@@ -1,4 +1,5 @@
 import json
+import logging
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -307,12 +308,30 @@ def test_table_spans_numbers_of_raters_that_differ(folders):
     assert "1 to 2 rater(s)" in format_table(evaluate(folders))
 
 
-def test_table_shows_undefined_scores_as_a_dash(folders):
+def test_table_without_samples_shows_what_one_mask_defines_and_says_how_to_get_more(folders):
+    assert "--save_samples" not in format_table(evaluate(folders))
     for path in (folders[1] / "samples").iterdir():
         path.unlink()
     text = format_table(evaluate(folders))
-    (row,) = [line for line in text.splitlines() if line.startswith("ged_unbiased")]
-    assert row.split()[1] == "-"
+    distribution = text[text.index("distribution  ") :]
+    assert "ged_unbiased" not in distribution
+    assert "\nGED  " in distribution
+    assert "--save_samples" in distribution
+
+
+def test_an_evaluation_ends_with_a_verdict_that_every_terminal_can_show(folders, caplog):
+    content = {"channel_names": {"0": "x"}, "labels": {"background": 0, "a": 1, "b": 2}}
+    described = folders[0].parent / "dataset.json"
+    described.write_text(
+        json.dumps({**content, "raters": True, "numTraining": 3, "file_ending": ".png"})
+    )
+    with caplog.at_level(logging.INFO):
+        api.evaluate(*folders, dataset_json=described, num_processes=1)
+    verdict = caplog.records[-1].message
+    assert verdict.startswith("Unbiased GED")
+    assert "always empty" in verdict
+    assert "Worst cases" in verdict
+    assert verdict.isascii()
 
 
 TURNED = (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
