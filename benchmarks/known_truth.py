@@ -3,11 +3,12 @@
     python benchmarks/known_truth.py FOLDER data --family images
     python benchmarks/known_truth.py FOLDER train NAME --set training.batch_size=16
     python benchmarks/known_truth.py FOLDER score NAME --draw ddpm:10 dpm_solver_2m:8
+    python benchmarks/known_truth.py FOLDER levels NAME
 
 `data` writes a dataset and preprocesses it; `train` trains a variant of its plans, and continues
 where it was stopped; `score` draws samples of test images that were never written. All goes through
 the commands' own code. A score is a line of FOLDER/scores.jsonl, beside that of samples of the
-truth itself.
+truth itself. `levels` compares x_0_hat with Bayes' answer at each time: where the network errs.
 """
 
 import argparse
@@ -16,13 +17,18 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
 from diffunet import api
+from diffunet.build import build_encoding
 from diffunet.data.synthetic import Scene, SceneFamily, scene_of_case
 from diffunet.data.synthetic_dataset import read_family, write_ambiguous_dataset
+from diffunet.diffusion.denoiser import Denoiser, Features
+from diffunet.diffusion.predictions import coefficients
+from diffunet.diffusion.process import add_noise
 from diffunet.evaluation.known_truth import (
     TruthScores,
     presence_calibration_error,
@@ -31,12 +37,14 @@ from diffunet.evaluation.known_truth import (
 from diffunet.inference.compute import Compute
 from diffunet.inference.model import TrainedModel, load_model
 from diffunet.inference.options import PredictionOptions
-from diffunet.inference.prepared import prepare
+from diffunet.inference.prepared import PreparedImage, prepare
 from diffunet.methods import METHODS
 from diffunet.randomness import numpy_generator
 from diffunet.workspace import Workspace
 
 DATASET = "Dataset901_KnownTruth"
+TIMES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+NUM_DRAWS = 8
 SMALL = {"radius": (0.1, 0.18), "size": (32, 32)}
 FAMILIES = {
     "images": SceneFamily(**SMALL),
@@ -49,7 +57,7 @@ FAMILIES = {
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run one of the three steps."""
+    """Run one of the four steps."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     steps = parser.add_subparsers(dest="step", required=True)
@@ -66,14 +74,19 @@ def main(words: Sequence[str] | None = None) -> None:
     score.add_argument("--draw", nargs="+", default=["ddpm:10"], metavar="SAMPLER:STEPS")
     score.add_argument("--num_cases", type=int, default=500)
     score.add_argument("--num_samples", type=int, default=100)
+    levels = steps.add_parser("levels")
+    levels.add_argument("name")
+    levels.add_argument("--num_cases", type=int, default=100)
     given = parser.parse_args(words)
     if given.step == "data":
         prepare_data(given.folder, FAMILIES[given.family], num_training=given.num_training)
     elif given.step == "train":
         train_variant(given)
-    else:
+    elif given.step == "score":
         for draw in given.draw:
             score_draws(given, draw)
+    else:
+        compare_levels(given)
 
 
 def workspace_of(folder: Path, results: str) -> Workspace:
@@ -111,8 +124,7 @@ def train_variant(given: argparse.Namespace) -> None:
 
 
 def score_draws(given: argparse.Namespace, draw: str) -> None:
-    model_folder = next((given.folder / given.name).rglob("plans.resolved.json")).parents[1]
-    model = load_model(model_folder, folds=None, checkpoint="final", device=torch.device("cpu"))
+    model_folder, model = trained(given)
     family, seed = read_family(given.folder / "raw" / DATASET)
     sampler, num_steps = draw.split(":")
     options = PredictionOptions(
@@ -143,6 +155,71 @@ def score_draws(given: argparse.Namespace, draw: str) -> None:
     print(given.name, draw, json.dumps(record["model"]), "truth", json.dumps(record["truth"]))
 
 
+def trained(given: argparse.Namespace) -> tuple[Path, TrainedModel]:
+    """Return a variant's folder and its model."""
+    folder = next((given.folder / given.name).rglob("plans.resolved.json")).parents[1]
+    return folder, load_model(folder, folds=None, checkpoint="final", device=torch.device("cpu"))
+
+
+def compare_levels(given: argparse.Namespace) -> None:
+    """Print, for each time, how far x_0_hat is from E[x_0 | x_t] of one who knows the scene.
+
+    Bayes' own error is the mean squared distance of that from x_0: what no network removes. What a
+    network cannot see in a noisy image, p and the outlines, counts as its error.
+    """
+    _, model = trained(given)
+    denoiser = cast(Denoiser, model.networks[0])
+    encoding = build_encoding(model.labels, model.configuration.diffusion)
+    family, seed = read_family(given.folder / "raw" / DATASET)
+    generator = torch.Generator().manual_seed(0)
+    errors: dict[float, list[tuple[float, float]]] = {t: [] for t in TIMES}
+    for index in range(given.num_cases):
+        case = f"test{index:05d}"
+        scene = scene_of_case(case, family, seed=seed)
+        features = denoiser.encode_image(prepared(scene, case=case, model=model).image[None])
+        masks = torch.from_numpy((scene.outcomes()[None] == labels_of(family)).swapaxes(0, 1))
+        everything = encoding.encode(masks, None)
+        for t in TIMES:
+            errors[t].append(
+                level_errors(denoiser, features, everything, scene, t=t, generator=generator)
+            )
+    for t, found in errors.items():
+        (log_snr,) = denoiser.schedule.log_snr(torch.tensor([t], dtype=torch.float64)).tolist()
+        bayes, network = np.mean(found, axis=0)
+        print(
+            f"t {t:.2f}  log SNR {log_snr:6.2f}  Bayes {bayes:.5f}  x_0_hat to Bayes {network:.5f}"
+        )
+
+
+def level_errors(
+    denoiser: Denoiser,
+    features: Features,
+    everything: torch.Tensor,
+    scene: Scene,
+    *,
+    t: float,
+    generator: torch.Generator,
+) -> tuple[float, float]:
+    """Return Bayes' mean squared error at a time, and the network's distance from his answer.
+
+    Args:
+        everything: x_0 of each outcome of the scene, (outcome, channel, *size).
+    """
+    prior = torch.from_numpy(scene.probabilities())
+    drawn = torch.multinomial(prior, NUM_DRAWS, replacement=True, generator=generator)
+    x_0 = everything[drawn]
+    noise = torch.randn(x_0.shape, generator=generator)
+    log_snr = denoiser.schedule.log_snr(torch.full((NUM_DRAWS,), t, dtype=torch.float64))
+    x_t = add_noise(x_0, noise, log_snr=log_snr)
+    alpha, sigma = coefficients(log_snr, like=x_t.double())
+    squares = ((x_t - alpha * everything[:, None]) / sigma).square().flatten(2).sum(dim=2)
+    shares = (prior.log()[:, None] - squares / 2).softmax(dim=0).float()
+    answer = torch.einsum("od,oc...->dc...", shares, everything)
+    with torch.no_grad():
+        x_0_hat = denoiser.predict_x_0(x_t, t, features=features)
+    return float((answer - x_0).square().mean()), float((x_0_hat - answer).square().mean())
+
+
 def labels_of(family: SceneFamily) -> np.ndarray:
     """Return the value of each label, (label, 1, 1, ...)."""
     return np.arange(1, 1 + family.num_labels).reshape(-1, 1, *[1] * len(family.size))
@@ -152,16 +229,21 @@ def drawn_samples(
     model: TrainedModel, scene: Scene, *, case: str, options: PredictionOptions
 ) -> np.ndarray:
     """Return the samples (label, sample, *size) of a test image."""
-    image = scene.render(numpy_generator("test image", case))[None].astype(np.float32)
     predictor = METHODS[model.method].make_predictor(
         model, compute=Compute(device=torch.device("cpu")), options=options
     )
     samples: dict[int, np.ndarray] = {}
     predictor.predict(
-        prepare(image, (1.0,) * len(scene.family.size), model=model, case=case),
+        prepared(scene, case=case, model=model),
         on_sample=samples.__setitem__,
     )
     return np.stack([samples[sample] for sample in sorted(samples)], axis=1)
+
+
+def prepared(scene: Scene, *, case: str, model: TrainedModel) -> PreparedImage:
+    """Return a test image as the network sees it."""
+    image = scene.render(numpy_generator("test image", case))[None].astype(np.float32)
+    return prepare(image, (1.0,) * len(scene.family.size), model=model, case=case)
 
 
 def scored(samples: np.ndarray, scene: Scene) -> list[TruthScores]:

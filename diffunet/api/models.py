@@ -14,10 +14,9 @@ from diffunet.arguments import (
     splits_of,
     workspace_of,
 )
-from diffunet.data.prediction_samples import SavesSamples
 from diffunet.data.raw.dataset import open_dataset
 from diffunet.errors import WorkspaceError
-from diffunet.inference.options import FolderRun, PredictionOptions
+from diffunet.inference.options import FolderRun, PredictionOptions, SavesSamples
 from diffunet.locks import in_use
 from diffunet.parallel import Progress, without_progress
 from diffunet.parts import Part

@@ -18,8 +18,7 @@ from diffunet.cli.options import (
     number_in,
     number_of,
 )
-from diffunet.data.prediction_samples import ONE_FILE
-from diffunet.inference.options import REL_AREA
+from diffunet.inference.options import ONE_FILE, REL_AREA
 from diffunet.plans import SamplingPlan
 from diffunet.ranges import choices_of
 

@@ -6,7 +6,6 @@ No other module knows their names.
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Literal
 
 from diffunet.data.image_io import STACK_FILE_ENDINGS, StoredMap, stack_size
 from diffunet.data.raw.case_files import listing
@@ -14,11 +13,6 @@ from diffunet.errors import DatasetError
 from diffunet.names import canonical
 
 SAMPLES_FOLDER = "samples"
-
-OneFile = Literal["one_file"]
-ONE_FILE: OneFile = "one_file"
-SavesSamples = bool | OneFile
-"""Whether samples are saved: True in files of their own, "one_file" all of a case in one."""
 
 _ALONE = re.compile(r"(?P<case>.+)_s(?P<number>[0-9]{2,})")
 _TOGETHER = re.compile(r"(?P<case>.+)_samples")

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from diffunet.build import build_encoding, build_rater_tags, build_segmentation_encoding
 from diffunet.data.image_io import ImageGeometry
-from diffunet.data.prediction_samples import ONE_FILE
 from diffunet.data.raw.case_files import CaseFiles
 from diffunet.data.store.case import CaseProperties
 from diffunet.diffusion.denoiser import Denoiser
@@ -25,7 +24,7 @@ from diffunet.inference.compute import Compute
 from diffunet.inference.draw import draw_x_0
 from diffunet.inference.fuse import VolumeSummary, Votes, volumes_of
 from diffunet.inference.model import Model, TrainedModel
-from diffunet.inference.options import REL_AREA, FolderRun, PredictionOptions
+from diffunet.inference.options import ONE_FILE, REL_AREA, FolderRun, PredictionOptions
 from diffunet.inference.output import OutputFolder
 from diffunet.inference.prepared import PreparedImage
 from diffunet.inference.rel_area import emptied_by_rel_area

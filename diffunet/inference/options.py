@@ -3,12 +3,16 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from diffunet.data.prediction_samples import SavesSamples
 from diffunet.methods import SaliencyMethod
 from diffunet.parts import ALL, Part
 from diffunet.ranges import Range
+
+OneFile = Literal["one_file"]
+ONE_FILE: OneFile = "one_file"
+SavesSamples = bool | OneFile
+"""Whether samples are saved: True in files of their own, "one_file" all of a case in one."""
 
 REL_AREA = Range(0, 1, is_above=True, is_below=True)
 """At the ends nothing, or every sample, would become empty."""

@@ -19,14 +19,13 @@ import torch
 
 from diffunet import __version__
 from diffunet.data.image_io import write_label_map
-from diffunet.data.prediction_samples import ONE_FILE
 from diffunet.data.raw.case_files import CaseFiles, find_input_cases
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.beside import WritingBeside
 from diffunet.inference.case_predictor import CasePredictor, OnStep, Result
 from diffunet.inference.compute import Compute
 from diffunet.inference.model import TrainedModel
-from diffunet.inference.options import FolderRun, PredictionOptions
+from diffunet.inference.options import ONE_FILE, FolderRun, PredictionOptions
 from diffunet.inference.output import OutputFolder
 from diffunet.inference.place import check_output_file, check_output_folder, is_output_file
 from diffunet.inference.prepared import read_case

@@ -45,3 +45,13 @@ def test_every_family_can_be_enumerated(family):
     scene = known_truth.scene_of_case("a", family, seed=0)
     assert scene.probabilities().sum() == pytest.approx(1)
     assert len(scene.outcomes()) == len(scene.probabilities())
+
+
+def test_bayes_errs_less_than_the_network_and_not_at_all_without_noise(folder, capsys):
+    known_truth.main([str(folder), "levels", "small", "--num_cases", "2"])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line[:2] == "t "]
+    assert len(lines) == len(known_truth.TIMES)
+    bayes = [float(words[words.index("Bayes") + 1].rstrip(",")) for words in lines]
+    network = [float(words[-1]) for words in lines]
+    assert bayes[0] > 0.01 > bayes[-1]
+    assert min(network) > 0.01
