@@ -45,7 +45,7 @@ DEFAULT_REASONS: dict[str, dict[str, str]] = {
         "gradient_clip_norm": "P1's.",
         "num_draws": "One, as P1: at equal time four were level on known truth.",
         "has_stable_target": (
-            "Where raters differ, a loss with less chance in it and the same mean; see the log."
+            "Where raters differ, the loss has the same mean and less chance in it."
         ),
         "rater_dropout": "Of no effect unless the network is told who drew.",
         "dice_weight": "nnU-Net's loss; 0 learns the share of raters instead of their majority.",
