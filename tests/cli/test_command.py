@@ -158,21 +158,28 @@ def test_importing_diffunet_is_quick_and_loads_nothing_heavy():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("given", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+@pytest.mark.parametrize(
+    ("given", "expected"), [(None, ("PASSIVE", "10000")), ("ACTIVE", ("ACTIVE", "None"))]
+)
 def test_threads_of_a_command_wait_asleep_unless_the_user_says_otherwise(given, expected):
     """OpenMP reads the variable once: torch must not be there yet."""
     code = (
         "import os, sys; from diffunet.cli import train; from diffunet.cli.command import command; "
-        "main = command(lambda _: print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)); "
+        "main = command(lambda _: print(os.environ['OMP_WAIT_POLICY'], "
+        "os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)); "
         "sys.exit(main())"
     )
-    environment = {name: each for name, each in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment = {
+        name: each
+        for name, each in os.environ.items()
+        if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    }
     if given is not None:
         environment["OMP_WAIT_POLICY"] = given
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
-    assert done.stdout.split() == [expected, "False"], done.stderr
+    assert done.stdout.split() == [*expected, "False"], done.stderr
 
 
 def test_the_options_that_commands_share_load_no_plans():
