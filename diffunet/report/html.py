@@ -8,7 +8,8 @@ from functools import cache
 from typing import Any
 
 from diffunet import __version__
-from diffunet.report.case_page import CaseFacts, CasePage, Volumes
+from diffunet.report.case_facts import CaseFacts, Volumes
+from diffunet.report.case_page import CasePage
 from diffunet.report.charts import draw, number
 from diffunet.report.dataset_page import DatasetPage
 from diffunet.report.model_page import ModelPage

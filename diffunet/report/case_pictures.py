@@ -1,0 +1,80 @@
+"""Which cases of a page get pictures, and how much room each of them has."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from diffunet.data.image_io import read_label_map
+from diffunet.errors import DiffunetError
+from diffunet.labels import LabelScheme
+from diffunet.report.case_facts import CaseFacts, Volumes
+from diffunet.report.case_inputs import CaseInputs
+from diffunet.report.case_views import CaseFiles, Limits, view_case
+
+MOST_PICTURED = 200
+_TOTAL_BYTES = 24 * 2**20
+
+
+def with_pictures(
+    facts: Sequence[CaseFacts],
+    files: Mapping[str, CaseFiles],
+    inputs: Mapping[str, CaseInputs],
+    labels: LabelScheme,
+    *,
+    max_seconds: float | None,
+    notes: list[str],
+) -> list[CaseFacts]:
+    """Add pictures and raters' volumes, in this order, until there are enough or time is up.
+
+    Args:
+        max_seconds: after so long no more cases get pictures.
+        notes: gets sentences about what is not shown.
+    """
+    begun = time.monotonic()
+    limits = Limits.for_cases(min(len(facts), MOST_PICTURED), total_bytes=_TOTAL_BYTES)
+    done: list[CaseFacts] = []
+    num_left, failed = 0, []
+    for number_of, each in enumerate(facts):
+        is_late = max_seconds is not None and time.monotonic() - begun > max_seconds
+        if is_late or number_of >= MOST_PICTURED:
+            num_left += 1
+            done.append(replace(each, note="No pictures: see the notes above."))
+            continue
+        try:
+            view = view_case(files[each.name], inputs[each.name], labels, limits=limits)
+            volumes = _with_raters(each.volumes, inputs[each.name], labels)
+            done.append(replace(each, view=view, volumes=volumes))
+        except (DiffunetError, ValueError, IndexError, OSError) as cause:
+            failed.append(each.name)
+            done.append(replace(each, note=f"No pictures: {cause}"))
+    if num_left:
+        notes.append(
+            f"The last {num_left} cases have no pictures, to keep the page small and quick; "
+            "diffunet_report makes those of the first "
+            f"{MOST_PICTURED} cases."
+        )
+    if failed:
+        notes.append(f"Files of {len(failed)} cases cannot be shown, such as {failed[0]}.")
+    if any(each.view for each in done):
+        notes.append(
+            "Pictures are reduced to 8 bit and to at most "
+            f"{limits.edge} pixels, {limits.num_slices} slices and {limits.num_samples} samples a "
+            "case; the files hold everything."
+        )
+    return done
+
+
+def _with_raters(
+    volumes: Sequence[Volumes], inputs: CaseInputs, labels: LabelScheme
+) -> tuple[Volumes, ...]:
+    if not inputs.references or not volumes:
+        return tuple(volumes)
+    found: dict[str, list[float]] = {label: [] for label in labels.names}
+    for path in inputs.references.values():
+        label_map, geometry = read_label_map(path)
+        voxel = float(np.prod(geometry.spacing_mm))
+        for label, mask in zip(labels.names, labels.masks(label_map), strict=True):
+            found[label].append(float(np.count_nonzero(mask)) * voxel)
+    return tuple(replace(each, raters=tuple(found.get(each.label, ()))) for each in volumes)

@@ -1,0 +1,119 @@
+"""What is known of one trained fold: how far it came, its curves, its final validation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffunet.errors import DiffunetError
+from diffunet.figures.progress import read_metrics
+from diffunet.jsonio import read_json
+from diffunet.report.evaluation import Evaluation, read_evaluation
+from diffunet.report.json_facts import at, mapping_at, number_at
+from diffunet.workspace import METRICS_FILE, RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
+
+_MAIN_SCORES = ("ged_fully_unbiased", "dice", "classification_auc")
+"""Of a training's validations: what folds are compared by, the first that there is."""
+
+_PICTURE = "samples.png"
+_LARGEST_PICTURE = 4 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldFacts:
+    """One fold.
+
+    Attributes:
+        evaluation: of the final validation; None where there is none, or it scored no masks.
+        image_scores: of a model of image-level labels: by label and score.
+        validation: the main score of the sampled validations, first to last.
+        picture: `samples.png` as bytes, where there is one.
+    """
+
+    name: str
+    folder: Path
+    iteration: int
+    num_iterations: int | None
+    best_iteration: int | None
+    seconds: float | None
+    samples_per_second: float | None
+    loss: float | None
+    evaluation: Evaluation | None
+    image_scores: Mapping[str, Mapping[str, float]]
+    validation: tuple[tuple[float, float | None], ...]
+    validation_name: str
+    picture: bytes | None
+    records: tuple[dict[str, Any], ...]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all planned iterations ran; True where the plans do not tell."""
+        return not self.num_iterations or self.iteration >= self.num_iterations
+
+
+def read_fold(folder: Path) -> FoldFacts:
+    """Read the folder of a fold; what is not there yet is None or empty.
+
+    Raises:
+        DiffunetError: a file in it is damaged.
+    """
+    records = _read_records(folder / METRICS_FILE)
+    losses = [record for record in records if record.get("kind") == "training"]
+    scores = [record for record in records if record.get("kind") == "validation"]
+    plans = folder / RESOLVED_PLANS_FILE
+    content = read_json(plans) if plans.is_file() else {}
+    summary_file = folder / VALIDATION_SUMMARY
+    summary = read_json(summary_file) if summary_file.is_file() else {}
+    name = next((name for name in _MAIN_SCORES if scores and name in scores[0]), "")
+    best = [record for record in scores if record.get("is_best")]
+    last = losses[-1] if losses else {}
+    speeds = [value for record in losses if (value := number_at(record, "samples_per_second"))]
+    picture = folder / _PICTURE
+    has_picture = picture.is_file() and picture.stat().st_size <= _LARGEST_PICTURE
+    return FoldFacts(
+        name=folder.resolve().name,
+        folder=folder,
+        iteration=int(number_at(records[-1] if records else {}, "iteration") or 0),
+        num_iterations=_whole(number_at(content, "configuration", "training", "num_iterations")),
+        best_iteration=_whole(number_at(best[-1] if best else {}, "iteration")),
+        seconds=number_at(last, "seconds"),
+        samples_per_second=float(np.median(speeds)) if speeds else None,
+        loss=number_at(last, "loss"),
+        evaluation=read_evaluation(summary),
+        image_scores=_image_scores(summary),
+        validation=tuple(
+            (number_at(record, "iteration") or 0.0, number_at(record, name)) for record in scores
+        )
+        if name
+        else (),
+        validation_name=name,
+        picture=picture.read_bytes() if has_picture else None,
+        records=tuple(records),
+    )
+
+
+def _read_records(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    try:
+        records = read_metrics(path)
+    except ValueError as cause:
+        raise DiffunetError(f"'{path}' is damaged: {cause}; restore it from a copy") from None
+    return [record for record in records if isinstance(record, dict)]
+
+
+def _image_scores(summary: Any) -> dict[str, dict[str, float]]:
+    """Return the scores of image-level labels, of summaries that have them."""
+    if at(summary, "num_images") is None:
+        return {}
+    names = ("auc", "cross_entropy", "sensitivity", "specificity", "presence_threshold")
+    return {
+        label: {name: value for name in names if (value := number_at(content, name)) is not None}
+        for label, content in mapping_at(summary, "labels").items()
+    }
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

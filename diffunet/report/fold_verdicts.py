@@ -1,0 +1,120 @@
+"""Trained folds in words: what their validations say, and whether more training would help."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from diffunet.figures.progress import VALUE_LABELS
+from diffunet.report import verdicts
+from diffunet.report.charts import number
+from diffunet.report.evaluation import Evaluation
+from diffunet.report.fold_facts import FoldFacts
+from diffunet.report.json_facts import number_at
+
+_STILL_IMPROVING = 0.9
+_FEWEST_VALIDATIONS = 3
+
+
+def of_folds(folds: Sequence[FoldFacts]) -> list[str]:
+    """Return what the final validations say, or else the last ones, and about the training."""
+    scored = [fold for fold in folds if fold.evaluation is not None]
+    sentences: list[str] = []
+    if not scored:
+        sentences += _without_scores(folds)
+    elif len(folds) == 1:
+        sentences += verdicts.of_scores(_evaluation(scored[0]))
+        sentences += verdicts.of_calibration(_evaluation(scored[0]))
+    else:
+        sentences += _of_several(scored, num_folds=len(folds))
+    if len(scored) == 1 and (worst := verdicts.of_worst(_evaluation(scored[0]))):
+        sentences.append(worst)
+    return [*sentences, *_progress(folds)]
+
+
+def _evaluation(fold: FoldFacts) -> Evaluation:
+    assert fold.evaluation is not None  # noqa: S101 - callers chose such folds
+    return fold.evaluation
+
+
+def _without_scores(folds: Sequence[FoldFacts]) -> list[str]:
+    sentences = []
+    for fold in folds:
+        for label, scores in fold.image_scores.items():
+            if "auc" in scores:
+                sentences.append(
+                    f"{fold.name}: the classifier tells images with '{label}' from others with an "
+                    f"AUC of {number(scores['auc'])} (1 is perfect, 0.5 is guessing)."
+                )
+    if sentences:
+        return [*sentences, "No mask was opened; diffunet_evaluate scores masks."]
+    values = [fold.validation[-1][1] for fold in folds if fold.validation]
+    known = [value for value in values if value is not None]
+    if not known:
+        return ["There are no validation scores yet."]
+    name = folds[0].validation_name
+    return [
+        f"The last validation of the training: {number(float(np.mean(known)))}, "
+        f"{VALUE_LABELS.get(name, name)}. There is no final validation yet."
+    ]
+
+
+def _of_several(scored: Sequence[FoldFacts], *, num_folds: int) -> list[str]:
+    leading = [_evaluation(fold).leading for fold in scored]
+    means = [each.mean for each in leading if each.mean is not None]
+    first = leading[0]
+    beside = [each for each in (first.perfect, *first.answers[:2]) if each is not None]
+    sentences = [
+        f"{first.title[:1].upper()}{first.title[1:]} {number(float(np.mean(means)))} "
+        f"(mean of {len(scored)} of {num_folds} folds; {number(min(means))} to "
+        f"{number(max(means))})."
+    ]
+    if beside:
+        listed = ", ".join(f"{each.name} {number(each.mean)}" for each in beside)
+        sentences.append(f"For comparison, on the cases of {scored[0].name}: {listed}.")
+    worst = max if first.better == "lower" else min
+    fold = worst(scored, key=lambda each: _evaluation(each).leading.mean or 0)
+    sentences.append(f"The worst fold is {fold.name}: {verdicts.of_scores(_evaluation(fold))[-1]}")
+    return [*sentences, *verdicts.of_calibration(_evaluation(fold))]
+
+
+def _progress(folds: Sequence[FoldFacts]) -> list[str]:
+    """Return whether the trainings are finished, and whether they were still improving."""
+    names = [
+        fold.name
+        for fold in folds
+        if fold.best_iteration is not None
+        and fold.iteration
+        and len(fold.validation) >= _FEWEST_VALIDATIONS
+        and fold.best_iteration >= _STILL_IMPROVING * fold.iteration
+    ]
+    unfinished = [fold for fold in folds if fold.num_iterations and not fold.is_finished]
+    sentences = []
+    if names and not unfinished:
+        one = "The best validation was among the last ones"
+        sentences.append(
+            f"{one}{'' if len(folds) == 1 else ' in ' + ', '.join(names)}: the score was still "
+            "improving, and a longer training may be better."
+        )
+    elif (
+        folds
+        and not unfinished
+        and any(len(fold.validation) >= _FEWEST_VALIDATIONS for fold in folds)
+    ):
+        sentences.append(
+            "The best validation came before the end: a longer training promises little."
+        )
+    return sentences
+
+
+def warnings_of(folds: Sequence[FoldFacts]) -> list[str]:
+    """Return which trainings are not finished or broke."""
+    found = [
+        f"{fold.name} is not finished: {fold.iteration} of {fold.num_iterations} iterations."
+        for fold in folds
+        if fold.records and not fold.is_finished
+    ]
+    for fold in folds:
+        values = [number_at(record, "loss") for record in fold.records if "loss" in record]
+        if any(value is None for value in values):
+            found.append(f"{fold.name}: the loss was no number in some iterations.")
+    return found
