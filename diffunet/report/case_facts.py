@@ -9,8 +9,9 @@ from urllib.parse import quote
 import numpy as np
 
 from diffunet.data.prediction_records import PredictionRecord
+from diffunet.report.case_arrays import CaseFiles
 from diffunet.report.case_inputs import CaseInputs
-from diffunet.report.case_views import CaseFiles, CaseView
+from diffunet.report.case_views import CaseView
 from diffunet.report.evaluation import Evaluation
 from diffunet.report.json_facts import at, list_at, mapping_at, number_at, numbers_at
 

@@ -13,10 +13,10 @@ from diffunet.errors import DatasetError, UsageError
 from diffunet.jsonio import read_json, read_object
 from diffunet.labels import LabelScheme
 from diffunet.report import verdicts
+from diffunet.report.case_arrays import files_of_case
 from diffunet.report.case_facts import CaseFacts, facts_of_case, sorted_cases
 from diffunet.report.case_inputs import Asked, CaseInputs, find_inputs
 from diffunet.report.case_pictures import with_pictures
-from diffunet.report.case_views import files_of_case
 from diffunet.report.charts import Chart, number
 from diffunet.report.evaluation import Evaluation, read_evaluation
 from diffunet.report.json_facts import at, list_at, mapping_at, number_at
@@ -100,7 +100,9 @@ def read_case_page(
         for name in names
     ]
     facts, order = sorted_cases(facts, evaluation)
-    facts = with_pictures(facts, files, inputs, labels, max_seconds=max_seconds, notes=notes)
+    facts = with_pictures(
+        facts, files, inputs, labels, order=order, max_seconds=max_seconds, notes=notes
+    )
     return CasePage(
         title=_title(folder, records),
         folder=folder,

@@ -9,9 +9,10 @@ import numpy as np
 from diffunet.data.image_io import read_label_map
 from diffunet.errors import DiffunetError
 from diffunet.labels import LabelScheme
+from diffunet.report.case_arrays import CaseFiles
 from diffunet.report.case_facts import CaseFacts, Volumes
 from diffunet.report.case_inputs import CaseInputs
-from diffunet.report.case_views import CaseFiles, Limits, view_case
+from diffunet.report.case_views import Limits, view_case
 
 MOST_PICTURED = 200
 _TOTAL_BYTES = 24 * 2**20
@@ -23,23 +24,26 @@ def with_pictures(
     inputs: Mapping[str, CaseInputs],
     labels: LabelScheme,
     *,
+    order: str,
     max_seconds: float | None,
     notes: list[str],
 ) -> list[CaseFacts]:
     """Add pictures and raters' volumes, in this order, until there are enough or time is up.
 
     Args:
+        order: in words, how the cases are sorted.
         max_seconds: after so long no more cases get pictures.
         notes: gets sentences about what is not shown.
     """
     begun = time.monotonic()
     limits = Limits.for_cases(min(len(facts), MOST_PICTURED), total_bytes=_TOTAL_BYTES)
     done: list[CaseFacts] = []
-    num_left, failed = 0, []
+    num_left, failed, was_late = 0, [], False
     for number_of, each in enumerate(facts):
         is_late = max_seconds is not None and time.monotonic() - begun > max_seconds
         if is_late or number_of >= MOST_PICTURED:
             num_left += 1
+            was_late |= number_of < MOST_PICTURED
             done.append(replace(each, note="No pictures: see the notes above."))
             continue
         try:
@@ -50,11 +54,7 @@ def with_pictures(
             failed.append(each.name)
             done.append(replace(each, note=f"No pictures: {cause}"))
     if num_left:
-        notes.append(
-            f"The last {num_left} cases have no pictures, to keep the page small and quick; "
-            "diffunet_report makes those of the first "
-            f"{MOST_PICTURED} cases."
-        )
+        notes.append(_without_pictures(num_left, len(facts), order=order, was_late=was_late))
     if failed:
         notes.append(f"Files of {len(failed)} cases cannot be shown, such as {failed[0]}.")
     if any(each.view for each in done):
@@ -64,6 +64,22 @@ def with_pictures(
             "case; the files hold everything."
         )
     return done
+
+
+def _without_pictures(num_left: int, num_cases: int, *, order: str, was_late: bool) -> str:
+    """Return which cases have no pictures, and why."""
+    said = "There are no pictures"
+    if num_left < num_cases:
+        said = (
+            f"Pictures are of the first {num_cases - num_left} cases of the table ({order}), the "
+            f"other {num_left} have none"
+        )
+    if was_late:
+        return (
+            f"{said}, to keep the prediction quick; diffunet_report with this folder makes those "
+            f"of {min(num_cases, MOST_PICTURED)} cases."
+        )
+    return f"{said}: a page has those of at most {MOST_PICTURED} cases, to stay small."
 
 
 def _with_raters(

@@ -208,9 +208,12 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between the limits: powers of ten where there are enough."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     every = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
     inside = [tick for tick in every if low <= tick <= high]
+    if len(inside) < 2:
+        return _ticks(low, high)
     if len(inside) > _NUM_TICKS + 2:
         inside = [10.0**power for power in powers if low <= 10.0**power <= high]
     return inside[:: 1 + len(inside) // (_NUM_TICKS + 3)]

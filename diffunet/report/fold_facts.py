@@ -28,6 +28,8 @@ class FoldFacts:
     Attributes:
         evaluation: of the final validation; None where there is none, or it scored no masks.
         image_scores: of a model of image-level labels: by label and score.
+        num_parameters: of the network; None where the training did not tell.
+        devices: that it ran on, in words, one after the other.
         validation: the main score of the sampled validations, first to last.
         picture: `samples.png` as bytes, where there is one.
     """
@@ -37,6 +39,8 @@ class FoldFacts:
     iteration: int
     num_iterations: int | None
     best_iteration: int | None
+    num_parameters: int | None
+    devices: tuple[str, ...]
     seconds: float | None
     samples_per_second: float | None
     loss: float | None
@@ -60,6 +64,7 @@ def read_fold(folder: Path) -> FoldFacts:
         DiffunetError: a file in it is damaged.
     """
     records = _read_records(folder / METRICS_FILE)
+    starts = [record for record in records if record.get("kind") == "start"]
     losses = [record for record in records if record.get("kind") == "training"]
     scores = [record for record in records if record.get("kind") == "validation"]
     plans = folder / RESOLVED_PLANS_FILE
@@ -78,6 +83,8 @@ def read_fold(folder: Path) -> FoldFacts:
         iteration=int(number_at(records[-1] if records else {}, "iteration") or 0),
         num_iterations=_whole(number_at(content, "configuration", "training", "num_iterations")),
         best_iteration=_whole(number_at(best[-1] if best else {}, "iteration")),
+        num_parameters=_whole(number_at(starts[-1] if starts else {}, "num_parameters")),
+        devices=tuple(dict.fromkeys(map(_device, starts))),
         seconds=number_at(last, "seconds"),
         samples_per_second=float(np.median(speeds)) if speeds else None,
         loss=number_at(last, "loss"),
@@ -102,6 +109,15 @@ def _read_records(path: Path) -> list[dict[str, Any]]:
     except ValueError as cause:
         raise DiffunetError(f"'{path}' is damaged: {cause}; restore it from a copy") from None
     return [record for record in records if isinstance(record, dict)]
+
+
+def _device(start: dict[str, Any]) -> str:
+    """Return "2 × NVIDIA H200", or "cpu, 4 threads"."""
+    name, threads = str(at(start, "device")), number_at(start, "num_threads")
+    if name == "cpu" and threads:
+        name += f", {threads:.0f} thread{'' if threads == 1 else 's'}"
+    num_devices = number_at(start, "num_devices") or 1
+    return name if num_devices == 1 else f"{num_devices:.0f} × {name}"
 
 
 def _image_scores(summary: Any) -> dict[str, dict[str, float]]:

@@ -56,7 +56,7 @@ def read_model_page(folder: Path) -> ModelPage:
                 {fold.name: fold.evaluation for fold in folds if fold.evaluation is not None}
             )
         ),
-        settings=tuple(_settings(plans)),
+        settings=tuple(_settings(plans, folds)),
         side_by_side=_side_by_side(folds),
         choices=chosen_values(
             mapping_at(plans, "configuration"), mapping_at(plans, "reasons"), only_reasoned=True
@@ -85,15 +85,20 @@ def _side_by_side(folds: Sequence[FoldFacts]) -> tuple[tuple[str, tuple[str, ...
     return tuple(rows)
 
 
-def _settings(plans: Any) -> list[tuple[str, str]]:
+def _settings(plans: Any, folds: Sequence[FoldFacts]) -> list[tuple[str, str]]:
     """Return what was trained, in a few rows."""
     configuration = mapping_at(plans, "configuration")
+    weights = [fold.num_parameters for fold in folds if fold.num_parameters is not None]
     rows = [
         ("method", at(plans, "method")),
         ("configuration", at(plans, "configuration_name")),
         ("patch", _times(at(configuration, "patch_size"))),
         ("batch", at(configuration, "training", "batch_size")),
         ("iterations", at(configuration, "training", "num_iterations")),
+        (
+            "parameters of the network",
+            f"{weights[0]:,}".replace(",", "\u202f") if weights else None,
+        ),
         ("input scale b", at(configuration, "diffusion", "input_scale")),
         ("samples and steps", _samples(configuration)),
         ("set by the user", ", ".join(map(str, at(plans, "set_by_user") or ())) or None),

@@ -29,10 +29,11 @@ from diffunet.training.header import training_header
 from diffunet.training.loggers import NO_LOGGER, Loggers, require_loggers
 from diffunet.training.loop import TrainingLoop, own_random_state, training_precision
 from diffunet.training.method import FinalModel, TrainingMethod
+from diffunet.training.metrics import append_record
 from diffunet.training.model_folder import check_same_dataset
 from diffunet.training.objective import Objective
 from diffunet.training.reporting import Pictures, log_file
-from diffunet.training.start import check_start, new_state, prepare_folder
+from diffunet.training.start import check_start, new_state, prepare_folder, start_record
 from diffunet.training.state import (
     BEST,
     FINAL,
@@ -42,7 +43,7 @@ from diffunet.training.state import (
     TrainingState,
     trained_model,
 )
-from diffunet.workspace import LOG_FILE
+from diffunet.workspace import LOG_FILE, METRICS_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -226,6 +227,15 @@ class _Run:
             state.restore(self.folder / LATEST, origin)
         if self.ranks.is_first:
             prepare_folder(self.folder, preprocessed_folder, origin, state)
+            append_record(
+                self.folder / METRICS_FILE,
+                start_record(
+                    state.model,
+                    iteration=state.iteration,
+                    device=self.data.compute.device,
+                    num_ranks=self.ranks.num_ranks,
+                ),
+            )
             for sentence in training_header(
                 self.data,
                 fold=self.fold,

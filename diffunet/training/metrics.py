@@ -38,10 +38,11 @@ def keep_records_until(path: Path, iteration: int, *, last_validation: int) -> N
     Args:
         last_validation: iteration of the last validation that the checkpoint knows of.
     """
+    # of a run that began here, and left no checkpoint, nothing is kept
+    last = {"validation": last_validation, "start": iteration - 1}
     kept = [
         record
         for record in read_records(path)
-        if record["iteration"]
-        <= (last_validation if record.get("kind") == "validation" else iteration)
+        if record["iteration"] <= last.get(str(record.get("kind")), iteration)
     ]
     write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

@@ -2,8 +2,10 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from diffunet.errors import UsageError
 from diffunet.jsonio import copy_file, remove_unfinished
@@ -84,6 +86,26 @@ def new_state(
         ema=ExponentialMovingAverage(model, decay=plan.ema_decay),
         optimizer=build_optimizer(model, plan),
     )
+
+
+def start_record(
+    model: nn.Module, *, iteration: int, device: torch.device, num_ranks: int
+) -> dict[str, Any]:
+    """Return what `metrics.jsonl` says of where a training begins or goes on, and on what.
+
+    Args:
+        iteration: finished ones.
+        num_ranks: processes that train together, each on a device.
+    """
+    is_cuda = device.type == "cuda"
+    return {
+        "kind": "start",
+        "iteration": iteration,
+        "num_parameters": sum(each.numel() for each in model.parameters()),
+        "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
+        "num_devices": num_ranks,
+        "num_threads": torch.get_num_threads(),
+    }
 
 
 def prepare_folder(

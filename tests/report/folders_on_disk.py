@@ -1,5 +1,6 @@
 """Folders of predictions and trainings as the commands leave them, made without a network."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,8 @@ def write_fold(
     folder: Path, *, num_iterations: int = 40, planned: int = 40, summary: Any = None
 ) -> Path:
     """Write a fold with curves, and the scores of its final validation."""
-    lines = []
+    start = {"kind": "start", "iteration": 0, "num_parameters": 1234567, "device": "cpu"}
+    lines = [json.dumps({**start, "num_devices": 1, "num_threads": 2})]
     for iteration in range(1, num_iterations + 1):
         lines.append(
             f'{{"kind": "training", "iteration": {iteration}, "loss": {1 / iteration}, '

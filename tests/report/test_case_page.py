@@ -186,7 +186,24 @@ def test_time_that_is_up_leaves_cases_without_pictures(tmp_path):
 
     folder = write_predictions(tmp_path)
     page = read_page(write_report(folder, max_seconds=-1.0))
-    assert "The last 3 cases have no pictures" in page.text
+    assert "There are no pictures, to keep the prediction quick" in page.text
+
+
+@pytest.mark.parametrize("is_scored", [True, False])
+def test_of_many_cases_the_worst_or_most_uncertain_have_pictures(tmp_path, monkeypatch, is_scored):
+    monkeypatch.setattr("diffunet.report.case_pictures.MOST_PICTURED", 1)
+    cases = [f"case{number}" for number in range(6)]
+    folder = write_predictions(tmp_path, cases, is_scored=is_scored)
+    page = _report(tmp_path, folder)
+    by = "worst first, by unbiased GED" if is_scored else "most uncertain first"
+    assert f"first 1 cases of the table ({by}), the other 5 have none" in page.text
+    first = page.text.partition("Worst cases by unbiased GED: ")[2].partition(" (")[0]
+    if not is_scored:
+        first = page.text.partition("most uncertain: ")[2].partition(" (")[0]
+    pictured = {
+        a["aria-label"].rpartition(" of ")[2] for a in page.attributes("div") if "role" in a
+    }
+    assert pictured == {first}
 
 
 def test_a_weak_model_has_saliency_and_presence(tmp_path):

@@ -38,6 +38,21 @@ def test_one_fold_alone(tmp_path, summary):
     assert "Worst cases by unbiased GED" in page.text
 
 
+def test_a_page_tells_what_a_training_cost(tmp_path):
+    fold = write_fold(tmp_path / MODEL / "fold_0")
+    text = read_page(api.report(fold, workspace=tmp_path)).text
+    assert "parameters of the network1 234 567" in text
+    assert "40 s cpu, 2 threads" in text
+
+
+def test_a_training_that_told_less_has_a_page(tmp_path):
+    fold = write_fold(tmp_path / MODEL / "fold_0")
+    metrics = fold / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().partition("\n")[2])
+    text = read_page(api.report(fold, workspace=tmp_path)).text
+    assert "parameters of the network" not in text
+
+
 def test_an_unfinished_training_is_a_warning(tmp_path):
     fold = write_fold(tmp_path / MODEL / "fold_0", num_iterations=20, planned=40)
     page = read_page(api.report(fold, workspace=tmp_path))

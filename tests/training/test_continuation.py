@@ -34,11 +34,13 @@ def run_until(root: Path, name: str, *, iteration: int, number: int, num_process
 
 
 def records(root: Path, name: str) -> list[dict]:
+    """Return what was measured, without the records of where a training went on."""
     lines = (root / name / "fold_0" / "metrics.jsonl").read_text().splitlines()
     varying = ("seconds", "samples_per_second")
     return [
-        {key: value for key, value in json.loads(line).items() if key not in varying}
-        for line in lines
+        {key: value for key, value in record.items() if key not in varying}
+        for record in map(json.loads, lines)
+        if record["kind"] != "start"
     ]
 
 

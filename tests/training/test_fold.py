@@ -91,6 +91,15 @@ def test_the_first_losses_under_a_seed_are_what_they_were(preprocessed, tmp_path
     assert losses == pytest.approx(FIRST_LOSSES[method], rel=1e-4)
 
 
+def test_a_training_tells_its_parameters_and_its_device(preprocessed, tmp_path):
+    resolved = plans(training={"num_iterations": 1, "num_validations": 0})
+    train(preprocessed, tmp_path, resolved)
+    (start,) = records(tmp_path, "start")
+    assert start["iteration"] == 0
+    assert start["num_parameters"] > 1000
+    assert (start["device"], start["num_devices"]) == ("cpu", 1)
+
+
 @pytest.mark.parametrize("method", FIRST_LOSSES)
 def test_a_training_leaves_all_that_prediction_needs(preprocessed, tmp_path, method):
     result = train(preprocessed, tmp_path, plans(method=method))

@@ -25,3 +25,11 @@ def test_lines_that_are_no_records_are_passed_over(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"iteration": 1}\n[1]\n{"iteration": "2"}\n\xff\n{"loss": NaN}\n9\n{"iter')
     assert read_records(path) == [{"iteration": 1}]
+
+
+def test_of_a_run_that_left_no_checkpoint_not_even_its_start_is_kept(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    for iteration in (0, 4, 4):
+        append_record(path, {"kind": "start", "iteration": iteration})
+    keep_records_until(path, 4, last_validation=0)
+    assert [record["iteration"] for record in read_records(path)] == [0]
