@@ -102,6 +102,7 @@ def test_the_same_seed_draws_the_same_samples_without_a_workspace(workspace, tmp
     )
     assert done == 0
     assert not (tmp_path / "again" / "report.html").exists()
+    assert not (tmp_path / "again" / "pictures").exists()
     for path in sorted((workspace / "predictions" / "samples").iterdir()):
         again = tmp_path / "again" / "samples" / path.name
         assert np.array_equal(read_label_map(path)[0], read_label_map(again)[0])

@@ -46,6 +46,7 @@ def train(
     compiles: bool = False,
     loggers: Sequence[str] | None = None,
     num_processes: int | None = None,
+    writes_report: bool = False,
     progress: Progress = without_progress,
 ) -> Path:
     """Train folds one after the other, validate each, and return the folder of the last.
@@ -68,6 +69,7 @@ def train(
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         loggers: "tensorboard", "wandb", "mlflow", or "none"; None for those that a training that
             goes on had.
+        writes_report: leave `report.html` in the folder of each fold, as the command does.
 
     Raises:
         PlansError, UsageError, WorkspaceError, CheckpointError: before any work is done.
@@ -75,6 +77,7 @@ def train(
             the iterations that are done.
     """
     from diffunet.api.asked import AskedTraining, folds_of, plan_fold, refuse_interrupted
+    from diffunet.api.reports import report_on_training
     from diffunet.sharing.install import opened_weights
     from diffunet.training.fold import FoldOptions, train_fold
 
@@ -127,6 +130,8 @@ def train(
             )
         if not result.is_finished:
             raise KeyboardInterrupt
+    if writes_report:
+        report_on_training([each.folder for each in planned])
     return planned[-1].folder
 
 
@@ -181,7 +186,7 @@ def predict(
         saves_samples: write each sample into a file of its own, `samples/CASE_s00`; "one_file": all
             samples of a case into one, `samples/CASE_samples`, for a viewer.
         writes_report: leave `report.html` in the output folder, a page with pictures of the cases,
-            as the command does.
+            and `pictures/most_uncertain.png`, as the command does.
         precision: other than "float32": faster on a GPU, for samples and supervised masks only.
 
     Raises:

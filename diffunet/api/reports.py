@@ -1,7 +1,8 @@
 """One HTML page about a dataset, a model or predictions."""
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,37 +65,48 @@ def report(
     return written
 
 
-def report_on_training(last: Path, folds: Sequence[str]) -> None:
-    """Write `report.html` into the folders of folds that were trained; failures are warnings.
-
-    Args:
-        last: the folder of one of them.
-        folds: their names; "all_folds" means all that lie beside it.
-    """
-    beside = sorted(last.parent.glob("fold_*")) if "all_folds" in folds else []
-    for folder in beside or [last.with_name(f"fold_{fold}") for fold in folds]:
+def report_on_training(folders: Sequence[Path]) -> None:
+    """Write `report.html` into the folders of folds that were trained; failures are warnings."""
+    for folder in folders:
         _write_or_warn(folder)
 
 
 def report_on_prediction(folder: Path, *, images: Path) -> None:
-    """Write `report.html` into a folder of predictions; a failure is a warning.
+    """Write `pictures/most_uncertain.png` and `report.html` into a folder of predictions.
 
-    It takes seconds: cases that are left then have no pictures. No reference is opened.
+    A failure is a warning. It takes seconds: cases that are left then have no pictures in the page.
+    No reference is opened.
     """
     from diffunet.report.case_inputs import Asked
 
-    if folder.is_dir():
-        _write_or_warn(folder, asked=Asked(images=images), summary={}, max_seconds=_SECONDS)
+    if not folder.is_dir():
+        return
+    asked = Asked(images=images)
+    with _warning_only(f"no picture of the most uncertain cases in '{folder}' was drawn"):
+        from diffunet.report.uncertain_picture import draw_most_uncertain
+
+        drawn = draw_most_uncertain(folder, asked=asked)
+        if drawn is not None:
+            png, cases = drawn
+            logger.info("look first at the most uncertain: %s ('%s')", ", ".join(cases), png)
+    _write_or_warn(folder, asked=asked, summary={}, max_seconds=_SECONDS)
 
 
 def _write_or_warn(folder: Path, **options: Any) -> None:
-    """Write the page; what was trained or predicted is there, whatever goes wrong with it."""
-    try:
+    """Write the page; a failure is a warning."""
+    with _warning_only(f"no report of '{folder}' was written"):
         from diffunet.report.write import write_report
 
         logger.info("a page to look at: '%s'", write_report(folder, **options))
+
+
+@contextlib.contextmanager
+def _warning_only(what: str) -> Iterator[None]:
+    """Turn any failure into a warning: what was trained or predicted is there all the same."""
+    try:
+        yield
     except Exception as failure:
-        logger.warning("no report of '%s' was written: %s", folder, failure)
+        logger.warning("%s: %s", what, str(failure) or type(failure).__name__)
         logger.debug("where it happened", exc_info=True)
 
 

@@ -161,9 +161,13 @@ def add_flag(made: Options, flag: str, meaning: str, *, value: bool = True, **ot
     made.add_argument(flag, action=action, help=meaning, **others)
 
 
-def add_no_report(made: Options, where: str) -> None:
-    """Add `--no_report`, for commands that end with a page about what they wrote."""
-    meaning = f"do not write report.html, the page of diffunet_report, into {where}"
+def add_no_report(made: Options, where: str, *, also: str = "") -> None:
+    """Add `--no_report`, for commands that end with a page about what they wrote.
+
+    Args:
+        also: what else is not written then.
+    """
+    meaning = f"do not write report.html, the page of diffunet_report, into {where}{also}"
     add_flag(made, "--no_report", meaning, value=False, dest="writes_report")
 
 

@@ -155,7 +155,7 @@ def _add_outputs(made: argparse.ArgumentParser) -> None:
         "keep finished cases whose images have not changed",
         dest="continues",
     )
-    add_no_report(made, "the folder of predictions")
+    add_no_report(made, "the folder of predictions", also=", nor pictures/most_uncertain.png")
 
 
 if __name__ == "__main__":

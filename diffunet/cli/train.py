@@ -55,12 +55,18 @@ def parser() -> argparse.ArgumentParser:
         "continue a training with all that it began with; with --iterations, to more of them",
         dest="continues",
     )
-    add_flag(made, "--val", "run only the final validation")
-    add_flag(made, "--all_cases", "validate on every case instead of at most 100")
+    add_flag(made, "--val", "run only the final validation", dest="only_validates")
+    add_flag(
+        made,
+        "--all_cases",
+        "validate on every case instead of at most 100",
+        dest="validates_all_cases",
+    )
     add_flag(
         made,
         "--save_samples",
         "also write the samples of the final validation, validation/samples/CASE_s00.ext, ...",
+        dest="saves_samples",
     )
     add_plan_fields(made)
     add_seed(made, "seed of all random draws; without it, 0", default=None)
@@ -79,7 +85,12 @@ def parser() -> argparse.ArgumentParser:
         "GPUs of this machine to train on together; with -device cpu: processes",
         default=1,
     )
-    add_flag(made, "--compile", "use torch.compile: takes about a minute, then training is faster")
+    add_flag(
+        made,
+        "--compile",
+        "use torch.compile: takes about a minute, then training is faster",
+        dest="compiles",
+    )
     made.add_argument(
         "--logger",
         dest="loggers",
@@ -99,7 +110,6 @@ def main(arguments: list[str] | None = None) -> None:
     """Run `diffunet_train`."""
     given = parser().parse_args(arguments)
     from diffunet import api  # after -h and mistakes, which need none of it
-    from diffunet.api.reports import report_on_training
 
     configuration, folds = where_of(given.folds, given.configuration)
     is_rank = "LOCAL_RANK" in os.environ
@@ -114,7 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
             given_words = sys.argv[1:] if arguments is None else arguments
             train_in_processes(num_ranks, "diffunet.cli.train", given_words)
             return
-    last = api.train(
+    api.train(
         given.dataset,
         folds if len(folds) > 1 else folds[0],
         workspace=resolve_workspace(given.workspace),
@@ -124,18 +134,17 @@ def main(arguments: list[str] | None = None) -> None:
         settings=take_settings(given),
         seed=given.seed,
         continues=given.continues,
-        only_validates=given.val,
-        validates_all_cases=given.all_cases,
-        saves_samples=given.save_samples,
+        only_validates=given.only_validates,
+        validates_all_cases=given.validates_all_cases,
+        saves_samples=given.saves_samples,
         pretrained_weights=given.pretrained_weights,
         device=given.device,
-        compiles=given.compile,
+        compiles=given.compiles,
         loggers=given.loggers,
         num_processes=given.num_processes,
+        writes_report=given.writes_report and os.environ.get("RANK", "0") == "0",
         progress=progress_bar,
     )
-    if given.writes_report and os.environ.get("RANK", "0") == "0":
-        report_on_training(last, folds)
 
 
 def where_of(words: Sequence[str], configuration: str | None) -> tuple[str | None, list[str]]:

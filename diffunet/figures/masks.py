@@ -8,15 +8,19 @@ from typing import Any
 import numpy as np
 
 from diffunet.figures.files import save
-from diffunet.label_colours import label_colours
+from diffunet.figures.on_axes import (
+    Colour,
+    add_legend,
+    colours_of,
+    displayable,
+    limits_of,
+    outline,
+    plain,
+)
 
 _RATER_COLOUR, _SAMPLE_COLOUR, _SHARE_COLOURS = "tab:cyan", "tab:orange", "magma"
 _UNSURE_COLOUR, _UNSURE_OPACITY = "tab:green", 0.5
 _MOST_SHOWN = 6
-_MOST_NAMED, _LONGEST_NAME = 17, 24
-
-Colour = tuple[float, float, float]
-"""Red, green and blue in [0, 1]."""
 
 
 def plot_samples(npz_path: Path, png: Path) -> None:
@@ -44,7 +48,7 @@ def plot_samples(npz_path: Path, png: Path) -> None:
     outlines = "everything that some rater marked (cyan), one drawn sample (orange)"
     if len(labels) > 1:
         outlines = "one drawn sample (solid), everything that some rater marked (dotted)"
-        _add_legend(figure, labels)
+        add_legend(figure, labels)
     figure.suptitle(
         f"Validation cases: what raters marked, what the model draws\noutlines: {outlines}"
     )
@@ -57,27 +61,7 @@ def _labels_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Colour]:
     names = [f"label {number + 1}" for number in range(num_labels)]
     if "labels" in arrays and len(arrays["labels"]) == num_labels:
         names = [str(name) for name in arrays["labels"]]
-    colours = [
-        (red / 255, green / 255, blue / 255) for red, green, blue in label_colours(num_labels)
-    ]
-    return dict(zip(names, colours, strict=True))
-
-
-def _add_legend(figure: Any, labels: Mapping[str, Colour]) -> None:
-    from matplotlib.lines import Line2D
-
-    shown = dict(list(labels.items())[:_MOST_NAMED])
-    lines = [Line2D([], [], color=colour) for colour in shown.values()]
-    names = [_shown_name(name) for name in shown]
-    if len(labels) > len(shown):
-        lines.append(Line2D([], [], linestyle="none"))
-        names.append(f"and {len(labels) - len(shown)} others")
-    figure.legend(lines, names, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
-
-
-def _shown_name(name: str) -> str:
-    """Return a name that starts no formula, and is not too long."""
-    return name[:_LONGEST_NAME].replace("$", r"\$")
+    return dict(zip(names, colours_of(num_labels), strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +97,9 @@ def plot_cases(cases: Sequence[PicturedCase], png: Path, *, title: str) -> None:
     ]
     figure = Figure(figsize=(1.35 * len(titles) + 1, 1.4 * len(cases) + 0.9), layout="constrained")
     axes = figure.subplots(len(cases), len(titles), squeeze=False)
-    limits = _limits(np.concatenate([case.image.ravel() for case in cases]))
+    limits = limits_of(np.concatenate([case.image.ravel() for case in cases]))
     for case, row in zip(cases, axes, strict=True):
-        image = _displayable(case.image, limits)
+        image = displayable(case.image, limits)
         _plot_row(row, case, image, num_raters=num_raters, num_samples=num_samples)
     for name, ax in zip(titles, axes[0], strict=True):
         ax.set_title(name, fontsize=9)
@@ -164,10 +148,10 @@ def plot_saliency(cases: Sequence[SaliencyCase], png: Path, *, title: str, units
 
     figure = Figure(figsize=(7.6, 2.15 * len(cases) + 1), layout="constrained")
     axes = figure.subplots(len(cases), 3, squeeze=False)
-    limits = _limits(np.concatenate([case.image.ravel() for case in cases]))
+    limits = limits_of(np.concatenate([case.image.ravel() for case in cases]))
     scale = _saliency_scale(np.concatenate([case.saliency.ravel() for case in cases]))
     for case, row in zip(cases, axes, strict=True):
-        _plot_saliency_row(row, case, _displayable(case.image, limits), scale=scale)
+        _plot_saliency_row(row, case, displayable(case.image, limits), scale=scale)
     has_unsure = any(case.unsure is not None for case in cases)
     has_reference = any(case.reference is not None for case in cases)
     beside = " and reference" if has_reference else ""
@@ -191,11 +175,11 @@ def plot_saliency(cases: Sequence[SaliencyCase], png: Path, *, title: str, units
 def _plot_case(
     row: Any, case: Mapping[str, np.ndarray], *, colours: Sequence[Colour], is_first: bool
 ) -> None:
-    image = _displayable(case["image"], _limits(case["image"]))
+    image = displayable(case["image"], limits_of(case["image"]))
     raters, samples = (np.any(case[name], axis=1) for name in ("raters", "samples"))
     union = np.any(raters, axis=0)
     row[0].imshow(image, cmap="gray")
-    row[0].set_ylabel(str(case["case"]), fontsize=8)
+    row[0].set_ylabel(plain(str(case["case"])), fontsize=8)
     titles = [
         "image",
         f"share of {len(raters)} rater(s)",
@@ -207,13 +191,13 @@ def _plot_case(
     for axes, mask, of_labels in zip(row[3:], samples, case["samples"], strict=False):
         axes.imshow(image, cmap="gray")
         if len(colours) == 1:
-            _outline(axes, union, _RATER_COLOUR)
-            _outline(axes, mask, _SAMPLE_COLOUR)
+            outline(axes, union, _RATER_COLOUR)
+            outline(axes, mask, _SAMPLE_COLOUR)
             continue
         marked = np.any(case["raters"], axis=0)
         for colour, by_raters, by_sample in zip(colours, marked, of_labels, strict=True):
-            _outline(axes, by_raters, colour, linestyle="dotted")
-            _outline(axes, by_sample, colour)
+            outline(axes, by_raters, colour, linestyle="dotted")
+            outline(axes, by_sample, colour)
     for number, axes in enumerate(row):
         axes.set_xticks([])
         axes.set_yticks([])
@@ -229,13 +213,13 @@ def _plot_row(
     masks = [*case.raters[:num_raters], *case.samples[:num_samples]]
     colours = [_RATER_COLOUR] * len(case.raters) + [_SAMPLE_COLOUR] * num_samples
     places = [*range(1, 1 + len(case.raters)), *range(1 + num_raters, 1 + num_raters + num_samples)]
-    row[0].set_ylabel(case.title, fontsize=8)
+    row[0].set_ylabel(plain(case.title), fontsize=8)
     for ax in row:
         ax.set_xticks([])
         ax.set_yticks([])
         ax.imshow(image, cmap="gray", vmin=0, vmax=1)
     for place, mask, colour in zip(places, masks, colours, strict=False):
-        _outline(row[place], mask, colour)
+        outline(row[place], mask, colour)
         if not mask.any():
             row[place].set_xlabel("nothing", fontsize=8, color=colour, labelpad=2)
     for ax, shares in ((row[-2], case.samples.mean(axis=0)), (row[-1], case.uncertainty)):
@@ -254,12 +238,12 @@ def _plot_saliency_row(
     if case.unsure is not None:
         _shade(row[2], case.unsure, _UNSURE_COLOUR)
     said = "" if case.probability is None else f"\npresence {case.probability:.2f}"
-    row[0].set_ylabel(f"{case.title}{said}", fontsize=8)
+    row[0].set_ylabel(plain(f"{case.title}{said}"), fontsize=8)
     drawn = [(case.mask, _SAMPLE_COLOUR, "mask")]
     if case.reference is not None:
         drawn.insert(0, (case.reference, _RATER_COLOUR, "reference"))
     for mask, colour, _ in drawn:
-        _outline(row[2], mask, colour)
+        outline(row[2], mask, colour)
     empty = [name for mask, _, name in drawn if not mask.any()]
     if empty:
         row[2].set_xlabel(f"nothing: {', '.join(empty)}", fontsize=8, labelpad=2)
@@ -279,30 +263,9 @@ def _name(colour: str) -> str:
     return colour.removeprefix("tab:")
 
 
-def _outline(
-    axes: Any, mask: np.ndarray, colour: str | Colour, *, linestyle: str = "solid"
-) -> None:
-    if mask.any():
-        style = {"linewidths": 1.2, "linestyles": linestyle}
-        axes.contour(mask, levels=[0.5], colors=[colour], **style)
-
-
 def _shade(axes: Any, mask: np.ndarray, colour: str) -> None:
     from matplotlib.colors import to_rgba
 
     shade = np.zeros((*mask.shape, 4))
     shade[mask] = to_rgba(colour, _UNSURE_OPACITY)
     axes.imshow(shade)
-
-
-def _limits(image: np.ndarray) -> tuple[float, float]:
-    """Return 1 % and 99 % of the values."""
-    low, high = np.percentile(image.astype(np.float32), [1, 99])
-    return float(low), float(high)
-
-
-def _displayable(image: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """Return (y, x), or (y, x, 3) of three channels, as [0, 1] between the limits."""
-    low, high = limits
-    scaled = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
-    return np.moveaxis(scaled, 0, -1) if len(scaled) == 3 else scaled[0]

@@ -122,7 +122,11 @@ def predict_folder(
     predictor.finish(cases, run=run, output=output)
     path = output.gather()
     predictor.draw(cases, run=run, output=output)
-    logger.info("wrote %d of %d cases to '%s'", len(written), len(part), output_folder)
+    saved = ", samples" if predictor.options.saves_samples else ""
+    logger.info(
+        "wrote %d of %d cases to '%s': masks, maps%s and %s, %s",
+        *(len(written), len(part), output_folder, saved, path.name, _how(settings)),
+    )
     if problems:
         raise DatasetError(problems)
     return path

@@ -7,21 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from diffunet.data.prediction_records import PredictionRecord, read_records
-from diffunet.data.raw.dataset_json import file_ending_problems
-from diffunet.errors import DatasetError, UsageError
-from diffunet.jsonio import read_json, read_object
+from diffunet.data.prediction_records import PredictionRecord
+from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
 from diffunet.report import verdicts
-from diffunet.report.case_arrays import files_of_case
-from diffunet.report.case_facts import CaseFacts, facts_of_case, sorted_cases
-from diffunet.report.case_inputs import Asked, CaseInputs, find_inputs
+from diffunet.report.case_facts import CaseFacts
+from diffunet.report.case_folder import read_case_folder
+from diffunet.report.case_inputs import Asked, CaseInputs
 from diffunet.report.case_pictures import with_pictures
 from diffunet.report.charts import Chart, number
 from diffunet.report.evaluation import Evaluation, read_evaluation
 from diffunet.report.json_facts import at, list_at, mapping_at, number_at
 from diffunet.report.score_charts import coverage_chart, presence_chart, reliability_charts
-from diffunet.workspace import DATASET_FILE, SUMMARY_FILE
+from diffunet.workspace import SUMMARY_FILE
 
 _NUM_NAMED = 3
 _COLUMNS = ("ged_fully_unbiased", "Dice", "ged", "volume_coverage")
@@ -70,67 +68,33 @@ def read_case_page(
     if summary is None and (folder / SUMMARY_FILE).is_file():
         summary = read_json(folder / SUMMARY_FILE)
     evaluation = read_evaluation(summary)
-    records = read_records(folder)
-    names = sorted({*records, *(evaluation.by_case if evaluation else ())})
-    if not names:
-        raise UsageError(f"'{folder}' holds no predicted case; wait for the prediction to finish")
-    content = _dataset_of(folder)
-    labels = LabelScheme.from_dataset_json(content)
-    inputs, notes = find_inputs(
-        names,
-        records=records,
-        evaluation=evaluation,
-        asked=asked,
-        file_ending=str(content["file_ending"]),
-        num_channels=len(mapping_at(content, "channel_names")) or 1,
-        has_raters=bool(at(content, "raters")),
-    )
-    files = {
-        name: files_of_case(
-            folder,
-            name,
-            labels,
-            file_ending=str(content["file_ending"]),
-            record=records[name].content if name in records else {},
-        )
-        for name in names
-    }
-    facts = [
-        facts_of_case(name, records.get(name), files[name], inputs[name], evaluation, page=page)
-        for name in names
-    ]
-    facts, order = sorted_cases(facts, evaluation)
+    cases = read_case_folder(folder, asked=asked, evaluation=evaluation)
+    facts, order = cases.facts(evaluation, page=page)
+    notes = list(cases.notes)
     facts = with_pictures(
-        facts, files, inputs, labels, order=order, max_seconds=max_seconds, notes=notes
+        facts,
+        cases.files,
+        cases.inputs,
+        cases.labels,
+        order=order,
+        max_seconds=max_seconds,
+        notes=notes,
     )
     return CasePage(
-        title=_title(folder, records),
+        title=_title(folder, cases.records),
         folder=folder,
-        verdict=tuple(_verdict(facts, evaluation, num_references=_num_with_references(inputs))),
+        verdict=tuple(
+            _verdict(facts, evaluation, num_references=_num_with_references(cases.inputs))
+        ),
         notes=tuple(notes),
-        settings=tuple(_settings(records)),
+        settings=tuple(_settings(cases.records)),
         evaluation=evaluation,
         score_columns=_score_columns(evaluation),
         cases=tuple(facts),
         order=order,
-        calibration=tuple(_calibration(facts, evaluation, labels)),
-        labels=labels.names,
+        calibration=tuple(_calibration(facts, evaluation, cases.labels)),
+        labels=cases.labels.names,
     )
-
-
-def _dataset_of(folder: Path) -> dict[str, Any]:
-    path = folder / DATASET_FILE
-    if not path.is_file():
-        raise UsageError(
-            f"'{folder}' has no {DATASET_FILE}, which says what its masks hold; copy the dataset's "
-            "there"
-        )
-    content = read_object(path, DatasetError)
-    ending = content.get("file_ending")
-    problems = file_ending_problems(ending) if isinstance(ending, str) else ["no 'file_ending'"]
-    if problems:
-        raise DatasetError(f"'{path}': {problems[0]}")
-    return content
 
 
 def _title(folder: Path, records: Mapping[str, PredictionRecord]) -> str:

@@ -1,6 +1,5 @@
 import argparse
 import errno
-import inspect
 import itertools
 import os
 import re
@@ -9,7 +8,7 @@ import sys
 
 import pytest
 
-from diffunet import __version__, api, limits
+from diffunet import __version__, limits
 from diffunet.cli.command import command, progress_bar
 from diffunet.cli.commands import PARSERS
 from diffunet.cli.options import number_in, number_of
@@ -211,32 +210,6 @@ def test_the_limit_on_images_is_what_the_environment_says(monkeypatch, capsys):
         assert f"the environment variable {limits.VARIABLE}" in capsys.readouterr().err
     finally:
         limits.set_max_image_bytes(before)
-
-
-@pytest.mark.parametrize(
-    ("command", "function"),
-    [
-        ("diffunet_plan_and_preprocess", api.plan_and_preprocess),
-        ("diffunet_verify_dataset", api.verify_dataset),
-        ("diffunet_extract_fingerprint", api.extract_fingerprint),
-        ("diffunet_plan_experiment", api.plan_experiment),
-        ("diffunet_preprocess", api.preprocess),
-        ("diffunet_predict", api.predict),
-        ("diffunet_pseudo_label", api.pseudo_label),
-        ("diffunet_evaluate", api.evaluate),
-        ("diffunet_export_model", api.export_model),
-        ("diffunet_ensemble", api.ensemble),
-        ("diffunet_determine_postprocessing", api.determine_postprocessing),
-        ("diffunet_apply_postprocessing", api.apply_postprocessing),
-        ("diffunet_accumulate_crossval_results", api.accumulate_crossval_results),
-        ("diffunet_find_best_configuration", api.find_best_configuration),
-    ],
-)
-def test_every_option_is_the_argument_of_the_api_that_it_is_called_after(command, function):
-    options = {action.dest for action in PARSERS[command]()._actions} - {"help", "version"}
-    options = {"dataset" if name == "datasets" else name for name in options}
-    assert options | {"progress"} >= set(inspect.signature(function).parameters)
-    assert options <= set(inspect.signature(function).parameters)
 
 
 def test_an_option_without_effect_is_refused(capsys):

@@ -242,11 +242,12 @@ def test_a_run_says_what_it_predicts_with_what_and_how_much_it_wrote(
         "with diffusion diffunet_plans small, fold 0 (final weights, seed 0): 3 samples each, 2 "
         "steps of dpm_solver_2m"
     )
+    what = "masks, maps, samples and predictions.json"
     assert said == [
         f"predicting 4 of 4 cases {how}",
-        f"wrote 4 of 4 cases to '{tmp_path / 'out'}'",
+        f"wrote 4 of 4 cases to '{tmp_path / 'out'}': {what}, {how}",
         f"predicting 2 of 4 cases {how}",
-        f"wrote 1 of 2 cases to '{tmp_path / 'out'}'",
+        f"wrote 1 of 2 cases to '{tmp_path / 'out'}': {what}, {how}",
     ]
 
 

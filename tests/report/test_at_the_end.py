@@ -2,19 +2,26 @@
 
 import logging
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from diffunet.api.reports import report_on_prediction, report_on_training
-from tests.report.folders_on_disk import write_fold, write_predictions
+from diffunet.data.image_io import read_map
+from diffunet.figures.uncertain import plot_uncertain
+from diffunet.inference.fuse import Votes
+from diffunet.jsonio import read_json, write_json
+from diffunet.report.case_arrays import share_of
+from diffunet.report.case_inputs import Asked
+from diffunet.report.uncertain_picture import draw_most_uncertain
+from tests.report.folders_on_disk import IMAGE, VOLUME, write_fold, write_predictions
 from tests.report.pages import read_page
 
 
 def test_a_training_leaves_a_page_in_each_fold(tmp_path):
     folders = [write_fold(tmp_path / "model" / f"fold_{fold}") for fold in (0, 1, 2)]
-    report_on_training(folders[1], ["0", "1"])
+    report_on_training(folders[:2])
     assert [(folder / "report.html").is_file() for folder in folders] == [True, True, False]
-    report_on_training(folders[0], ["all_folds"])
-    assert (folders[2] / "report.html").is_file()
 
 
 def test_a_prediction_leaves_a_page_that_opens_no_reference_and_takes_no_former_score(tmp_path):
@@ -36,9 +43,112 @@ def test_a_page_that_cannot_be_made_is_a_warning(tmp_path, monkeypatch, caplog, 
     folder = write_predictions(tmp_path, is_scored=False)
     with caplog.at_level(logging.WARNING):
         report_on_prediction(folder, images=tmp_path)
-        report_on_training(write_fold(tmp_path / "fold_0"), ["0"])
+        report_on_training([write_fold(tmp_path / "fold_0")])
     assert caplog.text.count("no report of") == 2
     assert not (folder / "report.html").exists()
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Catch what pictures of the most uncertain cases are drawn from."""
+    found = []
+
+    def keep(cases, png, **others):
+        found.append((cases, others))
+        plot_uncertain(cases, png, **others)
+
+    monkeypatch.setattr("diffunet.report.uncertain_picture.plot_uncertain", keep)
+    return found
+
+
+@pytest.mark.parametrize("shape", [IMAGE, VOLUME])
+@pytest.mark.parametrize("labels", [("lesion",), ("one", "two")])
+def test_a_prediction_leaves_a_picture_of_its_most_uncertain_cases(
+    tmp_path, drawn, caplog, shape, labels
+):
+    caplog.set_level(logging.INFO)
+    cases = [f"case{number}" for number in range(8)]
+    folder = write_predictions(tmp_path, cases, shape=shape, labels=labels, is_scored=False)
+    for path in (tmp_path / "raw" / "Dataset001_X" / "labelsTs").iterdir():
+        path.write_bytes(b"no image")  # nobody opens references
+    report_on_prediction(folder, images=tmp_path / "raw" / "Dataset001_X" / "imagesTs")
+    ((rows, others),) = drawn
+    first = caplog.text.partition("look first at the most uncertain: ")[2].partition(" (")[0]
+    assert [row.title.split("\n")[0] for row in rows] == first.split(", ")
+    assert len(rows) == 6
+    page = read_page(folder / "report.html").text
+    assert page.partition("most uncertain: ")[2].startswith(first.split(", ")[0])
+    assert list(others["labels"]) == list(labels)
+    for row in rows:
+        assert row.image is not None
+        assert row.share is not None
+        assert row.share[row.consensus > 0].min(initial=1) > 0
+    with Image.open(folder / "pictures" / "most_uncertain.png") as picture:
+        assert picture.height > picture.width / 2
+
+
+def test_of_a_volume_the_most_uncertain_slice_is_shown(tmp_path, drawn):
+    folder = write_predictions(tmp_path, shape=VOLUME, is_scored=False)
+    report_on_prediction(folder, images=tmp_path / "raw" / "Dataset001_X" / "imagesTs")
+    row = drawn[0][0][0]
+    case, where = row.title.split("\n")[:2]
+    values = read_map(folder / f"{case}_uncertainty.nii.gz")[0]
+    assert where == f"slice {values.sum(axis=(1, 2)).argmax()}"
+
+
+@pytest.mark.parametrize("num_labels", [1, 2])
+def test_without_saved_samples_the_share_is_there_if_maps_tell_it(tmp_path, drawn, num_labels):
+    folder = write_predictions(
+        tmp_path, labels=["one", "two"][:num_labels], has_samples=False, is_scored=False
+    )
+    report_on_prediction(folder, images=tmp_path / "raw" / "Dataset001_X" / "imagesTs")
+    assert all((row.share is not None) == (num_labels == 1) for row in drawn[0][0])
+
+
+def test_deleted_images_leave_the_maps_in_the_picture(tmp_path, drawn):
+    folder = write_predictions(tmp_path, is_scored=False, has_images=False)
+    report_on_prediction(folder, images=tmp_path)
+    assert not drawn  # -i has to hold them
+    assert draw_most_uncertain(folder, asked=Asked()) is not None
+    assert all(row.image is None for row in drawn[0][0])
+
+
+@pytest.mark.parametrize("num_samples", [0, 1])
+def test_without_several_samples_there_is_no_picture_and_a_former_one_goes(tmp_path, num_samples):
+    folder = write_predictions(tmp_path, is_scored=False, num_samples=2)
+    picture = folder / "pictures" / "most_uncertain.png"
+    assert draw_most_uncertain(folder, asked=Asked())
+    assert picture.exists()
+    for path in (folder / "records").iterdir():
+        record = read_json(path)
+        volume = record["volumes"]["lesion"]
+        volume["samples"] = volume["samples"][:num_samples]
+        write_json(path, record)
+    assert draw_most_uncertain(folder, asked=Asked()) is None
+    assert not picture.exists()
+
+
+@pytest.mark.parametrize("failure", [OSError("full"), ValueError("odd"), ImportError("matplotlib")])
+def test_a_picture_that_cannot_be_drawn_is_a_warning_and_the_page_is_there(
+    tmp_path, monkeypatch, caplog, failure
+):
+    def fail(*_, **__):
+        raise failure
+
+    monkeypatch.setattr("diffunet.report.uncertain_picture.plot_uncertain", fail)
+    folder = write_predictions(tmp_path, is_scored=False)
+    report_on_prediction(folder, images=tmp_path / "raw" / "Dataset001_X" / "imagesTs")
+    assert f"no picture of the most uncertain cases in '{folder}' was drawn: {failure}" in (
+        caplog.text
+    )
+    assert (folder / "report.html").is_file()
+
+
+@pytest.mark.parametrize("num_samples", [2, 5, 16])
+def test_the_share_of_samples_follows_from_their_uncertainty(num_samples):
+    votes = Votes(np.arange(num_samples + 1)[None], total=num_samples, is_exclusive=True)
+    shares = share_of(votes.uncertainty(), is_marked=votes.consensus()[0])
+    assert shares == pytest.approx(np.arange(num_samples + 1) / num_samples, abs=2e-3)
 
 
 def test_a_prediction_into_one_file_leaves_no_page(tmp_path, caplog):

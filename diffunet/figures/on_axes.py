@@ -1,0 +1,59 @@
+"""What all pictures of images draw with: intensities, outlines of masks, colours of labels."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from diffunet.label_colours import label_colours
+
+_MOST_NAMED, _LONGEST_NAME = 17, 24
+
+Colour = tuple[float, float, float]
+"""Red, green and blue in [0, 1]."""
+
+
+def colours_of(num_labels: int) -> list[Colour]:
+    """Return a colour per label, as in the tables of labels for viewers."""
+    return [(red / 255, green / 255, blue / 255) for red, green, blue in label_colours(num_labels)]
+
+
+def plain(text: str) -> str:
+    """Return a text that starts no formula."""
+    return text.replace("$", r"\$")
+
+
+def add_legend(figure: Any, labels: Mapping[str, Colour]) -> None:
+    """Add the colours of the first labels, below a figure."""
+    from matplotlib.lines import Line2D
+
+    shown = dict(list(labels.items())[:_MOST_NAMED])
+    lines = [Line2D([], [], color=colour) for colour in shown.values()]
+    names = [plain(name[:_LONGEST_NAME]) for name in shown]
+    if len(labels) > len(shown):
+        lines.append(Line2D([], [], linestyle="none"))
+        names.append(f"and {len(labels) - len(shown)} others")
+    figure.legend(lines, names, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
+
+
+def outline(axes: Any, mask: np.ndarray, colour: str | Colour, *, linestyle: str = "solid") -> None:
+    """Draw the edge of a mask (y, x); nothing of an empty one."""
+    if mask.any():
+        style = {"linewidths": 1.2, "linestyles": linestyle}
+        axes.contour(mask, levels=[0.5], colors=[colour], **style)
+
+
+def limits_of(image: np.ndarray) -> tuple[float, float]:
+    """Return 1 % and 99 % of the finite values."""
+    values = image.astype(np.float32)
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, [1, 99]) if finite.size else (0.0, 1.0)
+    return float(low), float(high)
+
+
+def displayable(image: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Return (y, x), or (y, x, 3) of three channels, as [0, 1] between the limits."""
+    low, high = limits
+    known = np.nan_to_num(image.astype(np.float32), nan=low, posinf=high, neginf=low)
+    scaled = np.clip((known - low) / max(high - low, 1e-6), 0, 1)
+    return np.moveaxis(scaled, 0, -1) if len(scaled) == 3 else scaled[0]

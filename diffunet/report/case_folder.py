@@ -1,0 +1,101 @@
+"""A folder of predictions: its cases with their records and files, and how they are sorted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffunet.data.prediction_records import PredictionRecord, read_records
+from diffunet.data.raw.dataset_json import file_ending_problems
+from diffunet.errors import DatasetError, UsageError
+from diffunet.jsonio import read_object
+from diffunet.labels import LabelScheme
+from diffunet.report.case_arrays import CaseFiles, files_of_case
+from diffunet.report.case_facts import CaseFacts, facts_of_case, sorted_cases
+from diffunet.report.case_inputs import Asked, CaseInputs, find_inputs
+from diffunet.report.evaluation import Evaluation
+from diffunet.report.json_facts import at, mapping_at
+from diffunet.workspace import DATASET_FILE
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseFolder:
+    """What a folder of predictions holds, by case.
+
+    Attributes:
+        records: of the cases that were predicted; others have scores only.
+        notes: sentences about what was not found.
+    """
+
+    labels: LabelScheme
+    records: Mapping[str, PredictionRecord]
+    files: Mapping[str, CaseFiles]
+    inputs: Mapping[str, CaseInputs]
+    notes: tuple[str, ...]
+
+    def facts(self, evaluation: Evaluation | None, *, page: Path) -> tuple[list[CaseFacts], str]:
+        """Return what is known of each case, sorted, and in words how they are sorted.
+
+        Args:
+            page: where the page will lie; links are relative to it.
+        """
+        facts = [
+            facts_of_case(
+                name, self.records.get(name), files, self.inputs[name], evaluation, page=page
+            )
+            for name, files in self.files.items()
+        ]
+        return sorted_cases(facts, evaluation)
+
+
+def read_case_folder(
+    folder: Path, *, asked: Asked, evaluation: Evaluation | None = None
+) -> CaseFolder:
+    """Read what a folder of predictions says about its cases; no mask is opened.
+
+    Raises:
+        DiffunetError: a file is damaged, or nothing says which labels the masks hold.
+    """
+    records = read_records(folder)
+    names = sorted({*records, *(evaluation.by_case if evaluation else ())})
+    if not names:
+        raise UsageError(f"'{folder}' holds no predicted case; wait for the prediction to finish")
+    content = _dataset_of(folder)
+    labels = LabelScheme.from_dataset_json(content)
+    inputs, notes = find_inputs(
+        names,
+        records=records,
+        evaluation=evaluation,
+        asked=asked,
+        file_ending=str(content["file_ending"]),
+        num_channels=len(mapping_at(content, "channel_names")) or 1,
+        has_raters=bool(at(content, "raters")),
+    )
+    files = {
+        name: files_of_case(
+            folder,
+            name,
+            labels,
+            file_ending=str(content["file_ending"]),
+            record=records[name].content if name in records else {},
+        )
+        for name in names
+    }
+    return CaseFolder(
+        labels=labels, records=records, files=files, inputs=inputs, notes=tuple(notes)
+    )
+
+
+def _dataset_of(folder: Path) -> dict[str, Any]:
+    path = folder / DATASET_FILE
+    if not path.is_file():
+        raise UsageError(
+            f"'{folder}' has no {DATASET_FILE}, which says what its masks hold; copy the dataset's "
+            "there"
+        )
+    content = read_object(path, DatasetError)
+    ending = content.get("file_ending")
+    problems = file_ending_problems(ending) if isinstance(ending, str) else ["no 'file_ending'"]
+    if problems:
+        raise DatasetError(f"'{path}': {problems[0]}")
+    return content
