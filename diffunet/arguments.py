@@ -122,6 +122,16 @@ def plans_of(folder: Path, plans_name: str) -> Plans:
     return Plans.load(path)
 
 
+def labels_of(folder: Path) -> LabelScheme:
+    """Return the labels of a preprocessed dataset.
+
+    Raises:
+        WorkspaceError: `dataset.json` is missing or damaged.
+        DatasetError: its labels are not valid.
+    """
+    return LabelScheme.from_dataset_json(read_json(folder / DATASET_FILE, WorkspaceError))
+
+
 def new_plans_path(folder: Path, plans_name: str, *, option: str = "-overwrite_plans_name") -> Path:
     """Return where new plans are to be written; other plans of this name are replaced.
 

@@ -7,7 +7,7 @@ from diffunet.errors import PlansError
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
 from diffunet.needs import require_memory_for_weights, require_memory_to_train
-from diffunet.planning.memory import forward_bytes
+from diffunet.planning.memory import forward_cost
 from diffunet.plans import WeakPlan
 from tests.test_plans import network, plans
 
@@ -41,7 +41,7 @@ def test_the_bound_on_values_is_no_more_than_a_forward_pass_keeps(configuration)
     labels = LabelScheme(names=("a",), values=((1,),))
     model = METHODS["supervised"].build_model(configuration, num_image_channels=1, labels=labels)
     image = torch.zeros(1, 1, *configuration.patch_size)
-    kept = forward_bytes(model, lambda: model(image)).kept
+    kept = forward_cost(model, lambda: model(image)).kept
     bound = 4 * sum(
         half.num_values(configuration.patch_size)
         for half in METHODS["supervised"].network_sizes(configuration)

@@ -16,6 +16,7 @@ from diffunet.methods import METHODS
 from diffunet.names import require_fold
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import ResolvedPlans
+from diffunet.plans.settings import without_size
 from diffunet.workspace import DATASET_FILE, DEFAULT_PLANS_NAME, Workspace
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def ablate(
             configuration=configuration,
             method=asked[0].method,
             plans_name=plans_name,
-            settings=settings,
+            # whatever other folds or this machine have: a sweep that goes on keeps its plans
+            settings=settings if without_size(settings)[0] else ["default", *settings],
             seed=None,
         ),
         fold=require_fold(fold, error=UsageError),

@@ -1,22 +1,33 @@
 """Which folds are to be trained, where, and by which plans: asked for, or of a begun training."""
 
 import glob
+import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from diffunet.arguments import plans_of
+from diffunet.arguments import labels_of, plans_of
+from diffunet.durations import in_words
 from diffunet.errors import DatasetError, DiffunetError, UsageError
 from diffunet.jsonio import as_json, read_json
 from diffunet.names import require_fold
+from diffunet.planning.cost import measure_work
+from diffunet.planning.sizes import may_be_resized, with_size
 from diffunet.planning.training import fit_to_iterations
 from diffunet.plans import ResolvedPlans
 from diffunet.plans.differences import differences
-from diffunet.plans.edits import edited_fields
+from diffunet.plans.edits import edited_fields, knows_edits
+from diffunet.plans.presets import Size
+from diffunet.plans.settings import value_at, without_size
 from diffunet.training.begun import begun_training
 from diffunet.training.state import LATEST
-from diffunet.workspace import DEFAULT_PLANS_NAME, SPLITS_FILE, Workspace
+from diffunet.workspace import (
+    DEFAULT_PLANS_NAME,
+    RESOLVED_PLANS_FILE,
+    SPLITS_FILE,
+    Workspace,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +36,13 @@ ALL_FOLDS = "all_folds"
 
 @dataclass(frozen=True, kw_only=True)
 class AskedTraining:
-    """What a user says of a training; None where nothing is said."""
+    """What a user says of a training; None where nothing is said.
+
+    Attributes:
+        settings: of `--set`, a size among them.
+        is_small_by_default: there is no GPU, so that a training of which nothing is said is a
+            laptop's.
+    """
 
     place: Workspace
     dataset: str
@@ -34,16 +51,18 @@ class AskedTraining:
     plans_name: str
     settings: Sequence[str]
     seed: int | None
+    is_small_by_default: bool = False
 
     def planned(self) -> tuple[ResolvedPlans, Path]:
         """Return the plans of the dataset with the settings, and the folder of their model."""
         preprocessed = self.place.preprocessed / self.dataset
         plans = plans_of(preprocessed, self.plans_name)
         path = preprocessed / f"{self.plans_name}.json"
+        size, settings = without_size(self.settings)
         resolved = plans.resolve(
             self.configuration,
             method=self.method,
-            settings=self.settings,
+            settings=settings,
             edited=edited_fields(path, configuration=self.configuration),
         )
         folder = self.place.model_folder(
@@ -52,7 +71,35 @@ class AskedTraining:
             plans=self.plans_name,
             configuration=resolved.configuration_name,
         )
+        reason = "Chosen by the user."
+        if size is None:
+            size, reason = self._usual_size(resolved, folder)
+        if size != "default":
+            resolved = with_size(resolved, size, labels=labels_of(preprocessed))
+            resolved = replace(resolved, reasons={**resolved.reasons, "size": reason})
         return fit_to_iterations(resolved), folder
+
+    def _usual_size(self, plans: ResolvedPlans, folder: Path) -> tuple[Size, str]:
+        """Return the size of a training of which the user says none, and why.
+
+        Args:
+            plans: as planned.
+            folder: of the model, whose folds should fit together.
+        """
+        files = sorted(folder.glob(f"fold_*/{RESOLVED_PLANS_FILE}"))
+        sizes: set[Size] = {ResolvedPlans.load(file).size for file in files}
+        if len(sizes) == 1:
+            return sizes.pop(), f"As {files[0].parent.name} of the same model."
+        preprocessed = self.place.preprocessed / self.dataset
+        knows = knows_edits(preprocessed / f"{self.plans_name}.json")
+        if not (self.is_small_by_default and knows and may_be_resized(plans)):
+            return "default", "As planned."
+        work = measure_work(plans, labels_of(preprocessed))
+        return "laptop", (
+            "Without a GPU, the planned training would take an estimated "
+            f"{in_words(work.of_training(plans.configuration))} on two cores, and nothing was said "
+            "of its size or length; --preset default trains as planned."
+        )
 
     def begun_folders(self, fold: str) -> list[Path]:
         """Return the model folders that hold a training of `fold` and agree with what is said."""
@@ -128,7 +175,13 @@ def plan_fold(asked: AskedTraining, fold: str, *, goes_on: bool) -> PlannedFold:
         seed = 0 if asked.seed is None else asked.seed
         is_finished = training is not None and training.is_finished
     else:
-        resolved = training.plans.with_settings(asked.settings)
+        size, settings = without_size(asked.settings)
+        if size not in (None, training.plans.size):
+            raise UsageError(
+                f"the training of fold {fold} began with the preset {training.plans.size}, and "
+                f"cannot go on with {size}; leave the preset out, or train anew in another folder"
+            )
+        resolved = training.plans.with_settings(settings)
         seed = training.seed if asked.seed is None else asked.seed
         is_same = as_json(resolved)["configuration"] == as_json(training.plans)["configuration"]
         is_finished = training.is_finished and is_same and seed == training.seed
@@ -160,12 +213,17 @@ def refuse_interrupted(planned: Sequence[PlannedFold]) -> None:
 def _warn_of_other_plans(asked: AskedTraining, own: ResolvedPlans) -> None:
     """Say that the dataset's plans are not what a training began with; it keeps its own."""
     folder = asked.place.preprocessed / asked.dataset
-    name = "training.num_iterations"
-    number = own.configuration.training.num_iterations
-    iterations = [f"{name}={number}"] if own.is_set_by_user(name) else []
+    content = as_json(own.configuration)
+    users = {path: value_at(content, path) for path in own.set_by_user}
+    settings = [
+        f"{path}={json.dumps(value)}"
+        for path, value in users.items()
+        if value is not None and not isinstance(value, dict)
+    ]
     try:
         plans = plans_of(folder, own.plans_name)
-        now = plans.resolve(own.configuration_name, method=own.method, settings=iterations)
+        now = plans.resolve(own.configuration_name, method=own.method, settings=settings)
+        now = with_size(now, own.size, labels=labels_of(folder))
     except DiffunetError:
         return
     now = fit_to_iterations(now).configuration

@@ -15,12 +15,13 @@ from diffunet.arguments import (
     workspace_of,
 )
 from diffunet.data.raw.dataset import open_dataset
-from diffunet.errors import WorkspaceError
+from diffunet.errors import UsageError, WorkspaceError
 from diffunet.inference.options import FolderRun, PredictionOptions, SavesSamples
 from diffunet.locks import in_use
 from diffunet.parallel import Progress, without_progress
 from diffunet.parts import Part
 from diffunet.plans import SaliencyMethod
+from diffunet.plans.presets import PRESETS, SIZES
 from diffunet.workspace import DEFAULT_PLANS_NAME, Workspace, bare_name
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def train(
     configuration: str | None = None,
     method: str | None = None,
     plans_name: str = DEFAULT_PLANS_NAME,
+    preset: str | None = None,
     settings: Sequence[str] = (),
     seed: int | None = None,
     continues: bool = False,
@@ -59,6 +61,10 @@ def train(
         fold: 0, 1, ... or "all" (every case); several, or "all_folds" for all that the splits have.
         configuration, method: None for what the plans recommend; of a training that goes on for
             what it has.
+        preset: a size ("laptop", "default", "large"), or another preset ("p1", "monai"); what
+            `settings` say wins. None: as other folds of the model; without any, "laptop" on a CPU
+            if neither settings nor the plans file say anything of size or length, and no weights
+            are given; else "default".
         seed: None for 0, or the training's own.
         settings: "path.to.field=value", relative to the configuration.
         continues: go on from the latest checkpoint, if there is one.
@@ -91,12 +97,18 @@ def train(
         configuration=configuration,
         method=method,
         plans_name=plans_name,
-        settings=settings,
+        settings=settings if preset is None else [_known(preset), *settings],
         seed=seed,
+        is_small_by_default=device_of(device).type == "cpu" and pretrained_weights is None,
     )
     planned = [plan_fold(asked, name, goes_on=goes_on) for name in names]
     if len(planned) > 1 and not goes_on:
         refuse_interrupted(planned)
+    for size, reason in dict.fromkeys(
+        (each.plans.size, each.plans.reasons.get("size")) for each in planned
+    ):
+        if reason is not None:
+            logger.info("preset %s: %s", size, reason)
     for each in planned:
         is_over = each.is_finished and (continues or len(planned) > 1)
         if is_over and not (only_validates or validates_all_cases or saves_samples):
@@ -133,6 +145,18 @@ def train(
     if writes_report:
         report_on_training([each.folder for each in planned])
     return planned[-1].folder
+
+
+def _known(preset: str) -> str:
+    """Return the name of a preset.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    known = [*SIZES, *PRESETS]
+    if preset not in known:
+        raise UsageError(f"preset should be one of {', '.join(known)}, got '{preset}'")
+    return preset
 
 
 def predict(

@@ -6,7 +6,7 @@ import logging
 from diffunet.cli.options import Options, add_number, number_in, number_of
 from diffunet.errors import UsageError
 from diffunet.plans import SamplingPlan, TrainingPlan
-from diffunet.plans.presets import PRESETS
+from diffunet.plans.presets import PRESETS, SIZES
 from diffunet.ranges import Range, choices_of
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def add_plan_fields(made: Options) -> None:
         metavar="PATH=VALUE",
         help="change a field of the plans for this run, e.g. diffusion.input_scale=0.3; the name "
         "of a preset sets a group (network=p1), or the whole preset (p1); presets: "
-        f"{', '.join(PRESETS)}",
+        f"{', '.join([*PRESETS, *SIZES])}",
     )
 
 

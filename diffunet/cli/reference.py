@@ -23,7 +23,7 @@ from diffunet.diffusion.samplers import SAMPLERS
 from diffunet.diffusion.schedules import DDPM_GRIDS, SCHEDULES
 from diffunet.diffusion.weighting import WEIGHTINGS
 from diffunet.jsonio import write_text
-from diffunet.plans.presets import PRESETS
+from diffunet.plans.presets import PRESETS, SIZES
 from diffunet.ranges import choices_in, ranges_in
 from diffunet.workspace import RESOLVED_PLANS_FILE
 
@@ -84,6 +84,7 @@ def plans_page() -> str:
     parts += [_plan_section(where, cls) for where, cls in PLAN_CLASSES]
     parts.append("## Names\n")
     parts += [_name_entry(field, *item) for field, names in NAMES for item in names.items()]
+    parts += [_entry(f'`size` `"{name}"`', meaning) for name, meaning in SIZES.items()]
     return "\n".join(parts) + "\n"
 
 

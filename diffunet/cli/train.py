@@ -24,6 +24,7 @@ from diffunet.cli.ranks import require_devices, train_in_processes
 from diffunet.errors import UsageError
 from diffunet.methods import METHODS
 from diffunet.names import is_number
+from diffunet.plans.presets import PRESETS, SIZES
 from diffunet.ranges import Range
 from diffunet.training.loggers import LOGGERS, NO_LOGGER
 
@@ -34,7 +35,8 @@ def parser() -> argparse.ArgumentParser:
         "Train folds of a preprocessed dataset, one after the other. After a kill or an "
         "interruption, --c continues to exactly the weights of an unbroken run, with the settings "
         "that it began with. Of several folds, those that are finished are skipped.",
-        epilog="examples:\n  diffunet_train 1 0\n  diffunet_train 1 0 1 2 3 4 --c\n"
+        epilog="examples:\n  diffunet_train 1 0\n  diffunet_train 1 0 --preset laptop\n"
+        "  diffunet_train 1 0 1 2 3 4 --c\n"
         "  diffunet_train 1 3d_fullres all_folds\n"
         "  diffunet_train LIDC all --set diffusion.input_scale=0.3\n"
         "  torchrun --nproc_per_node 4 -m diffunet.cli.train 1 0",
@@ -67,6 +69,13 @@ def parser() -> argparse.ArgumentParser:
         "--save_samples",
         "also write the samples of the final validation, validation/samples/CASE_s00.ext, ...",
         dest="saves_samples",
+    )
+    made.add_argument(
+        "--preset",
+        choices=[*SIZES, *PRESETS],
+        help="size of the training, or another preset of --set; without it, laptop where there is "
+        "no GPU and nothing is said of size or length, and else default: "
+        + "; ".join(f"{name}: {meaning}" for name, meaning in SIZES.items()),
     )
     add_plan_fields(made)
     add_seed(made, "seed of all random draws; without it, 0", default=None)
@@ -131,6 +140,7 @@ def main(arguments: list[str] | None = None) -> None:
         configuration=configuration,
         method=given.method,
         plans_name=given.plans_name,
+        preset=given.preset,
         settings=take_settings(given),
         seed=given.seed,
         continues=given.continues,

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -20,6 +21,7 @@ import torch
 from diffunet import __version__
 from diffunet.data.image_io import write_label_map
 from diffunet.data.raw.case_files import CaseFiles, find_input_cases
+from diffunet.durations import in_words
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.beside import WritingBeside
 from diffunet.inference.case_predictor import CasePredictor, OnStep, Result
@@ -36,6 +38,9 @@ from diffunet.methods import METHODS
 from diffunet.parallel import Progress, without_progress
 
 logger = logging.getLogger(__name__)
+
+_SECONDS_UNTIL_SPEED, _LONG_SECONDS = 30.0, 300.0
+"""When a prediction knows how long it takes, and from what length on that is said."""
 
 
 def predict_path(
@@ -109,7 +114,7 @@ def predict_folder(
             written.append(case)
 
     with (
-        _ticking(progress, predictor.num_steps * len(part)) as on_step,
+        _ticking(progress, predictor.num_steps * len(part), advice=_advice(settings)) as on_step,
         WritingBeside() as beside,
     ):
         for files in part:
@@ -156,9 +161,10 @@ def predict_file(
     check_output_file(files, output_file)
     require_writable(output_file)
     predictor.begin(model, [files])
-    logger.info("predicting one image %s", _how(settings_of(predictor, model)))
+    settings = settings_of(predictor, model)
+    logger.info("predicting one image %s", _how(settings))
     prepared, geometry = read_case(files, model=model)
-    with _ticking(progress, predictor.num_steps) as on_step:
+    with _ticking(progress, predictor.num_steps, advice=_advice(settings)) as on_step:
         result = predictor.predict(prepared, on_step=on_step)
     write_label_map(output_file, predictor.label_map(result), geometry)
     logger.info("wrote '%s'", output_file)
@@ -266,14 +272,38 @@ def _alone_at(output_file: Path) -> AbstractContextManager[None]:
     return in_use(output_file.parent, part=output_file.name, goes_with=bool)
 
 
+def _advice(settings: Mapping[str, Any]) -> str:
+    """Return how the prediction would be shorter, to be said after how long it takes."""
+    if "num_samples" not in METHODS[settings["method"]].options:
+        return ""
+    sampling = settings["sampling"]
+    return (
+        f"; {sampling['num_samples']} samples of {sampling['num_steps']} steps are drawn, and half "
+        "of either (--num_samples, --num_steps) takes half the time"
+    )
+
+
 @contextlib.contextmanager
-def _ticking(progress: Progress, total: int) -> Iterator[OnStep]:
-    """Yield a function that moves a progress bar on by a number of steps."""
+def _ticking(progress: Progress, total: int, *, advice: str) -> Iterator[OnStep]:
+    """Yield a function that moves a progress bar on by a number of steps.
+
+    If it will take long, it is said once how long, and `advice`.
+    """
     ticks = iter(progress(itertools.repeat(None, total), total, "predicting"))
+    begin, num_done, is_told = time.monotonic(), 0, False
 
     def move(num_steps: int) -> None:
+        nonlocal num_done, is_told
         for _ in range(num_steps):
             next(ticks, None)
+        num_done += num_steps
+        seconds = time.monotonic() - begin
+        if is_told or seconds < _SECONDS_UNTIL_SPEED or not num_done:
+            return
+        is_told = True
+        expected = seconds / num_done * total
+        if expected > _LONG_SECONDS:
+            logger.info("time: the prediction takes about %s%s", in_words(expected), advice)
 
     yield move
     for _ in ticks:  # a bar closes when it is asked for more than there is

@@ -27,6 +27,9 @@ _FLOAT32 = 4  # bytes
 # Per parameter in float32: weight, gradient, AdamW's two moments, the averaged weight (EMA).
 _NUM_STATES = 5
 
+# Layers whose every output value is a sum of as many products as a row of their weights has.
+_MULTIPLYING = (nn.Conv2d, nn.Conv3d, nn.Linear)
+
 # Of the measurement: for one sample torch takes its slow convolutions.
 _BATCH_SIZE = 2
 
@@ -70,15 +73,17 @@ class TrainingMemory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForwardBytes:
-    """What a forward pass leaves behind.
+class ForwardCost:
+    """What a forward pass computes, and what it leaves behind.
 
     Attributes:
+        multiply_adds: of convolutions and linear layers.
         kept: distinct storages saved for the backward pass, parameters left out.
         transient: gradients with respect to output and input of the layer where they are largest
             together; what the backward pass needs besides.
     """
 
+    multiply_adds: int
     kept: int
     transient: int
 
@@ -107,8 +112,8 @@ def measure_training_memory(
             is_output_bounded=True,
         )
     module = cast("nn.Module", network)
-    _fill_with_zeros(module)
-    patch = _measured_patch(plan)
+    fill_with_zeros(module)
+    patch = measured_patch(plan)
     image = torch.zeros(_BATCH_SIZE, num_image_channels, *patch)
     x_t = torch.zeros(_BATCH_SIZE, num_label_channels, *patch)
     return _training_memory(
@@ -141,8 +146,8 @@ def measure_image_model_memory(
             plan, num_image_channels=num_image_channels, num_classes=num_classes
         )
     networks = nn.ModuleList([cast("nn.Module", denoiser), classifier])
-    _fill_with_zeros(networks)
-    patch = _measured_patch(plan.network)
+    fill_with_zeros(networks)
+    patch = measured_patch(plan.network)
     image = torch.zeros(_BATCH_SIZE, num_image_channels, *patch)
     t, tags = torch.zeros(_BATCH_SIZE), torch.zeros(_BATCH_SIZE, num_classes)
 
@@ -170,15 +175,15 @@ def state_bytes(network: nn.Module, *, dtype: torch.dtype) -> int:
     return num_parameters * (_NUM_STATES * _FLOAT32 + copies)
 
 
-def forward_bytes(network: nn.Module, forward: Callable[[], Tensor]) -> ForwardBytes:
-    """Return the bytes that `forward` leaves behind, attention taken as fused.
+def forward_cost(network: nn.Module, forward: Callable[[], Tensor]) -> ForwardCost:
+    """Return what `forward` computes, and the bytes it leaves behind, attention taken as fused.
 
     Args:
         network: on any device; its parameters are not counted.
         forward: one forward pass through it.
     """
     kept: dict[int, int] = {}
-    largest = 0
+    largest = multiply_adds = 0
 
     def keep(tensor: Tensor) -> Tensor:
         kept[_identity_of(tensor)] = tensor.untyped_storage().nbytes()
@@ -186,7 +191,9 @@ def forward_bytes(network: nn.Module, forward: Callable[[], Tensor]) -> ForwardB
         return tensor.detach()
 
     def compare(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        nonlocal largest
+        nonlocal largest, multiply_adds
+        if isinstance(module, _MULTIPLYING):
+            multiply_adds += output.numel() * module.weight[0].numel()
         tensors = [each for each in (*inputs, output) if isinstance(each, Tensor)]
         largest = max(largest, sum(each.numel() * each.itemsize for each in tensors))
 
@@ -201,11 +208,11 @@ def forward_bytes(network: nn.Module, forward: Callable[[], Tensor]) -> ForwardB
     for parameter in network.parameters():
         kept.pop(_identity_of(parameter), None)
     del output  # until here it kept alive what was counted, and so the identity of each storage
-    return ForwardBytes(kept=sum(kept.values()), transient=largest)
+    return ForwardCost(multiply_adds=multiply_adds, kept=sum(kept.values()), transient=largest)
 
 
-def _fill_with_zeros(network: nn.Module) -> None:
-    """Give real parameters to a network that was built on the meta device."""
+def fill_with_zeros(network: nn.Module) -> None:
+    """Give real parameters to a network that was built on the meta device, in place."""
     zeros = {name: torch.zeros(each.shape) for name, each in network.state_dict().items()}
     network.load_state_dict(zeros, assign=True)
 
@@ -219,7 +226,7 @@ def _training_memory(
     dtype: torch.dtype,
 ) -> TrainingMemory:
     """Return the memory of a step whose forward pass takes `num_voxels` voxels of all patches."""
-    measured = forward_bytes(network, forward)
+    measured = forward_cost(network, forward)
     in_dtype = dtype.itemsize / _FLOAT32 * (measured.kept + measured.transient)
     return TrainingMemory(
         fixed=state_bytes(network, dtype=dtype),
@@ -227,7 +234,7 @@ def _training_memory(
     )
 
 
-def _measured_patch(plan: NetworkPlan) -> list[int]:
+def measured_patch(plan: NetworkPlan) -> list[int]:
     """Return the smallest multiples of the strides with _MIN_MEASURED_VOXELS voxels."""
     patch = [math.prod(steps) for steps in zip(*plan.strides, strict=True)]
     patch[-1] *= math.ceil(_MIN_MEASURED_VOXELS / math.prod(patch))

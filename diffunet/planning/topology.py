@@ -66,7 +66,7 @@ class Pooling:
         )
 
     def network(
-        self, channels: Sequence[int], *, has_attention: bool, **others: Any
+        self, channels: Sequence[int], *, has_attention: bool, num_groups: int, **others: Any
     ) -> NetworkPlan:
         """Return a network with one block a stage, and attention at the last one alone, or none."""
         num_stages = len(self.strides)
@@ -79,7 +79,7 @@ class Pooling:
             num_decoder_blocks=(1,) * num_stages,
             num_middle_blocks=1,
             has_attention=(False,) * (num_stages - 1) + (has_attention,),
-            num_groups=NUM_GROUPS,
+            num_groups=num_groups,
             **others,
         )
 
@@ -125,7 +125,11 @@ def plan_pooling(patch_size: Sequence[int], spacing_mm: Sequence[float]) -> Pool
 
 
 def plan_network(
-    patch_size: Sequence[int], spacing_mm: Sequence[float], *, num_label_channels: int
+    patch_size: Sequence[int],
+    spacing_mm: Sequence[float],
+    *,
+    num_label_channels: int,
+    width: float = 1.0,
 ) -> Topology:
     """Return diffunet's default network: an image encoder, and a light network for the steps.
 
@@ -133,17 +137,19 @@ def plan_network(
         patch_size: voxels per axis, 2 or 3 of them.
         spacing_mm: of these voxels.
         num_label_channels: channels of x_t.
+        width: factor of all channels.
     """
     pooling = plan_pooling(patch_size, spacing_mm)
     num_stages = len(pooling.strides)
     largest = MAX_IMAGE_CHANNELS[len(patch_size)]
     image_channels = tuple(
-        min(IMAGE_BASE_CHANNELS * 2**stage, largest) for stage in range(num_stages)
+        round(width * min(IMAGE_BASE_CHANNELS * 2**stage, largest)) for stage in range(num_stages)
     )
     narrowest = NUM_GROUPS * math.ceil(2 * num_label_channels / NUM_GROUPS)
     network = pooling.network(
         [max(width // 2, narrowest) for width in image_channels],
         has_attention=True,
+        num_groups=_num_groups(width),
         has_pooled_input=True,
         image_channels=image_channels,
         num_image_blocks=tuple(1 if stage < 2 else 2 for stage in range(num_stages)),
@@ -152,21 +158,25 @@ def plan_network(
     return Topology(network=network, divisors=pooling.divisors, reasons=reasons)
 
 
-def plan_image_model_network(patch_size: Sequence[int], spacing_mm: Sequence[float]) -> Topology:
+def plan_image_model_network(
+    patch_size: Sequence[int], spacing_mm: Sequence[float], *, width: float = 1.0
+) -> Topology:
     """Return the network of a diffusion of images that is conditioned on labels alone.
 
     Args:
         patch_size: voxels per axis, 2 or 3 of them.
         spacing_mm: of these voxels.
+        width: factor of all channels.
     """
     pooling = plan_pooling(patch_size, spacing_mm)
     num_stages = len(pooling.strides)
     num_positions = math.prod(pooling.coarsest(patch_size))
     network = pooling.network(
         [
-            min(FINEST_IMAGE_MODEL_CHANNELS * 2**stage, MAX_IMAGE_MODEL_CHANNELS)
+            round(width * min(FINEST_IMAGE_MODEL_CHANNELS * 2**stage, MAX_IMAGE_MODEL_CHANNELS))
             for stage in range(num_stages)
         ],
+        num_groups=_num_groups(width),
         has_attention=num_positions <= MAX_IMAGE_MODEL_ATTENTION_POSITIONS,
         has_final_tanh=False,
     )
@@ -192,6 +202,11 @@ def plan_image_model_network(patch_size: Sequence[int], spacing_mm: Sequence[flo
         "dropout": "none, as P1",
     }
     return Topology(network=network, divisors=pooling.divisors, reasons=reasons)
+
+
+def _num_groups(width: float) -> int:
+    """Return NUM_GROUPS, or fewer for narrow networks, whose groups keep several channels too."""
+    return max(1, round(min(1.0, width) * NUM_GROUPS))
 
 
 def _stride(edges: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...] | None:

@@ -7,7 +7,7 @@ from diffunet.planning.choice import Choice, with_choices
 from diffunet.plans import ResolvedPlans
 
 _PASSES = 100  # over everything there is, in patches
-_FEWEST_PATCHES, _MOST_PATCHES = 160_000, 3_200_000  # P1 trained on 3.2 million
+_FEWEST_PATCHES, MOST_PATCHES = 160_000, 3_200_000  # P1 trained on 3.2 million
 _FEWEST_ITERATIONS = 10_000
 _REFERENCE_ITERATIONS, _REFERENCE_RATE = 400_000, 1e-4  # P1
 _LARGEST_RATE = 1e-3
@@ -28,14 +28,14 @@ def choose_num_iterations(
         patches_per_case: patches that cover a case of median size (slices, for slices of volumes).
     """
     available = max(1.0, 0.8 * num_cases * patches_per_case)
-    patches = min(_MOST_PATCHES, max(_FEWEST_PATCHES, _PASSES * available))
+    patches = min(MOST_PATCHES, max(_FEWEST_PATCHES, _PASSES * available))
     value = max(_FEWEST_ITERATIONS, 1000 * math.ceil(patches / batch_size / 1000))
     drawn = value * batch_size
     return Choice(
         value,
         f"A fold trains on about {available:.0f} patches' worth of images; {value} iterations of "
         f"{batch_size} draw each {drawn / available:.0f} times. P1 drew "
-        f"{_MOST_PATCHES / 1e6:g} million for its published scores: more iterations still help.",
+        f"{MOST_PATCHES / 1e6:g} million for its published scores: more iterations still help.",
     )
 
 

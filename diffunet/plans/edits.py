@@ -28,7 +28,7 @@ def edited_fields(path: Path, *, configuration: str | None) -> tuple[str, ...]:
         path: of a plans file. One without a copy, as written by hand, counts as unchanged.
         configuration: None for the recommended one.
     """
-    if not _copy_of(path).is_file():
+    if not knows_edits(path):
         return ()
     plans = Plans.load(path)
     name = configuration or plans.recommended_configuration
@@ -37,6 +37,11 @@ def edited_fields(path: Path, *, configuration: str | None) -> tuple[str, ...]:
     except PlansError:  # a configuration of the user's own, or a copy that is damaged
         return ()
     return tuple(differences(as_json(planned), as_json(plans.configuration(name))))
+
+
+def knows_edits(path: Path) -> bool:
+    """Whether `edited_fields` can tell what was changed in a plans file."""
+    return _copy_of(path).is_file()
 
 
 def _copy_of(path: Path) -> Path:

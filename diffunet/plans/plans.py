@@ -20,6 +20,7 @@ from diffunet.plans.model import (
     TrainingPlan,
     require_stages,
 )
+from diffunet.plans.presets import Size
 from diffunet.plans.settings import apply_settings, paths_noted_as_set, with_settings_noted
 from diffunet.plans.weak import WeakPlan
 from diffunet.ranges import Length, OneOf, Range, check_ranges
@@ -252,11 +253,13 @@ class ResolvedPlans:
         plans_name: of the dataset's plans.
         method: what is trained.
         configuration_name: of `configuration` in the dataset's plans.
+        size: of the training; "default" is as planned.
         configuration: all chosen values.
         transpose_forward, orientations: as in `Plans`.
         set_by_user: paths in the configuration of fields that the user chose, with `--set` or in
             the dataset's plans file; no later choice overwrites them.
-        reasons: the same keys as `configuration`, with a sentence for each chosen value.
+        reasons: the same keys as `configuration`, with a sentence for each chosen value; and "size"
+            where that was chosen.
     """
 
     format_version: Annotated[int, Range(0, 1000)] = RESOLVED_FORMAT_VERSION
@@ -264,6 +267,7 @@ class ResolvedPlans:
     plans_name: str
     method: MethodName
     configuration_name: str
+    size: Size = "default"
     configuration: ConfigurationPlan
     transpose_forward: AxisOrder
     orientations: tuple[str, ...] = ()

@@ -1,13 +1,24 @@
 """Presets: values of plans that belong together, chosen by one word.
 
-`--set network=p1` takes one group of a preset, `--set p1` all of them.
+`--set network=p1` takes one group of a preset, `--set p1` all of them. A size is a preset that
+follows from the plans of the dataset (`diffunet.planning.sizes`).
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from diffunet.plans.model import NetworkPlan
+
+Size = Literal["laptop", "default", "large"]
+"""How large a training is."""
+
+SIZES: dict[Size, str] = {
+    "laptop": "half an hour on two cores of a CPU: narrow networks, small patches and batches",
+    "default": "as planned",
+    "large": "networks twice as wide and up to twice the iterations, for a GPU of 24 GB or more",
+}
+"""What each size is."""
 
 Groups = dict[str, dict[str, Any]]
 """Per group of a configuration the values of its fields."""

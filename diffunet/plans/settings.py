@@ -2,13 +2,27 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from diffunet.errors import PlansError
 from diffunet.jsonio import parse_json
-from diffunet.plans.presets import PRESETS, presets_of
+from diffunet.plans.presets import PRESETS, SIZES, Size, presets_of
 
 _SET_BY_USER = "set by the user to"
+
+
+def without_size(settings: Sequence[str]) -> tuple[Size | None, list[str]]:
+    """Return the size among settings, if there is one, and all other settings.
+
+    Raises:
+        PlansError: there are two sizes.
+    """
+    words = [setting.strip() for setting in settings]
+    found = [size for size in get_args(Size) if size in words]
+    if len(found) > 1:
+        raise PlansError(f"{' and '.join(found)}: a training has one size; choose one of them")
+    others = [setting for setting, word in zip(settings, words, strict=True) if word not in SIZES]
+    return (found[0] if found else None), others
 
 
 def apply_settings(content: dict[str, Any], settings: Sequence[str]) -> dict[str, str]:
@@ -48,7 +62,7 @@ def _preset_values(content: Mapping[str, Any], setting: str) -> dict[str, Any] |
     group, separator, name = (part.strip() for part in setting.partition("="))
     if not separator and group in PRESETS:
         groups = PRESETS[group](dimensions)
-    elif separator and isinstance(_at(content, group), dict):
+    elif separator and isinstance(value_at(content, group), dict):
         known = presets_of(group, dimensions=dimensions)
         if name not in known:
             more = f", or take a preset: {', '.join(known)}" if known else ""
@@ -63,7 +77,7 @@ def _preset_values(content: Mapping[str, Any], setting: str) -> dict[str, Any] |
     }
 
 
-def _at(content: Any, path: str) -> Any:
+def value_at(content: Any, path: str) -> Any:
     """Return what stands at a path; None where there is no such path."""
     for name in path.split("."):
         content = content.get(name) if isinstance(content, Mapping) else None
@@ -117,7 +131,7 @@ def _parse(setting: str) -> tuple[str, Any]:
     if not separator or not path:
         raise PlansError(
             f"--set {setting}: expected path.to.field=value, e.g. diffusion.input_scale=0.3, or "
-            f"the name of a preset: {', '.join(PRESETS)}"
+            f"the name of a preset: {', '.join([*PRESETS, *SIZES])}"
         )
     try:
         return path.strip(), parse_json(text)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from diffunet.stopping import StopRequest
 from diffunet.training.distributed import Ranks, joined_ranks
 from diffunet.training.fold_data import FoldData, open_fold
 from diffunet.training.graphs import as_graphs
-from diffunet.training.header import training_header
+from diffunet.training.header import sentence_of_time, training_header
 from diffunet.training.loggers import NO_LOGGER, Loggers, require_loggers
 from diffunet.training.loop import TrainingLoop, own_random_state, training_precision
 from diffunet.training.method import FinalModel, TrainingMethod
@@ -300,7 +301,17 @@ class _Run:
             has_dropout=_draws_dropout(state.model),
             pictures=pictures,
             loggers=loggers,
+            tell_time=functools.partial(self._tell_time, state),
         )
+
+    def _tell_time(self, state: TrainingState, seconds_per_iteration: float) -> None:
+        num_left = self.data.plans.configuration.training.num_iterations - state.iteration
+        if not self.ranks.is_first or num_left <= 0:
+            return
+        sentence = sentence_of_time(
+            self.data, seconds_per_iteration=seconds_per_iteration, num_left=num_left
+        )
+        logger.info("time: %s", sentence)
 
     def _iterate(self, state: TrainingState, loop: TrainingLoop) -> bool:
         """Load batches and train on them; returns whether all iterations are done."""

@@ -1,9 +1,16 @@
-"""What a training says before its first iteration."""
+"""What a training says before and soon after its first iteration."""
 
 import torch
 from torch import nn
 
+from diffunet.durations import in_words
+from diffunet.errors import PlansError
+from diffunet.planning.cost import measure_work
+from diffunet.planning.sizes import with_size
 from diffunet.training.fold_data import FoldData
+
+_LONG_SECONDS = 2 * 3600
+"""Of trainings for which it is said how long a smaller one would take."""
 
 
 def training_header(
@@ -35,9 +42,64 @@ def training_header(
         f"data: {len(split.train)} training cases of {patients} patient(s), {len(split.val)} for "
         f"validation; patches of {patch} voxels, {cropped}",
         f"training: {training.num_iterations} iterations of {training.batch_size} patches, "
-        f"{num_weights:,} parameters; the time left is shown after some iterations",
+        f"{num_weights:,} parameters{_size(data)}; the time left is shown after some iterations",
+        *_estimate(data, num_left=training.num_iterations - iteration),
         read,
     )
+
+
+def sentence_of_time(data: FoldData, *, seconds_per_iteration: float, num_left: int) -> str:
+    """Return how long a training takes at its speed, and how long a smaller one, if that is long.
+
+    Args:
+        seconds_per_iteration: as measured.
+        num_left: iterations.
+    """
+    seconds = seconds_per_iteration * num_left
+    spoken = f"{in_words(seconds_per_iteration)} an iteration: the {num_left} iterations left take "
+    spoken += f"about {in_words(seconds)}"
+    if data.split.val:
+        spoken += ", validations up to a tenth more, and a final validation follows"
+    if seconds > _LONG_SECONDS and (smaller := _seconds_of_laptop(data)) is not None:
+        planned, whole = smaller
+        share = planned / whole * data.plans.configuration.training.num_iterations
+        spoken += (
+            f"; a new training with --preset laptop: {in_words(share * seconds_per_iteration)}"
+        )
+    return spoken
+
+
+def _size(data: FoldData) -> str:
+    size = data.plans.size
+    return "" if size == "default" else f" (preset {size})"
+
+
+def _estimate(data: FoldData, *, num_left: int) -> list[str]:
+    """Return what the plans alone say about the time, where they can: on a CPU."""
+    if data.compute.device.type != "cpu" or num_left <= 0:
+        return []
+    configuration = data.plans.configuration
+    seconds = num_left * measure_work(data.plans, data.labels).of_step(configuration)
+    spoken = f"time: an estimated {in_words(seconds)} on two cores, besides validations"
+    if seconds > _LONG_SECONDS and (smaller := _seconds_of_laptop(data)) is not None:
+        spoken += f"; a new training with --preset laptop: {in_words(smaller[0])}"
+    return [spoken]
+
+
+def _seconds_of_laptop(data: FoldData) -> tuple[float, float] | None:
+    """Return the estimated seconds of a laptop's training and of this one, from the beginning.
+
+    None where this one is a laptop's, or what the user set fits no laptop.
+    """
+    if data.plans.size == "laptop":
+        return None
+    try:
+        laptop = with_size(data.plans, "laptop", labels=data.labels)
+    except PlansError:
+        return None
+    of_laptop = measure_work(laptop, data.labels).of_training(laptop.configuration)
+    own = measure_work(data.plans, data.labels).of_training(data.plans.configuration)
+    return of_laptop, own
 
 
 def _device(device: torch.device, num_ranks: int) -> str:

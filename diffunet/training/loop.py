@@ -42,6 +42,9 @@ _SECONDS_BETWEEN_AGREEMENTS = 1.0
 _LONGEST_GAP = 20
 """Longest time in seconds, and most iterations, until ranks tell each other whether to stop."""
 
+_NUM_WARMING_UP, _SECONDS_UNTIL_SPEED = 5, 20.0
+"""Iterations that do not count for the speed of a training, and how long others are timed."""
+
 _NUM_RECORDS = 200
 """The fewest records of the loss that a training leaves, if it is long enough."""
 
@@ -75,6 +78,7 @@ class TrainingLoop:
         has_dropout: the model draws random numbers of its own, which then are seeded.
         pictures: drawn anew after each validation.
         loggers: take the same records as `metrics.jsonl`.
+        tell_time: takes the seconds of an iteration, once these are known.
     """
 
     objective: Objective
@@ -92,6 +96,7 @@ class TrainingLoop:
     has_dropout: bool
     pictures: Pictures
     loggers: Loggers
+    tell_time: Callable[[float], None]
 
     def run(
         self, state: TrainingState, batches: Iterable[Batch], *, should_stop: StopRequest
@@ -114,6 +119,7 @@ class TrainingLoop:
         step = self._wrapped(TrainingStep(self.model, self.objective))
         pending = iter(batches)
         clock = _Clock(saved=time.monotonic(), recorded=state.seconds)
+        speed = _Speed(self.tell_time)
         while True:
             self._record_if_due(state, clock)
             is_validated = self._validate_if_due(state, should_stop)
@@ -129,7 +135,9 @@ class TrainingLoop:
             batch = self._unless_stopped(functools.partial(next, pending), should_stop)
             if batch is not None:
                 self._train(state, step, batch)
-            state.seconds += time.monotonic() - begin
+            seconds = time.monotonic() - begin
+            state.seconds += seconds
+            speed.note(seconds)
         if is_last:
             self.pictures.finish()
         return is_last
@@ -348,6 +356,25 @@ class _Clock:
         """Return the speed since the last record."""
         before, self.recorded = self.recorded, state.seconds
         return num_iterations / max(state.seconds - before, 1e-9)
+
+
+@dataclass
+class _Speed:
+    """Tells once how long an iteration takes; the first ones, which warm up, do not count."""
+
+    tell: Callable[[float], None]
+    num_noted: int = 0
+    seconds: float = 0.0
+
+    def note(self, seconds: float) -> None:
+        """Count an iteration that has taken so long."""
+        self.num_noted += 1
+        num_counted = self.num_noted - _NUM_WARMING_UP
+        if num_counted <= 0 or self.seconds >= _SECONDS_UNTIL_SPEED:
+            return
+        self.seconds += seconds
+        if self.seconds >= _SECONDS_UNTIL_SPEED:
+            self.tell(self.seconds / num_counted)
 
 
 def training_precision(device: torch.device) -> Precision:

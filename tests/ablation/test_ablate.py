@@ -48,7 +48,7 @@ def trained(monkeypatch):
     train = ablation_api.train
 
     def noted(*arguments, **options):
-        begun.append((tuple(options["settings"][1:]), options["seed"]))
+        begun.append((tuple(options["settings"][2:]), options["seed"]))  # beyond size and steps
         return train(*arguments, **options)
 
     monkeypatch.setattr(ablation_api, "train", noted)

@@ -405,3 +405,17 @@ def test_memory_does_not_grow_with_the_samples_of_a_volume():
     )
     before, peak = map(int, finished.stdout.split())
     assert peak - before < 8e9 * np.prod(shape) / FULL_SIZE + 0.1e9
+
+
+def test_a_long_prediction_says_how_long_it_takes_and_what_fewer_samples_would(
+    model, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level("INFO")
+    images = write_images(tmp_path / "images", 2)
+    run(model, images, tmp_path / "short")
+    assert "time: " not in caplog.text
+    for name in ("_SECONDS_UNTIL_SPEED", "_LONG_SECONDS"):
+        monkeypatch.setattr(f"diffunet.inference.run.{name}", 0.0)
+    run(model, images, tmp_path / "long")
+    assert caplog.text.count("time: the prediction takes about ") == 1
+    assert "and half of either (--num_samples, --num_steps) takes half the time" in caplog.text

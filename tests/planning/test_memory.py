@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from diffunet.build import build_denoising_network, build_image_networks
 from diffunet.planning.memory import (
     TrainingMemory,
-    forward_bytes,
+    forward_cost,
     measure_image_model_memory,
     measure_training_memory,
     state_bytes,
@@ -40,7 +40,7 @@ def test_two_convolutions_are_counted_as_by_hand(device):
     network = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.SiLU(), nn.Conv2d(3, 1, 3))
     network = network.to(device)
     x = torch.zeros(1, 2, 8, 8, device=device)
-    measured = forward_bytes(network, lambda: network(x))
+    measured = forward_cost(network, lambda: network(x))
     # the input, what SiLU got and what the second convolution got
     assert measured.kept == 4 * 64 * (2 + 3 + 3)
     # SiLU has three channels before and after
@@ -56,7 +56,7 @@ def test_a_storage_that_is_kept_twice_counts_once(device):
         return functional.silu(y) + functional.silu(y[:, :2]).sum() + y.square()
 
     # the convolution's input and its output
-    assert forward_bytes(network, forward).kept == 4 * 64 * (1 + 4)
+    assert forward_cost(network, forward).kept == 4 * 64 * (1 + 4)
 
 
 def test_what_was_measured_is_released():
@@ -69,7 +69,7 @@ def test_what_was_measured_is_released():
         made.append(weakref.ref(y))
         return y.sum()
 
-    forward_bytes(network, forward)
+    forward_cost(network, forward)
     assert made[0]() is None
 
 
@@ -89,7 +89,7 @@ class Attention(nn.Module):
 def test_attention_counts_as_fused(device, length):
     network = Attention().to(device)
     tokens = torch.zeros(1, length, 8, device=device)
-    measured = forward_bytes(network, lambda: network(tokens))
+    measured = forward_cost(network, lambda: network(tokens))
     # tokens, query with key and value, the output, and a log-sum-exp for each of two heads
     assert measured.kept == 4 * length * (8 + 24 + 8 + 2)
 
@@ -107,14 +107,14 @@ def test_real_fused_attention_keeps_as_much_as_counted():
     for parameter in network.parameters():
         kept.pop(parameter.data_ptr(), None)
     assert output.requires_grad
-    counted = forward_bytes(network, lambda: network(tokens)).kept
+    counted = forward_cost(network, lambda: network(tokens)).kept
     assert sum(kept.values()) == pytest.approx(counted, rel=TOLERANCE)
 
 
 def test_hooks_are_removed_even_if_the_forward_pass_fails():
     network = nn.Conv2d(1, 1, 1)
     with pytest.raises(RuntimeError):
-        forward_bytes(network, lambda: network(torch.zeros(1, 2, 4, 4)))
+        forward_cost(network, lambda: network(torch.zeros(1, 2, 4, 4)))
     assert not network._forward_hooks
 
 
@@ -141,7 +141,7 @@ def test_the_measurement_on_tiny_patches_agrees_with_the_meta_device(plan, patch
     network = build(plan, "meta").to(torch.bfloat16)
     image = torch.zeros(3, 1, *patch, dtype=torch.bfloat16, device="meta")
     t = torch.zeros(3, device="meta")
-    measured = forward_bytes(network, lambda: network(image, t, network.encode_image(image)))
+    measured = forward_cost(network, lambda: network(image, t, network.encode_image(image)))
     volumes = 4 * (1 + 7) * image.numel()  # the image, and seven of label channels
     expected = measured.kept + measured.transient + volumes
     counted = found.total(3, num_voxels=math.prod(patch)) - found.fixed
@@ -156,11 +156,11 @@ def test_the_modelled_dtype_agrees_with_autocast(plan):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             return network(image, torch.zeros(2), network.encode_image(image))
 
-    real = forward_bytes(network, forward).kept
+    real = forward_cost(network, forward).kept
     copies = 2 * sum(parameter.numel() for parameter in network.parameters())
     network.to(torch.bfloat16)
     rough = image.to(torch.bfloat16)
-    modelled = forward_bytes(
+    modelled = forward_cost(
         network, lambda: network(rough, torch.zeros(2), network.encode_image(rough))
     ).kept
     assert modelled + copies == pytest.approx(real, rel=TOLERANCE)

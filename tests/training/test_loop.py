@@ -14,7 +14,7 @@ from diffunet.stopping import StopRequest
 from diffunet.training.distributed import Ranks
 from diffunet.training.ema import ExponentialMovingAverage
 from diffunet.training.loggers import Loggers
-from diffunet.training.loop import TrainingLoop
+from diffunet.training.loop import TrainingLoop, _Speed
 from diffunet.training.metrics import read_records
 from diffunet.training.objective import LossTerm, TensorBatch
 from diffunet.training.optim import build_optimizer
@@ -72,7 +72,9 @@ def _without_pictures(monkeypatch):
     monkeypatch.setattr(Pictures, "update", lambda self: None)
 
 
-def train(folder: Path, *, objective: Nearness, scorer: Noting | None = None, **training):
+def train(
+    folder: Path, *, objective: Nearness, scorer: Noting | None = None, tell_time=print, **training
+):
     """Return the state after a training, and the raw weight after each of its steps."""
     resolved = plans(training={"num_iterations": NUM_ITERATIONS, "num_validations": 3, **training})
     plan = resolved.configuration.training
@@ -102,6 +104,7 @@ def train(folder: Path, *, objective: Nearness, scorer: Noting | None = None, **
         augmentation=None,
         pictures=Pictures(folder),
         loggers=Loggers(),
+        tell_time=tell_time,
     )
     assert loop.run(state, map(batch, range(NUM_ITERATIONS)), should_stop=StopRequest())
     return state, [float(weight) for weight in weights]
@@ -201,3 +204,11 @@ def test_validations_that_would_take_too_long_are_made_more_rarely(seconds, stri
     """A second each is planned for; half as much again is let pass, and the last is always made."""
     loop = SimpleNamespace(plan=SimpleNamespace(num_validations=5), ranks=Ranks())
     assert TrainingLoop._stride(loop, seconds, budget_s=1.0) == stride
+
+
+def test_the_speed_of_a_training_is_told_once_without_the_first_iterations():
+    told: list[float] = []
+    speed = _Speed(told.append)
+    for seconds in (*(100.0,) * 5, 8.0, 10.0, 12.0, 50.0, 50.0):
+        speed.note(seconds)
+    assert told == [10.0]
