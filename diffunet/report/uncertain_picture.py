@@ -36,17 +36,17 @@ def draw_most_uncertain(folder: Path, *, asked: Asked) -> tuple[Path, list[str]]
     cases = read_case_folder(folder, asked=asked)
     facts, _ = cases.facts(None, page=folder / REPORT_FILE)
     chosen = [each for each in facts if each.uncertainty and cases.files[each.name].num_drawn > 1]
-    rows = [
-        row
+    rows = {
+        each.name: row
         for each in chosen[:_MOST_ROWS]
         if (row := _row(each, cases.files[each.name], cases.inputs[each.name], cases.labels))
-    ]
+    }
     if not rows:
         png.unlink(missing_ok=True)
         return None
     title = f"The {len(rows)} most uncertain of {len(facts)} predicted cases"
-    plot_uncertain(rows, png, title=title, labels=_names(cases.labels))
-    return png, [each.name for each in chosen[:_MOST_ROWS]]
+    plot_uncertain(list(rows.values()), png, title=title, labels=_names(cases.labels))
+    return png, list(rows)
 
 
 def _names(labels: LabelScheme) -> Sequence[str]:

@@ -1,6 +1,7 @@
 """Pages that trainings and predictions leave: never at their expense."""
 
 import logging
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from diffunet.jsonio import read_json, write_json
 from diffunet.report.case_arrays import share_of
 from diffunet.report.case_inputs import Asked
 from diffunet.report.uncertain_picture import draw_most_uncertain
+from tests.full_disk import full_disk
 from tests.report.folders_on_disk import IMAGE, VOLUME, write_fold, write_predictions
-from tests.report.pages import read_page
+from tests.report.pages import addresses, read_page
 
 
 def test_a_training_leaves_a_page_in_each_fold(tmp_path):
@@ -142,6 +144,39 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning_and_the_page_is_there(
         caplog.text
     )
     assert (folder / "report.html").is_file()
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_any_script_with_signs_of_formulas_are_drawn_without_a_warning(tmp_path, caplog):
+    names = ["$x$ a_b^", "日本 例", "100% #1?", "%41", 'it\'s "q" & <b>']
+    folder = write_predictions(tmp_path, names, is_scored=False)
+    report_on_prediction(folder, images=tmp_path / "raw" / "Dataset001_X" / "imagesTs")
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
+    links = addresses(read_page(folder / "report.html"))
+    assert len(links) >= 4 * len(names)
+    assert all((folder / unquote(link)).exists() for link in links)
+
+
+def test_on_a_full_disk_a_prediction_ends_with_warnings_and_leaves_no_part_of_a_file(
+    tmp_path, caplog
+):
+    folder = write_predictions(tmp_path, is_scored=False)
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    with full_disk(2000):
+        report_on_prediction(folder, images=tmp_path / "raw" / "Dataset001_X" / "imagesTs")
+    assert caplog.text.count("free some space") == 2
+    assert {path for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_files_of_a_prediction_that_were_deleted_are_left_out(tmp_path, drawn):
+    folder = write_predictions(tmp_path, is_scored=False)
+    for path in [*folder.glob("case1*"), *folder.glob("samples/case2*")]:
+        path.unlink()
+    report_on_prediction(folder, images=tmp_path / "raw" / "Dataset001_X" / "imagesTs")
+    shown = {row.title.split("\n")[0] for row in drawn[0][0]}
+    assert shown == {"case2", "case3"}
+    links = addresses(read_page(folder / "report.html"))
+    assert all((folder / unquote(link)).exists() for link in links)
 
 
 @pytest.mark.parametrize("num_samples", [2, 5, 16])
