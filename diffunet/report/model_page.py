@@ -92,6 +92,7 @@ def _settings(plans: Any, folds: Sequence[FoldFacts]) -> list[tuple[str, str]]:
     rows = [
         ("method", at(plans, "method")),
         ("configuration", at(plans, "configuration_name")),
+        ("size", at(plans, "size")),
         ("patch", _times(at(configuration, "patch_size"))),
         ("batch", at(configuration, "training", "batch_size")),
         ("iterations", at(configuration, "training", "num_iterations")),
