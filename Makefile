@@ -1,6 +1,8 @@
 # Two commands on a fresh machine with Python (3.10 to 3.13), make and git:
 #   make demo   every step on a small generated dataset, ending with pictures and a table
 #   make test   every check: format, lint, types, imports, tests
+# And for the documentation:
+#   make documentation   reference pages from the code, then all pages as a site: site/index.html
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -34,6 +36,8 @@ test: check
 
 documentation: environment
 	$(BIN)/python -m diffunet.cli.reference documentation/reference
+	$(BIN)/sphinx-build -W --keep-going -q -b html documentation site
+	@echo "open site/index.html"
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) site build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache

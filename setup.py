@@ -26,8 +26,14 @@ REQUIREMENTS = [
     "jaxtyping>=0.2.34",  # shapes in annotations
 ]
 
+# The documentation as a site: builds without a network, search works without a server, and links
+# are checked.
+SITE = ["sphinx>=7.3", "furo>=2024.1", "myst-parser>=3.0", "sphinx-copybutton>=0.5"]
+
 EXTRAS = {
+    "site": SITE,
     "dev": [
+        *SITE,
         "beartype>=0.18",  # with jaxtyping: shapes checked whenever tests run
         "build",
         "import-linter>=2.0",
@@ -49,6 +55,7 @@ EXTRAS = {
 
 COMMANDS = {
     "diffunet_convert_dataset": "convert:main",
+    "diffunet_example_dataset": "example_dataset:main",
     "diffunet_plan_and_preprocess": "plan_and_preprocess:main",
     "diffunet_verify_dataset": "plan_and_preprocess:main_verify",
     "diffunet_extract_fingerprint": "plan_and_preprocess:main_fingerprint",

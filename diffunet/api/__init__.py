@@ -7,6 +7,7 @@ A dataset is named by its number, its name or its path. Where no workspace is gi
 from diffunet.api.ablation import ablate
 from diffunet.api.combining import apply_postprocessing, determine_postprocessing, ensemble
 from diffunet.api.conversion import convert_dataset
+from diffunet.api.examples import example_dataset
 from diffunet.api.models import predict, pseudo_label, train
 from diffunet.api.moved_plans import move_plans
 from diffunet.api.preparation import (
@@ -29,6 +30,7 @@ __all__ = [
     "determine_postprocessing",
     "ensemble",
     "evaluate",
+    "example_dataset",
     "export_model",
     "extract_fingerprint",
     "find_best_configuration",

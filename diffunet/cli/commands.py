@@ -9,6 +9,7 @@ from diffunet.cli import (
     demo,
     ensemble,
     evaluate,
+    example_dataset,
     plan_and_preprocess,
     postprocess,
     predict,
@@ -21,6 +22,7 @@ from diffunet.cli import (
 
 PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "diffunet_convert_dataset": convert.parser,
+    "diffunet_example_dataset": example_dataset.parser,
     "diffunet_plan_and_preprocess": plan_and_preprocess.parser,
     "diffunet_verify_dataset": plan_and_preprocess.verify_parser,
     "diffunet_extract_fingerprint": plan_and_preprocess.fingerprint_parser,

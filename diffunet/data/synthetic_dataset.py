@@ -14,6 +14,8 @@ from diffunet.workspace import DATASET_FILE, PATIENTS_FILE
 FAMILY_FILE = "known_truth.json"
 """In the folder of the dataset: the family of its scenes and their seed."""
 
+IMAGE_LABELS_FILE = "image_labels.csv"
+
 _LABEL_NAMES = ("lesion", "dark lesion")
 
 
@@ -34,11 +36,8 @@ def write_ambiguous_dataset(
     size, ending = family.size, ".png" if len(family.size) == 2 else ".nii.gz"
     spacing_mm = (1.0,) * len(size)
     geometry = ImageGeometry(shape=size, spacing_mm=spacing_mm, has_spacing=len(size) == 3)
-    patients = ["case,patient"]
-    for index in range(num_training + num_test):
-        part = "Tr" if index < num_training else "Ts"
-        case = f"synthetic{index:04d}"
-        patients.append(f"{case},patient{index // 2:04d}")
+    cases = _cases_of_parts(num_training, num_test)
+    for case, part in cases.items():
         scene = scene_of_case(case, family, seed=seed)
         generator = numpy_generator(seed, "drawing", case)
         image, outcomes = scene.render(generator), scene.outcomes()
@@ -46,7 +45,7 @@ def write_ambiguous_dataset(
         for rater in range(num_raters):
             path = folder / f"labels{part}" / f"{case}_r{rater:02d}{ending}"
             write_label_map(path, outcomes[scene.draw(rater, generator)], geometry)
-    write_text(folder / PATIENTS_FILE, "\n".join(patients) + "\n")
+    _write_patients(folder, list(cases))
     labels = {name: 1 + index for index, name in enumerate(_LABEL_NAMES[: family.num_labels])}
     write_json(folder / FAMILY_FILE, _KnownTruth(family=family, seed=seed))
     content = {
@@ -55,6 +54,45 @@ def write_ambiguous_dataset(
         "raters": True,
         "numTraining": num_training,
         "file_ending": ending,
+    }
+    write_json(folder / DATASET_FILE, content)
+
+
+def write_tagged_dataset(
+    folder: Path,
+    *,
+    num_training: int,
+    num_test: int,
+    size: tuple[int, int] = (64, 64),
+    seed: int = 0,
+) -> None:
+    """Write a raw dataset of PNG images into `folder` of which it is known which show a lesion.
+
+    About half of them do. Masks are written for test images alone: to the rim of the lesion's halo.
+    Two neighbouring cases each belong to one patient.
+    """
+    family = SceneFamily(
+        size=size, num_lesions=(0, 1), radius=(0.1, 0.16), presence=(0.5, 0.9), halo=(0.8, 1.0)
+    )
+    geometry = ImageGeometry(shape=size, spacing_mm=(1.0, 1.0), has_spacing=False)
+    rows = [f"case,{_LABEL_NAMES[0]}"]
+    cases = _cases_of_parts(num_training, num_test)
+    for case, part in cases.items():
+        scene = scene_of_case(case, family, seed=seed)
+        image = scene.render(numpy_generator(seed, "drawing", case))
+        write_label_map(folder / f"images{part}" / f"{case}_0000.png", image, geometry)
+        if part == "Tr":
+            rows.append(f"{case},{len(scene.lesions)}")
+        else:
+            write_label_map(folder / "labelsTs" / f"{case}.png", scene.outcomes()[-1], geometry)
+    _write_patients(folder, list(cases))
+    write_text(folder / IMAGE_LABELS_FILE, "\n".join(rows) + "\n")
+    content = {
+        "channel_names": {"0": "generated image"},
+        "labels": {"background": 0, _LABEL_NAMES[0]: 1},
+        "image_labels": IMAGE_LABELS_FILE,
+        "numTraining": num_training,
+        "file_ending": ".png",
     }
     write_json(folder / DATASET_FILE, content)
 
@@ -69,6 +107,19 @@ def read_family(folder: Path) -> tuple[SceneFamily, int]:
     content = read_object(path, DatasetError)
     known = record_from_json(_KnownTruth, content, where=str(path), error=DatasetError)
     return known.family, known.seed
+
+
+def _cases_of_parts(num_training: int, num_test: int) -> dict[str, str]:
+    """Return "Tr" or "Ts" of each case."""
+    return {
+        f"synthetic{index:04d}": "Tr" if index < num_training else "Ts"
+        for index in range(num_training + num_test)
+    }
+
+
+def _write_patients(folder: Path, cases: list[str]) -> None:
+    rows = [f"{case},patient{index // 2:04d}" for index, case in enumerate(cases)]
+    write_text(folder / PATIENTS_FILE, "\n".join(["case,patient", *rows]) + "\n")
 
 
 @dataclass(frozen=True, kw_only=True)

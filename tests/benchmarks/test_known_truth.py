@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 # benchmarks are scripts, no package: pyright does not find them
 import known_truth  # pyright: ignore[reportMissingImports]
+import known_truth_figure  # pyright: ignore[reportMissingImports]
 
 TINY = (
     "network.image_channels=[8,8,8]",
@@ -55,3 +56,19 @@ def test_bayes_errs_less_than_the_network_and_not_at_all_without_noise(folder, c
     network = [float(words[-1]) for words in lines]
     assert bayes[0] > 0.01 > bayes[-1]
     assert min(network) > 0.01
+
+
+def test_stored_scores_are_drawn_by_sampler_and_training(folder, tmp_path):
+    stored = Path(__file__).parents[2] / "documentation" / "results" / "known-truth.jsonl"
+    for number, records in enumerate((stored, folder / "scores.jsonl")):
+        lines = [json.loads(line) for line in records.read_text().splitlines()]
+        if number:
+            lines = [{**line, "draw": "ddpm:10"} for line in lines]
+        figure = known_truth_figure.draw(lines)
+        names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        assert names == list(dict.fromkeys(line["name"] for line in lines))
+        drawn = len(figure.axes[0].containers)
+        assert drawn == len(lines)
+    picture = tmp_path / "figure.png"
+    known_truth_figure.main([str(stored), str(picture)])
+    assert picture.read_bytes().startswith(b"\x89PNG")

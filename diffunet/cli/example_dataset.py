@@ -1,0 +1,35 @@
+"""`diffunet_example_dataset`."""
+
+import argparse
+
+from diffunet.cli.command import command_of, new_parser, resolve_workspace
+from diffunet.cli.options import add_seed, add_workspace
+from diffunet.data.examples import EXAMPLES
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of `diffunet_example_dataset`."""
+    kinds = "\n".join(f"  {kind:20} {each.summary}" for kind, each in EXAMPLES.items())
+    made = new_parser(
+        "Generate a small raw dataset to try the program on. The same seed gives the same dataset.",
+        epilog=f"kinds:\n{kinds}\n\n"
+        "examples:\n  diffunet_example_dataset several_raters\n"
+        "  diffunet_plan_and_preprocess -d 901",
+        command="diffunet_example_dataset",
+    )
+    made.add_argument("kind", metavar="KIND", choices=list(EXAMPLES), help="see below")
+    add_seed(made, "seed of the images and of what raters draw")
+    add_workspace(made)
+    return made
+
+
+@command_of(parser)
+def main(given: argparse.Namespace) -> None:
+    """Run `diffunet_example_dataset`."""
+    from diffunet import api
+
+    folder = api.example_dataset(
+        given.kind, workspace=resolve_workspace(given.workspace), seed=given.seed
+    )
+    number = int(folder.name.removeprefix("Dataset").split("_")[0])
+    print(f"wrote '{folder}'; go on with\n  diffunet_plan_and_preprocess -d {number}")

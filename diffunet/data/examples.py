@@ -1,0 +1,67 @@
+"""Generated datasets to try the program on; see `synthetic`.
+
+What they hold is known without numpy, since the help of a command tells it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A raw dataset that can be generated.
+
+    Attributes:
+        dataset: name of its folder.
+        summary: what it holds, in one line.
+        write: fills a folder, from the folder and a seed.
+    """
+
+    dataset: str
+    summary: str
+    write: Callable[[Path, int], None]
+
+
+def _several_raters(folder: Path, seed: int) -> None:
+    from diffunet.data.synthetic import SceneFamily
+    from diffunet.data.synthetic_dataset import write_ambiguous_dataset
+
+    family = SceneFamily(size=(48, 48))
+    write_ambiguous_dataset(folder, num_training=240, num_test=60, family=family, seed=seed)
+
+
+def _volumes(folder: Path, seed: int) -> None:
+    from diffunet.data.synthetic import SceneFamily
+    from diffunet.data.synthetic_dataset import write_ambiguous_dataset
+
+    family = SceneFamily(size=(24, 48, 48), radius=(0.12, 0.2), num_labels=2)
+    write_ambiguous_dataset(
+        folder, num_training=60, num_test=12, num_raters=2, family=family, seed=seed
+    )
+
+
+def _image_level_labels(folder: Path, seed: int) -> None:
+    from diffunet.data.synthetic_dataset import write_tagged_dataset
+
+    write_tagged_dataset(folder, num_training=240, num_test=40, size=(48, 48), seed=seed)
+
+
+EXAMPLES = {
+    "several_raters": Example(
+        dataset="Dataset901_SeveralRaters",
+        summary="300 images of 48 x 48 pixels with the masks of four raters",
+        write=_several_raters,
+    ),
+    "volumes": Example(
+        dataset="Dataset902_Volumes",
+        summary="72 volumes of 24 x 48 x 48 voxels with two labels and two raters",
+        write=_volumes,
+    ),
+    "image_level_labels": Example(
+        dataset="Dataset903_ImageLevelLabels",
+        summary="280 images of 48 x 48 pixels, of which it is known which show a lesion",
+        write=_image_level_labels,
+    ),
+}
+"""By the word that the command takes."""

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from diffunet import api
+from diffunet.cli import example_dataset
+from diffunet.data.examples import EXAMPLES
+from diffunet.data.image_io import read_label_map
+from diffunet.data.raw.dataset import open_dataset
+from diffunet.data.raw.integrity import verify_dataset
+from diffunet.errors import UsageError, WorkspaceError
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_an_example_is_whole_and_says_how_to_go_on(tmp_path, capsys, kind):
+    assert example_dataset.main([kind, "--workspace", str(tmp_path)]) == 0
+    number = EXAMPLES[kind].dataset[len("Dataset") :].split("_")[0]
+    assert f"diffunet_plan_and_preprocess -d {number}" in capsys.readouterr().out
+    found = verify_dataset(tmp_path / "raw" / EXAMPLES[kind].dataset, num_processes=0)
+    assert not found.problems
+
+
+def test_what_the_tags_say_is_what_test_masks_show(tmp_path):
+    dataset = open_dataset(api.example_dataset("image_level_labels", workspace=tmp_path))
+    labels = dataset.image_labels
+    assert labels is not None
+    shares = np.mean(list(labels.table.values()))
+    assert 0.4 < shares < 0.6
+    masks = [
+        read_label_map(path)[0] for each in dataset.test_cases for path in each.labels.values()
+    ]
+    assert 0.3 < np.mean([mask.any() for mask in masks]) < 0.7
+    assert set(np.unique(masks)) == {0, 1}
+
+
+def test_the_same_seed_writes_the_same_files(tmp_path):
+    contents = []
+    for name, seed in (("one", 3), ("two", 3), ("three", 4)):
+        folder = api.example_dataset("image_level_labels", workspace=tmp_path / name, seed=seed)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        contents.append([path.read_bytes() for path in files])
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_a_dataset_that_is_there_is_kept_whatever_its_name(tmp_path):
+    mine = tmp_path / "raw" / "Dataset901_Mine"
+    mine.mkdir(parents=True)
+    with pytest.raises(WorkspaceError, match="Dataset901_Mine' is there already"):
+        api.example_dataset("several_raters", workspace=tmp_path)
+    assert [path.name for path in (tmp_path / "raw").iterdir() if path.is_dir()] == [mine.name]
+
+
+def test_what_a_killed_run_left_is_written_anew(tmp_path):
+    left = tmp_path / "raw" / f".{EXAMPLES['image_level_labels'].dataset}.unfinished"
+    (left / "imagesTr").mkdir(parents=True)
+    (left / "imagesTr" / "half.png").touch()
+    folder = api.example_dataset("image_level_labels", workspace=tmp_path)
+    assert not left.exists()
+    assert not (folder / "imagesTr" / "half.png").exists()
+
+
+def test_an_unknown_kind_names_those_that_exist(tmp_path):
+    with pytest.raises(UsageError, match="several_raters, volumes, image_level_labels"):
+        api.example_dataset("tumours", workspace=tmp_path)
