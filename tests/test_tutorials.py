@@ -15,8 +15,14 @@ from tests.wsss.weak_folds import offer_few_settings
 
 PAGES = Path(__file__).parents[1] / "documentation" / "tutorials"
 LITTLE = {
-    "diffunet_train": ["--iterations", "2"],
-    "diffunet_predict": ["--num_samples", "2"],
+    "diffunet_plan_and_preprocess": ["-np", "0"],
+    "diffunet_evaluate": ["-np", "0"],
+    "diffunet_train": [
+        *("-np", "0"),
+        *("--iterations", "2"),
+        *("--set", "training.num_final_validation_cases=2", "sampling.num_samples=2"),
+    ],
+    "diffunet_predict": ["--num_samples", "2", "--num_steps", "2"],
 }
 IS_WHOLE = os.environ.get("DIFFUNET_TUTORIALS") == "whole"
 
@@ -30,7 +36,8 @@ def blocks_of(page):
 def run_commands(block, *, is_weak):
     for line in block.replace("\\\n", " ").splitlines():
         name, *arguments = shlex.split(line)
-        if not IS_WHOLE and not (is_weak and name == "diffunet_predict"):
+        draws = not is_weak and "supervised" not in arguments
+        if not IS_WHOLE and (draws or name != "diffunet_predict"):
             arguments += LITTLE.get(name, [])
         (command,) = entry_points(group="console_scripts", name=name)
         assert command.load()(arguments) == 0, line
