@@ -88,7 +88,7 @@ class _Mixture:
     def write_case(self, case: str, output: OutputFolder) -> None:
         """Write all samples of a case, and what they have in common."""
         labels = self.folders[0].labels
-        volumes, geometry = write_samples(
+        found, geometry = write_samples(
             output,
             case,
             read_masks(self.files_of(case), labels=labels),
@@ -96,7 +96,7 @@ class _Mixture:
             labels=labels,
             has_probabilities=self.options.saves_probabilities,
         )
-        content = {"volumes": volumes, "models_and_samples": self.parts_of(case)}
+        content = {**found, "models_and_samples": self.parts_of(case)}
         output.write_record(case, content, geometry)
 
 

@@ -60,6 +60,19 @@ def volumes_of(
     }
 
 
+def disagreements_of(votes: "Votes", volumes: Mapping[str, VolumeSummary]) -> dict[str, float]:
+    """Return how far two samples differ in each label, by its name; nothing without samples.
+
+    Args:
+        volumes: by the label's name, in the order of the labels.
+    """
+    found = {
+        name: votes.disagreement(label, num_empty=of_label.samples.count(0.0))
+        for label, (name, of_label) in enumerate(volumes.items())
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
 @final
 class Votes:
     """How much of the vote each label has at each voxel; background has what is left.
@@ -117,6 +130,27 @@ class Votes:
             shares /= self.total
             uncertainty[slab[1:]] = self._entropy(shares)
         return uncertainty
+
+    def disagreement(self, label: int, *, num_empty: int) -> float | None:
+        """Return how far two samples differ in a label, in [0, 1]; None of fewer than two samples.
+
+        An estimate of D_ss from the votes: over pairs of different samples that are not both empty
+        1 - E|s and s'| / E|s or s'|, times the share of such pairs. It is D_ss where each sample is
+        empty or the same mask. Elsewhere large masks count more in it than small ones.
+
+        Args:
+            num_empty: samples that do not mark the label.
+        """
+        n = self.total
+        if n < 2 or not np.issubdtype(self.votes.dtype, np.integer):
+            return None
+        num_voxels = np.zeros(n + 1)
+        for _, votes in self._slabs():
+            num_voxels += np.bincount(votes[label].reshape(-1), minlength=n + 1)
+        k = np.arange(n + 1)
+        both, either = num_voxels @ (k * (k - 1)), num_voxels @ (k * (2 * n - k - 1))
+        marked = 1 - num_empty * (num_empty - 1) / (n * (n - 1))
+        return float(marked * (1 - both / either)) if either else 0.0
 
     def _slabs(self) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
         """Yield slices of (label, *spatial) along the first spatial axis, and the votes there."""

@@ -22,7 +22,7 @@ from diffunet.errors import UsageError
 from diffunet.inference.case_predictor import OnSample, OnStep
 from diffunet.inference.compute import Compute
 from diffunet.inference.draw import draw_x_0
-from diffunet.inference.fuse import VolumeSummary, Votes, volumes_of
+from diffunet.inference.fuse import VolumeSummary, Votes, disagreements_of, volumes_of
 from diffunet.inference.model import Model, TrainedModel
 from diffunet.inference.options import ONE_FILE, REL_AREA, FolderRun, PredictionOptions
 from diffunet.inference.output import OutputFolder
@@ -140,7 +140,11 @@ class MaskPredictor(ABC):
             case, result.votes, geometry, has_probabilities=self.options.saves_probabilities
         )
         volumes = {name: dataclasses.asdict(volume) for name, volume in result.volumes.items()}
-        return {"seconds": result.seconds, "volumes": volumes}
+        return {
+            "seconds": result.seconds,
+            "volumes": volumes,
+            "disagreement": disagreements_of(result.votes, result.volumes),
+        }
 
     def finish(self, cases: Sequence[CaseFiles], *, run: FolderRun, output: OutputFolder) -> None:  # noqa: B027
         """Do nothing: no case depends on another."""

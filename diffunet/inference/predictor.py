@@ -11,7 +11,7 @@ import torch
 from diffunet.errors import UsageError
 from diffunet.inference.case_predictor import OnStep
 from diffunet.inference.compute import Compute, Precision
-from diffunet.inference.fuse import VolumeSummary
+from diffunet.inference.fuse import VolumeSummary, disagreements_of
 from diffunet.inference.model import TrainedModel, load_model
 from diffunet.inference.options import PredictionOptions
 from diffunet.inference.prepared import prepare
@@ -30,6 +30,8 @@ class Prediction:
         uncertainty: float32 in [0, 1], (*spatial): entropy of the vote over its maximum.
         samples: boolean masks, (sample, label, *spatial); a supervised model has one.
         volumes: by the label's name.
+        disagreement: in [0, 1], by the label's name: how far two samples differ
+            (`Votes.disagreement`); empty for a supervised model, or one sample.
     """
 
     mask: np.ndarray
@@ -37,6 +39,7 @@ class Prediction:
     uncertainty: np.ndarray
     samples: np.ndarray
     volumes: dict[str, VolumeSummary]
+    disagreement: dict[str, float]
 
 
 class LoadedModel:
@@ -148,4 +151,5 @@ class Predictor(LoadedModel):
             uncertainty=votes.uncertainty(),
             samples=np.stack([samples[sample] for sample in range(len(samples))]),
             volumes=result.volumes,
+            disagreement=disagreements_of(votes, result.volumes),
         )

@@ -22,7 +22,7 @@ from diffunet.data.raw.case_files import CaseFiles, listing
 from diffunet.data.raw.dataset_json import file_ending_problems
 from diffunet.errors import DatasetError, DiffunetError, UsageError
 from diffunet.evaluation.scored_files import CheckedReader
-from diffunet.inference.fuse import Votes, volumes_of
+from diffunet.inference.fuse import Votes, disagreements_of, volumes_of
 from diffunet.inference.output import PREDICTIONS_FILE, OutputFolder
 from diffunet.inference.place import check_output_folder
 from diffunet.inference.problems import kept_problems
@@ -242,10 +242,13 @@ def write_samples(
     labels: LabelScheme,
     has_probabilities: bool,
 ) -> tuple[dict[str, Any], ImageGeometry]:
-    """Write samples and what they have in common; return the volumes, and the geometry.
+    """Write samples and what they have in common; return what a record says of them.
 
     Args:
         samples: boolean masks (label, *spatial), all of the geometry of the first, at least one.
+
+    Returns:
+        `volumes` and `disagreement` by label, and the geometry.
     """
     votes, first = None, None
     num_voxels: dict[int, list[int]] = {}
@@ -261,7 +264,11 @@ def write_samples(
         raise ValueError(f"case '{case}': there are no samples")
     output.write_maps(case, votes, first, has_probabilities=has_probabilities)
     volumes = volumes_of(num_voxels, names=labels.names, spacing_mm=first.spacing_mm)
-    return {name: asdict(volume) for name, volume in volumes.items()}, first
+    content = {
+        "volumes": {name: asdict(volume) for name, volume in volumes.items()},
+        "disagreement": disagreements_of(votes, volumes),
+    }
+    return content, first
 
 
 def _require_ended(folder: Path, records: Mapping[str, PredictionRecord]) -> None:

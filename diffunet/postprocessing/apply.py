@@ -47,11 +47,11 @@ class _Application:
             yield post_processed(masks, self.plan.keep_largest_of, labels=labels), geometry
 
     def write_case(self, case: str, output: OutputFolder) -> None:
-        """Write a case with all that its record said before, but for its volumes."""
+        """Write a case with what its record said before, but for volumes and disagreement."""
         written, labels = self.written.cases[case], self.written.labels
         if written.samples:
             made = self.written.settings.get("output", {})
-            volumes, geometry = write_samples(
+            found, geometry = write_samples(
                 output,
                 case,
                 self.masks_of(written),
@@ -63,9 +63,12 @@ class _Application:
             ((masks, geometry),) = self.masks_of(written)
             output.write_mask(case, masks, geometry)
             num_voxels = {0: [int(np.count_nonzero(mask)) for mask in masks]}
-            found = volumes_of(num_voxels, names=labels.names, spacing_mm=geometry.spacing_mm)
-            volumes = {name: asdict(volume) for name, volume in found.items()}
-        output.write_record(case, {**written.record.content, "volumes": volumes}, geometry)
+            volumes = volumes_of(num_voxels, names=labels.names, spacing_mm=geometry.spacing_mm)
+            found = {
+                "volumes": {name: asdict(volume) for name, volume in volumes.items()},
+                "disagreement": {},  # of samples that nobody saved
+            }
+        output.write_record(case, {**written.record.content, **found}, geometry)
 
 
 def apply_to_folder(folder: Path, output: Path, *, file: Path, progress: Progress) -> Path:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -49,6 +50,12 @@ class Presence:
     probability: float | None
     num_present: int
     num_images: int
+
+
+def widest(volumes: Sequence[Volumes]) -> Volumes | None:
+    """Return those of the label whose volume is least sure; None where nothing is known."""
+    known = [each for each in volumes if each.spread is not None]
+    return max(known, key=lambda each: each.spread or 0.0, default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,13 +125,20 @@ def facts_of_case(
         scores=scored.scores if scored else {},
         volumes=volumes,
         presences=presences,
-        uncertainty=_uncertainty(volumes, presences),
+        uncertainty=_uncertainty(content, volumes, presences),
         seconds=number_at(content, "seconds"),
         links=tuple(_links(files, inputs, page=page)),
     )
 
 
-def _uncertainty(volumes: Sequence[Volumes], presences: Sequence[Presence]) -> float | None:
+def _uncertainty(
+    content: Mapping[str, Any], volumes: Sequence[Volumes], presences: Sequence[Presence]
+) -> float | None:
+    """Return how far samples differ, in [0, 1]; of older records in volume, of tags the doubt."""
+    disagreements = mapping_at(content, "disagreement")
+    known = [number_at(disagreements, label) for label in disagreements]
+    if any(each is not None for each in known):
+        return max(each for each in known if each is not None)
     spreads = [each.spread for each in volumes if each.spread is not None]
     if spreads:
         return max(spreads)

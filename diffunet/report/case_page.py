@@ -11,7 +11,7 @@ from diffunet.data.prediction_records import PredictionRecord
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
 from diffunet.report import verdicts
-from diffunet.report.case_facts import CaseFacts
+from diffunet.report.case_facts import CaseFacts, widest
 from diffunet.report.case_folder import read_case_folder
 from diffunet.report.case_inputs import Asked, CaseInputs
 from diffunet.report.case_pictures import with_pictures
@@ -149,7 +149,7 @@ def _verdict(
         listed = ", ".join(map(_uncertain, unsure[:_NUM_NAMED]))
         sentences.append(f"Look first at the most uncertain: {listed}.")
     elif any(each.uncertainty is not None for each in facts):
-        sentences.append("All samples of each case agree in volume.")
+        sentences.append("All samples of each case are alike.")
     draws = any(volumes.samples for case in facts for volumes in case.volumes)
     if draws and not num_references:
         sentences.append(
@@ -160,10 +160,10 @@ def _verdict(
 
 
 def _uncertain(case: CaseFacts) -> str:
-    for each in case.volumes:
-        if each.lower is not None and each.spread == case.uncertainty:
-            interval = f"{number(each.lower)} to {number(each.upper)} {each.unit}"
-            return f"{case.name} ({each.label} of {interval})"
+    of_label = widest(case.volumes)
+    if of_label is not None:
+        interval = f"{number(of_label.lower)} to {number(of_label.upper)} {of_label.unit}"
+        return f"{case.name} ({of_label.label} of {interval})"
     for each in case.presences:
         if each.probability is not None:
             return f"{case.name} ({each.label}: probability {number(each.probability, 2)})"

@@ -8,7 +8,7 @@ import numpy as np
 from diffunet.figures.uncertain import UncertainCase, plot_uncertain
 from diffunet.labels import LabelScheme
 from diffunet.report.case_arrays import CaseArrays, CaseFiles
-from diffunet.report.case_facts import CaseFacts
+from diffunet.report.case_facts import CaseFacts, widest
 from diffunet.report.case_folder import read_case_folder
 from diffunet.report.case_inputs import Asked, CaseInputs
 from diffunet.report.charts import number
@@ -101,8 +101,7 @@ def _share(
 
 def _volumes(facts: CaseFacts) -> list[str]:
     """Return the interval of the label whose volumes differ most."""
-    known = [each for each in facts.volumes if each.spread is not None]
-    widest = max(known, key=lambda each: each.spread or 0.0, default=None)
-    if widest is None:
+    found = widest(facts.volumes)
+    if found is None:
         return []
-    return [f"{widest.label}:", f"{number(widest.lower)} to {number(widest.upper)} {widest.unit}"]
+    return [f"{found.label}:", f"{number(found.lower)} to {number(found.upper)} {found.unit}"]

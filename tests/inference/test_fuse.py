@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from diffunet.inference.fuse import VolumeSummary, Votes
+from diffunet.inference.fuse import VolumeSummary, Votes, disagreements_of
 
 
 def votes_of(counts, *, total, is_exclusive=True):
@@ -113,3 +113,53 @@ def test_percentiles_are_weibull_quantiles():
     # ranks p (n + 1) = 2 and 38
     assert summary.percentile_5 == pytest.approx(2)
     assert summary.percentile_95 == pytest.approx(38)
+
+
+def _voted(masks):
+    votes = Votes.none_of(masks.shape[1:], num_samples=len(masks), is_exclusive=False)
+    for mask in masks:
+        votes.add(mask)
+    return votes
+
+
+def _pairs(masks):
+    """Return |s and s'| and |s or s'| of all ordered pairs of different samples of one label."""
+    flat = masks.reshape(len(masks), -1).astype(float)
+    both = flat @ flat.T
+    sizes = np.diag(both)
+    different = ~np.eye(len(masks), dtype=bool)
+    return both[different], (sizes[:, None] + sizes - both)[different]
+
+
+@pytest.mark.parametrize("num_samples", [2, 5, 300])
+def test_disagreement_is_that_of_all_pairs_of_different_samples(num_samples):
+    generator = np.random.default_rng(num_samples)
+    masks = generator.random((num_samples, 2, 6, 7)) < np.linspace(0, 0.6, 7)
+    masks[0] = masks[num_samples // 2] = False
+    votes = _voted(masks)
+    for label in range(2):
+        both, either = _pairs(masks[:, label])
+        num_empty = int(np.sum(~masks[:, label].any(axis=(1, 2))))
+        found = votes.disagreement(label, num_empty=num_empty)
+        expected = 0.0
+        if either.sum():
+            expected = np.mean(either > 0) * (1 - both.sum() / either.sum())
+        assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("num_marked", [0, 1, 3, 8, 16])
+def test_disagreement_is_d_ss_where_samples_are_empty_or_one_mask(num_marked):
+    """So a lesion that half of the samples mark is the least sure, not one that few mark."""
+    masks = np.zeros((16, 1, 4, 5), bool)
+    masks[:num_marked, :, 1:3, 1:4] = True
+    both, either = _pairs(masks[:, 0])
+    d_ss = np.mean(1 - np.where(either > 0, both / np.maximum(either, 1), 1))
+    found = _voted(masks).disagreement(0, num_empty=16 - num_marked)
+    assert found == pytest.approx(d_ss)
+
+
+def test_one_mask_or_probabilities_do_not_disagree_with_anything():
+    one = Votes.none_of((1, 3), num_samples=1, is_exclusive=True)
+    supervised = Votes(np.full((1, 3), 0.5, np.float32), total=1, is_exclusive=True)
+    volumes = {"lesion": VolumeSummary.of([3], spacing_mm=(1.0,))}
+    assert disagreements_of(one, volumes) == disagreements_of(supervised, volumes) == {}

@@ -251,7 +251,7 @@ def test_a_run_stops_where_one_of_other_settings_has_begun(model, images, tmp_pa
 def test_predictions_json_tells_neither_settings_nor_files_of_each_case(model, images, tmp_path):
     run(model, images, tmp_path / "out")
     about = read_json(tmp_path / "out" / "predictions.json")["cases"]["case0"]
-    assert about.keys() == {"shape", "spacing_mm", "seconds", "volumes"}
+    assert about.keys() == {"shape", "spacing_mm", "seconds", "volumes", "disagreement"}
 
 
 def fake_predictions(folder: Path, num_cases: int, num_samples: int) -> None:

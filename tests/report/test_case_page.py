@@ -45,6 +45,23 @@ def test_without_scores_the_most_uncertain_case_is_first(tmp_path):
     assert "raters" not in " ".join(a.get("aria-label", "") for a in page.attributes("div"))
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_cases_whose_samples_differ_most_come_first(tmp_path, is_known):
+    """However alike their volumes are; records of older predictions know the volumes alone."""
+    folder = write_predictions(tmp_path, ["grows", "moves"], is_scored=False)
+    for case, width, disagreement in (("grows", 6.0, 0.3), ("moves", 0.0, 0.9)):
+        path = folder / "records" / f"{case}.json"
+        record = read_json(path)
+        about = {"mean": 9.0, "percentile_5": 9 - width / 2, "percentile_95": 9 + width / 2}
+        record["volumes"]["lesion"].update(about)
+        if is_known:
+            record["disagreement"] = {"lesion": disagreement}
+        write_json(path, record)
+    text = _report(tmp_path, folder).text
+    first = "moves (lesion of 9 to 9" if is_known else "grows (lesion of 6 to 12"
+    assert f"Look first at the most uncertain: {first}" in text
+
+
 def test_references_are_not_opened_unasked(tmp_path):
     folder = write_predictions(tmp_path, is_scored=False)
     for path in (tmp_path / "raw" / "Dataset001_X" / "labelsTs").iterdir():
