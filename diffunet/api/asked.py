@@ -53,8 +53,12 @@ class AskedTraining:
     seed: int | None
     is_small_by_default: bool = False
 
-    def planned(self) -> tuple[ResolvedPlans, Path]:
-        """Return the plans of the dataset with the settings, and the folder of their model."""
+    def planned(self, fold: str = "") -> tuple[ResolvedPlans, Path]:
+        """Return the plans of the dataset with the settings, and the folder of their model.
+
+        Args:
+            fold: that is trained by them; what was trained of it before says nothing.
+        """
         preprocessed = self.place.preprocessed / self.dataset
         plans = plans_of(preprocessed, self.plans_name)
         path = preprocessed / f"{self.plans_name}.json"
@@ -73,23 +77,25 @@ class AskedTraining:
         )
         reason = "Chosen by the user."
         if size is None:
-            size, reason = self._usual_size(resolved, folder)
+            size, reason = self._usual_size(resolved, folder, fold)
         if size != "default":
             resolved = with_size(resolved, size, labels=labels_of(preprocessed))
             resolved = replace(resolved, reasons={**resolved.reasons, "size": reason})
         return fit_to_iterations(resolved), folder
 
-    def _usual_size(self, plans: ResolvedPlans, folder: Path) -> tuple[Size, str]:
+    def _usual_size(self, plans: ResolvedPlans, folder: Path, fold: str) -> tuple[Size, str]:
         """Return the size of a training of which the user says none, and why.
 
         Args:
             plans: as planned.
             folder: of the model, whose folds should fit together.
+            fold: that is trained.
         """
-        files = sorted(folder.glob(f"fold_*/{RESOLVED_PLANS_FILE}"))
-        sizes: set[Size] = {ResolvedPlans.load(file).size for file in files}
-        if len(sizes) == 1:
-            return sizes.pop(), f"As {files[0].parent.name} of the same model."
+        sizes = _sizes_of_folds(folder)
+        sizes.pop(f"fold_{fold}", None)
+        if len(set(sizes.values())) == 1:
+            other, size = next(iter(sizes.items()))
+            return size, f"As {other} of the same model."
         preprocessed = self.place.preprocessed / self.dataset
         knows = knows_edits(preprocessed / f"{self.plans_name}.json")
         if not (self.is_small_by_default and knows and may_be_resized(plans)):
@@ -162,7 +168,7 @@ def plan_fold(asked: AskedTraining, fold: str, *, goes_on: bool) -> PlannedFold:
     if len(begun) == 1:
         model_folder, resolved = begun[0], None
     else:
-        resolved, model_folder = asked.planned()
+        resolved, model_folder = asked.planned(fold)
         if begun and model_folder not in begun:
             listing = ", ".join(path.name for path in begun)
             raise UsageError(
@@ -171,7 +177,7 @@ def plan_fold(asked: AskedTraining, fold: str, *, goes_on: bool) -> PlannedFold:
     folder = model_folder / f"fold_{fold}"
     training = begun_training(folder)
     if training is None or not goes_on:
-        resolved = resolved or asked.planned()[0]
+        resolved = resolved or asked.planned(fold)[0]
         seed = 0 if asked.seed is None else asked.seed
         is_finished = training is not None and training.is_finished
     else:
@@ -208,6 +214,17 @@ def refuse_interrupted(planned: Sequence[PlannedFold]) -> None:
             f"the training of fold {', '.join(names)} was interrupted; continue it, and train the "
             "others, with --c, or remove its folder"
         )
+
+
+def _sizes_of_folds(folder: Path) -> dict[str, Size]:
+    """Return the sizes of a model's folds; one whose plans cannot be read is left out."""
+    sizes: dict[str, Size] = {}
+    for file in sorted(folder.glob(f"fold_*/{RESOLVED_PLANS_FILE}")):
+        try:
+            sizes[file.parent.name] = ResolvedPlans.load(file).size
+        except DiffunetError as cause:
+            logger.warning("another fold of the same model cannot be read: %s", cause)
+    return sizes
 
 
 def _warn_of_other_plans(asked: AskedTraining, own: ResolvedPlans) -> None:

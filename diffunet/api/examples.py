@@ -9,11 +9,18 @@ from diffunet.locks import in_use
 from diffunet.workspace import Workspace
 
 
-def example_dataset(kind: str, *, workspace: Workspace | Path | None = None, seed: int = 0) -> Path:
+def example_dataset(
+    kind: str,
+    *,
+    dataset: int | str | None = None,
+    workspace: Workspace | Path | None = None,
+    seed: int = 0,
+) -> Path:
     """Generate a small raw dataset in the workspace, the same one for the same seed.
 
     Args:
         kind: "several_raters", "volumes" or "image_level_labels".
+        dataset: number or name; None for 901, 902 or 903.
         seed: of all random draws.
 
     Returns:
@@ -22,25 +29,27 @@ def example_dataset(kind: str, *, workspace: Workspace | Path | None = None, see
     Raises:
         UsageError: there is no such kind.
         WorkspaceError: the dataset, or another one of its number, is there already.
-        WriteError: the disk is full, or refuses.
+        WriteError, OSError: the disk is full, or refuses.
     """
     from diffunet.data.examples import EXAMPLES
 
     if kind not in EXAMPLES:
         raise UsageError(f"there is no example '{kind}'; there are {', '.join(EXAMPLES)}")
     example, place = EXAMPLES[kind], workspace_of(workspace)
-    folder = place.raw / example.dataset
-    place.raw.mkdir(parents=True, exist_ok=True)
-    with in_use(place.raw):
-        number = example.dataset.split("_")[0]
-        others = [path for path in place.raw.glob(f"{number}_*") if path.is_dir()]
-        if others:
+    wanted = example.number if dataset is None else dataset
+    name = place.new_dataset_name(wanted, default=example.name)
+    folder = place.raw / name
+    with in_use(place.raw, part=name.partition("_")[0], goes_with=lambda _: True):
+        if folder.exists():
             raise WorkspaceError(
-                f"'{others[0]}' is there already, and nothing was written; use it, remove it, or "
-                "name another --workspace"
+                f"'{folder}' is there already, and nothing was written; use it, remove it, or "
+                "choose another number or name"
             )
-        begun = place.raw / f".{example.dataset}.unfinished"
-        shutil.rmtree(begun, ignore_errors=True)
-        example.write(begun, seed)
-        begun.rename(folder)
+        unfinished = folder.with_name(f".unfinished-{name}")
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
+        try:
+            example.write(unfinished, seed)
+            unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     return folder

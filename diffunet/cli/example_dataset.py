@@ -18,6 +18,12 @@ def parser() -> argparse.ArgumentParser:
         command="diffunet_example_dataset",
     )
     made.add_argument("kind", metavar="KIND", choices=list(EXAMPLES), help="see below")
+    made.add_argument(
+        "-d",
+        dest="dataset",
+        metavar="DATASET",
+        help="number, or whole name such as Dataset012_NAME; without it, 901, 902 or 903",
+    )
     add_seed(made, "seed of the images and of what raters draw")
     add_workspace(made)
     return made
@@ -28,8 +34,7 @@ def main(given: argparse.Namespace) -> None:
     """Run `diffunet_example_dataset`."""
     from diffunet import api
 
-    folder = api.example_dataset(
-        given.kind, workspace=resolve_workspace(given.workspace), seed=given.seed
-    )
+    given.workspace = resolve_workspace(given.workspace, writes_raw=True)
+    folder = api.example_dataset(**vars(given))
     number = int(folder.name.removeprefix("Dataset").split("_")[0])
     print(f"wrote '{folder}'; go on with\n  diffunet_plan_and_preprocess -d {number}")

@@ -13,12 +13,13 @@ class Example:
     """A raw dataset that can be generated.
 
     Attributes:
-        dataset: name of its folder.
+        number, name: of the dataset, unless the user chooses others.
         summary: what it holds, in one line.
         write: fills a folder, from the folder and a seed.
     """
 
-    dataset: str
+    number: int
+    name: str
     summary: str
     write: Callable[[Path, int], None]
 
@@ -49,17 +50,20 @@ def _image_level_labels(folder: Path, seed: int) -> None:
 
 EXAMPLES = {
     "several_raters": Example(
-        dataset="Dataset901_SeveralRaters",
+        number=901,
+        name="SeveralRaters",
         summary="300 images of 48 x 48 pixels with the masks of four raters",
         write=_several_raters,
     ),
     "volumes": Example(
-        dataset="Dataset902_Volumes",
+        number=902,
+        name="Volumes",
         summary="72 volumes of 24 x 48 x 48 voxels with two labels and two raters",
         write=_volumes,
     ),
     "image_level_labels": Example(
-        dataset="Dataset903_ImageLevelLabels",
+        number=903,
+        name="ImageLevelLabels",
         summary="280 images of 48 x 48 pixels, of which it is known which show a lesion",
         write=_image_level_labels,
     ),

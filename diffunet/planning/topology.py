@@ -147,7 +147,7 @@ def plan_network(
     )
     narrowest = NUM_GROUPS * math.ceil(2 * num_label_channels / NUM_GROUPS)
     network = pooling.network(
-        [max(width // 2, narrowest) for width in image_channels],
+        [max(channels // 2, narrowest) for channels in image_channels],
         has_attention=True,
         num_groups=_num_groups(width),
         has_pooled_input=True,

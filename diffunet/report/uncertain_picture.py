@@ -22,8 +22,8 @@ _LONGEST_NAME = 32
 def draw_most_uncertain(folder: Path, *, asked: Asked) -> tuple[Path, list[str]] | None:
     """Draw the most uncertain cases of a folder of predictions.
 
-    They are the first ones of the page: those whose samples differ most in volume. Of a volume it
-    is the slice with the most uncertainty.
+    They are the first ones of the page: those whose samples differ most. Of a volume it is the
+    slice with the most uncertainty.
 
     Returns:
         The picture and the names of its cases. None, and no picture is left there, where no samples

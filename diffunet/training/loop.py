@@ -22,6 +22,7 @@ from diffunet.inference.compute import Precision, computes_in
 from diffunet.plans import TrainingPlan
 from diffunet.randomness import derive_seed
 from diffunet.stopping import StopRequest
+from diffunet.training.clock import Clock, Speed
 from diffunet.training.distributed import Ranks
 from diffunet.training.loggers import Loggers
 from diffunet.training.metrics import append_record
@@ -41,9 +42,6 @@ Made = TypeVar("Made")
 _SECONDS_BETWEEN_AGREEMENTS = 1.0
 _LONGEST_GAP = 20
 """Longest time in seconds, and most iterations, until ranks tell each other whether to stop."""
-
-_NUM_WARMING_UP, _SECONDS_UNTIL_SPEED = 5, 20.0
-"""Iterations that do not count for the speed of a training, and how long others are timed."""
 
 _NUM_RECORDS = 200
 """The fewest records of the loss that a training leaves, if it is long enough."""
@@ -118,8 +116,8 @@ class TrainingLoop:
         """
         step = self._wrapped(TrainingStep(self.model, self.objective))
         pending = iter(batches)
-        clock = _Clock(saved=time.monotonic(), recorded=state.seconds)
-        speed = _Speed(self.tell_time)
+        clock = Clock(saved=time.monotonic(), recorded=state.seconds)
+        speed = Speed(self.tell_time)
         while True:
             self._record_if_due(state, clock)
             is_validated = self._validate_if_due(state, should_stop)
@@ -201,7 +199,7 @@ class TrainingLoop:
         ]
         return norms[0] if len(norms) == 1 else torch.stack(norms).norm()
 
-    def _record_if_due(self, state: TrainingState, clock: "_Clock") -> None:
+    def _record_if_due(self, state: TrainingState, clock: Clock) -> None:
         interval = max(1, self.plan.num_iterations // _NUM_RECORDS)
         is_last = state.iteration == self.plan.num_iterations
         if not state.num_summed or (state.iteration % interval and not is_last):
@@ -309,7 +307,7 @@ class TrainingLoop:
             sentence=f"{values} on {len(scores.criterion)} validation image(s){best}",
         )
 
-    def _is_stopped(self, state: TrainingState, should_stop: StopRequest, clock: "_Clock") -> bool:
+    def _is_stopped(self, state: TrainingState, should_stop: StopRequest, clock: Clock) -> bool:
         """Whether any rank was asked to stop; ranks find out together, about once a second."""
         if not self.ranks.is_distributed:
             return should_stop()
@@ -330,7 +328,7 @@ class TrainingLoop:
         if self.ranks.is_first and state.best_iteration == state.iteration:
             state.save_weights(self.folder / BEST, self.origin)
 
-    def _save_if_due(self, state: TrainingState, clock: "_Clock", *, is_forced: bool) -> None:
+    def _save_if_due(self, state: TrainingState, clock: Clock, *, is_forced: bool) -> None:
         is_due = time.monotonic() - clock.saved >= self.checkpoint_interval_s
         if self.ranks.is_first and state.iteration and (is_due or is_forced):
             state.save(self.folder / LATEST, self.origin)
@@ -342,39 +340,6 @@ class TrainingLoop:
             self.loggers.log(record)
             where = f"iteration {record['iteration']}/{self.plan.num_iterations}"
             logger.info("%s: %s", where, sentence)
-
-
-@dataclass
-class _Clock:
-    """When things last happened; it has no influence on the weights."""
-
-    saved: float
-    recorded: float
-    next_agreement: int = 0
-
-    def iterations_per_second(self, state: TrainingState, num_iterations: int) -> float:
-        """Return the speed since the last record."""
-        before, self.recorded = self.recorded, state.seconds
-        return num_iterations / max(state.seconds - before, 1e-9)
-
-
-@dataclass
-class _Speed:
-    """Tells once how long an iteration takes; the first ones, which warm up, do not count."""
-
-    tell: Callable[[float], None]
-    num_noted: int = 0
-    seconds: float = 0.0
-
-    def note(self, seconds: float) -> None:
-        """Count an iteration that has taken so long."""
-        self.num_noted += 1
-        num_counted = self.num_noted - _NUM_WARMING_UP
-        if num_counted <= 0 or self.seconds >= _SECONDS_UNTIL_SPEED:
-            return
-        self.seconds += seconds
-        if self.seconds >= _SECONDS_UNTIL_SPEED:
-            self.tell(self.seconds / num_counted)
 
 
 def training_precision(device: torch.device) -> Precision:

@@ -90,6 +90,20 @@ def test_a_laptops_training_is_continued_and_other_folds_follow_it(place, caplog
     assert asked(place, "default").size == "default"
 
 
+def test_a_fold_that_was_killed_before_it_saved_anything_does_not_follow_itself(place):
+    folder = run(place, preset="default")
+    for path in (*folder.glob("checkpoint_*"), *folder.glob("validation/summary.json")):
+        path.unlink()
+    assert size_of(run(place)) == "laptop"
+
+
+def test_another_fold_whose_plans_are_damaged_stops_no_training(place, caplog):
+    other = run(place, preset="default") / "plans.resolved.json"
+    other.write_text(other.read_text()[:300])
+    assert size_of(run(place, fold="all")) == "laptop"
+    assert "another fold of the same model cannot be read" in caplog.text
+
+
 def test_a_training_does_not_go_on_with_another_size(place):
     run(place, preset="default")
     with pytest.raises(UsageError, match="began with the preset default, and cannot go on with"):

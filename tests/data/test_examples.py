@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -13,9 +15,9 @@ from diffunet.errors import UsageError, WorkspaceError
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_an_example_is_whole_and_says_how_to_go_on(tmp_path, capsys, kind):
     assert example_dataset.main([kind, "--workspace", str(tmp_path)]) == 0
-    number = EXAMPLES[kind].dataset[len("Dataset") :].split("_")[0]
+    number, name = EXAMPLES[kind].number, EXAMPLES[kind].name
     assert f"diffunet_plan_and_preprocess -d {number}" in capsys.readouterr().out
-    found = verify_dataset(tmp_path / "raw" / EXAMPLES[kind].dataset, num_processes=0)
+    found = verify_dataset(tmp_path / "raw" / f"Dataset{number}_{name}", num_processes=0)
     assert not found.problems
 
 
@@ -41,21 +43,51 @@ def test_the_same_seed_writes_the_same_files(tmp_path):
     assert contents[0] == contents[1] != contents[2]
 
 
+def _datasets(workspace):
+    return sorted(path.name for path in (workspace / "raw").iterdir())
+
+
 def test_a_dataset_that_is_there_is_kept_whatever_its_name(tmp_path):
-    mine = tmp_path / "raw" / "Dataset901_Mine"
-    mine.mkdir(parents=True)
-    with pytest.raises(WorkspaceError, match="Dataset901_Mine' is there already"):
-        api.example_dataset("several_raters", workspace=tmp_path)
-    assert [path.name for path in (tmp_path / "raw").iterdir() if path.is_dir()] == [mine.name]
+    (tmp_path / "raw" / "Dataset901_Mine").mkdir(parents=True)
+    with pytest.raises(WorkspaceError, match="901 is that of Dataset901_Mine"):
+        api.example_dataset("image_level_labels", dataset=901, workspace=tmp_path)
+    assert _datasets(tmp_path) == ["Dataset901_Mine"]
+    folder = api.example_dataset("image_level_labels", dataset=0, workspace=tmp_path)
+    with pytest.raises(WorkspaceError, match="is there already"):
+        api.example_dataset("image_level_labels", dataset=folder.name, workspace=tmp_path)
+    assert _datasets(tmp_path) == ["Dataset000_ImageLevelLabels", "Dataset901_Mine"]
 
 
 def test_what_a_killed_run_left_is_written_anew(tmp_path):
-    left = tmp_path / "raw" / f".{EXAMPLES['image_level_labels'].dataset}.unfinished"
+    left = tmp_path / "raw" / ".unfinished-Dataset903_ImageLevelLabels"
     (left / "imagesTr").mkdir(parents=True)
     (left / "imagesTr" / "half.png").touch()
     folder = api.example_dataset("image_level_labels", workspace=tmp_path)
-    assert not left.exists()
+    assert _datasets(tmp_path) == [folder.name]
     assert not (folder / "imagesTr" / "half.png").exists()
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(28, "full"), KeyboardInterrupt()], ids=["disk", "stop"]
+)
+def test_nothing_is_left_where_it_could_not_be_written_whole(tmp_path, monkeypatch, failure):
+    def begin(folder, seed):
+        (folder / "imagesTr").mkdir(parents=True)
+        raise failure
+
+    broken = dataclasses.replace(EXAMPLES["volumes"], write=begin)
+    monkeypatch.setitem(EXAMPLES, "volumes", broken)
+    with pytest.raises(type(failure)):
+        api.example_dataset("volumes", workspace=tmp_path)
+    assert not list(tmp_path.rglob("*imagesTr"))
+
+
+def test_no_dataset_is_made_in_a_folder_of_nnunet(tmp_path, monkeypatch, capsys):
+    for name in ("nnUNet_raw", "diffunet_raw"):
+        monkeypatch.setenv(name, str(tmp_path))
+    assert example_dataset.main(["volumes"]) == 2
+    assert "is nnU-Net's (nnUNet_raw)" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_kind_names_those_that_exist(tmp_path):

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from diffunet.data.batches.loader import Batch
 from diffunet.stopping import StopRequest
+from diffunet.training.clock import Speed
 from diffunet.training.distributed import Ranks
 from diffunet.training.ema import ExponentialMovingAverage
 from diffunet.training.loggers import Loggers
-from diffunet.training.loop import TrainingLoop, _Speed
+from diffunet.training.loop import TrainingLoop
 from diffunet.training.metrics import read_records
 from diffunet.training.objective import LossTerm, TensorBatch
 from diffunet.training.optim import build_optimizer
@@ -208,7 +209,7 @@ def test_validations_that_would_take_too_long_are_made_more_rarely(seconds, stri
 
 def test_the_speed_of_a_training_is_told_once_without_the_first_iterations():
     told: list[float] = []
-    speed = _Speed(told.append)
+    speed = Speed(told.append)
     for seconds in (*(100.0,) * 5, 8.0, 10.0, 12.0, 50.0, 50.0):
         speed.note(seconds)
     assert told == [10.0]
