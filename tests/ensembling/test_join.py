@@ -85,9 +85,10 @@ def test_uncertainty_probabilities_and_volumes_are_made_anew(folders, tmp_path):
     assert np.allclose(probability, [[0.75, 0.5, 0, 0]], atol=1e-4)
     uncertainty, _ = read_map(tmp_path / "out" / "sizes_uncertainty.png")
     assert np.allclose(uncertainty, [[0.8113, 1, 0, 0]], atol=1e-4)  # bits of 3:1, and of 1:1
-    volumes = read_json(tmp_path / "out" / "predictions.json")["cases"]["sizes"]["volumes"]
-    assert volumes["nodule"]["samples"] == [2, 1, 2, 0]
-    assert volumes["nodule"]["mean"] == 1.25
+    about = read_json(tmp_path / "out" / "predictions.json")["cases"]["sizes"]
+    assert about["volumes"]["nodule"]["samples"] == [2, 1, 2, 0]
+    assert about["volumes"]["nodule"]["mean"] == 1.25
+    assert about["disagreement"]["nodule"] == pytest.approx(1 - 8 / 22)  # of all pairs of the four
 
 
 def test_of_labels_that_exclude_each_other_the_consensus_has_most_votes(tmp_path):

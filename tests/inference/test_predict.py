@@ -97,6 +97,10 @@ def test_every_file_of_a_case_is_there_and_says_the_same(model, images, tmp_path
     assert np.array_equal(uncertainty > 0, (probability > 0) & (probability < 1))
     record = read_json(path)["cases"]["case1"]
     assert record["volumes"]["nodule"]["samples"] == samples.sum(axis=(1, 2)).tolist()
+    counts = samples.sum(axis=0)
+    alike, marked = np.sum(counts * (counts - 1)), np.sum(counts * (5 - counts))
+    assert all(sample.any() for sample in samples)
+    assert record["disagreement"]["nodule"] == pytest.approx(1 - alike / marked)
     assert record["shape"] == [20, 18]
     assert 0 < record["seconds"] < time.perf_counter() - start
 

@@ -12,6 +12,7 @@ from diffunet.diffusion.encoding import SignedEncoding
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.case_predictor import CasePredictor
 from diffunet.inference.compute import Compute
+from diffunet.inference.fuse import Votes
 from diffunet.inference.masks import decode_on_original_grid
 from diffunet.inference.model import load_model
 from diffunet.inference.options import PredictionOptions
@@ -54,6 +55,10 @@ def test_outputs_agree_with_the_samples(folder):
     assert prediction.volumes["nodule"].samples == tuple(
         2.0 * prediction.samples[:, 0].sum(axis=(1, 2))
     )
+    empty = sum(not sample.any() for sample in prediction.samples)
+    votes = Votes(prediction.samples.sum(axis=0).astype(np.uint8), total=3, is_exclusive=True)
+    assert prediction.disagreement == {"nodule": votes.disagreement(0, num_empty=empty)}
+    assert prediction.disagreement["nodule"] > 0
     assert ((prediction.uncertainty == 0) == ((share[0] == 0) | (share[0] == 1))).all()
 
 

@@ -65,8 +65,9 @@ def test_uncertainty_and_volumes_are_those_of_cleaned_samples(predicted, tmp_pat
     assert apply(predicted, tmp_path / "out", plan(tmp_path / "pp.json")) == 0
     uncertainty, _ = read_map(tmp_path / "out" / "a_uncertainty.png")
     assert np.array_equal(uncertainty[0] > 0, [True, True, False, False, False, True, True, True])
-    volumes = read_json(tmp_path / "out" / "predictions.json")["cases"]["a"]["volumes"]
-    assert volumes["nodule"]["samples"] == [2, 2, 3]
+    about = read_json(tmp_path / "out" / "predictions.json")["cases"]["a"]
+    assert about["volumes"]["nodule"]["samples"] == [2, 2, 3]
+    assert about["disagreement"]["nodule"] == pytest.approx(1 - 4 / 24)
 
 
 def test_the_output_is_scored_as_any_prediction(predicted, tmp_path):
@@ -102,6 +103,14 @@ def test_of_predictions_without_samples_the_mask_alone_is_cleaned(tmp_path):
     assert record["cases"]["a"]["seconds"] == 1.0
     assert record["cases"]["a"]["volumes"]["nodule"]["samples"] == [2]
     assert record["settings"]["postprocessing"] == [["nodule"]]
+
+
+def test_what_samples_said_that_nobody_saved_is_not_said_of_the_cleaned_mask(tmp_path):
+    predicted = write_predictions(tmp_path / "predicted", {"a": ("11010000",)}, saves_samples=False)
+    path = predicted / "records" / "a.json"
+    write_json(path, {**read_json(path), "disagreement": {"nodule": 0.4}})
+    assert apply(predicted, tmp_path / "out", plan(tmp_path / "pp.json")) == 0
+    assert read_json(tmp_path / "out" / "records" / "a.json")["disagreement"] == {}
 
 
 def test_components_of_volumes_span_slices(tmp_path):
