@@ -37,6 +37,16 @@ class Volumes:
         return (self.upper - self.lower) / self.mean if self.mean > 0 else 0.0
 
     @property
+    def disagreement(self) -> float | None:
+        """How far two samples differ if the smaller one lies in the larger; at least so far."""
+        volumes = np.array(self.samples)
+        if len(volumes) < 2:
+            return None
+        smaller, larger = (pick.outer(volumes, volumes) for pick in (np.minimum, np.maximum))
+        alike = np.divide(smaller, larger, out=np.ones_like(larger), where=larger > 0)
+        return float(np.sum(1 - alike) / (len(volumes) * (len(volumes) - 1)))
+
+    @property
     def presence(self) -> float | None:
         """Share of the samples that mark anything."""
         return float(np.mean(np.array(self.samples) > 0)) if self.samples else None
@@ -134,14 +144,17 @@ def facts_of_case(
 def _uncertainty(
     content: Mapping[str, Any], volumes: Sequence[Volumes], presences: Sequence[Presence]
 ) -> float | None:
-    """Return how far samples differ, in [0, 1]; of older records in volume, of tags the doubt."""
+    """Return how far two samples differ, in [0, 1]; of image-level labels the doubt.
+
+    Records of former versions do not say it, but their volumes say how far at least.
+    """
     disagreements = mapping_at(content, "disagreement")
     known = [number_at(disagreements, label) for label in disagreements]
     if any(each is not None for each in known):
         return max(each for each in known if each is not None)
-    spreads = [each.spread for each in volumes if each.spread is not None]
-    if spreads:
-        return max(spreads)
+    at_least = [each.disagreement for each in volumes if each.disagreement is not None]
+    if at_least:
+        return max(at_least)
     doubts = [1 - abs(2 * p.probability - 1) for p in presences if p.probability is not None]
     return max(doubts) if doubts else None
 

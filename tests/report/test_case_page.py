@@ -49,17 +49,20 @@ def test_without_scores_the_most_uncertain_case_is_first(tmp_path):
 def test_cases_whose_samples_differ_most_come_first(tmp_path, is_known):
     """However alike their volumes are; records of older predictions know the volumes alone."""
     folder = write_predictions(tmp_path, ["grows", "moves"], is_scored=False)
-    for case, width, disagreement in (("grows", 6.0, 0.3), ("moves", 0.0, 0.9)):
+    for case, samples, disagreement in (("grows", [6, 12], 0.3), ("moves", [9, 9], 0.9)):
         path = folder / "records" / f"{case}.json"
         record = read_json(path)
-        about = {"mean": 9.0, "percentile_5": 9 - width / 2, "percentile_95": 9 + width / 2}
-        record["volumes"]["lesion"].update(about)
+        ends = {"percentile_5": min(samples), "percentile_95": max(samples)}
+        record["volumes"]["lesion"].update(mean=9.0, samples=samples, **ends)
         if is_known:
             record["disagreement"] = {"lesion": disagreement}
         write_json(path, record)
-    text = _report(tmp_path, folder).text
+    page = _report(tmp_path, folder)
+    shown = [cell.get("data-value") for cell in page.attributes("td")]
+    largest = "0.9" if is_known else "0.5"  # 6 of 12 voxels
+    assert largest in shown
     first = "moves (lesion of 9 to 9" if is_known else "grows (lesion of 6 to 12"
-    assert f"Look first at the most uncertain: {first}" in text
+    assert f"Look first at the most uncertain: {first}" in page.text
 
 
 def test_references_are_not_opened_unasked(tmp_path):
