@@ -223,7 +223,7 @@ def parse_json(text: str | bytes) -> Any:
         ValueError: it is not such JSON.
     """
     if isinstance(text, bytes):
-        text = text.decode("utf-8-sig")
+        text = _decoded(text)
     try:
         content = json.loads(
             text,
@@ -236,6 +236,17 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError(_TOO_DEEP) from None
     _check_parsed(content)
     return content
+
+
+def _decoded(text: bytes) -> str:
+    """Return text in UTF-8, or in UTF-16 or UTF-32, which some programs of Windows write."""
+    try:
+        return text.decode(json.detect_encoding(text))
+    except UnicodeDecodeError as cause:
+        byte = text[cause.start]
+        raise ValueError(
+            f"the byte 0x{byte:02x} at position {cause.start} is no text in UTF-8; save it as UTF-8"
+        ) from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

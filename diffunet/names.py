@@ -67,6 +67,11 @@ def is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
+def is_fold(name: str) -> bool:
+    """Whether `name` is a fold's: `0_old`, or `0 (copy)`, is what somebody keeps beside it."""
+    return _FOLD.fullmatch(name) is not None
+
+
 def require_fold(fold: int | str, *, error: type[DiffunetError]) -> str:
     """Return the name of a fold: a whole number, written as usual, or "all".
 
@@ -76,7 +81,7 @@ def require_fold(fold: int | str, *, error: type[DiffunetError]) -> str:
         error: it is something else.
     """
     name = str(fold)
-    if _FOLD.fullmatch(name) is None:
+    if not is_fold(name):
         raise error(f"there is no fold '{name}'; expected 0, 1, 2, ... or all")
     return name
 

@@ -1,4 +1,4 @@
-"""How commands stop: the one rule for SIGINT, SIGTERM and SIGHUP.
+"""How commands stop: the one rule for all signals that ask for it (`STOP_SIGNALS`).
 
 They mean the same, whether a person presses Ctrl-C, a scheduler takes the machine back, or a
 terminal is closed: end soon, lose no finished work, leave nothing running. A signal that was

@@ -3,7 +3,7 @@
 A worker is a fresh interpreter, with a pipe of its own in each direction of which either process
 keeps one end alone. If a worker is killed, even in the middle of an answer, its pipe ends here, so
 that nobody waits for it; and a worker ends itself when this process is gone. Signals to stop
-(SIGINT, SIGTERM, SIGHUP) are for the command: its workers ignore them.
+(`STOP_SIGNALS`) are for the command: its workers ignore them.
 
 `multiprocessing` is not used: its queues wait for ever for the rest of an answer whose writer was
 killed, its default start differs between versions of Python, and it runs the caller's script again.
@@ -25,9 +25,15 @@ from typing import IO, Any, final
 from diffunet.errors import DiffunetError
 
 STOP_SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+    if hasattr(signal, name)
 )
-"""The signals to stop: from a person's Ctrl-C, a scheduler, or a closed terminal."""
+"""The signals to stop: from a person's Ctrl-C, a closed terminal, or a scheduler.
+
+Schedulers warn with SIGTERM (SLURM), SIGUSR1 and SIGUSR2 (SLURM's `--signal=USR1`, `-notify` of
+Grid Engine, LSF) or SIGXCPU (a limit of processor time) before they kill.
+"""
 
 _PIPE_BYTES = 2**20
 _RUN = (

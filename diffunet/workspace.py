@@ -90,7 +90,7 @@ class Workspace:
             chosen = {name: environment.get(f"diffunet_{name}") for name in names}
             for name, path in chosen.items():
                 _require_bare_path(f"diffunet_{name}", path or "")
-            chosen = {name: Path(path).absolute() for name, path in chosen.items() if path}
+            chosen = {name: path_of(path).absolute() for name, path in chosen.items() if path}
             variables = ", ".join(f"diffunet_{name}" for name in chosen)
             origin = f"environment: {variables}" if chosen else "the default"
         return cls(
@@ -249,6 +249,15 @@ class Workspace:
         return self.results / self.dataset_name(dataset) / f"{method}__{plans}__{configuration}"
 
 
+def path_of(text: str) -> Path:
+    """Return the path that a user wrote; `~` at its beginning is the home folder.
+
+    Shells replace it in a word of its own alone: not in quotes, after `=`, or in a container's file
+    of variables. Taken as it is, it would become a folder of that name.
+    """
+    return Path(os.path.expanduser(text))  # noqa: PTH111 (leaves it where there is no home)
+
+
 def bare_name(name: str) -> str:
     """Return the name of a dataset without its `DatasetXXX_`."""
     matched = _DATASET_FOLDER.fullmatch(name)
@@ -282,6 +291,11 @@ def _require_bare_path(variable: str, path: str) -> None:
             f"the environment variable {variable} is [{path}], with quotation marks or spaces "
             f"around the path; set it to [{bare}] (`set {variable}={bare}` in the Windows prompt "
             "keeps quotation marks as part of the path)"
+        )
+    if "$" in path and not Path(path).exists():
+        raise WorkspaceError(
+            f"the environment variable {variable} is [{path}], with the name of a variable that no "
+            "shell has replaced by its value; set it to the whole path"
         )
 
 

@@ -1,5 +1,6 @@
 """A table of everything that users get wrong in a raw dataset, and what they must be told."""
 
+import gzip
 import json
 import os
 from collections.abc import Callable
@@ -119,6 +120,47 @@ def _as_folder(folder: Path) -> None:
     (folder / "imagesTr/a_0000.png").mkdir()
 
 
+def _one_deeper(folder: Path) -> None:
+    """As archives unpack into a folder of the name that they have."""
+    content = list(folder.iterdir())
+    (folder / "Unpacked").mkdir()
+    for path in content:
+        path.rename(folder / "Unpacked" / path.name)
+
+
+def _as_jpeg(name: str) -> Damage:
+    def damage(folder: Path) -> None:
+        with Image.open(folder / name) as image:
+            image.save(folder / name, format="JPEG")
+
+    return damage
+
+
+def _without_spacing(name: str) -> Damage:
+    def damage(folder: Path) -> None:
+        image = nibabel.load(folder / name)
+        content = gzip.decompress((folder / name).read_bytes())
+        header = image.header.copy()
+        header["sform_code"] = header["qform_code"] = 0
+        header["pixdim"][1:4] = 0
+        header["vox_offset"] = 352
+        (folder / name).write_bytes(gzip.compress(header.binaryblock + content[348:]))
+
+    return damage
+
+
+def _third_volume(part: str) -> Damage:
+    """Add the case c, whose spacing is in metres."""
+
+    def damage(folder: Path) -> None:
+        array = image_3d(2) if part == "images" else mask_3d()
+        stem = "c_0000" if part == "images" else "c"
+        tifffile.imwrite(folder / f"{part}Tr/{stem}.tif", array, photometric="minisblack")
+        write_json(folder / f"{part}Tr/c.json", {"spacing": (0.002, 0.001, 0.0005)})
+
+    return damage
+
+
 def _link_to_nothing(folder: Path) -> None:
     (folder / "labelsTr/a.png").unlink()
     (folder / "labelsTr/a.png").symlink_to(folder / "elsewhere.png")
@@ -169,6 +211,18 @@ IN_DATASET_JSON = [
         "2d",
         _remove("dataset.json"),
         ("dataset.json", "does not exist", "channel_names, labels and file_ending"),
+    ),
+    BrokenDataset(
+        "dataset_json_with_a_hidden_ending",
+        "2d",
+        _rename("dataset.json", "dataset.json.txt"),
+        ("dataset.json' does not exist", "found 'dataset.json.txt'; rename it"),
+    ),
+    BrokenDataset(
+        "dataset_json_not_utf_8",
+        "2d",
+        _text("dataset.json", '{"labels": "Läsion"}'.encode("latin-1")),
+        ("dataset.json", "the byte 0xe4 at position 13", "save it as UTF-8"),
     ),
     BrokenDataset(
         "dataset_json_no_json",
@@ -357,7 +411,13 @@ IN_FILE_NAMES = [
         "no_imagesTr",
         "2d",
         _rename("imagesTr", "images"),
-        ("expected the folder imagesTr", "create"),
+        ("expected the folder imagesTr", "found 'images'; rename it"),
+    ),
+    BrokenDataset(
+        "dataset_one_folder_too_deep",
+        "2d",
+        _one_deeper,
+        ("dataset.json' does not exist", "found it in the folder 'Unpacked'; move all of that up"),
     ),
     BrokenDataset(
         "empty_imagesTr",
@@ -444,6 +504,15 @@ IN_FILE_NAMES = [
         "raters",
         _png("labelsTr/b.png", mask_2d()),
         ("labelsTr", "expected names CASE_r00.png", "'b.png'", "rename 'b.png' to 'b_r00.png'"),
+    ),
+    BrokenDataset(
+        "raters_named_otherwise",
+        "raters",
+        _all(
+            _rename("labelsTr/a_r00.png", "labelsTr/a_rater1.png"),
+            _rename("labelsTr/a_r01.png", "labelsTr/a_rater2.png"),
+        ),
+        ("expected names CASE_r00.png", "found 2", "rename 'a_rater1.png' to 'a_r00.png'"),
     ),
     BrokenDataset(
         "same_file_twice",
@@ -720,6 +789,18 @@ IN_FILES = [
         "2d",
         _png("labelsTr/a.png", 255 * mask_2d()),
         ("case 'a'", "expected the values 0, 1", "found also 255", "write 1 in place of 255"),
+    ),
+    BrokenDataset(
+        "mask_of_0_and_65535",
+        "2d",
+        _png("labelsTr/a.png", 65535 * mask_2d().astype(np.uint16)),
+        ("case 'a'", "found also 65535", "write 1 in place of 65535"),
+    ),
+    BrokenDataset(
+        "label_map_of_jpeg_under_another_name",
+        "2d",
+        _as_jpeg("labelsTr/a.png"),
+        ("case 'a'", "a.png'", "expected a label map without loss", "found JPEG", "its source"),
     ),
     BrokenDataset(
         "unknown_value_in_a_test_label",
@@ -1106,6 +1187,12 @@ IN_SPLITS = [
         ("fold 0", "found 2 others", "without folder, channel or file ending: 'a' for 'a.png'"),
     ),
     BrokenDataset(
+        "splits_of_files_on_windows",
+        "2d",
+        _splits((["D:\\raw\\imagesTr\\a_0000.PNG", "b"], ["c"])),
+        ("fold 0", "found 1 others", "without folder, channel or file ending: 'a' for 'D:"),
+    ),
+    BrokenDataset(
         "splits_overlap",
         "2d",
         _splits((["a", "b"], ["b", "c"])),
@@ -1272,6 +1359,30 @@ DOUBTFUL_DATASETS = [
         "tiff",
         _remove("imagesTr/b.json"),
         ("1 volumes have no spacing, and 1 mm is used: 'b'", "CASE.json"),
+    ),
+    BrokenDataset(
+        "nifti_without_spacing",
+        "3d",
+        _all(*(_without_spacing(f"imagesTr/a_000{channel}.nii.gz") for channel in range(2))),
+        ("1 volumes have no spacing, and 1 mm is used: 'a'", "into the header of images and masks"),
+    ),
+    BrokenDataset(
+        "a_volume_in_metres",
+        "tiff",
+        _all(*(_third_volume(part) for part in ("images", "labels"))),
+        ("1 volumes have voxels of another order of size", "'c' has sides of 0.001 mm", "metres"),
+    ),
+    BrokenDataset(
+        "image_of_jpeg_under_another_name",
+        "2d",
+        _as_jpeg("imagesTr/a_0000.png"),
+        ("case 'a'", "'a_0000.png'", "its content is JPEG", "take the originals"),
+    ),
+    BrokenDataset(
+        "splits_of_nnunet_v1",
+        "2d",
+        _text("splits_final.pkl", b"\x80\x04]."),
+        ("splits_final.pkl", "is not read", "write splits_final.json"),
     ),
 ]
 """Allowed, but perhaps not meant: `verify_dataset` warns, and reports no problem."""

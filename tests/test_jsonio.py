@@ -116,6 +116,12 @@ def test_a_byte_order_mark_before_json_is_skipped(tmp_path):
     assert read_json(tmp_path / "a.json") == {}
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_json_is_read_as_programs_of_windows_write_it(encoding, tmp_path):
+    (tmp_path / "a.json").write_bytes('{"name": "Läsion"}'.encode(encoding))
+    assert read_json(tmp_path / "a.json") == {"name": "Läsion"}
+
+
 def test_numbers_of_64_bits_are_read_as_they_are(tmp_path):
     (tmp_path / "a.json").write_text("[18446744073709551615, -9223372036854775808, 1.5e308]")
     assert read_json(tmp_path / "a.json") == [2**64 - 1, -(2**63), 1.5e308]

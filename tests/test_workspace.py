@@ -48,6 +48,20 @@ def test_quotation_marks_around_a_variable_are_told(tmp_path, around):
     assert f"set it to [{tmp_path}]" in str(e.value)
 
 
+@pytest.mark.parametrize("value", ["$DATA/raw", "${HOME}/raw"])
+def test_a_variable_in_a_variable_that_no_shell_replaced_is_told(tmp_path, value):
+    with pytest.raises(WorkspaceError, match="diffunet_raw is .*no shell has replaced"):
+        Workspace.resolve(folder=None, environment={"diffunet_raw": value}, current_folder=tmp_path)
+
+
+def test_the_home_folder_in_a_variable_is_no_folder_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    place = Workspace.resolve(
+        folder=None, environment={"diffunet_results": "~/results/"}, current_folder=tmp_path
+    )
+    assert place.results == tmp_path / "home" / "results"
+
+
 def test_a_dataset_under_a_name_that_does_not_count_is_told(tmp_path):
     place = Workspace.resolve(folder=tmp_path, environment={}, current_folder=tmp_path)
     with pytest.raises(WorkspaceError, match="raw', which does not exist, as DatasetXXX_NAME"):

@@ -11,7 +11,7 @@ from diffunet.arguments import labels_of, plans_of
 from diffunet.durations import in_words
 from diffunet.errors import DatasetError, DiffunetError, UsageError
 from diffunet.jsonio import as_json, read_json
-from diffunet.names import require_fold
+from diffunet.names import is_fold, require_fold
 from diffunet.planning.cost import measure_work
 from diffunet.planning.sizes import may_be_resized, with_size
 from diffunet.planning.training import fit_to_iterations
@@ -220,6 +220,8 @@ def _sizes_of_folds(folder: Path) -> dict[str, Size]:
     """Return the sizes of a model's folds; one whose plans cannot be read is left out."""
     sizes: dict[str, Size] = {}
     for file in sorted(folder.glob(f"fold_*/{RESOLVED_PLANS_FILE}")):
+        if not is_fold(file.parent.name.removeprefix("fold_")):
+            continue
         try:
             sizes[file.parent.name] = ResolvedPlans.load(file).size
         except DiffunetError as cause:

@@ -79,7 +79,7 @@ def train(
 
     Raises:
         PlansError, UsageError, WorkspaceError, CheckpointError: before any work is done.
-        KeyboardInterrupt: it was asked to stop (SIGINT, SIGTERM, SIGHUP), and has saved
+        KeyboardInterrupt: it was asked to stop (`diffunet.workers.STOP_SIGNALS`), and has saved
             the iterations that are done.
     """
     from diffunet.api.asked import AskedTraining, folds_of, plan_fold, refuse_interrupted

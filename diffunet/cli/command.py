@@ -103,6 +103,17 @@ def _wait_passively() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
+def _require_current_folder() -> None:
+    """Check that the current folder is there: libraries that are loaded next end without a word."""
+    try:
+        Path.cwd()
+    except OSError as cause:
+        raise UsageError(
+            "the current folder is gone: it was removed, renamed or replaced after this terminal "
+            "or job entered it; change into a folder (cd) and run the command again"
+        ) from cause
+
+
 def _max_image_bytes_of(text: str | None) -> int:
     try:
         return max_image_bytes_from(text)
@@ -146,6 +157,7 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
         _log_to_terminal()
         _wait_passively()
         try:
+            _require_current_folder()
             set_max_image_bytes(_max_image_bytes_of(os.environ.get(VARIABLE)))
             with interrupted_by_signals():
                 main(arguments)

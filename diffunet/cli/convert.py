@@ -1,13 +1,13 @@
 """`diffunet_convert_dataset`."""
 
 import argparse
-from pathlib import Path
 from shlex import quote
 
 from diffunet.cli.command import command_of, new_parser, progress_bar, resolve_workspace
 from diffunet.cli.options import add_flag, add_num_processes, add_number, add_workspace, number_in
 from diffunet.conversion.formats import FORMATS
 from diffunet.conversion.wishes import DEFAULT_MIN_SHARE, MIN_SHARE
+from diffunet.workspace import path_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,7 +22,9 @@ def parser() -> argparse.ArgumentParser:
         command="diffunet_convert_dataset",
     )
     made.add_argument("format", metavar="FORMAT", choices=list(FORMATS), help="see below")
-    made.add_argument("source", type=Path, metavar="SOURCE", help="folder or file of the download")
+    made.add_argument(
+        "source", type=path_of, metavar="SOURCE", help="folder or file of the download"
+    )
     made.add_argument(
         "-d",
         dest="dataset",

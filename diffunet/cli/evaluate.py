@@ -1,7 +1,6 @@
 """`diffunet_evaluate`: score predictions against references."""
 
 import argparse
-from pathlib import Path
 
 from diffunet.cli.command import (
     command_of,
@@ -11,6 +10,7 @@ from diffunet.cli.command import (
 from diffunet.cli.options import (
     add_num_processes,
 )
+from diffunet.workspace import path_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,26 +22,26 @@ def parser() -> argparse.ArgumentParser:
         epilog="example:\n  diffunet_evaluate raw/Dataset001_LIDC/labelsTs predictions",
         command="diffunet_evaluate",
     )
-    made.add_argument("reference", type=Path, metavar="REFERENCE", help="folder of masks")
+    made.add_argument("reference", type=path_of, metavar="REFERENCE", help="folder of masks")
     made.add_argument(
-        "prediction", type=Path, metavar="PREDICTION", help="output folder of diffunet_predict"
+        "prediction", type=path_of, metavar="PREDICTION", help="output folder of diffunet_predict"
     )
     made.add_argument(
         "-djfile",
         dest="dataset_json",
-        type=Path,
+        type=path_of,
         metavar="FILE",
         help="dataset.json; without it, the one in PREDICTION, or else the one beside REFERENCE",
     )
     made.add_argument(
         "--patients",
         dest="patients_csv",
-        type=Path,
+        type=path_of,
         metavar="FILE",
         help="patients.csv for the intervals; without it, the one beside REFERENCE",
     )
     made.add_argument(
-        "-o", dest="output", type=Path, help="summary file; without it PREDICTION/summary.json"
+        "-o", dest="output", type=path_of, help="summary file; without it PREDICTION/summary.json"
     )
     made.add_argument(
         "--by_slice",

@@ -6,13 +6,12 @@ The name of an option (`dest`) is that of the argument of the API that it become
 import argparse
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from diffunet.methods import SaliencyMethod
 from diffunet.parallel import default_num_processes
 from diffunet.ranges import Range, range_of
-from diffunet.workspace import DEFAULT_PLANS_NAME
+from diffunet.workspace import DEFAULT_PLANS_NAME, path_of
 
 Options = argparse._ActionsContainer
 """A parser, or a group of one."""
@@ -147,7 +146,7 @@ def add_path(made: Options, flag: str, meaning: str, **others: Any) -> None:
     Args:
         others: of `add_argument`.
     """
-    made.add_argument(flag, type=Path, help=meaning, **{"metavar": "FOLDER", **others})
+    made.add_argument(flag, type=path_of, help=meaning, **{"metavar": "FOLDER", **others})
 
 
 def add_flag(made: Options, flag: str, meaning: str, *, value: bool = True, **others: Any) -> None:

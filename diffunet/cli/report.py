@@ -1,10 +1,10 @@
 """`diffunet_report`: one HTML page about a dataset, a model or predictions."""
 
 import argparse
-from pathlib import Path
 
 from diffunet.cli.command import command_of, new_parser, progress_bar, resolve_workspace
 from diffunet.cli.options import add_workspace
+from diffunet.workspace import path_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,18 +22,18 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "folder",
-        type=Path,
+        type=path_of,
         metavar="FOLDER",
         help="a preprocessed dataset, a model (METHOD__PLANS__CONFIGURATION) or one of its folds, "
         "or an output folder of diffunet_predict (also a fold's validation)",
     )
     made.add_argument(
-        "-o", dest="output", type=Path, metavar="FILE", help="without it FOLDER/report.html"
+        "-o", dest="output", type=path_of, metavar="FILE", help="without it FOLDER/report.html"
     )
     made.add_argument(
         "-i",
         dest="images",
-        type=Path,
+        type=path_of,
         metavar="FOLDER_OR_FILE",
         help="of predictions: what was predicted; without it, images are looked for in the raw "
         "datasets of the workspace, and known by their content",
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-r",
         dest="references",
-        type=Path,
+        type=path_of,
         metavar="FOLDER",
         help="of predictions: masks to compare with; without a summary.json they are scored too. "
         "Without -r, those that the summary.json in FOLDER names",

@@ -1,10 +1,10 @@
 """`diffunet_export_model`, `diffunet_install_model` and `diffunet_model_info`."""
 
 import argparse
-from pathlib import Path
 
 from diffunet.cli.command import command_of, new_parser, resolve_workspace
 from diffunet.cli.options import add_model, add_path, add_workspace
+from diffunet.workspace import path_of
 
 
 def export_parser() -> argparse.ArgumentParser:
@@ -62,7 +62,7 @@ def install_parser() -> argparse.ArgumentParser:
         epilog="example:\n  diffunet_install_model lidc.zip\n"
         "  diffunet_predict -i IMAGES -o PREDICTIONS -d 1",
     )
-    made.add_argument("file", type=Path, metavar="ZIP", help="the file of a model")
+    made.add_argument("file", type=path_of, metavar="ZIP", help="the file of a model")
     made.add_argument(
         "-d",
         dest="dataset",
@@ -99,7 +99,7 @@ def info_parser() -> argparse.ArgumentParser:
         "  diffunet_model_info diffunet_workspace/results/Dataset001_LIDC/"
         "diffusion__diffunet_plans__2d",
     )
-    made.add_argument("model", type=Path, metavar="MODEL", help="folder or zip file of a model")
+    made.add_argument("model", type=path_of, metavar="MODEL", help="folder or zip file of a model")
     return made
 
 

@@ -18,6 +18,7 @@ from diffunet.errors import CheckpointError
 from diffunet.jsonio import read_object
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
+from diffunet.names import is_fold
 from diffunet.needs import require_memory_for_weights
 from diffunet.networks.memory_order import channels_last
 from diffunet.plans import ConfigurationPlan, ResolvedPlans
@@ -177,13 +178,16 @@ def trained_folds(
         CheckpointError: `folder` is no model folder, or there is no checkpoint of one of them.
     """
     _require_folder(folder)
-    found = sorted(path.name.removeprefix("fold_") for path in folder.glob("fold_*"))
+    names = sorted(path.name.removeprefix("fold_") for path in folder.glob("fold_*"))
+    found = [name for name in names if is_fold(name)]
     trained = [name for name in found if _checkpoint_path(folder, name, checkpoint).is_file()]
     if folds is None:
         numbered = [name for name in trained if name != "all"]
         wanted = sorted(numbered, key=lambda name: (len(name), name)) or trained
         if len(wanted) < len(trained):
             logger.info("fold_all is there too and is not used; -f all takes it alone")
+        if copies := [f"fold_{name}" for name in names if name not in found]:
+            logger.info("not used, since no fold has such a name: %s", _listing(copies))
     else:
         wanted = [str(name) for name in folds]
     missing = [f"fold_{name}" for name in wanted if name not in trained]
@@ -203,7 +207,8 @@ def _require_folder(folder: Path) -> None:
     if not (folder / DATASET_FILE).is_file():
         raise CheckpointError(
             f"'{folder}' is no model folder: expected {DATASET_FILE} and fold_... in it, found "
-            f"{_listing([path.name for path in folder.iterdir()])}"
+            f"{_listing([path.name for path in folder.iterdir()])}; give the folder "
+            "METHOD__PLANS__CONFIGURATION, as the training wrote it, with all its files"
         )
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from diffunet.data.prediction_records import RECORDS_FOLDER
 from diffunet.errors import UsageError
+from diffunet.names import is_fold
 from diffunet.workspace import (
     FINGERPRINT_FILE,
     IMAGES_FOLDER,
@@ -49,7 +50,8 @@ def fold_folders(folder: Path) -> tuple[Path, ...]:
     """Return the folders of the trained folds in a model folder, sorted; or the one that it is."""
     if _is_fold(folder):
         return (folder,)
-    return tuple(sorted(path for path in folder.glob("fold_*") if _is_fold(path)))
+    named = (path for path in folder.glob("fold_*") if is_fold(path.name.removeprefix("fold_")))
+    return tuple(sorted(path for path in named if _is_fold(path)))
 
 
 def _is_fold(folder: Path) -> bool:

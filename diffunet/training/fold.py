@@ -126,7 +126,7 @@ def train_fold(
         seed: of all random draws.
 
     Returns:
-        How it ended. After SIGINT, SIGTERM or SIGHUP it saves the finished iterations, and returns
+        How it ended. After a signal to stop it saves the finished iterations, and returns
         unfinished.
 
     Raises:

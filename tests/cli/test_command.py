@@ -27,6 +27,19 @@ def test_a_user_mistake_is_one_message_and_exit_code_2(capsys):
     assert captured.err == "error: case 'a': bad\ncase 'b': bad\n"
 
 
+def test_a_folder_that_was_removed_under_the_command_is_told(tmp_path, monkeypatch, capsys):
+    @command
+    def main(arguments):
+        pytest.fail("work began")
+
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main() == 2
+    assert "error: the current folder is gone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("number", "fragments"),
     [

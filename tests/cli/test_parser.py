@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+from diffunet.cli import evaluate, predict
 from diffunet.cli.command import new_parser
 from diffunet.cli.commands import PARSERS
 
@@ -54,6 +57,15 @@ def test_negative_numbers_texts_and_what_follows_two_dashes_are_no_options():
     parser.add_argument("words", nargs="+")
     given = parser.parse_args(["-1", "-.5", "-two words", "-", "--", "-x"])
     assert given.words == ["-1", "-.5", "-two words", "-", "-x"]
+
+
+def test_the_home_folder_is_no_folder_of_that_name(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    given = predict.parser().parse_args(["-i", "~/in", "-o=~", "--workspace=~/w"])
+    assert (given.input, given.output) == (Path("/home/me/in"), Path("/home/me"))
+    assert given.workspace == Path("/home/me/w")
+    given = evaluate.parser().parse_args(["~/labels", "a~b"])
+    assert (given.reference, given.prediction) == (Path("/home/me/labels"), Path("a~b"))
 
 
 def test_a_value_may_follow_an_equals_sign():

@@ -1,6 +1,7 @@
 """Every reader and writer: axis order, values, geometry, and what a damaged file says."""
 
 import dataclasses
+import gzip
 import logging
 import re
 import subprocess
@@ -372,12 +373,38 @@ def test_a_label_map_of_whole_floats_is_read_as_integers(tmp_path: Path) -> None
     np.testing.assert_array_equal(label_map, mask_3d())
 
 
-def test_a_label_map_is_whole_to_a_thousandth(tmp_path: Path) -> None:
-    write_volume(tmp_path / "a.nii.gz", mask_3d() * 0.9995 + 0.0004)
+def test_a_label_map_is_whole_to_a_twentieth(tmp_path: Path) -> None:
+    write_volume(tmp_path / "a.nii.gz", mask_3d() * 0.97 + 0.01)
     np.testing.assert_array_equal(read_label_map(tmp_path / "a.nii.gz")[0], mask_3d())
-    write_volume(tmp_path / "b.nii.gz", mask_3d() * 0.99)
-    with pytest.raises(DatasetError, match="such as 0.99; .*nearest neighbour"):
+    write_volume(tmp_path / "b.nii.gz", mask_3d() * 0.9)
+    with pytest.raises(DatasetError, match="such as 0.9; .*nearest neighbour"):
         read_label_map(tmp_path / "b.nii.gz")
+
+
+@pytest.mark.parametrize("num_labels", (2, 7, 25))
+def test_labels_that_nibabel_scaled_to_8_bits_are_whole_again(
+    num_labels: int, tmp_path: Path
+) -> None:
+    labels = np.arange(num_labels + 1, dtype=np.float64).reshape(1, 1, -1)
+    image = nibabel.Nifti1Image(labels, np.eye(4))
+    image.set_data_dtype(np.uint8)  # of the image whose header was taken over
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    found, _ = read_label_map(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(found.ravel(), np.arange(num_labels + 1))
+
+
+@pytest.mark.parametrize(("name", "packs"), (("a.nii.gz", False), ("a.nii", True)))
+@pytest.mark.parametrize("dtype", (np.uint8, np.float32))
+def test_a_nifti_is_read_whether_it_is_compressed_as_its_name_says_or_not(
+    name: str, packs: bool, dtype: type, tmp_path: Path
+) -> None:
+    write_volume(tmp_path / "whole.nii", np.abs(3 * image_3d(0)).astype(dtype))
+    content = (tmp_path / "whole.nii").read_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(content) if packs else content)
+    expected, geometry = read_image([tmp_path / "whole.nii"])
+    found, other = read_image([tmp_path / name])
+    np.testing.assert_array_equal(found, expected)
+    assert other == geometry
 
 
 def test_a_label_map_of_nan_was_not_resampled_wrongly(tmp_path: Path) -> None:

@@ -34,6 +34,16 @@ def test_a_trained_fold_all_that_is_not_used_is_said(folder, caplog):
     assert "fold_all is there too and is not used; -f all takes it alone" in caplog.text
 
 
+def test_copies_of_a_fold_are_no_folds_and_said(folder, caplog):
+    caplog.set_level("INFO")
+    for name in ("fold_0 (copy)", "fold_2_old", "fold_00"):
+        shutil.copytree(folder / "fold_0", folder / name)
+    assert load(folder).folds == ("0", "2", "10")
+    assert "not used, since no fold has such a name: fold_0 (copy), fold_00, fold_2_old" in (
+        caplog.text
+    )
+
+
 def test_fold_all_is_taken_where_there_is_no_other(tmp_path):
     folder = write_model(tmp_path, PLANS, content=dataset_content(), folds=("all",))
     assert load(folder).folds == ("all",)

@@ -22,10 +22,12 @@ from diffunet.data.image_io.stacks import (
     StoredMap,
     stack_size,
 )
+from diffunet.data.image_io.tiff import FILE_ENDINGS as TIFF_FILE_ENDINGS
 
 __all__ = [
     "LOSSY_FILE_ENDINGS",
     "STACK_FILE_ENDINGS",
+    "TIFF_FILE_ENDINGS",
     "GridDifference",
     "ImageGeometry",
     "LabelMapReader",

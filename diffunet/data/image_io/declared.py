@@ -3,6 +3,8 @@
 import math
 from pathlib import Path
 
+from diffunet.data.image_io import nifti
+
 
 def declared_voxels(path: Path) -> int:
     """Return the number of voxels that the header of an image file declares; 0 where it is damaged.
@@ -17,10 +19,8 @@ def declared_voxels(path: Path) -> int:
 
 def _declared_shape(path: Path) -> tuple[int, ...]:
     name = path.name.lower()
-    if name.endswith((".nii", ".nii.gz")):
-        import nibabel
-
-        return nibabel.load(path).shape  # type: ignore[attr-defined]  # images have one
+    if name.endswith(nifti.FILE_ENDINGS):
+        return nifti.declared_shape(path)
     if name.endswith((".png", ".bmp")):
         from PIL import Image
 

@@ -38,7 +38,7 @@ _TIFF = _Format(read=tiff.read, write=tiff.write, module="tifffile", package="ti
 FORMATS = {
     **dict.fromkeys(nifti.FILE_ENDINGS, _NIFTI),
     **dict.fromkeys(itk.FILE_ENDINGS, _ITK),
-    **dict.fromkeys((".png", ".bmp"), _PILLOW),
+    **dict.fromkeys(pillow.FILE_ENDINGS, _PILLOW),
     **dict.fromkeys(tiff.FILE_ENDINGS, _TIFF),
 }
 

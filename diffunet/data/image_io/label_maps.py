@@ -8,14 +8,14 @@ from diffunet.data.image_io.geometry import ImageGeometry
 from diffunet.data.image_io.images import read_array, write_array
 from diffunet.errors import DatasetError
 
-_WHOLE_TOLERANCE = 1e-3  # of a label: slopes and 32 bit numbers miss whole ones by less
+_WHOLE_TOLERANCE = 0.05  # of a label: whole numbers up to 25 that were scaled to 8 bits miss less
 _LARGEST_LABEL = 2.0**53  # beyond it floating point numbers skip integers
 
 
 def read_label_map(path: Path) -> tuple[np.ndarray, ImageGeometry]:
     """Read the integers of a label map, (*spatial), and its geometry.
 
-    Files of floating point numbers are accepted where every number is whole, to a thousandth.
+    Files of floating point numbers are accepted where every number is whole, to a twentieth.
 
     Raises:
         DatasetError: the file cannot be read, has several channels, or holds other numbers.

@@ -2,7 +2,8 @@
 
 ITK's reader silently turns NaN, and the missing end of a truncated file, into zeros. Its writer
 does not notice a full disk, and puts its own forms into the header. nibabel keeps NaN and refuses
-truncated files, and files are written here through an open file.
+truncated files, and files are written here through an open file. The content says whether a file is
+compressed: other tools (ITK) take a file that is not for one named `.nii.gz`.
 
 Of the two forms, the sform counts if its code is set, then the qform, as in nibabel; without a code
 the file gives only its voxel size. So two programs can disagree about a file. Every mask therefore
@@ -48,18 +49,19 @@ _FORMS = (
     *(f"srow_{name}" for name in "xyz"),
 )
 _HEADER_BYTES = {1: 348, 2: 540}
+_GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_LEVEL = 6
 _GZIP_LEVEL_OF_MAPS = 3  # real numbers hardly become smaller with more work
 
 
 def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     """Return (channel, *spatial); channels are a fourth or fifth axis, or a voxel's colours."""
-    import nibabel
-
     header = _read_header(path)
     _require_room(path, header)
-    image = cast("Nifti1Image", nibabel.load(path))
-    stored = np.asanyarray(image.dataobj)
+    image_class = _image_class(header)
+    with _opened(path) as file:
+        image = cast("Nifti1Image", image_class.from_stream(file))
+        stored = np.asanyarray(image.dataobj)
     if stored.dtype.names:
         colours = [stored[name] for name in stored.dtype.names]
         stored = np.stack(colours, axis=-1)
@@ -76,6 +78,11 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     shape = tuple(int(size) for size in array.shape[1:])
     geometry = _geometry_of(path, header, shape=shape)
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")), geometry
+
+
+def declared_shape(path: Path) -> tuple[int, ...]:
+    """Return the size of each axis that the header of a file declares."""
+    return tuple(_declared_sizes(_read_header(path)))
 
 
 def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
@@ -189,10 +196,25 @@ def _set_forms(header: "Nifti1Header", geometry: ImageGeometry) -> None:
 
 def _read_header(path: Path) -> "Nifti1Header":
     """Return the header as it stands in the file, native in byte order, nothing mended."""
-    from nibabel.openers import ImageOpener
-
-    with ImageOpener(str(path)) as file:
+    with _opened(path) as file:
         return _parse(file.read(_HEADER_BYTES[2]))
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file, unpacked if it is compressed, whichever of the two its name says."""
+    return cast(BinaryIO, gzip.open(path)) if _is_compressed(path) else path.open("rb")
+
+
+def _is_compressed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+
+
+def _image_class(header: "Nifti1Header") -> "type[Nifti1Image]":
+    from nibabel.nifti1 import Nifti1Image
+    from nibabel.nifti2 import Nifti2Image
+
+    return Nifti1Image if len(header.binaryblock) == _HEADER_BYTES[1] else Nifti2Image
 
 
 def _parse(block: bytes) -> "Nifti1Header":
@@ -218,21 +240,24 @@ def _empty_header(version: int) -> "Nifti1Header":
     return Nifti1Header() if version == 1 else Nifti2Header()
 
 
+def _declared_sizes(header: "Nifti1Header") -> list[int]:
+    return [int(size) for size in header["dim"][1 : 1 + int(header["dim"][0])]]
+
+
 def _require_room(path: Path, header: "Nifti1Header", *, num_at_once: int | None = None) -> None:
     """Check that the file is whole, and that there is memory for what is read of it at once.
 
     Args:
         num_at_once: how far along the fourth axis; None: all.
     """
-    sizes = [int(size) for size in header["dim"][1 : 1 + int(header["dim"][0])]]
+    sizes = _declared_sizes(header)
     dtype = np.dtype(header.get_data_dtype())
     num_bytes = dtype.itemsize
     for size in sizes:
         num_bytes *= max(size, 0)
     divisor = 1 if num_at_once is None else max(1, math.prod(sizes[3:]) // num_at_once)
     require_room(path, shape=sizes, num_bytes=num_bytes // divisor)
-    is_compressed = path.name.lower().endswith(".gz")
-    require_whole(path, shape=sizes, num_bytes=num_bytes, is_compressed=is_compressed)
+    require_whole(path, shape=sizes, num_bytes=num_bytes, is_compressed=_is_compressed(path))
     if header["scl_slope"] not in (0, 1) and np.isfinite(header["scl_slope"]):
         # the numbers that the slope makes of them have 64 bits
         require_room(path, shape=sizes, num_bytes=num_bytes // divisor // dtype.itemsize * 8)

@@ -15,6 +15,8 @@ from diffunet.errors import DatasetError
 from diffunet.jsonio import atomic_file
 from diffunet.limits import max_image_bytes
 
+FILE_ENDINGS = (".png", ".bmp")
+_LOSSY = ("JPEG", "MPO", "WEBP")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR = 2  # bit of the header's colour type: red, green and blue samples
 _SAMPLE_BYTES = {"I": 4, "F": 4, "I;16": 2}
@@ -37,6 +39,7 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
             )
         samples = len(file.getbands()) * _SAMPLE_BYTES.get(file.mode, 1)
         require_room(path, shape=file.size, num_bytes=samples * file.width * file.height)
+        doubts = _format_doubts(path, file.format or "", is_label=is_label)
         image = file.convert("RGB") if file.mode == "P" and not is_label else file
         if image.mode not in ("1", "L", "P", "I", "I;16", "RGB"):
             raise DatasetError(
@@ -48,8 +51,24 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     channels = np.moveaxis(array, -1, 0) if array.ndim == 3 else array[None]
     shape = (int(channels.shape[1]), int(channels.shape[2]))
     return np.ascontiguousarray(channels), ImageGeometry(
-        shape=shape, spacing_mm=(1.0, 1.0), has_spacing=False
+        shape=shape, spacing_mm=(1.0, 1.0), has_spacing=False, doubts=doubts
     )
+
+
+def _format_doubts(path: Path, content: str, *, is_label: bool) -> tuple[str, ...]:
+    """Return what is doubtful about an image whose name tells of no loss and whose content does.
+
+    Raises:
+        DatasetError: it is a label map: no value in it can be trusted.
+    """
+    if content not in _LOSSY or not path.name.lower().endswith(FILE_ENDINGS):
+        return ()
+    if is_label:
+        raise DatasetError(
+            f"'{path}': expected a label map without loss, found {content} under this name, whose "
+            "values blur at edges; write the label map again from its source"
+        )
+    return (f"its content is {content}, which altered the values: take the originals",)
 
 
 def content_of(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """Which files belong to which case: the names of nnU-Net, and one label map per rater."""
 
+import difflib
 import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -14,6 +15,12 @@ from diffunet.data.image_io import (
 )
 from diffunet.errors import DatasetError
 from diffunet.names import canonical, name_problem
+from diffunet.workspace import (
+    IMAGES_FOLDER,
+    LABELS_FOLDER,
+    TEST_IMAGES_FOLDER,
+    TEST_LABELS_FOLDER,
+)
 
 ONLY_RATER = "r00"
 """Name of the rater of a dataset without `"raters": true`, whose files have no such suffix."""
@@ -26,6 +33,10 @@ _ENDINGS_OF_FILES = (
     *(".h5", ".hdf5", ".pt", ".pth", ".pkl", ".vtk", ".stl", ".ply", ".svg", ".heic", ".dicom"),
 )
 _MOST_LISTED = 20
+_FOLDERS = (IMAGES_FOLDER, LABELS_FOLDER, TEST_IMAGES_FOLDER, TEST_LABELS_FOLDER)
+_SIMILAR = 0.8  # of difflib: a letter or an ending apart
+_OF_DATASET = "'file_ending' of dataset.json"
+_OF_MODEL = "as those that the model was trained on"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +73,24 @@ def listing(names: Collection[str]) -> str:
     return shown if len(names) <= _MOST_LISTED else f"{shown} and {len(names) - _MOST_LISTED} more"
 
 
+def nearest(folder: Path, name: str) -> str:
+    """Return what was found in `folder` in place of `name` and what to do, for a message.
+
+    It is a name that differs little (`imagestr`, `dataset.json.txt`), `name` one folder deeper, or
+    none.
+    """
+    names = {
+        path.name.lower(): path.name
+        for path in folder.iterdir()
+        if path.name not in _FOLDERS  # each has its own meaning
+    }
+    similar = difflib.get_close_matches(name.lower(), names, n=1, cutoff=_SIMILAR)
+    if similar:
+        return f"'{names[similar[0]]}'; rename it"
+    deeper = sorted(path.parent.name for path in folder.glob(f"*/{name}"))
+    return f"it in the folder '{deeper[0]}'; move all of that up" if deeper else "none; create it"
+
+
 def ending_of_a_file(path: Path) -> str | None:
     """Return the ending by which the name of `path` is that of a file, whether there is one or not.
 
@@ -92,7 +121,7 @@ def find_input_cases(path: Path, file_ending: str, num_channels: int) -> tuple[C
     if not path.is_dir():
         raise DatasetError(f"'{path}': expected a folder or an image file, found neither")
     findings = Findings()
-    images = images_by_case(path, file_ending, num_channels, findings=findings)
+    images = images_by_case(path, file_ending, num_channels, findings=findings, ending_is=_OF_MODEL)
     if not images and not findings.problems:
         findings.problems.append(
             f"'{path}': expected images CASE_0000{file_ending}, found none; put them there"
@@ -103,15 +132,24 @@ def find_input_cases(path: Path, file_ending: str, num_channels: int) -> tuple[C
 
 
 def images_by_case(
-    folder: Path, file_ending: str, num_channels: int, *, findings: Findings
+    folder: Path,
+    file_ending: str,
+    num_channels: int,
+    *,
+    findings: Findings,
+    ending_is: str = _OF_DATASET,
 ) -> dict[str, tuple[Path, ...]]:
     """Return the image files of each case in `folder`, sorted by case, channels in order.
 
     Cases whose channels are incomplete are left out, and every fault goes into `findings`.
+
+    Args:
+        ending_is: whose `file_ending` is, for messages.
     """
     channels: dict[str, dict[int, Path]] = defaultdict(dict)
     unnumbered = []
-    for stem, path in _files_by_stem(folder, file_ending, findings=findings).items():
+    files = _files_by_stem(folder, file_ending, findings=findings, ending_is=ending_is)
+    for stem, path in files.items():
         matched = _CHANNEL.fullmatch(stem)
         if matched is None:
             unnumbered.append(path.name)
@@ -148,9 +186,18 @@ def images_by_case(
 
 
 def labels_by_case(
-    folder: Path, file_ending: str, *, has_raters: bool, findings: Findings
+    folder: Path,
+    file_ending: str,
+    *,
+    has_raters: bool,
+    findings: Findings,
+    cases: Collection[str] = (),
 ) -> dict[str, dict[str, Path]]:
-    """Return for each case in `folder` its label map per rater, sorted by rater."""
+    """Return for each case in `folder` its label map per rater, sorted by rater.
+
+    Args:
+        cases: that have images, to tell where the name of a case ends and that of a rater begins.
+    """
     files = _files_by_stem(folder, file_ending, findings=findings)
     if not has_raters:
         return {stem: {ONLY_RATER: path} for stem, path in files.items()}
@@ -164,12 +211,27 @@ def labels_by_case(
             labels[matched["case"]][matched["rater"]] = path
     if unnamed:
         example = unnamed[0]
+        of_cases = {name: _case_before_rater(name, file_ending, cases) for name in unnamed}
+        findings.left_out.update(of_cases.values())
         findings.problems.append(
             f"{folder.name}: expected names CASE_r00{file_ending}, since dataset.json has "
             f'"raters": true, found {len(unnamed)} without a rater: {listing(unnamed)}; rename '
-            f"'{example}' to '{example[: -len(file_ending)]}_r00{file_ending}', and so on"
+            f"'{example}' to '{of_cases[example]}_r00{file_ending}', the next rater's to "
+            f"'{of_cases[example]}_r01{file_ending}', and so on"
         )
     return dict(labels)
+
+
+def _case_before_rater(name: str, file_ending: str, cases: Collection[str]) -> str:
+    """Return the longest of `cases` that a file's name begins with; without one, all of its name.
+
+    So `c1_rater2` and `c1-A` are masks of the case `c1`.
+    """
+    stem = canonical(name[: -len(file_ending)])
+    begun = [
+        case for case in cases if stem.startswith(case) and not stem[len(case) :][:1].isalnum()
+    ]
+    return max(begun, key=len, default=stem)
 
 
 def is_rater(name: str) -> bool:
@@ -228,7 +290,9 @@ def _num_channels(path: Path) -> int:
     return len(image)
 
 
-def _files_by_stem(folder: Path, file_ending: str, *, findings: Findings) -> dict[str, Path]:
+def _files_by_stem(
+    folder: Path, file_ending: str, *, findings: Findings, ending_is: str = _OF_DATASET
+) -> dict[str, Path]:
     """Return the files of `folder` by their name without `file_ending`, in whatever case it is."""
     files: dict[str, Path] = {}
     others: dict[str, list[str]] = defaultdict(list)
@@ -255,12 +319,17 @@ def _files_by_stem(folder: Path, file_ending: str, *, findings: Findings) -> dic
                 "remove one"
             )
         files[stem] = path
-    _report_other_files(folder, others, file_ending, findings=findings)
+    _report_other_files(folder, others, file_ending, findings=findings, ending_is=ending_is)
     return files
 
 
 def _report_other_files(
-    folder: Path, others: Mapping[str, Sequence[str]], file_ending: str, *, findings: Findings
+    folder: Path,
+    others: Mapping[str, Sequence[str]],
+    file_ending: str,
+    *,
+    findings: Findings,
+    ending_is: str,
 ) -> None:
     for ending, names in sorted(others.items()):
         if ending == ".json" and file_ending_of(Path(f"x{file_ending}")) in (".tif", ".tiff"):
@@ -277,11 +346,13 @@ def _report_other_files(
         remedy = (
             "convert the originals without loss: this format alters the values"
             if ending in LOSSY_FILE_ENDINGS
-            else "convert them, or correct 'file_ending'"
+            else "convert or remove them, or give each on its own (-i FILE)"
+            if ending_is == _OF_MODEL
+            else "convert or remove them, or correct 'file_ending'"
         )
         findings.problems.append(
-            f"{folder.name}: expected files that end in '{file_ending}' ('file_ending' of "
-            f"dataset.json), found {len(names)} that end in '{ending}': {listing(names)}; {remedy}"
+            f"{folder.name}: expected files that end in '{file_ending}' ({ending_is}), "
+            f"found {len(names)} that end in '{ending}': {listing(names)}; {remedy}"
         )
 
 

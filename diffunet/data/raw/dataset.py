@@ -12,6 +12,7 @@ from diffunet.data.raw.case_files import (
     images_by_case,
     labels_by_case,
     listing,
+    nearest,
     without_channel,
     without_rater,
 )
@@ -23,11 +24,19 @@ from diffunet.data.raw.tables import read_patients
 from diffunet.errors import DatasetError
 from diffunet.labels import LabelScheme
 from diffunet.names import shared_names
-from diffunet.workspace import DATASET_FILE, PATIENTS_FILE, SPLITS_FILE
+from diffunet.workspace import (
+    DATASET_FILE,
+    IMAGES_FOLDER,
+    LABELS_FOLDER,
+    PATIENTS_FILE,
+    SPLITS_FILE,
+)
 
 __all__ = ["CaseFiles", "RawDataset", "find_input_cases", "open_dataset", "scan_dataset"]
 
 Result = TypeVar("Result")
+
+_OLD_SPLITS_FILE = "splits_final.pkl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +106,11 @@ def scan_dataset(folder: Path, *, findings: Findings) -> RawDataset | None:
     if not folder.is_dir():
         findings.problems.append(f"'{folder}': expected a dataset folder, found none; create it")
         return None
+    if (folder / _OLD_SPLITS_FILE).is_file() and not (folder / SPLITS_FILE).is_file():
+        findings.warnings.append(
+            f"{_OLD_SPLITS_FILE}, of nnU-Net v1, is not read, since a pickle can run anything: for "
+            f"its folds write {SPLITS_FILE}"
+        )
     described = read_dataset_json(folder / DATASET_FILE, findings=findings)
     if described is None:
         return None
@@ -140,8 +154,8 @@ def _cases_of_folders(
     if not image_folder.is_dir():
         if part == "Tr":
             findings.problems.append(
-                f"'{folder}': expected the folder imagesTr, found none; create it and put the "
-                "training images there"
+                f"'{folder}': expected the folder imagesTr, with the training images, found "
+                f"{nearest(folder, IMAGES_FOLDER)}"
             )
         return ()
     images = images_by_case(
@@ -150,13 +164,17 @@ def _cases_of_folders(
     labels: dict[str, dict[str, Path]] = {}
     if label_folder.is_dir():
         labels = labels_by_case(
-            label_folder, described.file_ending, has_raters=described.has_raters, findings=findings
+            label_folder,
+            described.file_ending,
+            has_raters=described.has_raters,
+            findings=findings,
+            cases=images,
         )
         _check_matching(images, labels, described, part, findings=findings)
     elif part == "Tr" and described.image_labels is None and images:
         findings.problems.append(
-            f"'{folder}': expected the folder labelsTr, found none; create it and put a label map "
-            "per training case there, or declare 'image_labels' in dataset.json"
+            f"'{folder}': expected the folder labelsTr, with the label maps of training cases, "
+            f"found {nearest(folder, LABELS_FOLDER)}, or declare 'image_labels' in dataset.json"
         )
     return tuple(
         CaseFiles(case=case, images=files, labels=labels.get(case, {}))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diffunet.data.image_io import LOSSY_FILE_ENDINGS, supported_file_endings
-from diffunet.data.raw.case_files import Findings, listing
+from diffunet.data.raw.case_files import Findings, listing, nearest
 from diffunet.errors import DatasetError
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
@@ -72,6 +72,12 @@ class DatasetJson:
 
 def read_dataset_json(path: Path, *, findings: Findings) -> DatasetJson | None:
     """Read and check `path`; None, with every fault in `findings`, where it has one."""
+    if not path.exists():
+        findings.problems.append(
+            f"'{path}' does not exist, found {nearest(path.parent, path.name)}; it should hold at "
+            "least channel_names, labels and file_ending"
+        )
+        return None
     try:
         content = read_json(path, DatasetError)
     except DatasetError as error:

@@ -1,6 +1,7 @@
 """Check every file of a raw dataset, and report all faults at once."""
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from diffunet.data.image_io import ImageGeometry, grid_difference, read_image, read_label_map
+from diffunet.data.image_io import (
+    TIFF_FILE_ENDINGS,
+    ImageGeometry,
+    grid_difference,
+    read_image,
+    read_label_map,
+)
 from diffunet.data.raw.case_files import CaseFiles, Findings, listing
 from diffunet.data.raw.dataset import RawDataset, scan_dataset
 from diffunet.data.store.case import LARGEST_INTENSITY
@@ -18,6 +25,8 @@ from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, map_ordered, without_progress
 
 _VOXELS_AT_ONCE = 2**22
+_WHITE = (255, 65535)  # of 8 and 16 bits
+_OTHER_UNIT = 100.0  # voxels this many times as large as others were measured in another unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +67,7 @@ class _CaseReport:
     Attributes:
         num_dimensions: None where the images cannot be read.
         digest: of the image's voxels; None where they all have one value, `is_constant`.
+        voxel_mm: the side of a cube as large as a voxel.
     """
 
     case: str
@@ -68,6 +78,7 @@ class _CaseReport:
     digest: bytes | None = None
     is_constant: bool = False
     has_spacing: bool = True
+    voxel_mm: float = 1.0
     orientation: str | None = None
     label_values: frozenset[int] = frozenset()
 
@@ -135,6 +146,7 @@ class _Summary:
         self._by_digest: dict[bytes, list[str]] = defaultdict(list)
         self._constant: list[str] = []
         self._without_spacing: list[str] = []
+        self._voxel_mm: dict[str, float] = {}
         self._by_orientation: dict[str, list[str]] = defaultdict(list)
         self._training_cases = {files.case for files in dataset.training_cases}
         self._label_values: set[int] = set()
@@ -150,6 +162,8 @@ class _Summary:
             self._constant.append(report.case)
         if report.num_dimensions == 3 and not report.has_spacing:
             self._without_spacing.append(report.case)
+        elif report.has_spacing:
+            self._voxel_mm[report.case] = report.voxel_mm
         if report.orientation is not None:
             self._by_orientation[report.orientation].append(report.case)
         if report.case in self._training_cases:
@@ -186,9 +200,9 @@ class _Summary:
         if self._without_spacing:
             yield (
                 f"{len(self._without_spacing)} volumes have no spacing, and 1 mm is used: "
-                f"{listing(self._without_spacing)}; write CASE.json with "
-                '{"spacing": [z, y, x]} in mm beside them'
+                f"{listing(self._without_spacing)}; {_spacing_remedy(self._dataset.file_ending)}"
             )
+        yield from _unit_warnings(self._voxel_mm)
         if len(self._by_orientation) > 1:
             counted = sorted(self._by_orientation.items(), key=lambda item: (-len(item[1]), item))
             most, *others = [f"{len(cases)} {name} ({listing(cases)})" for name, cases in counted]
@@ -202,6 +216,31 @@ class _Summary:
             for name, values in zip(scheme.names, scheme.values, strict=True):
                 if not self._label_values.intersection(values):
                     yield f"the label '{name}' ({_joined(values)}) is in no training label map"
+
+
+def _spacing_remedy(file_ending: str) -> str:
+    if file_ending.lower() in TIFF_FILE_ENDINGS:
+        return 'write CASE.json with {"spacing": [z, y, x]} in mm beside them'
+    return "write the size of a voxel in mm into the header of images and masks"
+
+
+def _unit_warnings(voxel_mm: dict[str, float]) -> Iterator[str]:
+    """Yield the cases whose voxels are so much larger or smaller that the unit must be another."""
+    if not voxel_mm:
+        return
+    usual = float(np.median(list(voxel_mm.values())))
+    odd = [
+        case
+        for case, size in voxel_mm.items()
+        if abs(math.log(size / usual)) > math.log(_OTHER_UNIT)
+    ]
+    if odd:
+        example = min(odd)
+        yield (
+            f"{len(odd)} volumes have voxels of another order of size than the others: "
+            f"{listing(odd)}; '{example}' has sides of {voxel_mm[example]:g} mm, the median is "
+            f"{usual:g} mm: if they are in metres or micrometres, correct their headers"
+        )
 
 
 def _check_case(files: CaseFiles, *, expected: _Expected) -> _CaseReport:
@@ -244,6 +283,7 @@ def _check_case(files: CaseFiles, *, expected: _Expected) -> _CaseReport:
         digest=None if is_constant else _digest(image),
         is_constant=is_constant,
         has_spacing=geometry.has_spacing,
+        voxel_mm=math.prod(geometry.spacing_mm) ** (1 / geometry.num_dimensions),
         orientation=geometry.orientation,
         label_values=frozenset(values),
     )
@@ -276,8 +316,8 @@ def _value_problems(found: set[int], path: Path, labels: LabelScheme) -> Iterato
     if not unknown:
         return
     remedy = "correct the label map, or add the label to 'labels' of dataset.json"
-    if found <= {0, 255} and 1 in labels.all_values:
-        remedy = "this looks like a mask for viewing; write 1 in place of 255"
+    if unknown[0] in _WHITE and found <= {0, unknown[0]} and 1 in labels.all_values:
+        remedy = f"this looks like a mask for viewing; write 1 in place of {unknown[0]}"
     yield (
         f"expected the values {_joined(labels.all_values)} in '{path.name}', as 'labels' of "
         f"dataset.json says, found also {_joined(unknown)}; {remedy}"

@@ -1,6 +1,7 @@
 """Folds of cross-validation, in nnU-Net's file and order; a patient is never divided."""
 
 import logging
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from diffunet.data.raw.case_files import listing, without_channel
+from diffunet.data.raw.case_files import ending_of_a_file, listing, without_channel
 from diffunet.errors import DatasetError
 from diffunet.jsonio import read_json, write_json
 from diffunet.names import canonical
@@ -176,7 +177,8 @@ def _as_cases(names: Collection[str], cases: Collection[str]) -> str | None:
     """Return the remedy for names of files where those of cases should be; None for others."""
     meant = {}
     for name in names:
-        bare = name.rsplit("/", 1)[-1].split(".", 1)[0]
+        bare = re.split(r"[/\\]", name)[-1]
+        bare = bare[: len(bare) - len(ending_of_a_file(Path(bare)) or "")]
         case = next((each for each in (bare, without_channel(bare)) if each in cases), None)
         if case is None:
             return None
