@@ -12,6 +12,7 @@ sees the mask where it sees the image.
 """
 
 import gzip
+import io
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -200,9 +201,9 @@ def _read_header(path: Path) -> "Nifti1Header":
         return _parse(file.read(_HEADER_BYTES[2]))
 
 
-def _opened(path: Path) -> BinaryIO:
+def _opened(path: Path) -> io.BufferedIOBase:
     """Open a file, unpacked if it is compressed, whichever of the two its name says."""
-    return cast(BinaryIO, gzip.open(path)) if _is_compressed(path) else path.open("rb")
+    return gzip.open(path) if _is_compressed(path) else path.open("rb")
 
 
 def _is_compressed(path: Path) -> bool:
