@@ -98,6 +98,23 @@ class LabelScheme:
             return np.stack([label_map == values[0] for values in self.values])
         return np.stack([np.isin(label_map, values) for values in self.values])
 
+    def close(self, of_labels: np.ndarray) -> None:
+        """Give each region what the regions inside it have, in place.
+
+        A label map cannot say that a voxel belongs to an inner region and not to the outer one, and
+        no rater says so; a network may.
+
+        Args:
+            of_labels: masks or probabilities (label, *spatial).
+        """
+        if not self.is_regions:
+            return
+        regions = [set(values) for values in self.values]
+        for outer, of_outer in zip(regions, of_labels, strict=True):
+            for inner, of_inner in zip(regions, of_labels, strict=True):
+                if inner < outer:
+                    np.maximum(of_outer, of_inner, out=of_outer)
+
     def label_map(self, masks: np.ndarray) -> np.ndarray:
         """Return the uint8 (uint16 where needed) label map of boolean masks (label, *spatial).
 

@@ -25,6 +25,39 @@ def test_regions_go_to_overlapping_masks_and_back():
     assert labels.label_map(masks).tolist() == [0, 1, 2]
 
 
+def test_a_region_holds_what_the_regions_inside_it_hold():
+    labels = scheme(
+        {"background": 0, "core": [2, 3], "whole": [1, 2, 3], "inner": 3, "other": [1, 4]},
+        regions_class_order=[2, 1, 3, 4],
+    )
+    masks = np.eye(4, dtype=bool)  # a voxel in each region alone
+    labels.close(masks)
+    core, whole, inner, other = masks.astype(int).tolist()
+    assert (core, whole) == ([1, 0, 1, 0], [1, 1, 1, 0])
+    assert (inner, other) == ([0, 0, 1, 0], [0, 0, 0, 1])
+    shares = np.array([[0.3], [0.2], [0.6], [0.9]], np.float32)
+    labels.close(shares)
+    assert shares[:, 0].tolist() == pytest.approx([0.6, 0.6, 0.6, 0.9])
+
+
+def test_what_a_label_map_says_of_nested_regions_is_what_was_written():
+    labels = scheme(
+        {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "inner": 3},
+        regions_class_order=[1, 2, 3],
+    )
+    masks = np.random.default_rng(0).random((3, 50)) < 0.5
+    assert not np.array_equal(labels.masks(labels.label_map(masks)), masks)
+    labels.close(masks)
+    assert np.array_equal(labels.masks(labels.label_map(masks)), masks)
+
+
+def test_exclusive_labels_have_nothing_inside():
+    labels = scheme({"background": 0, "a": 1, "b": 2})
+    masks = np.array([[True, False], [False, True]])
+    labels.close(masks)
+    assert masks.tolist() == [[True, False], [False, True]]
+
+
 def test_the_ignore_label_is_no_label_but_a_known_value():
     labels = scheme({"background": 0, "a": 1, "ignore": 2})
     assert labels.names == ("a",)

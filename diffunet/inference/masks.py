@@ -29,6 +29,7 @@ from diffunet.inference.output import OutputFolder
 from diffunet.inference.prepared import PreparedImage
 from diffunet.inference.rel_area import emptied_by_rel_area
 from diffunet.inference.segment import segment_image
+from diffunet.labels import LabelScheme
 from diffunet.plans import ConfigurationPlan, SamplingPlan
 from diffunet.preprocessing.case import restore_x_0
 
@@ -205,7 +206,7 @@ class SamplePredictor(MaskPredictor):
             tags=self._tags,
             on_step=on_step,
         )
-        masks = _decoded(drawn, properties, encoding=encoding)
+        masks = _decoded(drawn, properties, encoding=encoding, labels=labels)
         if self.options.rel_area is not None:
             masks = emptied_by_rel_area(masks, self.options.rel_area)
         return votes, _counted(votes, masks)
@@ -245,7 +246,9 @@ class ProbabilityPredictor(MaskPredictor):
         ).numpy()
         num_labels = len(labels.names)
         of_labels = probabilities[len(probabilities) - num_labels :]  # background comes first
-        return restore_x_0(of_labels, prepared.properties, background=[0.0] * num_labels)
+        restored = restore_x_0(of_labels, prepared.properties, background=[0.0] * num_labels)
+        labels.close(restored)
+        return restored
 
 
 def sampling_of(configuration: ConfigurationPlan, options: PredictionOptions) -> SamplingPlan:
@@ -292,12 +295,17 @@ def _rater_of(configuration: ConfigurationPlan, asked: str | None) -> str | None
 
 
 def _decoded(
-    drawn: Iterator[tuple[int, Tensor]], properties: CaseProperties, *, encoding: Encoding
+    drawn: Iterator[tuple[int, Tensor]],
+    properties: CaseProperties,
+    *,
+    encoding: Encoding,
+    labels: LabelScheme,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the masks of each sample on the original grid."""
     for sample, x_0 in drawn:
         masks = decode_on_original_grid(x_0.numpy(), properties, encoding=encoding)
         del x_0  # before the next one needs the memory
+        labels.close(masks)
         yield sample, masks
 
 

@@ -113,6 +113,39 @@ def test_labels_take_turns_in_being_balanced():
         assert counts["b"] / 600 == pytest.approx(1 / 6, abs=0.01)
 
 
+def test_every_label_is_balanced_though_a_batch_has_fewer_samples_than_there_are_labels():
+    tags = {f"c{i}": tuple(int(i == label) for label in range(5)) for i in range(5)}
+    tags |= {f"none{i}": (0,) * 5 for i in range(15)}
+    cases = {case: properties(case, patient=case, tags=each) for case, each in tags.items()}
+    order = BalancedOrder([(case, None) for case in cases], cases)
+    generator = np.random.default_rng(0)
+    counts: Counter[str] = Counter()
+    for iteration in range(3000):
+        offset = float(generator.random())
+        counts.update(
+            order.image_of(i, batch_size=2, offset=offset, drawn_before=2 * iteration)[0]
+            for i in range(2)
+        )
+    # half of its own turns, and one in 38 of the other labels' turns
+    expected = (0.5 + 4 * 0.5 / 19) / 5
+    for label in range(5):
+        assert counts[f"c{label}"] / 6000 == pytest.approx(expected, abs=0.01)
+
+
+def test_samples_before_a_batch_only_shift_the_labels():
+    tags = {"a": (1, 0, 0), "b": (0, 1, 0), "c": (0, 0, 1), "d": (0, 0, 0)}
+    cases = {case: properties(case, patient=case, tags=each) for case, each in tags.items()}
+    order = BalancedOrder([(case, None) for case in cases], cases)
+    rare = ("a", "b", "c")
+    for drawn_before in range(6):
+        for index in range(7):
+            counts = Counter(
+                order.image_of(index, batch_size=7, offset=o, drawn_before=drawn_before)[0]
+                for o in np.linspace(0, 1, 600, endpoint=False)
+            )
+            assert counts[rare[(drawn_before + index) % 3]] / 600 == pytest.approx(0.5, abs=0.01)
+
+
 @pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.25, 8), (0.5, 16)])
 def test_each_batch_has_its_share_of_plain_turns(share, count):
     for iteration in range(3):

@@ -307,16 +307,17 @@ def test_labels_take_turns_among_the_balanced_samples_of_a_batch(monkeypatch):
     """Of 8 samples with a plain share of 1/4 six are balanced, whichever places those have."""
     asked = []
 
-    def image_of(self, index, *, batch_size, offset):
-        asked.append((index, batch_size))
+    def image_of(self, index, *, batch_size, offset, drawn_before):
+        asked.append((index, batch_size, drawn_before))
         return "c0", None
 
     monkeypatch.setattr(BalancedOrder, "image_of", image_of)
     plan = dataclasses.replace(configuration((8, 8)), weak=weak_plans().configuration.weak)
     drawn = tagged(pictures(), plan, batch_size=8)
-    for index in range(8):
-        drawn.case_of(0, index)
-    assert asked == [(turn, 6) for turn in range(6)]
+    for iteration in range(2):
+        for index in range(8):
+            drawn.case_of(iteration, index)
+    assert asked == [(turn, 6, 6 * iteration) for iteration in range(2) for turn in range(6)]
 
 
 def test_foreground_patches_need_label_maps():

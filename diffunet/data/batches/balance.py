@@ -85,16 +85,21 @@ def is_plain_turn(number: int, *, share: float) -> bool:
     The others are balanced. Each batch has as many plain ones where `share` times the batch is a
     whole number, and `share` is met over several batches where it is not.
     """
-    before, after = (round(count * share, _DIGITS) for count in (number, number + 1))
-    return math.floor(after) > math.floor(before)
+    return num_plain_turns(number + 1, share=share) > num_plain_turns(number, share=share)
+
+
+def num_plain_turns(number: int, *, share: float) -> int:
+    """Return how many of the first `number` samples of a training are no balanced ones."""
+    return math.floor(round(number * share, _DIGITS))
 
 
 class BalancedOrder:
     """Which image each training sample shows, balanced for one label after the other.
 
-    Sample i of a batch is drawn by the weights of label i modulo the number of labels. Systematic
-    sampling: a batch walks round the cumulated weights in equal strides from a random start, so
-    that every batch, too, is as balanced as its size allows, and every turn may show any image.
+    Sample i of a training is drawn by the weights of label i modulo the number of labels, so that
+    all labels have their turns, however few samples a batch has. Systematic sampling: a batch walks
+    round the cumulated weights in equal strides from a random start, so that every batch, too, is
+    as balanced as its size allows, and every turn may show any image.
 
     Args:
         images: that may be drawn.
@@ -107,15 +112,19 @@ class BalancedOrder:
         self._images = tuple(images)
         self._bounds = [np.cumsum(overlap_weights(of_label, positions)) for of_label in tags.T]
 
-    def image_of(self, index: int, *, batch_size: int, offset: float) -> TaggedKey:
+    def image_of(
+        self, index: int, *, batch_size: int, offset: float, drawn_before: int = 0
+    ) -> TaggedKey:
         """Return what sample `index` of a global batch of `batch_size` shows.
 
         Args:
             offset: in [0, 1), drawn once for the batch.
+            drawn_before: samples of all batches before this one.
         """
         num_labels = len(self._bounds)
-        label, turn = index % num_labels, index // num_labels
-        num_turns = -(-(batch_size - label) // num_labels)
+        label = (drawn_before + index) % num_labels
+        turn, first = divmod(index, num_labels)
+        num_turns = -(-(batch_size - first) // num_labels)
         place = (turn / num_turns + offset) % 1
         bounds = self._bounds[label]
         chosen = int(np.searchsorted(bounds, place * bounds[-1], side="right"))

@@ -13,7 +13,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from diffunet.data.batches.balance import BalancedOrder, TaggedKey, is_plain_turn
+from diffunet.data.batches.balance import (
+    BalancedOrder,
+    TaggedKey,
+    is_plain_turn,
+    num_plain_turns,
+)
 from diffunet.data.batches.place_weight import MAX_WEIGHT, place_weight, start_limits
 from diffunet.data.store.case import CaseProperties
 from diffunet.errors import DatasetError, PlansError
@@ -169,7 +174,10 @@ class PatchPlaces:
         if index in turns:
             offset = float(self.generator("images", iteration).random())
             return self._balanced_order.image_of(
-                turns.index(index), batch_size=len(turns), offset=offset
+                turns.index(index),
+                batch_size=len(turns),
+                offset=offset,
+                drawn_before=self._num_balanced_before(iteration),
             )
         case = self._case_in_turn(iteration, index)
         images = self.properties_of(case).tagged_images(len(self._patch_size))
@@ -186,6 +194,12 @@ class PatchPlaces:
             for index in range(self._batch_size)
             if not is_plain_turn(first + index, share=share)
         ]
+
+    def _num_balanced_before(self, iteration: int) -> int:
+        """Return how many samples of earlier iterations were balanced."""
+        number = iteration * self._batch_size
+        share = self._weak.clean_share if self._weak is not None else 1.0
+        return number - num_plain_turns(number, share=share)
 
     @functools.cached_property
     def _balanced_order(self) -> BalancedOrder:

@@ -195,13 +195,15 @@ class SaliencyPredictor:
         thresholds: Float[np.ndarray, "slice label"],
     ) -> Bool[np.ndarray, "label *spatial"]:
         """Return the masks of maps on the grid of the files; exclusive labels do not overlap."""
-        return label_masks(
+        masks = label_masks(
             saliency,
             thresholds,
             plan=self.mask_plan,
             slice_axis=self.slice_axis,
             is_exclusive=not self.model.labels.is_regions,
         )
+        self.model.labels.close(masks)
+        return masks
 
     def write(
         self, result: CaseSaliency, *, case: str, geometry: ImageGeometry, output: OutputFolder
