@@ -3,7 +3,7 @@
     python benchmarks/regret.py crops RAW/Dataset001_LIDC RAW/Dataset011_LIDCCrops --edge 64
     diffunet_ablate 11 0 --one_at_a_time --seeds 0 1 2 --output SWEEP \
         --over diffusion.input_scale=0.08,0.2,1.25 diffusion.prediction=x_0,v,noise
-    python benchmarks/regret.py table SWEEP [SWEEP ...]
+    python benchmarks/regret.py table SWEEP/ablation.json [FILE ...]
 
 `crops` writes a 2D dataset of one crop per image, at a place that the case's name alone decides.
 
@@ -23,6 +23,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -77,12 +78,12 @@ def main(words: Sequence[str] | None = None) -> None:
     crops.add_argument("--edge", type=int, default=64)
     crops.add_argument("--every", type=int, default=1, help="take each n-th case only")
     table = steps.add_parser("table")
-    table.add_argument("sweeps", nargs="+", type=Path, metavar="SWEEP")
+    table.add_argument("sweeps", nargs="+", type=Path, metavar="FILE")
     given = parser.parse_args(words)
     if given.step == "crops":
         write_crops(given.source, given.target, edge=given.edge, every=given.every)
     else:
-        print(table_of([(folder.name, choices_of(folder)) for folder in given.sweeps]))
+        print(table_of(given.sweeps))
 
 
 def write_crops(source: Path, target: Path, *, edge: int, every: int) -> None:
@@ -114,53 +115,47 @@ def cropped(image: Image.Image, *, case: str, edge: int) -> Image.Image:
     return image.crop((left, top, left + edge, top + edge))
 
 
-def choices_of(folder: Path) -> list[Choice]:
+def choices_of(outcome: dict[str, Any]) -> list[Choice]:
     """Return the fields that a sweep of one at a time has varied."""
-    outcome = json.loads((folder / "ablation.json").read_text())
-    if not (outcome["one_at_a_time"] and outcome["is_lower_better"]):
-        raise SystemExit(f"{folder}: expected a sweep of one field at a time, lower being better")
     rows = [row for row in outcome["variants"] if len(row["runs"]) == len(outcome["seeds"])]
     own = next(row for row in rows if row["is_own"])
-    cases = sorted(own["runs"][0]["cases"])
-    patients = patients_of(folder, cases)
+    patients = outcome["cases"]["patients"]
     found: list[Choice] = []
     for axis in (axis["path"] for axis in outcome["axes"]):
         others = [row for row in rows if row["values"][axis] != own["values"][axis]]
         both = [own, *others]
-        scores = [[[run["cases"][case] for run in row["runs"]] for case in cases] for row in both]
+        scores = [
+            [[run["cases"][case] for run in row["runs"]] for case in patients] for row in both
+        ]
         found.append(
             Choice(
                 name=axis,
                 values=tuple(str(row["values"][axis]) for row in both),
                 scores=np.array(scores, float),
-                patients=patients,
+                patients=np.unique(list(patients.values()), return_inverse=True)[1],
             )
         )
     return found
 
 
-def patients_of(folder: Path, cases: Sequence[str]) -> np.ndarray:
-    """Return the index of each case's patient, which the sweep's files of scores name."""
-    file = next(path for path in sorted((folder / "scores").glob("*.json")))
-    records = json.loads(file.read_text())["cases"]
-    return np.unique([records[case]["patient"] for case in cases], return_inverse=True)[1]
-
-
-def table_of(sweeps: Sequence[tuple[str, Sequence[Choice]]]) -> str:
+def table_of(files: Sequence[Path]) -> str:
     """Return a table in Markdown, a line for each field of each sweep."""
     lines = [
         "| data | field | planned | score | others, best first | regret | % |",
         "|---|---|---|---|---|---|---|",
     ]
-    for data, choices in sweeps:
-        for choice in choices:
+    for file in files:
+        outcome = json.loads(file.read_text())
+        if not (outcome["one_at_a_time"] and outcome["is_lower_better"]):
+            raise SystemExit(f"{file}: expected a sweep of one field at a time, lower being better")
+        for choice in choices_of(outcome):
             means, regrets = choice.means(), choice.regrets()
             lower, upper = np.percentile(regrets, (2.5, 97.5))
             order = 1 + np.argsort(means[1:])
             others = ", ".join(f"{choice.values[each]}: {means[each]:.3f}" for each in order)
             lines.append(
-                f"| {data} | `{choice.name}` | {choice.values[0]} | {means[0]:.3f} | {others} | "
-                f"{regrets.mean():+.3f} [{lower:+.3f}, {upper:+.3f}] | "
+                f"| {outcome['dataset']} | `{choice.name}` | {choice.values[0]} | {means[0]:.3f} | "
+                f"{others} | {regrets.mean():+.3f} [{lower:+.3f}, {upper:+.3f}] | "
                 f"{100 * regrets.mean() / means[0]:+.0f} |"
             )
     return "\n".join(lines)

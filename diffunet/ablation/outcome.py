@@ -69,6 +69,7 @@ def outcome_of(run: SweepRun) -> dict[str, Any]:
             "kind": sweep.cases.kind,
             "num_cases": len(cases),
             "num_patients": len(set(patients)),
+            "patients": dict(zip(cases, patients, strict=True)),
         },
         "score": criterion.name,
         "title": criterion.title,

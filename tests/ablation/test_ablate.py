@@ -77,7 +77,11 @@ def test_every_variant_is_scored_on_the_same_cases_with_every_seed(grid):
     runs = [run for row in found["variants"] for run in row["runs"]]
     assert [run["seed"] for run in runs] == [0, 1] * 4
     assert len({tuple(run["cases"]) for run in runs}) == 1
-    assert found["cases"] == {"kind": "validation", "num_cases": 3, "num_patients": 2}
+    patients = found["cases"]["patients"]
+    counted = {"kind": "validation", "num_cases": 3, "num_patients": 2}
+    assert found["cases"] == {**counted, "patients": patients}
+    assert list(patients) == list(runs[0]["cases"])
+    assert len(set(patients.values())) == 2
 
 
 def test_trainings_are_shared_and_each_is_a_model_that_predicts(grid, tmp_path):

@@ -74,8 +74,6 @@ def test_crops_of_an_image_and_its_masks_are_of_one_place(tmp_path):
 
 def test_the_table_is_of_fields_that_a_sweep_varied(tmp_path, capsys):
     """A value that lacks a seed is left out."""
-    folder = tmp_path / "sweep"
-    (folder / "scores").mkdir(parents=True)
     cases = {f"case{number}": 0.2 + 0.001 * number for number in range(8)}
     own = {"b": 0.1, "name": "x_0"}
     variants = [
@@ -85,18 +83,21 @@ def test_the_table_is_of_fields_that_a_sweep_varied(tmp_path, capsys):
         row({**own, "name": "v"}, {case: score + 0.1 for case, score in cases.items()}),
     ]
     outcome = {
+        "dataset": "Dataset001_Images",
+        "cases": {"patients": {case: f"patient of {case}" for case in cases}},
         "one_at_a_time": True,
         "is_lower_better": True,
         "seeds": [0, 1],
         "axes": [{"path": "b"}, {"path": "name"}],
         "variants": variants,
     }
-    (folder / "ablation.json").write_text(json.dumps(outcome))
-    records = {case: {"patient": f"patient of {case}"} for case in cases}
-    (folder / "scores" / "own-seed0.json").write_text(json.dumps({"cases": records}))
-    regret.main(["table", str(folder)])
+    file = tmp_path / "ablation.json"
+    file.write_text(json.dumps(outcome))
+    regret.main(["table", str(file)])
     of_b, of_name = capsys.readouterr().out.splitlines()[2:]
-    assert of_b == ("| sweep | `b` | 0.1 | 0.204 | 0.5: 0.104 | +0.100 [+0.100, +0.100] | +49 |")
+    assert of_b == (
+        "| Dataset001_Images | `b` | 0.1 | 0.204 | 0.5: 0.104 | +0.100 [+0.100, +0.100] | +49 |"
+    )
     assert of_name.endswith("| x_0 | 0.204 | v: 0.304 | +0.000 [+0.000, +0.000] | +0 |")
 
 
