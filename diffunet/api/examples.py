@@ -1,5 +1,7 @@
 """Generate a dataset to try the program on."""
 
+import filecmp
+import logging
 import shutil
 from pathlib import Path
 
@@ -7,6 +9,8 @@ from diffunet.arguments import workspace_of
 from diffunet.errors import UsageError, WorkspaceError
 from diffunet.locks import in_use
 from diffunet.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 def example_dataset(
@@ -18,6 +22,9 @@ def example_dataset(
 ) -> Path:
     """Generate a small raw dataset in the workspace, the same one for the same seed.
 
+    If it is there already, file by file what would be written, it stays as it is, and a line of the
+    log says so.
+
     Args:
         kind: "several_raters", "volumes" or "image_level_labels".
         dataset: number or name; None for 901, 902 or 903.
@@ -28,7 +35,7 @@ def example_dataset(
 
     Raises:
         UsageError: there is no such kind.
-        WorkspaceError: the dataset, or another one of its number, is there already.
+        WorkspaceError: the folder holds anything else, or the number is another dataset's.
         WriteError, OSError: the disk is full, or refuses.
     """
     from diffunet.data.examples import EXAMPLES
@@ -40,16 +47,45 @@ def example_dataset(
     name = place.new_dataset_name(wanted, default=example.name)
     folder = place.raw / name
     with in_use(place.raw, part=name.partition("_")[0], goes_with=lambda _: True):
-        if folder.exists():
-            raise WorkspaceError(
-                f"'{folder}' is there already, and nothing was written; use it, remove it, or "
-                "choose another number or name"
-            )
         unfinished = folder.with_name(f".unfinished-{name}")
         shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
         try:
             example.write(unfinished, seed)
-            unfinished.rename(folder)
+            if folder.exists():
+                _require_same(folder, unfinished, seed=seed)
+                logger.info("'%s' is there already, and whole; nothing was written", folder)
+            else:
+                unfinished.rename(folder)
+                logger.info("wrote '%s'", folder)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return folder
+
+
+def _require_same(folder: Path, made: Path, *, seed: int) -> None:
+    """Check that a dataset is the one that was just made.
+
+    Raises:
+        WorkspaceError: it is another one.
+    """
+    difference = _difference(folder, made)
+    if difference:
+        raise WorkspaceError(
+            f"'{folder}' is there already, and is not what this command writes with seed {seed} "
+            f"({difference}); nothing was written: use it, remove it, or choose another number or "
+            "name"
+        )
+
+
+def _difference(folder: Path, made: Path) -> str:
+    """Return in words the first file in which two folders differ; empty if in none."""
+    there, wanted = (
+        {path.relative_to(each) for path in each.rglob("*") if path.is_file()}
+        for each in (folder, made)
+    )
+    for name in sorted(wanted):
+        if name not in there:
+            return f"'{name}' is missing"
+        if not filecmp.cmp(folder / name, made / name, shallow=False):
+            return f"'{name}' differs"
+    return f"'{min(there - wanted)}' is none of its files" if there - wanted else ""

@@ -11,7 +11,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_example_dataset`."""
     kinds = "\n".join(f"  {kind:20} {each.summary}" for kind, each in EXAMPLES.items())
     made = new_parser(
-        "Generate a small raw dataset to try the program on. The same seed gives the same dataset.",
+        "Generate a small raw dataset to try the program on. The same seed gives the same dataset; "
+        "if it is there already, it stays as it is.",
         epilog=f"kinds:\n{kinds}\n\n"
         "examples:\n  diffunet_example_dataset several_raters\n"
         "  diffunet_plan_and_preprocess -d 901",
@@ -37,4 +38,4 @@ def main(given: argparse.Namespace) -> None:
     given.workspace = resolve_workspace(given.workspace, writes_raw=True)
     folder = api.example_dataset(**vars(given))
     number = int(folder.name.removeprefix("Dataset").split("_")[0])
-    print(f"wrote '{folder}'; go on with\n  diffunet_plan_and_preprocess -d {number}")
+    print(f"go on with\n  diffunet_plan_and_preprocess -d {number}")

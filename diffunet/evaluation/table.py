@@ -52,6 +52,15 @@ BETTER: dict[str, Direction] = {
 SCORE_TITLES = {"ged_fully_unbiased": "unbiased GED", "energy_score": "energy score", "ged": "GED"}
 """What people read in the place of a score's name; other names stand for themselves."""
 
+_OF_ONE_MASK = ("ged", "D_yy")
+"""What says something of one mask per case; all other scores repeat the consensus, or are fixed."""
+
+_OF_ONE_RATER = (
+    *("energy_score", "ged", "D_ss", "D_max", "soft_dice", "ece", "ace"),
+    *("volume_coverage", "volume_crps"),
+)
+"""What says something of samples beside one rater; others compare sets of raters, or repeat."""
+
 _SHORT = {
     "lower": "(lower is better)",
     "higher": "(higher is better)",
@@ -65,7 +74,7 @@ def format_table(summary: Mapping[str, Any]) -> str:
 
     The scores are means over labels and cases with their 95 % intervals. A perfect model and the
     trivial answers stand beside the scores of the distribution; "-" stands for "undefined". Of one
-    mask per case, only what it defines is shown.
+    mask or one rater per case, only the scores that say something there are shown.
     """
     block = summary["distribution"]
     parts = [
@@ -73,9 +82,9 @@ def format_table(summary: Mapping[str, Any]) -> str:
         f"{_span(block['num_samples'])} sample(s) and {_span(block['num_raters'])} rater(s) per "
         f"case; intervals: {block['interval']}",
         _labels_table(block),
-        _consensus_table(block["mean"]["consensus"]),
+        _consensus_table(block["mean"]["consensus"], has_raters=_has_raters(block)),
         _distribution_table(block),
-        _how_to_read(block["num_raters"]),
+        _how_to_read(block),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -112,76 +121,117 @@ def direction_of(score: str) -> Direction | None:
     return BETTER.get(score)
 
 
+def _has_samples(distribution: Mapping[str, Any]) -> bool:
+    """Whether any case has several samples."""
+    return distribution["num_samples"][1] > 1
+
+
+def _has_raters(distribution: Mapping[str, Any]) -> bool:
+    """Whether any case has several raters."""
+    return distribution["num_raters"][1] > 1
+
+
 def _labels_table(distribution: Mapping[str, Any]) -> str:
     labels, leading = distribution["labels"], leading_score(distribution)
     drawn = list(dict.fromkeys([leading, "ged"]))
     names = ["Dice", "IoU", "HD95", "surface_dice"]
     names = [name for name in names if name in next(iter(labels.values()))["consensus"]]
-    rows = [["label", *(SCORE_TITLES[name] for name in drawn), "of a perfect model", *names]]
+    perfect = ["of a perfect model"] if _has_raters(distribution) else []
+    rows = [["label", *(SCORE_TITLES[name] for name in drawn), *perfect, *names]]
     for label, block in labels.items():
         scores, consensus = block["scores"], block["consensus"]
         rows.append(
             [
                 label,
                 *(_with_interval(scores[name]) for name in drawn),
-                _mean_of(block["perfect_model"], "ged"),
+                *(_mean_of(block["perfect_model"], "ged") for _ in perfect),
                 *(_with_interval(consensus[name]) for name in names),
             ]
         )
     return _aligned(rows)
 
 
-def _consensus_table(consensus: Mapping[str, Any]) -> str:
+def _consensus_table(consensus: Mapping[str, Any], *, has_raters: bool) -> str:
     rows = [["consensus mask", "", ""]]
     for name, score in consensus.items():
         direction = direction_of(name)
-        if direction is not None:
+        if direction is not None and (has_raters or not name.endswith("_over_raters")):
             rows.append([name, _with_interval(score), _SHORT[direction]])
     return _aligned(rows)
 
 
 def _distribution_table(distribution: Mapping[str, Any]) -> str:
     block = distribution["mean"]
-    answers = [name for name in TRIVIAL_ANSWERS if name in block["trivial_answers"]]
-    names: list[str] = sorted(block["scores"], key=lambda name: name != leading_score(distribution))
-    if distribution["num_raters"][1] == 1:  # twice the energy score, and 0 is not its best value
-        names.remove("ged_fully_unbiased")
-    has_samples = distribution["num_samples"][1] > 1
-    if not has_samples:
-        names = [name for name in names if block["scores"][name]["mean"] is not None]
-    beside = [block["perfect_model"], *(block["trivial_answers"][answer] for answer in answers)]
-    rows = [["distribution", "samples", "perfect model", *answers, ""]]
+    has_raters = _has_raters(distribution)
+    answers = [
+        name
+        for name in TRIVIAL_ANSWERS
+        if name in block["trivial_answers"] and (has_raters or not name.startswith("oracle"))
+    ]
+    beside = {answer: block["trivial_answers"][answer] for answer in answers}
+    if has_raters:
+        beside = {"perfect model": block["perfect_model"], **beside}
+    rows = [["distribution", "samples", *beside, ""]]
     rows += [
         [
             SCORE_TITLES.get(name, name),
             _with_interval(block["scores"][name]),
-            *(_mean_of(answer, name) for answer in beside),
+            *(_mean_of(answer, name) for answer in beside.values()),
             _SHORT[direction_of(name) or "neither"],
         ]
-        for name in names
+        for name in _names_shown(distribution)
     ]
-    hint = (
-        "\nOne mask per case: whether a distribution is drawn, and is calibrated, needs samples;\n"
-        "diffunet_predict --save_samples writes them beside the masks, where they are found."
-    )
-    return _aligned(rows) + ("" if has_samples else hint)
+    return _aligned(rows)
 
 
-def _how_to_read(num_raters: Sequence[int]) -> str:
-    """Return what the first row means, and what stands beside it."""
-    fewest, most = num_raters
-    if most == 1:
-        return (
-            "One rater per case: how far raters differ is unknown, and so is what a perfect model\n"
-            "scores. Compare models on the same cases by the energy score, and look at ece,\n"
-            "volume_crps and volume_coverage."
-        )
+def _names_shown(distribution: Mapping[str, Any]) -> list[str]:
+    """Return the scores of the distribution that say something here, the leading one first."""
+    scores = distribution["mean"]["scores"]
+    names = sorted(scores, key=lambda name: name != leading_score(distribution))
+    if not _has_samples(distribution):
+        names = [name for name in names if name in _OF_ONE_MASK]
+    elif not _has_raters(distribution):
+        names = [name for name in names if name in _OF_ONE_RATER]
+    return [name for name in names if scores[name]["mean"] is not None]
+
+
+def _how_to_read(distribution: Mapping[str, Any]) -> str:
+    """Return what the first row means, what stands beside it, and where all else is."""
+    parts = [] if _has_samples(distribution) else [_ONE_MASK]
+    if _has_raters(distribution):
+        parts.append(_of_several_raters(distribution))
+    elif _has_samples(distribution):
+        parts.append(_ONE_RATER)
+    else:
+        parts.append("One rater per case: the GED is 2 (1 - IoU). Compare models by the Dice.")
+    return "\n\n".join(parts)
+
+
+_ONE_MASK = (
+    "One mask per case: whether a distribution is drawn, and is calibrated, needs samples;\n"
+    "diffunet_predict --save_samples writes them beside the masks, where they are found, and then\n"
+    "the other scores are shown."
+)
+
+_ONE_RATER = (
+    "One rater per case: how far raters differ is unknown, and so is what a perfect model\n"
+    "scores. Compare models on the same cases by the energy score, and look at ece,\n"
+    "volume_crps and volume_coverage. Scores that need several raters are in the summary\n"
+    "file alone."
+)
+
+
+def _of_several_raters(distribution: Mapping[str, Any]) -> str:
     lines = [
-        "unbiased GED (ged_fully_unbiased): 0 is perfect, of any number of samples and raters.",
         "perfect model: the expected score of samples drawn as the raters draw. No model is better",
         "on average. The oracles may be, since they know the raters of each case.",
     ]
-    if fewest == 1:
+    if not _has_samples(distribution):
+        return "\n".join(lines)
+    lines.insert(
+        0, "unbiased GED (ged_fully_unbiased): 0 is perfect, of any number of samples and raters."
+    )
+    if distribution["num_raters"][0] == 1:
         lines.append("Where a case has one rater, it is 2 E d(s,y) - D_ss, whose best is above 0.")
     return "\n".join(lines)
 

@@ -53,9 +53,62 @@ def test_a_dataset_that_is_there_is_kept_whatever_its_name(tmp_path):
         api.example_dataset("image_level_labels", dataset=901, workspace=tmp_path)
     assert _datasets(tmp_path) == ["Dataset901_Mine"]
     folder = api.example_dataset("image_level_labels", dataset=0, workspace=tmp_path)
-    with pytest.raises(WorkspaceError, match="is there already"):
-        api.example_dataset("image_level_labels", dataset=folder.name, workspace=tmp_path)
+    assert folder.name == "Dataset000_ImageLevelLabels"
     assert _datasets(tmp_path) == ["Dataset000_ImageLevelLabels", "Dataset901_Mine"]
+
+
+def _times(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_the_same_command_again_says_that_the_dataset_is_there_and_whole(tmp_path, capsys):
+    words = ["image_level_labels", "--workspace", str(tmp_path), "--seed", "3"]
+    assert example_dataset.main(words) == 0
+    folder = tmp_path / "raw" / "Dataset903_ImageLevelLabels"
+    before = _times(folder)
+    capsys.readouterr()
+    assert example_dataset.main(words) == 0
+    assert "is there already, and whole; nothing was written" in capsys.readouterr().out
+    assert _times(folder) == before
+    assert _datasets(tmp_path) == [folder.name]
+
+
+def _remove(folder):
+    (folder / "patients.csv").unlink()
+
+
+def _change(folder):
+    (folder / "dataset.json").write_text("{}")
+
+
+def _add(folder):
+    (folder / "imagesTr" / "mine_0000.png").touch()
+
+
+@pytest.mark.parametrize(
+    ("edit", "difference"),
+    [
+        (_remove, "'patients.csv' is missing"),
+        (_change, "'dataset.json' differs"),
+        (_add, "mine_0000.png' is none of its files"),
+    ],
+)
+def test_a_dataset_that_is_not_what_the_command_writes_is_refused_and_kept(
+    tmp_path, edit, difference
+):
+    folder = api.example_dataset("image_level_labels", workspace=tmp_path)
+    edit(folder)
+    before = _times(folder)
+    with pytest.raises(WorkspaceError, match=f"is there already.*{difference}"):
+        api.example_dataset("image_level_labels", workspace=tmp_path)
+    assert _times(folder) == before
+    assert _datasets(tmp_path) == [folder.name]
+
+
+def test_the_dataset_of_another_seed_is_refused(tmp_path):
+    api.example_dataset("image_level_labels", workspace=tmp_path)
+    with pytest.raises(WorkspaceError, match="not what this command writes with seed 4"):
+        api.example_dataset("image_level_labels", workspace=tmp_path, seed=4)
 
 
 def test_what_a_killed_run_left_is_written_anew(tmp_path):

@@ -287,14 +287,40 @@ def test_the_table_shows_what_a_perfect_model_would_score(folders):
     assert row.split("]")[1].split()[0] == f"{expected:.4f}"
 
 
-def test_with_one_rater_the_table_says_that_no_perfect_score_is_known(folders):
+def rows_of_distribution(text: str) -> list[str]:
+    lines = text.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("distribution "))
+    return [line.split("  ")[0] for line in lines[first + 2 : lines.index("", first)]]
+
+
+def keep_one_rater(folders) -> None:
     for path in folders[0].glob("*_r01.png"):
         path.unlink()
+
+
+def keep_one_mask(folders) -> None:
+    for path in (folders[1] / "samples").iterdir():
+        path.unlink()
+
+
+def test_with_one_rater_the_table_says_that_no_perfect_score_is_known(folders):
+    keep_one_rater(folders)
     text = format_table(evaluate(folders))
     assert "One rater per case" in text
     assert "unbiased GED" not in text
-    row = next(line for line in text.splitlines() if line.startswith("energy score"))
-    assert row.split("]")[1].split()[0] == "-"
+    assert "perfect model  " not in text
+
+
+def test_with_one_rater_the_table_has_no_row_that_needs_several(folders):
+    assert {"hm_iou", "D_a", "D_yy"} < set(rows_of_distribution(format_table(evaluate(folders))))
+    keep_one_rater(folders)
+    text = format_table(evaluate(folders))
+    rows = rows_of_distribution(text)
+    assert rows[:3] == ["energy score", "GED", "D_ss"]
+    assert not {"hm_iou", "D_a", "D_yy", "ece_over_raters"} & set(rows)
+    assert "_over_raters" not in text
+    assert "oracle" not in text
+    assert "Scores that need several raters are in the summary" in text
 
 
 def test_table_of_one_patient_has_no_intervals(folders):
@@ -308,15 +334,22 @@ def test_table_spans_numbers_of_raters_that_differ(folders):
     assert "1 to 2 rater(s)" in format_table(evaluate(folders))
 
 
-def test_table_without_samples_shows_what_one_mask_defines_and_says_how_to_get_more(folders):
-    assert "--save_samples" not in format_table(evaluate(folders))
-    for path in (folders[1] / "samples").iterdir():
-        path.unlink()
+def test_table_of_one_mask_has_the_rows_that_say_something_of_it(folders):
+    keep_one_mask(folders)
     text = format_table(evaluate(folders))
-    distribution = text[text.index("distribution  ") :]
-    assert "ged_unbiased" not in distribution
-    assert "\nGED  " in distribution
-    assert "--save_samples" in distribution
+    assert rows_of_distribution(text) == ["GED", "D_yy"]
+    assert "unbiased GED" not in text
+    keep_one_rater(folders)
+    text = format_table(evaluate(folders))
+    assert rows_of_distribution(text) == ["GED"]
+    assert "energy score" not in text
+
+
+def test_table_of_one_mask_says_how_to_get_the_other_rows(folders):
+    hint = "diffunet_predict --save_samples writes them"
+    assert hint not in format_table(evaluate(folders))
+    keep_one_mask(folders)
+    assert hint in format_table(evaluate(folders))
 
 
 def test_an_evaluation_ends_with_a_verdict_that_every_terminal_can_show(folders, caplog):
