@@ -77,9 +77,14 @@ def read_record(folder: Path, case: str) -> PredictionRecord | None:
 
 def read_records(folder: Path) -> dict[str, PredictionRecord]:
     """Return the records of all whole cases in a folder, sorted; none where there is no folder."""
-    paths = sorted((folder / RECORDS_FOLDER).glob("*.json"))
-    found = {path.stem: read_record(folder, path.stem) for path in paths if path.name[0] != "."}
+    found = {case: read_record(folder, case) for case in recorded_cases(folder)}
     return {case: record for case, record in found.items() if record is not None}
+
+
+def recorded_cases(folder: Path) -> list[str]:
+    """Return the cases that have a record, sorted; it may be damaged."""
+    paths = (folder / RECORDS_FOLDER).glob("*.json")
+    return sorted(path.stem for path in paths if path.name[0] != ".")
 
 
 def setting_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

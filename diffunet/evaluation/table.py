@@ -52,9 +52,6 @@ BETTER: dict[str, Direction] = {
 SCORE_TITLES = {"ged_fully_unbiased": "unbiased GED", "energy_score": "energy score", "ged": "GED"}
 """What people read in the place of a score's name; other names stand for themselves."""
 
-_OF_ONE_MASK = ("ged", "D_yy")
-"""What says something of one mask per case; all other scores repeat the consensus, or are fixed."""
-
 _OF_ONE_RATER = (
     *("energy_score", "ged", "D_ss", "D_max", "soft_dice", "ece", "ace"),
     *("volume_coverage", "volume_crps"),
@@ -112,6 +109,17 @@ def format_slices(labels: Mapping[str, Any]) -> str:
                 f"slices, 95 % intervals over patients\n{_aligned(rows)}"
             )
     return "\n\n".join(parts) + "\n"
+
+
+def says_something(score: str, *, has_samples: bool, has_raters: bool) -> bool:
+    """Return whether a score of the distribution tells more than those of the consensus.
+
+    Args:
+        has_samples, has_raters: whether any case has several.
+    """
+    if not has_samples:
+        return score == "ged" or (score == "D_yy" and has_raters)
+    return has_raters or score in _OF_ONE_RATER
 
 
 def direction_of(score: str) -> Direction | None:
@@ -188,11 +196,12 @@ def _names_shown(distribution: Mapping[str, Any]) -> list[str]:
     """Return the scores of the distribution that say something here, the leading one first."""
     scores = distribution["mean"]["scores"]
     names = sorted(scores, key=lambda name: name != leading_score(distribution))
-    if not _has_samples(distribution):
-        names = [name for name in names if name in _OF_ONE_MASK]
-    elif not _has_raters(distribution):
-        names = [name for name in names if name in _OF_ONE_RATER]
-    return [name for name in names if scores[name]["mean"] is not None]
+    counts = {"has_samples": _has_samples(distribution), "has_raters": _has_raters(distribution)}
+    return [
+        name
+        for name in names
+        if says_something(name, **counts) and scores[name]["mean"] is not None
+    ]
 
 
 def _how_to_read(distribution: Mapping[str, Any]) -> str:

@@ -1,11 +1,16 @@
 """A folder of predictions: its cases with their records and files, and how they are sorted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffunet.data.prediction_records import PredictionRecord, read_records
+from diffunet.data.prediction_records import (
+    RECORDS_FOLDER,
+    PredictionRecord,
+    read_records,
+    recorded_cases,
+)
 from diffunet.data.raw.dataset_json import file_ending_problems
 from diffunet.errors import DatasetError, UsageError
 from diffunet.jsonio import read_object
@@ -23,8 +28,8 @@ class CaseFolder:
     """What a folder of predictions holds, by case.
 
     Attributes:
-        records: of the cases that were predicted; others have scores only.
-        notes: sentences about what was not found.
+        records: of the cases that were predicted; others have scores only, or a damaged record.
+        notes: sentences about what was not found, or cannot be read.
     """
 
     labels: LabelScheme
@@ -57,7 +62,8 @@ def read_case_folder(
         DiffunetError: a file is damaged, or nothing says which labels the masks hold.
     """
     records = read_records(folder)
-    names = sorted({*records, *(evaluation.by_case if evaluation else ())})
+    damaged = [case for case in recorded_cases(folder) if case not in records]
+    names = sorted({*records, *damaged, *(evaluation.by_case if evaluation else ())})
     if not names:
         raise UsageError(f"'{folder}' holds no predicted case; wait for the prediction to finish")
     content = _dataset_of(folder)
@@ -81,9 +87,56 @@ def read_case_folder(
         )
         for name in names
     }
+    notes = [
+        *_note_on_damaged(damaged),
+        *_note_on_missing(folder, records, file_ending=str(content["file_ending"])),
+        *notes,
+    ]
     return CaseFolder(
         labels=labels, records=records, files=files, inputs=inputs, notes=tuple(notes)
     )
+
+
+def _note_on_damaged(cases: Sequence[str]) -> list[str]:
+    if not cases:
+        return []
+    which = f"The record of {cases[0]} is"
+    if len(cases) > 1:
+        which = f"The records of {len(cases)} cases, such as {cases[0]}, are"
+    return [
+        f"{which} damaged ('{RECORDS_FOLDER}/{cases[0]}.json'): volumes and settings are unknown "
+        "there. diffunet_predict --continue_prediction predicts such cases again."
+    ]
+
+
+def _note_on_missing(
+    folder: Path, records: Mapping[str, PredictionRecord], *, file_ending: str
+) -> list[str]:
+    """Return a sentence about files that predictions wrote and that are not there any more."""
+    missing = {
+        case: absent
+        for case, record in records.items()
+        if (
+            absent := [
+                name
+                for name in record.files or (f"{case}{file_ending}",)
+                if not (folder / name).is_file()
+            ]
+        )
+    }
+    if not missing:
+        return []
+    count = sum(map(len, missing.values()))
+    example = next(iter(missing.values()))[0]
+    return [
+        f"{_counted(count, 'file')} of {_counted(len(missing), 'case')} that the prediction wrote "
+        f"{'is' if count == 1 else 'are'} missing, such as '{example}': what "
+        f"{'it' if count == 1 else 'they'} held is not shown."
+    ]
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _dataset_of(folder: Path) -> dict[str, Any]:

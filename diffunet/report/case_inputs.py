@@ -78,6 +78,8 @@ def find_inputs(
         file_ending=file_ending,
         has_raters=has_raters,
     )
+    if evaluation is not None:
+        notes += _note_on_references(evaluation, references)
     inputs = {
         case: CaseInputs(images=images.get(case, ()), references=references.get(case, {}))
         for case in cases
@@ -187,6 +189,21 @@ def _references(
         if folder.is_dir():
             merged.update(_labels_in(folder, file_ending, has_raters=has_raters))
     return merged
+
+
+def _note_on_references(
+    evaluation: Evaluation, references: Mapping[str, Mapping[str, Path]]
+) -> list[str]:
+    """Return a sentence about masks that were scored and are not found; none if all are."""
+    lost = [case for case in evaluation.cases if not references.get(case.case)]
+    named = [file for case in lost for file in case.reference_files[:1]]
+    if not named:
+        return []
+    whose = "the cases" if len(lost) == len(evaluation.cases) else f"{len(lost)} cases"
+    return [
+        f"The masks that {whose} were scored by were not found, such as '{named[0]}': say with -r "
+        "where they are."
+    ]
 
 
 def _labels_in(

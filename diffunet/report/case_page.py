@@ -70,7 +70,7 @@ def read_case_page(
     evaluation = read_evaluation(summary)
     cases = read_case_folder(folder, asked=asked, evaluation=evaluation)
     facts, order = cases.facts(evaluation, page=page)
-    notes = list(cases.notes)
+    notes = [*_notes_on_scores(summary, evaluation, cases.records), *cases.notes]
     facts = with_pictures(
         facts,
         cases.files,
@@ -97,11 +97,30 @@ def read_case_page(
     )
 
 
+def _notes_on_scores(
+    summary: Any, evaluation: Evaluation | None, records: Mapping[str, PredictionRecord]
+) -> list[str]:
+    """Return sentences about scores that are not there."""
+    if evaluation is None:
+        has_none = not summary or at(summary, "num_images") is not None  # of image-level labels
+        return (
+            []
+            if has_none
+            else [f"{SUMMARY_FILE} holds no scores that can be read: run diffunet_evaluate again."]
+        )
+    unscored = [case for case in records if case not in evaluation.by_case]
+    if not unscored:
+        return []
+    return [
+        f"{len(unscored)} of {len(records)} predicted cases have no scores, such as {unscored[0]}."
+    ]
+
+
 def _title(folder: Path, records: Mapping[str, PredictionRecord]) -> str:
     dataset = next((at(record.settings, "dataset") for record in records.values()), None)
     place = folder.resolve()
     shown = place.name if place.name != "validation" else f"{place.parent.name}, validation"
-    return f"Predictions: {shown}" + (f" ({dataset})" if dataset else "")
+    return f"Predictions: {shown}" + (f" ({dataset})" if dataset not in (None, shown) else "")
 
 
 def _settings(records: Mapping[str, PredictionRecord]) -> list[tuple[str, str]]:

@@ -49,14 +49,16 @@ def with_pictures(
         try:
             view = view_case(files[each.name], inputs[each.name], labels, limits=limits)
             volumes = _with_raters(each.volumes, inputs[each.name], labels)
-            done.append(replace(each, view=view, volumes=volumes))
+            note = "" if view else "No pictures: there is no file of this case."
+            done.append(replace(each, view=view, volumes=volumes, note=note))
         except (DiffunetError, ValueError, IndexError, OSError) as cause:
             failed.append(each.name)
             done.append(replace(each, note=f"No pictures: {cause}"))
     if num_left:
         notes.append(_without_pictures(num_left, len(facts), order=order, was_late=was_late))
     if failed:
-        notes.append(f"Files of {len(failed)} cases cannot be shown, such as {failed[0]}.")
+        whose = "1 case" if len(failed) == 1 else f"{len(failed)} cases"
+        notes.append(f"Files of {whose} cannot be shown, such as {failed[0]}.")
     if any(each.view for each in done):
         notes.append(
             "Pictures are reduced to 8 bit and to at most "

@@ -35,7 +35,8 @@ class ConfigurationFacts:
     """One configuration of the plans.
 
     Attributes:
-        picture: a typical training case with the patch on it; None without preprocessed data.
+        picture: a typical training case with the patch on it; None where it cannot be shown.
+        picture_note: why not; else empty.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ConfigurationFacts:
     noise: Chart | None
     noise_note: str
     picture: CasePicture | None
+    picture_note: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,13 +114,15 @@ def _configuration(
     plan = plans.configurations[name]
     reasons = plans.reasons.get("configurations", {}).get(name, {})
     chart, note = noise_chart(plan, reasons)
+    picture = typical_picture(folder, plan, fingerprint)
     return ConfigurationFacts(
         name=name,
         is_recommended=name == plans.recommended_configuration,
         choices=chosen_values(as_json(plan), reasons),
         noise=chart,
         noise_note=note,
-        picture=typical_picture(folder, plan, fingerprint),
+        picture=None if isinstance(picture, str) else picture,
+        picture_note=picture if isinstance(picture, str) else "",
     )
 
 

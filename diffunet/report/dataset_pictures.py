@@ -51,24 +51,24 @@ class CasePicture:
 
 def typical_picture(
     folder: Path, plan: ConfigurationPlan, fingerprint: Fingerprint
-) -> CasePicture | None:
+) -> CasePicture | str:
     """Return pictures of a case whose raters differ as much as in the middle of all cases.
 
-    With one rater it is a case with as much foreground; without masks, any. None where the
-    configuration is not preprocessed.
+    With one rater it is a case with as much foreground; without masks, any. Where the configuration
+    is not preprocessed, or is damaged, it is a sentence that says so.
     """
     place = folder / plan.data_identifier
+    if not place.is_dir():
+        return "There is no picture: this configuration is not preprocessed."
     try:
         images = CaseStore(place / "images")
         labels = CaseStore(place / "labels") if fingerprint.labels is not None else None
         return _picture(images, labels, plan)
-    except (DiffunetError, OSError, ValueError, IndexError):
-        return None  # preprocessing is not finished, or is being done anew
+    except (DiffunetError, OSError, ValueError, IndexError) as cause:
+        return f"There is no picture: the preprocessed cases cannot be read ({cause})."
 
 
-def _picture(
-    images: CaseStore, labels: CaseStore | None, plan: ConfigurationPlan
-) -> CasePicture | None:
+def _picture(images: CaseStore, labels: CaseStore | None, plan: ConfigurationPlan) -> CasePicture:
     case, masks = _typical(images, labels)
     stored = images.array(case, "image")
     properties = images.properties(case)

@@ -1,10 +1,10 @@
 """What a `summary.json` says: scores with intervals, beside what trivial answers score."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diffunet.evaluation.table import SCORE_TITLES, direction_of
+from diffunet.evaluation.table import SCORE_TITLES, direction_of, says_something
 from diffunet.report.json_facts import at, list_at, mapping_at, number_at
 
 _ANSWERS = {
@@ -13,10 +13,13 @@ _ANSWERS = {
     "centre_blob": "a blob at the centre",
     "oracle_raters": "the raters' own masks",
 }
+_ORACLES = ("oracle_majority", "oracle_raters")
+"""Perfect by definition where there is one rater, and then no comparison."""
+
 _TITLES = {
     **SCORE_TITLES,
     "Dice": "Dice of the consensus",
-    "ace": "calibration error (ACE)",
+    "ace": "calibration error of a case (ACE)",
     "volume_crps": "error of the volumes (CRPS)",
     "volume_coverage": "volumes inside the interval",
     "D_ss": "diversity of samples (D_ss)",
@@ -111,6 +114,11 @@ class Evaluation:
     interval: str
 
     @property
+    def compared(self) -> Score:
+        """The first score that trivial answers have too; the leading one where none has."""
+        return next((score for score in self.scores if score.answers), self.leading)
+
+    @property
     def by_case(self) -> dict[str, CaseScore]:
         return {case.case: case for case in self.cases}
 
@@ -125,11 +133,13 @@ def read_evaluation(summary: Any) -> Evaluation | None:
     block = mapping_at(summary, "distribution")
     if not cases:
         return None
-    scores = _scores(summary, block)
-    if not scores:
-        return None
     num_samples = number_at(block, "num_samples", 1)
     num_raters = number_at(block, "num_raters", 1)
+    scores = _scores(
+        summary, block, has_samples=(num_samples or 1) > 1, has_raters=(num_raters or 1) > 1
+    )
+    if not scores:
+        return None
     leading = _leading(scores, num_samples=num_samples, num_raters=num_raters)
     return Evaluation(
         num_cases=len(cases),
@@ -149,10 +159,17 @@ def read_evaluation(summary: Any) -> Evaluation | None:
     )
 
 
-def _scores(summary: Any, block: Mapping[str, Any]) -> list[Score]:
+def _scores(
+    summary: Any, block: Mapping[str, Any], *, has_samples: bool, has_raters: bool
+) -> list[Score]:
     mean = mapping_at(block, "mean")
-    found = [_score(name, mean, "scores") for name in _OF_DISTRIBUTION]
-    found += [_score(name, mean, "consensus") for name in _OF_CONSENSUS]
+    left_out = () if has_raters else _ORACLES
+    found = [
+        _score(name, mean, "scores", left_out=left_out)
+        for name in _OF_DISTRIBUTION
+        if says_something(name, has_samples=has_samples, has_raters=has_raters)
+    ]
+    found += [_score(name, mean, "consensus", left_out=left_out) for name in _OF_CONSENSUS]
     if not mean:
         plain = mapping_at(summary, "foreground_mean")
         found = [
@@ -167,7 +184,9 @@ def _scores(summary: Any, block: Mapping[str, Any]) -> list[Score]:
     return [score for score in found if score.mean is not None]
 
 
-def _score(name: str, mean: Mapping[str, Any], group: str) -> Score:
+def _score(
+    name: str, mean: Mapping[str, Any], group: str, *, left_out: Sequence[str] = ()
+) -> Score:
     entry = mapping_at(mean, group, name)
     answers = mapping_at(mean, "trivial_answers")
     return Score(
@@ -181,7 +200,8 @@ def _score(name: str, mean: Mapping[str, Any], group: str) -> Score:
         answers=tuple(
             found
             for answer, title in _ANSWERS.items()
-            if (found := _comparison(title, mapping_at(answers, answer, name)))
+            if answer not in left_out
+            and (found := _comparison(title, mapping_at(answers, answer, name)))
         ),
     )
 

@@ -1,5 +1,6 @@
 """What is known of one trained fold: how far it came, its curves, its final validation."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class FoldFacts:
         devices: that it ran on, in words, one after the other.
         validation: the main score of the sampled validations, first to last.
         picture: `samples.png` as bytes, where there is one.
+        faults: sentences about files that are missing or cannot be shown.
     """
 
     name: str
@@ -50,6 +52,7 @@ class FoldFacts:
     validation_name: str
     picture: bytes | None
     records: tuple[dict[str, Any], ...]
+    faults: tuple[str, ...] = ()
 
     @property
     def is_finished(self) -> bool:
@@ -63,7 +66,8 @@ def read_fold(folder: Path) -> FoldFacts:
     Raises:
         DiffunetError: a file in it is damaged.
     """
-    records = _read_records(folder / METRICS_FILE)
+    faults: list[str] = []
+    records = _read_records(folder / METRICS_FILE, faults=faults)
     starts = [record for record in records if record.get("kind") == "start"]
     losses = [record for record in records if record.get("kind") == "training"]
     scores = [record for record in records if record.get("kind") == "validation"]
@@ -75,10 +79,13 @@ def read_fold(folder: Path) -> FoldFacts:
     best = [record for record in scores if record.get("is_best")]
     last = losses[-1] if losses else {}
     speeds = [value for record in losses if (value := number_at(record, "samples_per_second"))]
-    picture = folder / _PICTURE
-    has_picture = picture.is_file() and picture.stat().st_size <= _LARGEST_PICTURE
+    evaluation, image_scores = read_evaluation(summary), _image_scores(summary)
+    if summary_file.is_file() and evaluation is None and not image_scores:
+        faults.append(f"'{VALIDATION_SUMMARY}' holds no scores that can be read.")
+    picture = _picture(folder / _PICTURE, faults=faults)
+    shown = folder.resolve().name
     return FoldFacts(
-        name=folder.resolve().name,
+        name=shown,
         folder=folder,
         iteration=int(number_at(records[-1] if records else {}, "iteration") or 0),
         num_iterations=_whole(number_at(content, "configuration", "training", "num_iterations")),
@@ -88,27 +95,56 @@ def read_fold(folder: Path) -> FoldFacts:
         seconds=number_at(last, "seconds"),
         samples_per_second=float(np.median(speeds)) if speeds else None,
         loss=number_at(last, "loss"),
-        evaluation=read_evaluation(summary),
-        image_scores=_image_scores(summary),
+        evaluation=evaluation,
+        image_scores=image_scores,
         validation=tuple(
             (number_at(record, "iteration") or 0.0, number_at(record, name)) for record in scores
         )
         if name
         else (),
         validation_name=name,
-        picture=picture.read_bytes() if has_picture else None,
+        picture=picture,
         records=tuple(records),
+        faults=tuple(f"{shown}: {fault}" for fault in faults),
     )
 
 
-def _read_records(path: Path) -> list[dict[str, Any]]:
+def _picture(path: Path, *, faults: list[str]) -> bytes | None:
+    """Return a PNG file that a browser can show; None without one."""
+    from PIL import Image
+
     if not path.is_file():
+        return None
+    if path.stat().st_size > _LARGEST_PICTURE:
+        faults.append(
+            f"'{path.name}' is larger than {_LARGEST_PICTURE >> 20} MB, and is not shown here."
+        )
+        return None
+    content = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as opened:
+            opened.verify()
+    except (OSError, SyntaxError, ValueError):
+        faults.append(f"'{path.name}' is damaged, and is not shown.")
+        return None
+    return content
+
+
+def _read_records(path: Path, *, faults: list[str]) -> list[dict[str, Any]]:
+    if not path.is_file():
+        faults.append(f"there is no '{path.name}', so how it trained is unknown.")
         return []
     try:
         records = read_metrics(path)
     except ValueError as cause:
         raise DiffunetError(f"'{path}' is damaged: {cause}; restore it from a copy") from None
-    return [record for record in records if isinstance(record, dict)]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    num_torn = sum(not line.endswith("}") for line in lines[:-1])  # the last may be being written
+    if num_torn:
+        which = "1 damaged line" if num_torn == 1 else f"{num_torn} damaged lines"
+        verb = "is" if num_torn == 1 else "are"
+        faults.append(f"{which} of '{path.name}' {verb} left out.")
+    return records
 
 
 def _device(start: dict[str, Any]) -> str:

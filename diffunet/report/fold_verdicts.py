@@ -107,8 +107,9 @@ def _progress(folds: Sequence[FoldFacts]) -> list[str]:
 
 
 def warnings_of(folds: Sequence[FoldFacts]) -> list[str]:
-    """Return which trainings are not finished or broke."""
-    found = [
+    """Return which trainings are not finished or broke, and what cannot be shown."""
+    found = [fault for fold in folds for fault in fold.faults]
+    found += [
         f"{fold.name} is not finished: {fold.iteration} of {fold.num_iterations} iterations."
         for fold in folds
         if fold.records and not fold.is_finished

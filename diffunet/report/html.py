@@ -44,7 +44,12 @@ def _environment() -> Any:
     )
     environment.filters.update(number=number, interval=with_interval, duration=duration)
     environment.globals.update(
-        draw=draw, png_uri=png_uri, strip=strip, has_volumes=_has_volumes, any_samples=_any_samples
+        draw=draw,
+        png_uri=png_uri,
+        strip=strip,
+        has_volumes=_has_volumes,
+        any_samples=_any_samples,
+        presence_labels=_presence_labels,
     )
     return environment
 
@@ -87,6 +92,11 @@ def _places(values: Sequence[float], place: Any) -> list[float]:
 
 def _any_samples(cases: Sequence[CaseFacts]) -> bool:
     return any(volumes.samples for case in cases for volumes in case.volumes)
+
+
+def _presence_labels(cases: Sequence[CaseFacts]) -> list[str]:
+    """Return the image-level labels of any case, in their order."""
+    return list(dict.fromkeys(each.label for case in cases for each in case.presences))
 
 
 def _has_volumes(cases: Sequence[CaseFacts]) -> bool:

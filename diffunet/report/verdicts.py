@@ -34,15 +34,17 @@ def of_scores(evaluation: Evaluation) -> list[str]:
         f"{title} {with_interval(leading)} on {evaluation.num_cases} cases{patients}"
         f"{f' ({direction})' if direction else ''}."
     ]
+    compared = evaluation.compared
     beside = [
         each
-        for each in (leading.perfect, *leading.answers)
+        for each in (compared.perfect, *compared.answers)
         if each is not None and each.name not in _LEFT_OUT
     ]
     if beside:
         listed = ", ".join(f"{each.name} {number(each.mean)}" for each in beside)
-        sentences.append(f"For comparison, on the same cases: {listed}.")
-    if judged := _judged(leading):
+        ours = "" if compared is leading else f"{compared.title} {number(compared.mean)}, "
+        sentences.append(f"For comparison, on the same cases: {ours}{listed}.")
+    if judged := _judged(compared):
         sentences.append(judged)
     return sentences
 
@@ -55,12 +57,14 @@ def of_calibration(evaluation: Evaluation) -> list[str]:
     gaps = [each.ace for each in evaluation.reliability if each.ace is not None]
     if gaps:
         gap = max(gaps)
-        judged = "calibrated" if gap <= _LARGE_GAP else "read shares as an order, not as chances"
         raters = "raters mark it" if (evaluation.num_raters or 1) > 1 else "it is marked"
-        sentences.append(
-            f"Where a share of the samples marks a voxel, {raters} about as often, give or take "
-            f"{number(gap, 2)}: {judged}."
+        how_often = (
+            f"about as often, give or take {number(gap, 2)}: calibrated"
+            if gap <= _LARGE_GAP
+            else f"more or less often, by {number(gap, 2)} on average: read shares as an order, "
+            "not as chances"
         )
+        sentences.append(f"Where a share of the samples marks a voxel, {raters} {how_often}.")
     coverage, nominal = evaluation.coverage, evaluation.nominal_coverage
     if coverage is not None and coverage.mean is not None and nominal is not None:
         sentences.append(
@@ -85,8 +89,8 @@ def _judged(leading: Score) -> str:
     """Return what the intervals of the differences to other answers say."""
     by_name = {each.name: each for each in leading.answers}
     empty, majority = by_name.get("always empty"), by_name.get("the raters' majority")
-    if empty is None or leading.better not in ("lower", "higher"):
-        return ""
+    if empty is None or empty.lower is None or leading.better not in ("lower", "higher"):
+        return ""  # of one patient there are no intervals
     if not _is_better(leading, empty):
         return "It is not clearly better than an empty mask: the training did not go well."
     perfect = leading.perfect
@@ -98,7 +102,9 @@ def _judged(leading: Score) -> str:
     )
     if is_level:
         return "These cases show no difference from a model that draws as the raters do."
-    if majority is not None and _is_better(leading, majority):
+    if majority is None:
+        return "That is better than an empty mask."
+    if _is_better(leading, majority):
         return "That is better than the best single mask, the raters' own majority: it went well."
     return (
         "That is better than an empty mask, but not clearly better than a single perfect mask "

@@ -169,8 +169,79 @@ def test_a_damaged_file_takes_the_pictures_of_its_case_alone(tmp_path):
     folder = write_predictions(tmp_path)
     (folder / "case2_uncertainty.png").write_bytes(b"no image")
     page = _report(tmp_path, folder)
-    assert "Files of 1 cases cannot be shown, such as case2" in page.text
+    assert "Files of 1 case cannot be shown, such as case2" in page.text
     assert len([a for a in page.attributes("div") if a.get("class") == "viewer"]) == 2
+
+
+@pytest.mark.parametrize("is_scored", [True, False])
+def test_a_damaged_record_leaves_its_case_in_the_page_with_a_note(tmp_path, is_scored):
+    folder = write_predictions(tmp_path, is_scored=is_scored)
+    (folder / "records" / "case2.json").write_text("{")
+    page = _report(tmp_path, folder)
+    assert "The record of case2 is damaged ('records/case2.json')" in page.text
+    assert "--continue_prediction" in page.text
+    assert "3 cases, " in page.text
+    assert len([a for a in page.attributes("div") if a.get("class") == "viewer"]) == 3
+
+
+def test_several_damaged_records_are_counted(tmp_path):
+    folder = write_predictions(tmp_path)
+    for case in ("case1", "case3"):
+        (folder / "records" / f"{case}.json").write_bytes(b"")
+    page = _report(tmp_path, folder)
+    assert "The records of 2 cases, such as case1, are damaged" in page.text
+
+
+def test_whole_predictions_have_no_note_about_damage(tmp_path):
+    page = _report(tmp_path, write_predictions(tmp_path))
+    notes = ("damaged", "missing", "not found", "no scores", "cannot be")
+    assert not [note for note in notes if note in page.text]
+
+
+def test_files_that_were_written_and_are_gone_are_named(tmp_path):
+    folder = write_predictions(tmp_path, is_scored=False)
+    path = folder / "records" / "case1.json"
+    written = ["case1.png", "samples/case1_s00.png", "samples/case1_s03.png"]
+    states = {name: {"num_bytes": 1, "modified_ns": None, "digest": "0"} for name in written}
+    write_json(path, {**read_json(path), "files": states})
+    assert "that the prediction wrote" not in _report(tmp_path, folder).text
+    (folder / "samples" / "case1_s03.png").unlink()
+    (folder / "case2.png").unlink()
+    page = _report(tmp_path, folder)
+    assert "2 files of 2 cases that the prediction wrote are missing" in page.text
+    assert "such as 'samples/case1_s03.png'" in page.text
+
+
+def test_a_summary_without_scores_is_a_note(tmp_path):
+    folder = write_predictions(tmp_path)
+    write_json(folder / "summary.json", {"metric_per_case": [1, 2]})
+    page = _report(tmp_path, folder)
+    assert "summary.json holds no scores that can be read" in page.text
+    assert "there are no scores for them" in page.text
+
+
+def test_cases_without_scores_are_counted(tmp_path):
+    folder = write_predictions(tmp_path)
+    summary = read_json(folder / "summary.json")
+    kept = [each for each in summary["metric_per_case"] if each["case"] != "case3"]
+    write_json(folder / "summary.json", {**summary, "metric_per_case": kept})
+    page = _report(tmp_path, folder)
+    assert "1 of 3 predicted cases have no scores, such as case3." in page.text
+
+
+def test_masks_that_were_scored_and_are_gone_are_a_note(tmp_path):
+    folder = write_predictions(tmp_path)
+    for path in (tmp_path / "raw" / "Dataset001_X" / "labelsTs").iterdir():
+        path.unlink()
+    page = _report(tmp_path, folder)
+    assert "The masks that the cases were scored by were not found, such as" in page.text
+
+
+def test_a_scored_case_without_any_file_says_why_it_has_no_picture(tmp_path):
+    folder = write_predictions(tmp_path)
+    for path in [*folder.rglob("case2*"), *(tmp_path / "raw").rglob("case2*")]:
+        path.unlink()
+    assert "No pictures: there is no file of this case." in _report(tmp_path, folder).text
 
 
 def test_damaged_json_is_a_mistake_in_one_sentence(tmp_path):
@@ -193,6 +264,25 @@ def test_scores_of_another_program_are_shown(tmp_path):
     page = _report(tmp_path, folder)
     assert "Dice of the consensus 0.5 on 3 cases" in page.text
     assert "case2 (0.1), case3 (0.5), case1 (0.9)" in page.text
+
+
+def test_with_one_rater_the_page_compares_by_a_score_that_an_empty_mask_has_too(tmp_path):
+    cases = [f"case{number}" for number in range(6)]
+    page = _report(tmp_path, write_predictions(tmp_path, cases, num_raters=1))
+    found = re.search(r"on the same cases: energy score [\d.]+, always empty [\d.]+\.", page.text)
+    assert found is not None
+    assert "an empty mask" in page.text[: page.text.index("Cases")]
+    assert "unbiased GED" not in page.text
+    assert "majority" not in page.text
+
+
+def test_of_one_mask_per_case_only_its_own_scores_are_shown(tmp_path):
+    folder = write_predictions(tmp_path, num_samples=1, has_samples=False)
+    page = _report(tmp_path, folder)
+    assert "Dice of the consensus" in page.text
+    assert "diversity of raters" in page.text
+    for title in ("volumes inside the interval", "calibration error", "matched IoU", "unbiased"):
+        assert title not in page.text
 
 
 def test_an_empty_folder_of_predictions_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Pages about datasets."""
 
 import json
+import shutil
 
 import pytest
 
@@ -65,7 +66,17 @@ def test_a_dataset_that_is_not_preprocessed_has_a_page_without_pictures(preproce
         write_json(folder / name, read_json(preprocessed / name))
     page = read_page(api.report(folder, workspace=tmp_path))
     assert "raters marked" not in page.text
+    assert "There is no picture: this configuration is not preprocessed." in page.text
     assert "The choices that decide most" in page.text
+
+
+def test_damaged_preprocessed_cases_are_a_note(preprocessed, tmp_path):
+    folder = tmp_path / "Dataset001_X"
+    shutil.copytree(preprocessed, folder)
+    for path in folder.glob("2d/images/*"):
+        path.write_bytes(b"damaged")
+    page = read_page(api.report(folder, workspace=tmp_path))
+    assert "There is no picture: the preprocessed cases cannot be read" in page.text
 
 
 def test_a_damaged_fingerprint_is_a_mistake_in_one_sentence(preprocessed, tmp_path):

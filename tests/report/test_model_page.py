@@ -1,6 +1,9 @@
 """Pages about models."""
 
+import io
+
 import pytest
+from PIL import Image
 
 from diffunet import api
 from diffunet.errors import DiffunetError, UsageError
@@ -69,6 +72,41 @@ def test_a_torn_last_line_is_left_out_and_a_damaged_one_is_a_mistake(tmp_path):
     metrics.write_text("{torn}\n" + whole)
     with pytest.raises(DiffunetError, match=r"metrics\.jsonl' is damaged"):
         api.report(fold, workspace=tmp_path)
+
+
+def test_lines_that_were_torn_within_are_a_warning(tmp_path):
+    fold = write_fold(tmp_path / MODEL / "fold_0")
+    metrics = fold / "metrics.jsonl"
+    metrics.write_text('{"kind": "train\n[1]\n' + metrics.read_text())
+    text = read_page(api.report(fold, workspace=tmp_path)).text
+    assert "fold_0: 2 damaged lines of 'metrics.jsonl' are left out." in text
+
+
+def test_a_fold_without_metrics_is_a_warning(tmp_path):
+    fold = write_fold(tmp_path / MODEL / "fold_0")
+    assert "fold_0: there is no" not in read_page(api.report(fold, workspace=tmp_path)).text
+    (fold / "metrics.jsonl").unlink()
+    text = read_page(api.report(fold, workspace=tmp_path)).text
+    assert "fold_0: there is no 'metrics.jsonl', so how it trained is unknown." in text
+
+
+def test_a_damaged_picture_is_a_warning_and_no_broken_image(tmp_path):
+    fold = write_fold(tmp_path / MODEL / "fold_0")
+    png = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(png, "PNG")
+    (fold / "samples.png").write_bytes(png.getvalue())
+    page = read_page(api.report(fold, workspace=tmp_path))
+    assert len(page.attributes("img")) == 1
+    (fold / "samples.png").write_bytes(png.getvalue()[:-20])
+    page = read_page(api.report(fold, workspace=tmp_path))
+    assert "fold_0: 'samples.png' is damaged, and is not shown." in page.text
+    assert not page.attributes("img")
+
+
+def test_a_validation_without_scores_is_a_warning(tmp_path):
+    fold = write_fold(tmp_path / MODEL / "fold_0", summary={"metric_per_case": []})
+    text = read_page(api.report(fold, workspace=tmp_path)).text
+    assert "summary.json' holds no scores that can be read." in text
 
 
 def test_images_and_references_are_of_predictions_alone(tmp_path):
