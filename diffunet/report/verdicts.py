@@ -34,17 +34,15 @@ def of_scores(evaluation: Evaluation) -> list[str]:
         f"{title} {with_interval(leading)} on {evaluation.num_cases} cases{patients}"
         f"{f' ({direction})' if direction else ''}."
     ]
-    compared = evaluation.compared
     beside = [
         each
-        for each in (compared.perfect, *compared.answers)
+        for each in (leading.perfect, *leading.answers)
         if each is not None and each.name not in _LEFT_OUT
     ]
     if beside:
         listed = ", ".join(f"{each.name} {number(each.mean)}" for each in beside)
-        ours = "" if compared is leading else f"{compared.title} {number(compared.mean)}, "
-        sentences.append(f"For comparison, on the same cases: {ours}{listed}.")
-    if judged := _judged(compared):
+        sentences.append(f"For comparison, on the same cases: {listed}.")
+    if judged := _judged(leading) or _fault(evaluation.compared):
         sentences.append(judged)
     return sentences
 
@@ -91,8 +89,8 @@ def _judged(leading: Score) -> str:
     empty, majority = by_name.get("always empty"), by_name.get("the raters' majority")
     if empty is None or empty.lower is None or leading.better not in ("lower", "higher"):
         return ""  # of one patient there are no intervals
-    if not _is_better(leading, empty):
-        return "It is not clearly better than an empty mask: the training did not go well."
+    if fault := _fault(leading):
+        return fault
     perfect = leading.perfect
     is_level = (
         perfect is not None
@@ -102,14 +100,24 @@ def _judged(leading: Score) -> str:
     )
     if is_level:
         return "These cases show no difference from a model that draws as the raters do."
-    if majority is None:
-        return "That is better than an empty mask."
-    if _is_better(leading, majority):
+    if majority is not None and _is_better(leading, majority):
         return "That is better than the best single mask, the raters' own majority: it went well."
     return (
         "That is better than an empty mask, but not clearly better than a single perfect mask "
         "(the raters' own majority)."
     )
+
+
+def _fault(score: Score) -> str:
+    """Return that a score is not better than an empty mask's; empty if it is, or none is known.
+
+    The contrary is no praise: samples that miss everything, each in a place of its own, have an
+    energy score of 0.5, and an empty mask has 1.
+    """
+    empty = next((each for each in score.answers if each.name == "always empty"), None)
+    if empty is None or empty.lower is None or _is_better(score, empty):
+        return ""
+    return "It is not clearly better than an empty mask: the training did not go well."
 
 
 def _is_better(leading: Score, other: Comparison) -> bool:

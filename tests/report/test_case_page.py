@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from diffunet import api
-from diffunet.data.image_io import ImageGeometry, write_signed_map
+from diffunet.data.image_io import ImageGeometry, write_label_map, write_signed_map
 from diffunet.errors import DiffunetError, UsageError
 from diffunet.jsonio import read_json, write_json
-from tests.report.folders_on_disk import IMAGE, NASTY, SCRIPTS, VOLUME, write_predictions
+from tests.report.folders_on_disk import IMAGE, NASTY, SCRIPTS, VOLUME, score, write_predictions
 from tests.report.pages import addresses, read_page
 
 
@@ -266,12 +266,27 @@ def test_scores_of_another_program_are_shown(tmp_path):
     assert "case2 (0.1), case3 (0.5), case1 (0.9)" in page.text
 
 
-def test_with_one_rater_the_page_compares_by_a_score_that_an_empty_mask_has_too(tmp_path):
-    cases = [f"case{number}" for number in range(6)]
-    page = _report(tmp_path, write_predictions(tmp_path, cases, num_raters=1))
-    found = re.search(r"on the same cases: energy score [\d.]+, always empty [\d.]+\.", page.text)
-    assert found is not None
-    assert "an empty mask" in page.text[: page.text.index("Cases")]
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_with_one_rater_the_page_says_if_nothing_was_learnt_and_praises_no_scattered_masks(
+    tmp_path, is_empty
+):
+    """Masks that miss everything, each elsewhere, have a lower energy score than an empty mask."""
+    folder = write_predictions(tmp_path, [f"case{n}" for n in range(6)], num_raters=1)
+    geometry = ImageGeometry(shape=IMAGE, spacing_mm=(1.0, 1.0), has_spacing=False)
+    labels = tmp_path / "raw" / "Dataset001_X" / "labelsTs"
+    for number in range(6):
+        mask = np.zeros(IMAGE, np.uint8)
+        mask[20:, 15:] = 1
+        write_label_map(labels / f"case{number}.png", mask, geometry)
+        for sample in range(4):
+            mask = np.zeros(IMAGE, np.uint8)
+            mask[sample * 4, :9] = not is_empty
+            write_label_map(folder / "samples" / f"case{number}_s{sample:02d}.png", mask, geometry)
+    write_json(folder / "summary.json", score(folder, labels, read_json(folder / "dataset.json")))
+    page = _report(tmp_path, folder)
+    assert ("not clearly better than an empty mask" in page.text) == is_empty
+    assert "better than an empty mask" not in page.text.replace("not clearly better than", "")
+    assert "always empty" in page.text
     assert "unbiased GED" not in page.text
     assert "majority" not in page.text
 
