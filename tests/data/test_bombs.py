@@ -106,7 +106,7 @@ def test_an_image_for_which_memory_does_not_suffice_is_named(
         raise MemoryError
 
     write_image(tmp_path / "a.nii")
-    monkeypatch.setattr(nibabel, "load", refuse)
+    monkeypatch.setattr(nibabel.Nifti1Image, "from_stream", refuse)
     with pytest.raises(DatasetError, match=r"a\.nii'.*not enough memory"):
         read_image([tmp_path / "a.nii"])
 
