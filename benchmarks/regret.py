@@ -116,10 +116,18 @@ def cropped(image: Image.Image, *, case: str, edge: int) -> Image.Image:
 
 
 def choices_of(outcome: dict[str, Any]) -> list[Choice]:
-    """Return the fields that a sweep of one at a time has varied."""
+    """Return the fields that a sweep of one at a time has varied.
+
+    Cases without a score somewhere are left out everywhere.
+    """
     rows = [row for row in outcome["variants"] if len(row["runs"]) == len(outcome["seeds"])]
     own = next(row for row in rows if row["is_own"])
-    patients = outcome["cases"]["patients"]
+    scored = [run["cases"] for row in rows for run in row["runs"]]
+    patients = {
+        case: patient
+        for case, patient in outcome["cases"]["patients"].items()
+        if all(cases[case] is not None for cases in scored)
+    }
     found: list[Choice] = []
     for axis in (axis["path"] for axis in outcome["axes"]):
         others = [row for row in rows if row["values"][axis] != own["values"][axis]]

@@ -11,6 +11,12 @@ from diffunet.workers import STOP_SIGNALS
 from tests.processes import assert_nothing_runs, looks_into_proc, start_group
 
 
+def test_people_terminals_and_all_schedulers_can_ask_to_stop():
+    """SLURM, Grid Engine and LSF warn with user's signals, a limit of processor time with its."""
+    names = {"SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"}
+    assert {each.name for each in STOP_SIGNALS} == {name for name in names if hasattr(signal, name)}
+
+
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_is_noted_and_a_later_one_acts_as_ever(number, monkeypatch):
     acted = []

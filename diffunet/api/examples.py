@@ -78,9 +78,16 @@ def _require_same(folder: Path, made: Path, *, seed: int) -> None:
 
 
 def _difference(folder: Path, made: Path) -> str:
-    """Return in words the first file in which two folders differ; empty if in none."""
+    """Return in words the first file in which two folders differ; empty if in none.
+
+    Hidden files, which file managers leave, do not count.
+    """
     there, wanted = (
-        {path.relative_to(each) for path in each.rglob("*") if path.is_file()}
+        {
+            path.relative_to(each)
+            for path in each.rglob("*")
+            if path.is_file() and not path.name.startswith(".")
+        }
         for each in (folder, made)
     )
     for name in sorted(wanted):

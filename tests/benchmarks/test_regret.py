@@ -73,7 +73,7 @@ def test_crops_of_an_image_and_its_masks_are_of_one_place(tmp_path):
 
 
 def test_the_table_is_of_fields_that_a_sweep_varied(tmp_path, capsys):
-    """A value that lacks a seed is left out."""
+    """A value that lacks a seed is left out, and a case that lacks a score."""
     cases = {f"case{number}": 0.2 + 0.001 * number for number in range(8)}
     own = {"b": 0.1, "name": "x_0"}
     variants = [
@@ -82,9 +82,12 @@ def test_the_table_is_of_fields_that_a_sweep_varied(tmp_path, capsys):
         row({**own, "b": 1.0}, dict.fromkeys(cases, 0.0), seeds=(0,)),
         row({**own, "name": "v"}, {case: score + 0.1 for case, score in cases.items()}),
     ]
+    for each in variants:
+        for run in each["runs"]:
+            run["cases"] = {**run["cases"], "odd": None if each["is_own"] else 2.0}
     outcome = {
         "dataset": "Dataset001_Images",
-        "cases": {"patients": {case: f"patient of {case}" for case in cases}},
+        "cases": {"patients": {case: f"patient of {case}" for case in [*cases, "odd"]}},
         "one_at_a_time": True,
         "is_lower_better": True,
         "seeds": [0, 1],

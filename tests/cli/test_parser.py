@@ -59,13 +59,13 @@ def test_negative_numbers_texts_and_what_follows_two_dashes_are_no_options():
     assert given.words == ["-1", "-.5", "-two words", "-", "-x"]
 
 
-def test_the_home_folder_is_no_folder_of_that_name(monkeypatch):
-    monkeypatch.setenv("HOME", "/home/me")
+def test_the_home_folder_is_no_folder_of_that_name(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
     given = predict.parser().parse_args(["-i", "~/in", "-o=~", "--workspace=~/w"])
-    assert (given.input, given.output) == (Path("/home/me/in"), Path("/home/me"))
-    assert given.workspace == Path("/home/me/w")
+    assert (given.input, given.output) == (tmp_path / "in", tmp_path)
+    assert given.workspace == tmp_path / "w"
     given = evaluate.parser().parse_args(["~/labels", "a~b"])
-    assert (given.reference, given.prediction) == (Path("/home/me/labels"), Path("a~b"))
+    assert (given.reference, given.prediction) == (tmp_path / "labels", Path("a~b"))
 
 
 def test_a_value_may_follow_an_equals_sign():

@@ -65,6 +65,7 @@ def test_the_same_command_again_says_that_the_dataset_is_there_and_whole(tmp_pat
     words = ["image_level_labels", "--workspace", str(tmp_path), "--seed", "3"]
     assert example_dataset.main(words) == 0
     folder = tmp_path / "raw" / "Dataset903_ImageLevelLabels"
+    (folder / "imagesTr" / ".DS_Store").touch()
     before = _times(folder)
     capsys.readouterr()
     assert example_dataset.main(words) == 0

@@ -1,5 +1,6 @@
 """Several label maps in one file: what viewers need of it, and what goes wrong with such files."""
 
+import gzip
 from pathlib import Path
 
 import nibabel
@@ -121,6 +122,18 @@ def test_a_volume_that_has_no_fourth_axis_is_refused(tmp_path):
     write_label_map(tmp_path / "c.nii.gz", maps_of(VOLUME, 1)[0], geometry_of(VOLUME))
     with pytest.raises(DatasetError, match="four axes"):
         stack_size(tmp_path / "c.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("change", "name"), [(gzip.decompress, "d.nii.gz"), (bytes, "d.nii")], ids=("plain", "packed")
+)
+def test_the_content_of_a_stack_says_whether_it_is_packed(tmp_path, change, name):
+    maps = maps_of(VOLUME, 3)
+    written = write(tmp_path / "c_samples.nii.gz", maps)
+    (tmp_path / name).write_bytes(change(written.read_bytes()))
+    read = LabelMapReader()
+    for number in (2, 0):
+        assert np.array_equal(read(StoredMap(path=tmp_path / name, number=number))[0], maps[number])
 
 
 @pytest.mark.parametrize(

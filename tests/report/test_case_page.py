@@ -291,6 +291,16 @@ def test_with_one_rater_the_page_says_if_nothing_was_learnt_and_praises_no_scatt
     assert "majority" not in page.text
 
 
+def test_of_one_patient_the_page_does_not_say_that_training_failed(tmp_path):
+    """There is no interval, so that nothing is clear."""
+    folder = write_predictions(tmp_path, ["case1"], num_raters=1)
+    labels = tmp_path / "raw" / "Dataset001_X" / "labelsTs"
+    write_json(folder / "summary.json", score(folder, labels, read_json(folder / "dataset.json")))
+    page = _report(tmp_path, folder)
+    assert "always empty" in page.text
+    assert "not clearly better" not in page.text
+
+
 def test_of_one_mask_per_case_only_its_own_scores_are_shown(tmp_path):
     folder = write_predictions(tmp_path, num_samples=1, has_samples=False)
     page = _report(tmp_path, folder)

@@ -15,6 +15,7 @@ import gzip
 import io
 import math
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,11 +117,11 @@ def open_stack(
 
     The file stays open; of a compressed one, maps are read fastest in their order.
     """
-    import nibabel
-
     header = _read_header(path)
     _require_room(path, header, num_at_once=1)
-    image = cast("Nifti1Image", nibabel.load(path, mmap=False, keep_file_open=True))
+    file = _opened(path)
+    image = cast("Nifti1Image", _image_class(header).from_stream(file))
+    weakref.finalize(image, file.close)
     if len(image.shape) != 4:
         raise DatasetError(
             f"'{path}': expected four axes, the last one over label maps, found the shape "
