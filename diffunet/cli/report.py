@@ -36,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
         type=path_of,
         metavar="FOLDER_OR_FILE",
         help="of predictions: what was predicted; without it, images are looked for in the raw "
-        "datasets of the workspace, and known by their content",
+        "datasets of the workspace, and known by their content (those of a validation by the name "
+        "of the case in its dataset)",
     )
     made.add_argument(
         "-r",

@@ -13,6 +13,7 @@ from diffunet.data.prediction_records import PredictionRecord
 from diffunet.data.raw.case_files import Findings, find_input_cases, images_by_case, labels_by_case
 from diffunet.errors import UsageError
 from diffunet.report.evaluation import Evaluation
+from diffunet.report.json_facts import at
 from diffunet.workspace import (
     IMAGES_FOLDER,
     LABELS_FOLDER,
@@ -128,7 +129,10 @@ def _images_by_content(
     file_ending: str,
     num_channels: int,
 ) -> dict[str, tuple[Path, ...]]:
-    """Return the images in raw datasets that are those of the records."""
+    """Return the images in raw datasets that are those of the records.
+
+    A record of a validation, which is made from preprocessed images, names its dataset alone.
+    """
     found: dict[str, tuple[Path, ...]] = {}
     for raw in raw_folders:
         for name in (TEST_IMAGES_FOLDER, IMAGES_FOLDER):
@@ -137,9 +141,9 @@ def _images_by_content(
             listed = images_by_case(raw / name, file_ending, num_channels, findings=Findings())
             for case, record in records.items():
                 paths = listed.get(case)
-                if paths is None or case in found or record.input is None:
+                if paths is None or case in found or _is_changed(record, paths):
                     continue
-                if not _is_changed(record, paths):
+                if record.input is not None or at(record.settings, "dataset") == raw.name:
                     found[case] = paths
     return found
 

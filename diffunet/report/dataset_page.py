@@ -89,7 +89,7 @@ def read_dataset_page(folder: Path) -> DatasetPage:
         found=tuple(_found(fingerprint)),
         labels=tuple(_labels(fingerprint)),
         trivial=tuple(_trivial(fingerprint)),
-        general=chosen_values(general, reasons),
+        general=chosen_values(general, reasons, method=plans.method),
         configurations=configurations,
     )
 
@@ -118,7 +118,7 @@ def _configuration(
     return ConfigurationFacts(
         name=name,
         is_recommended=name == plans.recommended_configuration,
-        choices=chosen_values(as_json(plan), reasons),
+        choices=chosen_values(as_json(plan), reasons, method=plans.method),
         noise=chart,
         noise_note=note,
         picture=None if isinstance(picture, str) else picture,

@@ -59,7 +59,10 @@ def read_model_page(folder: Path) -> ModelPage:
         settings=tuple(_settings(plans, folds)),
         side_by_side=_side_by_side(folds),
         choices=chosen_values(
-            mapping_at(plans, "configuration"), mapping_at(plans, "reasons"), only_reasoned=True
+            mapping_at(plans, "configuration"),
+            mapping_at(plans, "reasons"),
+            method=str(at(plans, "method")),
+            only_reasoned=True,
         ),
     )
 

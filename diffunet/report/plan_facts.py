@@ -1,15 +1,24 @@
 """The values of plans with their reasons, as rows."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_FIRST = (
-    *("patch_size", "preprocessing.spacing_mm", "crop.policy", "diffusion.input_scale"),
-    *("diffusion.loss_weighting_bias", "sampling.num_steps", "sampling.num_samples"),
-    *("training.batch_size", "training.num_iterations", "network.channels"),
-)
-"""Fields that decide most, in the order in which to read them."""
+from diffunet.methods import METHODS, Supervision
+
+_FIRST: Mapping[Supervision, Sequence[str]] = {
+    "masks": (
+        *("patch_size", "preprocessing.spacing_mm", "crop.policy", "diffusion.input_scale"),
+        *("diffusion.loss_weighting_bias", "sampling.num_steps", "sampling.num_samples"),
+        *("training.batch_size", "training.num_iterations", "network.channels"),
+    ),
+    "image_labels": (
+        *("patch_size", "preprocessing.spacing_mm", "crop.policy", "weak.default_saliency"),
+        *("weak.cdm.log_snr", "weak.cdm.num_steps", "weak.cdm.tau", "weak.clean_share"),
+        *("training.batch_size", "training.num_iterations", "weak.network.channels"),
+    ),
+}
+"""Fields that decide most, in the order in which to read them, by what a method learns from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,21 +37,27 @@ class Choice:
 
 
 def chosen_values(
-    values: Mapping[str, Any], reasons: Mapping[str, Any], *, only_reasoned: bool = False
+    values: Mapping[str, Any],
+    reasons: Mapping[str, Any],
+    *,
+    method: str,
+    only_reasoned: bool = False,
 ) -> tuple[Choice, ...]:
     """Return every field with its reason, the most important first.
 
     Args:
+        method: that the plans are for; one of another version has the fields of masks.
         only_reasoned: leave out fields without a reason.
     """
-    rows = list(_rows(values, reasons, path=""))
+    first = _FIRST[METHODS[method].learns_from if method in METHODS else "masks"]
+    rows = list(_rows(values, reasons, path="", first=first))
     if only_reasoned:
         rows = [row for row in rows if row.reason]
-    order = {path: index for index, path in enumerate(_FIRST)}
+    order = {path: index for index, path in enumerate(first)}
     return tuple(sorted(rows, key=lambda row: order.get(row.path, len(order))))
 
 
-def _rows(values: Any, reasons: Any, *, path: str) -> list[Choice]:
+def _rows(values: Any, reasons: Any, *, path: str, first: Collection[str]) -> list[Choice]:
     if isinstance(values, Mapping) and (isinstance(reasons, Mapping) or not reasons):
         return [
             row
@@ -51,9 +66,10 @@ def _rows(values: Any, reasons: Any, *, path: str) -> list[Choice]:
                 value,
                 reasons.get(name) if isinstance(reasons, Mapping) else None,
                 path=f"{path}.{name}" if path else str(name),
+                first=first,
             )
         ]
-    return [Choice(path=path, value=_words(values), reason=_words(reasons), is_main=path in _FIRST)]
+    return [Choice(path=path, value=_words(values), reason=_words(reasons), is_main=path in first)]
 
 
 def _words(value: Any) -> str:

@@ -251,12 +251,14 @@ class _Validation:
 def _sentence(summary: Mapping[str, Any]) -> str:
     distribution = summary["distribution"]
     block, name = distribution["mean"], leading_score(distribution)
-    perfect = block["perfect_model"]["ged"]["mean"]
-    unknown = "unknown with one rater" if perfect is None else f"{perfect:.4f}"
+    beside, perfect = ("always_empty", "an empty mask"), ""
+    if distribution["num_raters"][1] > 1:  # of one, the majority is perfect by definition
+        beside = ("oracle_majority", "the raters' majority alone")
+        perfect = f" (of a perfect model: {block['perfect_model']['ged']['mean']:.4f})"
     return (
         f"final validation on {distribution['num_cases']} cases: {SCORE_TITLES[name]} "
-        f"{block['scores'][name]['mean']:.4f} (of the raters' majority alone: "
-        f"{block['trivial_answers']['oracle_majority'][name]['mean']:.4f}), GED "
-        f"{block['scores']['ged']['mean']:.4f} (of a perfect model: {unknown}), Dice "
+        f"{block['scores'][name]['mean']:.4f} (of {beside[1]}: "
+        f"{block['trivial_answers'][beside[0]][name]['mean']:.4f}), GED "
+        f"{block['scores']['ged']['mean']:.4f}{perfect}, Dice "
         f"{summary['foreground_mean']['Dice']:.4f}"
     )

@@ -128,6 +128,18 @@ def test_without_images_the_maps_stand_alone_and_the_page_says_so(tmp_path):
     assert "uncertainty" in page.text
 
 
+@pytest.mark.parametrize("dataset", ["Dataset001_X", "Dataset002_Y"])
+def test_images_of_a_validation_are_found_in_its_dataset(tmp_path, dataset):
+    """It predicts preprocessed images, so that its records name no file."""
+    folder = write_predictions(tmp_path, is_scored=False)
+    for path in (folder / "records").glob("*.json"):
+        record = read_json(path)
+        settings = {**record["settings"], "dataset": dataset}
+        write_json(path, {**record, "input": None, "settings": settings})
+    page = _report(tmp_path, folder)
+    assert ("were not found" in page.text) == (dataset != "Dataset001_X")
+
+
 def test_an_image_of_the_same_name_but_other_content_is_not_shown(tmp_path):
     folder = write_predictions(tmp_path)
     images = tmp_path / "raw/Dataset001_X/imagesTs"

@@ -7,10 +7,12 @@ import pytest
 
 from diffunet import api
 from diffunet.errors import DiffunetError
-from diffunet.jsonio import read_json, write_json
+from diffunet.jsonio import as_json, read_json, write_json
+from diffunet.report.plan_facts import chosen_values
 from tests.fingerprint.raw_datasets import image_2d, mask_2d, write_dataset
 from tests.report.folders_on_disk import NASTY
 from tests.report.pages import addresses, read_page
+from tests.wsss.weak_folds import weak_plans
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,24 @@ def test_every_choice_stands_beside_its_reason(preprocessed, tmp_path):
     assert NASTY in page.text
     assert len(page.attributes("script")) == 1
     assert not addresses(page)
+
+
+@pytest.mark.parametrize(
+    ("method", "is_shown", "is_not"),
+    [
+        ("diffusion", "diffusion.input_scale", "weak.cdm.log_snr"),
+        ("cdm", "weak.cdm.log_snr", "diffusion.input_scale"),
+        ("classifier", "weak.default_saliency", "sampling.num_samples"),
+        ("one of a later version", "diffusion.input_scale", "weak.clean_share"),
+    ],
+)
+def test_the_choices_that_decide_most_are_those_of_the_method(method, is_shown, is_not):
+    plan = as_json(weak_plans().configuration)
+    main = [each.path for each in chosen_values(plan, {}, method=method) if each.is_main]
+    assert main[0] == "patch_size"
+    assert is_shown in main
+    assert is_not not in main
+    assert len(main) in (10, 11)  # as many as are named: each of them is a field of plans
 
 
 def test_warnings_come_before_what_was_found(preprocessed, tmp_path):

@@ -163,6 +163,22 @@ def test_validation_only_scores_every_case_when_asked(preprocessed, tmp_path):
     assert (result.is_finished, result.iteration) == (True, 2)
 
 
+@pytest.mark.parametrize(
+    ("num_raters", "beside"), [(1, "an empty mask"), (2, "the raters' majority alone")]
+)
+def test_the_final_validation_stands_beside_what_is_no_answer_by_definition(
+    tmp_path, caplog, num_raters, beside
+):
+    """Of one rater, the majority is the reference, and a perfect model is unknown."""
+    preprocessed = write_preprocessed(tmp_path / "preprocessed", num_raters=num_raters)
+    with caplog.at_level(logging.INFO):
+        train(preprocessed, tmp_path / "model", plans(training={"num_iterations": 1}))
+    said = next(line for line in caplog.messages if "final validation on" in line)
+    assert f"(of {beside}: " in said
+    assert ("a perfect model: 0." in said) == (num_raters > 1)
+    assert "unknown" not in said
+
+
 def test_validation_only_takes_the_latest_weights_of_an_unfinished_training(
     preprocessed, tmp_path, caplog
 ):
