@@ -17,8 +17,8 @@ VALUE_LABELS = {
     "ged_fully_unbiased": "unbiased GED (lower is better; 0: as raters draw)",
     "classification_auc": "AUC of the image-level labels (higher is better)",
     "cross_entropy": "cross entropy of the image-level labels (lower is better)",
-    "noised_cross_entropy": "the same of noised images (lower is better)",
-    "condition_gain": "share of the denoising error that the right labels save (right axis)",
+    "noised_cross_entropy": "cross entropy of noised images (lower is better)",
+    "condition_gain": "share of the denoising error that the right labels save (higher is better)",
 }
 
 LEVELS = {
@@ -78,14 +78,15 @@ def _plot_scores(axes: Any, scores: list[dict[str, Any]]) -> None:
     lines: list[Any] = []
     top = axes
     for number, name in enumerate(names):
-        place, colour = axes, f"C{number}"
+        place, colour, label = axes, f"C{number}", VALUE_LABELS.get(name, name)
         if name == _SMALL_VALUE:
             place = top = axes.twinx()
+            label += ", right axis"
             place.axhline(0, color=colour, linewidth=0.8, linestyle="--")
             place.set_ylabel("share of the denoising error", color=colour)
         values = np.array([record[name] for record in scores], float)
         style = {"marker": "o", "markersize": 4, "color": colour}
-        lines += place.plot(iterations, values, label=VALUE_LABELS.get(name, name), **style)
+        lines += place.plot(iterations, values, label=label, **style)
     for name in levels:
         of, linestyle, label = LEVELS[name]
         style = {"color": f"C{names.index(of)}", "linewidth": 1, "linestyle": linestyle}

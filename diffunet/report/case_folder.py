@@ -65,7 +65,10 @@ def read_case_folder(
     damaged = [case for case in recorded_cases(folder) if case not in records]
     names = sorted({*records, *damaged, *(evaluation.by_case if evaluation else ())})
     if not names:
-        raise UsageError(f"'{folder}' holds no predicted case; wait for the prediction to finish")
+        raise UsageError(
+            f"'{folder}' holds no predicted case: wait for the prediction to finish; scores of "
+            "image-level labels are on the page of their fold"
+        )
     content = _dataset_of(folder)
     labels = LabelScheme.from_dataset_json(content)
     inputs, notes = find_inputs(

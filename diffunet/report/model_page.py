@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffunet.jsonio import read_json
+from diffunet.methods import METHODS
 from diffunet.report import fold_verdicts, verdicts
 from diffunet.report.charts import Chart
 from diffunet.report.fold_facts import FoldFacts, read_fold
@@ -91,9 +92,11 @@ def _side_by_side(folds: Sequence[FoldFacts]) -> tuple[tuple[str, tuple[str, ...
 def _settings(plans: Any, folds: Sequence[FoldFacts]) -> list[tuple[str, str]]:
     """Return what was trained, in a few rows."""
     configuration = mapping_at(plans, "configuration")
+    method = at(plans, "method")
+    draws = method not in METHODS or "num_samples" in METHODS[method].options
     weights = [fold.num_parameters for fold in folds if fold.num_parameters is not None]
     rows = [
-        ("method", at(plans, "method")),
+        ("method", method),
         ("configuration", at(plans, "configuration_name")),
         ("size", at(plans, "size")),
         ("patch", _times(at(configuration, "patch_size"))),
@@ -103,8 +106,8 @@ def _settings(plans: Any, folds: Sequence[FoldFacts]) -> list[tuple[str, str]]:
             "parameters of the network",
             f"{weights[0]:,}".replace(",", "\u202f") if weights else None,
         ),
-        ("input scale b", at(configuration, "diffusion", "input_scale")),
-        ("samples and steps", _samples(configuration)),
+        ("input scale b", at(configuration, "diffusion", "input_scale") if draws else None),
+        ("samples and steps", _samples(configuration) if draws else None),
         ("set by the user", ", ".join(map(str, at(plans, "set_by_user") or ())) or None),
     ]
     return [(name, str(value)) for name, value in rows if value is not None]

@@ -7,7 +7,7 @@ from PIL import Image
 
 from diffunet import api
 from diffunet.errors import DiffunetError, UsageError
-from diffunet.jsonio import read_json
+from diffunet.jsonio import read_json, write_json
 from tests.report.folders_on_disk import NASTY, write_fold, write_predictions
 from tests.report.pages import addresses, read_page
 
@@ -46,6 +46,20 @@ def test_a_page_tells_what_a_training_cost(tmp_path):
     text = read_page(api.report(fold, workspace=tmp_path)).text
     assert "parameters of the network1 234 567" in text
     assert "40 s cpu, 2 threads" in text
+
+
+@pytest.mark.parametrize(("method", "draws"), [("diffusion", True), ("cdm", False)])
+def test_samples_and_the_input_scale_are_told_of_methods_that_draw(tmp_path, method, draws):
+    fold = write_fold(tmp_path / MODEL / "fold_0")
+    plans = read_json(fold / "plans.resolved.json")
+    sampling = {"num_samples": 16, "num_steps": 10, "sampler": "ddpm"}
+    configuration = {**plans["configuration"], "sampling": sampling}
+    configuration["diffusion"] = {"input_scale": 0.123}
+    plans = {**plans, "method": method, "configuration": configuration}
+    write_json(fold / "plans.resolved.json", plans)
+    text = read_page(api.report(fold, workspace=tmp_path)).text
+    for told in ("16 samples of 10 steps (ddpm)", "input scale b0.123"):
+        assert (told in text) == draws
 
 
 def test_a_training_that_told_less_has_a_page(tmp_path):
