@@ -24,9 +24,10 @@ from diffunet.names import file_parts
 from diffunet.report.case_inputs import CaseInputs
 from diffunet.report.json_facts import list_at, mapping_at
 from diffunet.report.orientation import Orientation
+from diffunet.report.pictures import RATER_COLOURS
 
 _NUM_STEPS = 4096
-_MOST_RATERS = 8
+_MOST_RATERS = len(RATER_COLOURS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,20 @@ def files_of_case(
     )
 
 
+def names_of_colours(labels: LabelScheme) -> tuple[str, ...]:
+    """Return what each number of a colour means, from 1 on.
+
+    That is a label, or, where regions overlap, an integer of the mask.
+    """
+    if not labels.is_regions:
+        return tuple(labels.names)
+    return tuple(f"{value} in the mask" for value in _shown_values(labels))
+
+
+def _shown_values(labels: LabelScheme) -> list[int]:
+    return [value for value in labels.all_values if value not in (0, labels.ignore_value)]
+
+
 @final
 class CaseArrays:
     """Reads the files of a case when they are asked for, each as (slice, row, column).
@@ -105,7 +120,7 @@ class CaseArrays:
         self._inputs = inputs
         self._num_labels = len(labels.names)
         self._colour_of = np.zeros(max(labels.all_values) + 1, np.uint8)
-        values = [value for value in labels.all_values if value not in (0, labels.ignore_value)]
+        values = _shown_values(labels)
         self._colour_of[values] = np.arange(1, len(values) + 1)
 
     @cached_property

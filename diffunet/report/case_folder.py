@@ -18,6 +18,7 @@ from diffunet.labels import LabelScheme
 from diffunet.report.case_arrays import CaseFiles, files_of_case
 from diffunet.report.case_facts import CaseFacts, facts_of_case, sorted_cases
 from diffunet.report.case_inputs import Asked, CaseInputs, find_inputs
+from diffunet.report.charts import counted
 from diffunet.report.evaluation import Evaluation
 from diffunet.report.json_facts import at, mapping_at
 from diffunet.workspace import DATASET_FILE
@@ -132,14 +133,10 @@ def _note_on_missing(
     count = sum(map(len, missing.values()))
     example = next(iter(missing.values()))[0]
     return [
-        f"{_counted(count, 'file')} of {_counted(len(missing), 'case')} that the prediction wrote "
+        f"{counted(count, 'file')} of {counted(len(missing), 'case')} that the prediction wrote "
         f"{'is' if count == 1 else 'are'} missing, such as '{example}': what "
         f"{'it' if count == 1 else 'they'} held is not shown."
     ]
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _dataset_of(folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from diffunet.data.image_io import files_of_image
 from diffunet.data.prediction_records import PredictionRecord
 from diffunet.data.raw.case_files import Findings, find_input_cases, images_by_case, labels_by_case
 from diffunet.errors import UsageError
+from diffunet.report.charts import counted
 from diffunet.report.evaluation import Evaluation
 from diffunet.report.json_facts import at
 from diffunet.workspace import (
@@ -105,8 +106,8 @@ def _images(
             raise UsageError(f"'{asked.images}' holds the image of none of these cases")
         if changed:
             notes.append(
-                f"The images of {len(changed)} cases in '{asked.images}' are not those that were "
-                f"predicted, for example {changed[0]}."
+                f"The images of {counted(len(changed), 'case')} in '{asked.images}' are not "
+                f"those that were predicted, for example {changed[0]}."
             )
     else:
         found = _images_by_content(
@@ -114,7 +115,7 @@ def _images(
         )
     missing = len(cases) - len(found)
     if missing:
-        whose = "the cases" if missing == len(cases) else f"{missing} cases"
+        whose = "the cases" if missing == len(cases) else counted(missing, "case")
         notes.append(
             f"The images of {whose} were not found, so maps stand alone: say with -i where they "
             "are."
@@ -203,7 +204,7 @@ def _note_on_references(
     named = [file for case in lost for file in case.reference_files[:1]]
     if not named:
         return []
-    whose = "the cases" if len(lost) == len(evaluation.cases) else f"{len(lost)} cases"
+    whose = "the cases" if len(lost) == len(evaluation.cases) else counted(len(lost), "case")
     return [
         f"The masks that {whose} were scored by were not found, such as '{named[0]}': say with -r "
         "where they are."

@@ -15,7 +15,7 @@ from diffunet.report.case_facts import CaseFacts, widest
 from diffunet.report.case_folder import read_case_folder
 from diffunet.report.case_inputs import Asked, CaseInputs
 from diffunet.report.case_pictures import with_pictures
-from diffunet.report.charts import Chart, number
+from diffunet.report.charts import Chart, counted, number
 from diffunet.report.evaluation import Evaluation, read_evaluation
 from diffunet.report.json_facts import at, list_at, mapping_at, number_at
 from diffunet.report.score_charts import coverage_chart, presence_chart, reliability_charts
@@ -162,7 +162,7 @@ def _verdict(
 ) -> list[str]:
     if evaluation is not None:
         return verdicts.of_evaluation(evaluation)
-    sentences = [f"{len(facts)} cases were predicted; there are no scores for them."]
+    sentences = [f"{counted(len(facts), 'case')} predicted; there are no scores for them."]
     unsure = [each for each in facts if each.uncertainty]
     if unsure:
         listed = ", ".join(map(_uncertain, unsure[:_NUM_NAMED]))

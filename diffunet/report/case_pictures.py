@@ -13,6 +13,7 @@ from diffunet.report.case_arrays import CaseFiles
 from diffunet.report.case_facts import CaseFacts, Volumes
 from diffunet.report.case_inputs import CaseInputs
 from diffunet.report.case_views import Limits, view_case
+from diffunet.report.charts import counted
 
 MOST_PICTURED = 200
 _TOTAL_BYTES = 24 * 2**20
@@ -57,7 +58,7 @@ def with_pictures(
     if num_left:
         notes.append(_without_pictures(num_left, len(facts), order=order, was_late=was_late))
     if failed:
-        whose = "1 case" if len(failed) == 1 else f"{len(failed)} cases"
+        whose = counted(len(failed), "case")
         notes.append(f"Files of {whose} cannot be shown, such as {failed[0]}.")
     if any(each.view for each in done):
         notes.append(
@@ -73,8 +74,8 @@ def _without_pictures(num_left: int, num_cases: int, *, order: str, was_late: bo
     said = "There are no pictures"
     if num_left < num_cases:
         said = (
-            f"Pictures are of the first {num_cases - num_left} cases of the table ({order}), the "
-            f"other {num_left} have none"
+            f"Pictures are of the first {counted(num_cases - num_left, 'case')} of the table "
+            f"({order}), the other {num_left} have none"
         )
     if was_late:
         return (

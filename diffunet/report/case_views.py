@@ -1,15 +1,15 @@
 """The pictures of one case: slices and samples in sheets that a page moves through."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from diffunet.labels import LabelScheme
-from diffunet.report.case_arrays import CaseArrays, CaseFiles
+from diffunet.report.case_arrays import CaseArrays, CaseFiles, names_of_colours
 from diffunet.report.case_inputs import CaseInputs
 from diffunet.report.pictures import (
-    OUTLINE_COLOURS,
     RATER_COLOURS,
     Grid,
     Sheet,
@@ -18,6 +18,7 @@ from diffunet.report.pictures import (
     image_sheet,
     map_sheet,
     most_rows,
+    outline_colours,
     outline_sheet,
     signed_shares,
 )
@@ -63,10 +64,12 @@ class Frame:
 
     Attributes:
         layers: name of a sheet and its column: a number, or "sample" for the chosen one.
+        keys: what its outlines mean, each with its colour; none where the title says it.
     """
 
     title: str
     layers: tuple[tuple[str, int | str], ...]
+    keys: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,6 @@ class CaseView:
     num_samples: int
     num_all_slices: int
     num_all_samples: int
-    rater_names: tuple[str, ...]
     ratio: float
     plane: str = ""
     top: str = ""
@@ -109,21 +111,26 @@ def view_case(
         DatasetError: a file cannot be read, or has another shape than the others.
     """
     arrays = CaseArrays(files, inputs, labels)
-    view = _Viewer(arrays, files, limits=limits).view()
+    names = names_of_colours(labels)
+    view = _Viewer(arrays, files, names, limits=limits).view()
     for _ in range(_MOST_TRIES):
         if view is None or view.num_bytes <= limits.num_bytes:
             break
         limits = limits.smaller()
-        view = _Viewer(arrays, files, limits=limits).view()
+        view = _Viewer(arrays, files, names, limits=limits).view()
     return view
 
 
 class _Viewer:
     """Reads the files of a case one after the other, and keeps of each only what is shown."""
 
-    def __init__(self, arrays: CaseArrays, files: CaseFiles, *, limits: Limits):
+    def __init__(
+        self, arrays: CaseArrays, files: CaseFiles, labels: tuple[str, ...], *, limits: Limits
+    ):
         self._arrays = arrays
         self._files = files
+        self._names = labels
+        self._colours = outline_colours(len(labels))
         self._limits = limits
         self._sheets: dict[str, Sheet] = {}
         self._frames: list[Frame] = []
@@ -151,12 +158,14 @@ class _Viewer:
             self._frames.append(Frame(title="image", layers=(("image", 0),)))
         under = (("image", 0),) if "image" in self._sheets else ()
         if references:
-            self._add_raters(list(references.values()), rows, grid, under)
+            self._add_raters(references, rows, grid, under)
         num_samples = self._add_samples(rows, grid, under, mask=mask, unsure=unsure)
         if mask is not None:
-            self._sheets["mask"] = outline_sheet([mask[rows]], grid, colours=OUTLINE_COLOURS)
+            self._sheets["mask"] = outline_sheet([mask[rows]], grid, colours=self._colours)
             title = "consensus" if files.samples or unsure is not None else "mask"
-            self._frames.append(Frame(title=title, layers=(*under, ("mask", 0))))
+            layers = (*under, ("mask", 0))
+            keys = self._keys([mask[rows]])
+            self._frames.append(Frame(title=title, layers=layers, keys=keys))
         if unsure is not None:
             self._sheets["uncertainty"] = map_sheet(unsure[rows], grid)
             self._frames.append(Frame(title="uncertainty", layers=(("uncertainty", 0),)))
@@ -169,23 +178,32 @@ class _Viewer:
             num_samples=num_samples,
             num_all_slices=shape[0],
             num_all_samples=len(files.samples),
-            rater_names=tuple(references),
             ratio=grid.ratio,
             plane=orientation.plane,
             top=orientation.top,
             left=orientation.left,
         )
 
-    def _add_raters(self, maps: list[np.ndarray], rows: np.ndarray, grid: Grid, under: Any) -> None:
-        shown = [each[rows] for each in maps]
-        colours = OUTLINE_COLOURS
-        if all(each.max(initial=0) <= 1 for each in shown):  # one label: a colour per rater
+    def _keys(self, shown: Sequence[np.ndarray]) -> tuple[tuple[str, str], ...]:
+        """Return the labels that are outlined there with their colours; none of an only label."""
+        if len(self._names) == 1:
+            return ()
+        found = sorted({int(value) for each in shown for value in np.unique(each)} - {0})
+        return tuple((self._names[value - 1], self._colours[value - 1]) for value in found)
+
+    def _add_raters(
+        self, maps: Mapping[str, np.ndarray], rows: np.ndarray, grid: Grid, under: Any
+    ) -> None:
+        shown = [each[rows] for each in maps.values()]
+        colours, keys = self._colours, self._keys(shown)
+        if len(self._names) == 1 and len(maps) > 1:  # a colour per rater
             shown = [each * (number + 1) for number, each in enumerate(shown)]
             colours = RATER_COLOURS
+            keys = tuple(zip(maps, RATER_COLOURS, strict=False))
         self._sheets["raters"] = outline_sheet(shown, grid, colours=colours)
         layers = tuple(("raters", number) for number in range(len(shown)))
         title = "reference" if len(maps) == 1 else f"{len(maps)} raters"
-        self._frames.append(Frame(title=title, layers=(*under, *layers)))
+        self._frames.append(Frame(title=title, layers=(*under, *layers), keys=keys))
 
     def _add_samples(
         self,
@@ -210,8 +228,10 @@ class _Viewer:
             share = share + (sample > 0)
             if len(columns) < self._limits.num_samples:
                 columns.append(sample)
-        self._sheets["samples"] = outline_sheet(columns, grid, colours=OUTLINE_COLOURS)
-        self._frames.append(Frame(title="one sample", layers=(*under, ("samples", "sample"))))
+        self._sheets["samples"] = outline_sheet(columns, grid, colours=self._colours)
+        layers = (*under, ("samples", "sample"))
+        keys = self._keys(columns)
+        self._frames.append(Frame(title="one sample", layers=layers, keys=keys))
         self._sheets["share"] = map_sheet(share / len(self._files.samples), grid)
         self._frames.append(Frame(title="share of samples", layers=(("share", 0),)))
         return len(columns)

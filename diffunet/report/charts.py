@@ -180,6 +180,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace(",", "\u202f").replace("-", "−")
 
 
+def counted(num_things: int, what: str) -> str:
+    """Return how many there are: "1 case", "2 cases"."""
+    return f"{num_things} {what}{'' if num_things == 1 else 's'}"
+
+
 def _is_drawn(chart: Chart, y: float | None) -> bool:
     return y is not None and math.isfinite(y) and not (chart.is_log and y <= 0)
 

@@ -10,7 +10,7 @@ from diffunet.fingerprint.summary import Summary
 from diffunet.jsonio import as_json
 from diffunet.plans import Plans
 from diffunet.plans.edits import PLANNED_SUFFIX
-from diffunet.report.charts import Chart, number
+from diffunet.report.charts import Chart, counted, number
 from diffunet.report.dataset_pictures import CasePicture, typical_picture
 from diffunet.report.noise_chart import noise_chart
 from diffunet.report.plan_facts import Choice, chosen_values
@@ -130,7 +130,7 @@ def _found(fingerprint: Fingerprint) -> list[tuple[str, str]]:
     geometry = fingerprint.geometry
     raters = fingerprint.raters
     rows = [
-        ("cases", f"{fingerprint.num_cases} of {fingerprint.num_patients} patients"),
+        ("cases", f"{fingerprint.num_cases} of {counted(fingerprint.num_patients, 'patient')}"),
         ("channels", ", ".join(channel.name for channel in fingerprint.channels)),
         ("size (voxels)", _per_axis(geometry.shape)),
         ("spacing (mm)", _per_axis(geometry.spacing_mm)),
@@ -195,14 +195,15 @@ def _trivial(fingerprint: Fingerprint) -> list[tuple[str, str]]:
 
 
 def _verdict(fingerprint: Fingerprint, plans: Plans) -> list[str]:
-    kind = "volumes" if fingerprint.dimensions == 3 else "images"
+    kind = "volume" if fingerprint.dimensions == 3 else "image"
     labels = [*(fingerprint.labels or {}), *(fingerprint.image_labels or {})]
     named = ", ".join(dict.fromkeys(labels))
     raters = fingerprint.raters
     several = raters is not None and raters.per_case.maximum > 1
     who = f", {_span(raters.per_case)} raters each" if raters is not None and several else ""
     sentences = [
-        f"{fingerprint.num_cases} {kind} of {fingerprint.num_patients} patients{who}"
+        f"{counted(fingerprint.num_cases, kind)} of "
+        f"{counted(fingerprint.num_patients, 'patient')}{who}"
         f"{f'; labels: {named}' if named else ''}."
     ]
     for name, label in list((fingerprint.labels or {}).items())[:1]:

@@ -24,7 +24,7 @@ from diffunet.report.pictures import (
 _EDGE = 360
 _MOST_CASES = 24
 _MOST_VOXELS = 4e7
-_MOST_RATERS = 6
+_MOST_RATERS = len(RATER_COLOURS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 from diffunet import __version__
 from diffunet.report.case_facts import CaseFacts, Volumes
 from diffunet.report.case_page import CasePage
-from diffunet.report.charts import draw, number
+from diffunet.report.charts import counted, draw, number
 from diffunet.report.dataset_page import DatasetPage
 from diffunet.report.model_page import ModelPage
 from diffunet.report.pictures import png_uri
@@ -42,7 +42,9 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, interval=with_interval, duration=duration)
+    environment.filters.update(
+        number=number, counted=counted, interval=with_interval, duration=duration
+    )
     environment.globals.update(
         draw=draw,
         png_uri=png_uri,

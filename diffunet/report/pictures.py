@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
-OUTLINE_COLOURS = ("#ff9f1c", "#2ec4ff", "#9be564", "#ff6bb5", "#c9a2ff", "#ffe66d")
-"""Of drawn labels, by their order; a seventh label begins anew."""
+from diffunet.label_colours import label_colours
 
-RATER_COLOURS = ("#2ec4ff", "#00e5c0", "#8ab4ff", "#7df9ff", "#5ad1a5", "#b3d4ff")
+RATER_COLOURS = (
+    *("#2ec4ff", "#9be564", "#ff6bb5", "#ffe66d"),
+    *("#c9a2ff", "#ff9f1c", "#00e5c0", "#ffffff"),
+)
+"""Of as many raters as a page shows: far apart in hue, and bright on grey images."""
 
 _WEBP_QUALITY = 80
 _LARGEST_SHEET = 16000  # WebP takes 16383 pixels along an edge
@@ -54,6 +57,13 @@ def grid_of(shape: tuple[int, ...], spacing_mm: tuple[float, ...], *, edge: int)
     height, width = (max(1, round(size * scale)) for size in shape[:2])
     ratio = shape[1] * spacing_mm[1] / (shape[0] * spacing_mm[0])
     return Grid(shape=(height, width), ratio=float(np.clip(ratio, 0.1, 10)))
+
+
+def outline_colours(num_labels: int) -> tuple[str, ...]:
+    """Return the colours of drawn labels, those of the tables for viewers, as #rrggbb."""
+    return tuple(
+        f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in label_colours(num_labels)
+    )
 
 
 def most_rows(grid: Grid) -> int:

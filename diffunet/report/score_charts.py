@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from diffunet.report.charts import Chart, Series
+from diffunet.report.charts import Chart, Series, counted
 from diffunet.report.evaluation import Evaluation, Reliability
 
 _COLOUR_OF_DIAGONAL = 4
@@ -84,7 +84,7 @@ def presence_chart(label: str, shares: Sequence[tuple[float, float]]) -> Chart |
         series=(_DIAGONAL, Series(name="this model", points=tuple(points), look="dots")),
         x_limits=_UNIT,
         y_limits=_UNIT,
-        note=f"{len(pairs)} cases in up to {_NUM_BINS} groups.",
+        note=f"{counted(len(pairs), 'case')} in up to {_NUM_BINS} groups.",
     )
 
 

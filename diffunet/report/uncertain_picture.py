@@ -1,13 +1,12 @@
 """Which cases `pictures/most_uncertain.png` shows, and which slice of each."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from diffunet.figures.uncertain import UncertainCase, plot_uncertain
 from diffunet.labels import LabelScheme
-from diffunet.report.case_arrays import CaseArrays, CaseFiles
+from diffunet.report.case_arrays import CaseArrays, CaseFiles, names_of_colours
 from diffunet.report.case_facts import CaseFacts, widest
 from diffunet.report.case_folder import read_case_folder
 from diffunet.report.case_inputs import Asked, CaseInputs
@@ -45,16 +44,8 @@ def draw_most_uncertain(folder: Path, *, asked: Asked) -> tuple[Path, list[str]]
         png.unlink(missing_ok=True)
         return None
     title = f"The {len(rows)} most uncertain of {len(facts)} predicted cases"
-    plot_uncertain(list(rows.values()), png, title=title, labels=_names(cases.labels))
+    plot_uncertain(list(rows.values()), png, title=title, labels=names_of_colours(cases.labels))
     return png, list(rows)
-
-
-def _names(labels: LabelScheme) -> Sequence[str]:
-    """Return what each colour means: a label, or where regions overlap an integer of the mask."""
-    if not labels.is_regions:
-        return labels.names
-    values = [value for value in labels.all_values if value not in (0, labels.ignore_value)]
-    return [f"{value} in the mask" for value in values]
 
 
 def _row(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from diffunet.report.charts import number
+from diffunet.report.charts import counted, number
 from diffunet.report.evaluation import Comparison, Evaluation, Score
 
 _DIRECTIONS = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
@@ -28,10 +28,13 @@ def of_scores(evaluation: Evaluation) -> list[str]:
     """Return what the leading score is, beside other answers, and what that means."""
     leading = evaluation.leading
     direction = _DIRECTIONS.get(leading.better or "", "")
-    patients = f" of {evaluation.num_patients} patients" if evaluation.num_patients else ""
+    patients = (
+        f" of {counted(evaluation.num_patients, 'patient')}" if evaluation.num_patients else ""
+    )
     title = leading.title[:1].upper() + leading.title[1:]
     sentences = [
-        f"{title} {with_interval(leading)} on {evaluation.num_cases} cases{patients}"
+        f"{title} {with_interval(leading)} on "
+        f"{counted(evaluation.num_cases, 'case')}{patients}"
         f"{f' ({direction})' if direction else ''}."
     ]
     beside = [

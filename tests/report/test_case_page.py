@@ -10,6 +10,7 @@ from diffunet import api
 from diffunet.data.image_io import ImageGeometry, write_label_map, write_signed_map
 from diffunet.errors import DiffunetError, UsageError
 from diffunet.jsonio import read_json, write_json
+from diffunet.label_colours import label_colours
 from tests.report.folders_on_disk import IMAGE, NASTY, SCRIPTS, VOLUME, score, write_predictions
 from tests.report.pages import addresses, read_page
 
@@ -115,6 +116,26 @@ def test_any_number_of_raters(tmp_path, num_raters):
     assert ("reference" in titles) == (num_raters == 1)
 
 
+def _swatches(page):
+    spans = [a["style"] for a in page.attributes("span") if a.get("class") == "swatch"]
+    return [style.removeprefix("--key:") for style in spans]
+
+
+def test_each_rater_of_one_label_has_a_colour_of_its_own(tmp_path):
+    page = _report(tmp_path, write_predictions(tmp_path, ["case1"], num_raters=8))
+    assert len(_swatches(page)) == len(set(_swatches(page))) == 8
+    assert "8 raters rater 1 rater 2" in page.text
+
+
+def test_several_labels_have_the_colours_of_the_tables_for_viewers(tmp_path):
+    labels = ("core", "<b>rim", "edema")
+    page = _report(tmp_path, write_predictions(tmp_path, ["case1"], labels=labels, num_raters=2))
+    colours = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in label_colours(3)]
+    assert set(_swatches(page)) == set(colours)
+    assert len(_swatches(page)) == 3 * 3  # of raters, samples and consensus
+    assert "one sample core <b>rim edema" in page.text
+
+
 def test_without_samples_the_maps_remain(tmp_path):
     page = _report(tmp_path, write_predictions(tmp_path, has_samples=False))
     assert "uncertainty" in page.text
@@ -145,7 +166,7 @@ def test_an_image_of_the_same_name_but_other_content_is_not_shown(tmp_path):
     images = tmp_path / "raw/Dataset001_X/imagesTs"
     (images / "case1_0000.png").write_bytes((images / "case2_0000.png").read_bytes())
     page = _report(tmp_path, folder)
-    assert "The images of 1 cases were not found" in page.text
+    assert "The images of 1 case were not found" in page.text
     page = _report(tmp_path, folder, images=images)
     assert "are not those that were predicted" in page.text
 
@@ -343,7 +364,7 @@ def test_of_many_cases_the_worst_or_most_uncertain_have_pictures(tmp_path, monke
     folder = write_predictions(tmp_path, cases, is_scored=is_scored)
     page = _report(tmp_path, folder)
     by = "worst first, by unbiased GED" if is_scored else "most uncertain first"
-    assert f"first 1 cases of the table ({by}), the other 5 have none" in page.text
+    assert f"first 1 case of the table ({by}), the other 5 have none" in page.text
     first = page.text.partition("Worst cases by unbiased GED: ")[2].partition(" (")[0]
     if not is_scored:
         first = page.text.partition("most uncertain: ")[2].partition(" (")[0]
