@@ -14,9 +14,7 @@ from diffunet.errors import DatasetError
 if TYPE_CHECKING:
     import SimpleITK
 
-_MODALITY = "0008|0060"
 _INSTANCE = "0008|0018"
-_PATIENT = "0010|0020"
 _SERIES = "0020|000e"
 _NUMBER = "0020|0013"
 _POSITION = "0020|0032"
@@ -27,15 +25,6 @@ _TOLERANCE = 0.25  # of a voxel, by which a slice may lie beside the even grid
 _GAP = 1.5  # of the usual distance: more means that a slice is missing
 _ORIENTATION_TOLERANCE = 1e-4
 _ITEM_BYTES = 4  # ITK gives 32 bits where the header rescales
-
-
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """Whose a file is: `series` is the SeriesInstanceUID."""
-
-    modality: str
-    patient: str
-    series: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,24 +58,6 @@ class _Slice:
     orientation: np.ndarray
     spacing_mm: tuple[float, float]
     voxels: np.ndarray
-
-
-def read_header(path: Path) -> Header:
-    """Return whose the file is; "" for what it does not tell.
-
-    Raises:
-        DatasetError: it is no DICOM file, or a damaged one.
-    """
-    reader = _reader(path)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as cause:
-        raise _unreadable(path, cause) from cause
-    return Header(
-        modality=_text(reader, _MODALITY),
-        patient=_text(reader, _PATIENT),
-        series=_text(reader, _SERIES),
-    )
 
 
 def read_series(files: Sequence[Path], *, has_one_uid: bool = True) -> Series:

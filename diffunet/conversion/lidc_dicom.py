@@ -1,41 +1,73 @@
 """LIDC-IDRI from TCIA: CT volumes in DICOM, and what each radiologist outlined in XML."""
 
+import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
-from diffunet.conversion.dicom import Header, Series, read_header, read_series
+from diffunet.conversion.dicom import Series, read_series
+from diffunet.conversion.dicom_header import Header, read_header
 from diffunet.conversion.lidc_nodules import nodules
 from diffunet.conversion.lidc_readings import Outline, Reading, read_readings, series_of
 from diffunet.conversion.outlines import fill
-from diffunet.conversion.tree import for_each, refuse_all
+from diffunet.conversion.tree import refuse_all
+from diffunet.data.raw.case_files import listing
 from diffunet.errors import DatasetError
 
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
 _TOLERANCE = 0.25  # of the distance of slices, by which an outline may lie beside one
+_MANY = 1000  # files of which the headers take a while
+_REMARKS = (
+    "raters are numbered anew in each case: r00 of two cases need not be one radiologist",
+    "outlines lie just outside of a nodule and are no part of it; findings of less than 3 mm, "
+    "which have no outline, and those that are no nodules are background",
+)
 _MARGIN = 1  # pixel: an outline lies outside of its nodule, which may touch the border
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Series:
+    """The files of a series, wherever they lie; `header` is that of the first."""
+
+    header: Header
+    files: list[Path]
+
+    @property
+    def folder(self) -> Path:
+        return self.files[0].parent
 
 
 def scan(source: Path, slices: Sequence[Path], tables: Sequence[Path]) -> Conversion:
     """Return the CT series that have readings; X-rays and others are counted.
 
+    A damaged file is the fault of its case, or of a case of its own where nothing tells which.
+
     Args:
         slices, tables: all DICOM and XML files below `source`.
 
     Raises:
-        DatasetError: there is none, a series lies there twice, or its readings contradict.
+        DatasetError: there is none, a file lies there twice, or its readings contradict.
     """
-    folders: dict[Path, list[Path]] = defaultdict(list)
-    for path in slices:
-        folders[path.parent].append(path)
-    headers = for_each(sorted(folders), lambda folder: _header_of(folders[folder]))
-    computed = {folder: header for folder, header in headers.items() if header.modality == "CT"}
-    _refuse_twice(computed)
-    readings = _readings_of(computed, tables)
-    read = {folder: header for folder, header in computed.items() if folder in readings}
+    if len(slices) > _MANY:
+        logger.info("reading the headers of %d DICOM files", len(slices))
+    headers, damaged = _each(slices, read_header)
+    series = _series_of(headers)
+    computed = [each for each in series if each.header.modality == "CT"]
+    lost = _give_damaged(damaged, computed)
+    readings, unused, damaged_tables = _readings_of(computed, tables)
+    read = [each for each in computed if each.header.series in readings]
+    unread = [each for each in computed if each.header.series not in readings]
+    if unread:
+        lost |= damaged_tables
     if not read:
         raise DatasetError(
             f"'{source}': expected CT series with readings, LIDC-IDRI-0001/STUDY/SERIES/*.dcm and "
@@ -45,9 +77,15 @@ def scan(source: Path, slices: Sequence[Path], tables: Sequence[Path]) -> Conver
     cases = [
         SourceCase(
             name=name,
-            read=partial(_read_case, name, read[folder].patient, folders[folder], readings[folder]),
+            read=partial(
+                _read_case, name, each.header.patient, each.files, readings[each.header.series]
+            ),
         )
-        for name, folder in _names(read).items()
+        for name, each in _names(read).items()
+    ]
+    cases += [
+        SourceCase(name=f"unknown_{number}", read=partial(_refuse, fault))
+        for number, fault in enumerate(lost.values(), start=1)
     ]
     return nodules(
         cases,
@@ -55,82 +93,140 @@ def scan(source: Path, slices: Sequence[Path], tables: Sequence[Path]) -> Conver
         licence="CC BY 3.0",
         channel="CT",
         file_ending=".nii.gz",
-        remarks=_remarks(headers, computed, read),
+        remarks=(
+            *_left_out(series, unread),
+            *_left_aside(unused, damaged_tables if not unread else {}),
+            *(f"a case cannot be converted: {fault}" for fault in lost.values()),
+            *_REMARKS,
+        ),
     )
 
 
-def _header_of(files: Sequence[Path]) -> Header:
-    """Return the header of the first file of a folder that can be read."""
-    for path in files[:-1]:
+def _each(
+    files: Sequence[Path], read: Callable[[Path], Result]
+) -> tuple[dict[Path, Result], dict[Path, str]]:
+    """Return what `read` returns for each file, and what is wrong with those it cannot read."""
+    found: dict[Path, Result] = {}
+    damaged: dict[Path, str] = {}
+    for path in files:
         try:
-            return read_header(path)
-        except DatasetError:
-            continue  # its case will be refused
-    return read_header(files[-1])
+            found[path] = read(path)
+        except DatasetError as fault:
+            damaged[path] = str(fault)
+    return found, damaged
 
 
-def _refuse_twice(computed: Mapping[Path, Header]) -> None:
-    folders: dict[str, list[Path]] = defaultdict(list)
-    for folder, header in computed.items():
-        folders[header.series].append(folder)
+def _series_of(headers: Mapping[Path, Header]) -> list[_Series]:
+    """Return the series of some files, sorted.
+
+    Raises:
+        DatasetError: two folders hold the same slice.
+    """
+    by_series: dict[str, dict[str, Path]] = defaultdict(dict)
+    series: dict[str, _Series] = {}
+    twice: dict[tuple[Path, Path], str] = {}
+    for path, header in headers.items():
+        same = by_series[header.series].setdefault(header.instance, path)
+        if same.parent != path.parent:
+            twice[same.parent, path.parent] = header.series
+        series.setdefault(header.series, _Series(header=header, files=[])).files.append(path)
     refuse_all(
         [
-            f"'{found[0]}' and '{found[1]}' hold the same series {series}"
-            for series, found in folders.items()
-            if len(found) > 1
+            f"'{first}' and '{second}' hold the same slices of the series {name}"
+            for (first, second), name in twice.items()
         ],
         remedy="remove one of each, or name the folder of one download",
     )
+    return [series[name] for name in sorted(series)]
 
 
-def _readings_of(computed: Mapping[Path, Header], tables: Sequence[Path]) -> dict[Path, Path]:
-    """Return the XML file of each folder that has one: beside its slices, or anywhere else."""
+def _give_damaged(damaged: Mapping[Path, str], computed: Sequence[_Series]) -> dict[Path, str]:
+    """Add damaged files to the series of their folder; return the fault of each other folder."""
+    beside: dict[Path, dict[str, _Series]] = defaultdict(dict)
+    for each in computed:
+        for path in each.files:
+            beside[path.parent][each.header.series] = each
+    lost: dict[Path, str] = {}
+    for path, fault in damaged.items():
+        for each in beside.get(path.parent, {}).values():
+            each.files.append(path)
+        if path.parent not in beside:
+            lost.setdefault(path.parent, fault)
+    return lost
+
+
+def _readings_of(
+    computed: Sequence[_Series], tables: Sequence[Path]
+) -> tuple[dict[str, Path], list[Path], dict[Path, str]]:
+    """Return the XML file of each series that has one: beside its slices, or anywhere else.
+
+    A damaged file beside the slices of a series that has no other one is its file.
+
+    Returns:
+        It by series; files that belong to no series here; and the faults of other damaged files.
+    """
+    named, damaged = _each(tables, series_of)
     by_series: dict[str, list[Path]] = defaultdict(list)
-    for path, series in for_each(tables, series_of).items():
+    for path, series in named.items():
         if series:
             by_series[series].append(path)
-    readings, problems = {}, []
-    for folder, header in computed.items():
-        found = by_series.get(header.series, [])
-        found = [path for path in found if path.parent == folder] or found
+    readings: dict[str, Path] = {}
+    problems: list[str] = []
+    for each in computed:
+        found = by_series.pop(each.header.series, [])
+        found = [path for path in found if path.parent == each.folder] or found
         if len({path.read_bytes() for path in found}) > 1:
             shown = ", ".join(f"'{path}'" for path in found)
             problems.append(
-                f"{shown}: expected one file of readings of the series {header.series}, found "
+                f"{shown}: expected one file of readings of the series {each.header.series}, found "
                 "several that differ"
             )
+        found = found or [path for path in damaged if path.parent == each.folder]
         if found:
-            readings[folder] = found[0]
+            readings[each.header.series] = found[0]
     refuse_all(problems, remedy="keep the one that counts, and remove the others")
-    return readings
+    unused = [path for found in by_series.values() for path in found]
+    taken = set(readings.values())
+    return readings, unused, {path: damaged[path] for path in damaged if path not in taken}
 
 
-def _names(read: Mapping[Path, Header]) -> dict[str, Path]:
-    """Return names of cases: the patient's, numbered where there are several series of it."""
-    of_patient: dict[str, list[Path]] = defaultdict(list)
-    for folder in sorted(read, key=lambda folder: read[folder].series):
-        of_patient[read[folder].patient].append(folder)
+def _names(read: Sequence[_Series]) -> dict[str, _Series]:
+    """Return names of cases: the patient's, numbered where there are several series of it.
+
+    A series without the name of a patient is named as itself.
+    """
+    of_patient: dict[str, list[_Series]] = defaultdict(list)
+    for each in read:
+        patient = each.header.patient or each.header.series
+        of_patient[patient.replace("/", "_").replace("\\", "_")].append(each)
     return {
-        patient if len(folders) == 1 else f"{patient}_{number}": folder
-        for patient, folders in sorted(of_patient.items())
-        for number, folder in enumerate(folders, start=1)
+        patient if len(found) == 1 else f"{patient}_{number}": each
+        for patient, found in sorted(of_patient.items())
+        for number, each in enumerate(found, start=1)
     }
 
 
-def _remarks(
-    headers: Mapping[Path, Header], computed: Mapping[Path, Header], read: Mapping[Path, Header]
-) -> tuple[str, ...]:
-    others = Counter(header.modality for header in headers.values() if header.modality != "CT")
-    counts = {f"{modality} (no CT)": number for modality, number in sorted(others.items())}
-    counts["CT without readings"] = len(computed) - len(read)
-    left_out = [f"{number} series of {what}" for what, number in counts.items() if number]
-    remarks = [f"left out: {', '.join(left_out)}"] if left_out else []
-    return (
-        *remarks,
-        "raters are numbered anew in each case: r00 of two cases need not be one radiologist",
-        "outlines lie just outside of a nodule and are no part of it; findings of less than 3 mm, "
-        "which have no outline, and those that are no nodules are background",
-    )
+def _left_out(series: Sequence[_Series], unread: Sequence[_Series]) -> Iterator[str]:
+    others = Counter(each.header.modality or "?" for each in series)
+    del others["CT"]
+    left_out = [f"{number} series of {name} (no CT)" for name, number in sorted(others.items())]
+    if unread:
+        shown = listing({each.header.patient or each.header.series for each in unread})
+        left_out.append(f"{len(unread)} series of CT without readings ({shown})")
+    if left_out:
+        yield f"left out: {', '.join(left_out)}"
+
+
+def _left_aside(unused: Sequence[Path], damaged: Mapping[Path, str]) -> Iterator[str]:
+    if unused:
+        yield f"files of readings whose CT is not here: {listing({path.name for path in unused})}"
+    for fault in damaged.values():
+        yield f"left aside, since each CT series has its readings: {fault}"
+
+
+def _refuse(fault: str) -> Iterator[ConvertedCase]:
+    """Raise what is wrong with files of a case that nothing names."""
+    raise DatasetError(fault)
 
 
 def _read_case(name: str, patient: str, files: list[Path], table: Path) -> Iterator[ConvertedCase]:

@@ -30,8 +30,8 @@ def write_tables(
         min_share: an image-level label is 1 where the share is larger.
         left_out: case to what is wrong with it.
     """
-    patients = [[case["name"], case["patient"]] for case in cases if case["patient"]]
-    if patients:
+    if any(case["patient"] for case in cases):
+        patients = [[case["name"], case["patient"] or case["name"]] for case in cases]
         _write_csv(folder / PATIENTS_FILE, ["case", "patient"], patients)
     content = {
         **conversion.dataset_json,

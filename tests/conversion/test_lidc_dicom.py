@@ -10,10 +10,12 @@ import SimpleITK
 
 from diffunet.api import plan_and_preprocess
 from diffunet.conversion import lidc_readings
+from diffunet.conversion.dicom_header import Header
 from diffunet.data.image_io import read_image, read_label_map
 from diffunet.data.raw.dataset import RawDataset
 from diffunet.data.raw.integrity import verify_dataset
 from diffunet.errors import DatasetError
+from tests.conversion.dicom_files import dicom_bytes
 from tests.conversion.downloads import convert
 from tests.conversion.lidc_downloads import (
     PREFIX,
@@ -161,12 +163,92 @@ def test_a_tilted_series_can_be_left_out(tmp_path: Path) -> None:
     assert list(made.content["left_out"]) == ["LIDC-IDRI-0132_1"]
 
 
-def test_all_damaged_files_of_readings_are_named(tmp_path: Path) -> None:
+def test_damaged_readings_beside_slices_are_the_fault_of_their_case_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = lidc_dicom(tmp_path)
+    path = next(source.rglob("069.xml"))
+    path.write_text("<LidcRead")
+    made = convert("lidc", source, tmp_path / "workspace", skip_faulty=True)
+    assert [case.case for case in made.training_cases] == ["LIDC-IDRI-0132_1", "LIDC-IDRI-0132_2"]
+    assert "069.xml': expected an XML" in made.content["left_out"]["LIDC-IDRI-0001"]
+
+
+def test_damaged_readings_of_which_nothing_tells_the_case_are_named_at_once_and_at_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     source = lidc_dicom(tmp_path)
     for path in source.rglob("15*/*.xml"):
         path.write_text("<LidcRead")
-    with pytest.raises(DatasetError, match=r"(?s)2\.xml': expected an XML.*3\.xml': expected an"):
+    with pytest.raises(DatasetError, match=r"(?s)2 of 3 cases.*2\.xml': exp.*3\.xml': exp"):
         convert("lidc", source, tmp_path / "workspace")
+    assert caplog.text.count("a case cannot be converted") == 2
+    made = convert("lidc", source, tmp_path / "workspace", skip_faulty=True)
+    assert [case.case for case in made.training_cases] == ["LIDC-IDRI-0001"]
+
+
+def test_a_damaged_table_that_no_ct_needs_is_left_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    folder = series_of_one(tmp_path)
+    (folder.parent / "index.xml").write_text("<!DOCTYPE html><html></html>")
+    convert("lidc", tmp_path / "LIDC-IDRI", tmp_path / "workspace")
+    assert "left aside, since each CT series has its readings" in caplog.text
+
+
+def test_readings_whose_ct_is_not_there_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    folder = series_of_one(tmp_path)
+    (folder.parent / "161.xml").write_text(readings_xml([[]], series=f"{PREFIX}.5"))
+    convert("lidc", tmp_path / "LIDC-IDRI", tmp_path / "workspace")
+    assert "files of readings whose CT is not here: '161.xml'" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["IM{}", "x.{}.IMA", f"{PREFIX}.1.{{}}", "{}.dicom"])
+def test_slices_are_found_by_their_content_where_the_ending_does_not_tell(
+    tmp_path: Path, name: str
+) -> None:
+    folder = series_of_one(tmp_path)
+    for number, path in enumerate(sorted(folder.glob("*.dcm"))):
+        path.rename(folder / name.format(number))
+    (folder / "LICENSE").write_text("CC BY 3.0")
+    (folder.parent / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 40)
+    made = convert("lidc", tmp_path / "LIDC-IDRI", tmp_path / "workspace")
+    np.testing.assert_array_equal(read_image(made.training_cases[0].images)[0][0], ct())
+
+
+def test_objects_without_an_image_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    folder = series_of_one(tmp_path)
+    report = Header(modality="SR", patient="LIDC-IDRI-0001", series="1.2.3", instance="1.2.3.4")
+    (folder / "0-001.dcm").write_bytes(dicom_bytes(report))
+    made = convert("lidc", tmp_path / "LIDC-IDRI", tmp_path / "workspace")
+    assert "left out: 1 series of SR (no CT)" in caplog.text
+    np.testing.assert_array_equal(read_image(made.training_cases[0].images)[0][0], ct())
+
+
+def test_an_empty_file_in_a_folder_of_its_own_can_be_left_out(tmp_path: Path) -> None:
+    folder = series_of_one(tmp_path)
+    folder.with_name("other").mkdir()
+    (folder.with_name("other") / "1-001.dcm").write_bytes(b"")
+    refused(tmp_path, r"1 of 2 cases(?s:.)*other/1-001.dcm': expected a DICOM file")
+    made = convert("lidc", tmp_path / "LIDC-IDRI", tmp_path / "workspace", skip_faulty=True)
+    assert list(made.content["left_out"]) == ["unknown_1"]
+
+
+def test_a_series_without_a_patient_is_a_patient_of_its_own(tmp_path: Path) -> None:
+    folder = series_of_one(tmp_path)
+    series = f"{PREFIX}.2"
+    save_series(folder.with_name("other"), ct(), patient="", series=series)
+    (folder.with_name("other") / "2.xml").write_text(readings_xml([[]], series=series))
+    made = convert("lidc", tmp_path / "LIDC-IDRI", tmp_path / "workspace")
+    assert made.patients == {"LIDC-IDRI-0001": "LIDC-IDRI-0001", series: series}
 
 
 def test_rounded_positions_are_even(tmp_path: Path) -> None:
@@ -199,18 +281,24 @@ def test_of_two_slices_at_one_place_the_lower_number_counts(
     )
 
 
-def test_slices_of_another_series_in_the_folder_are_refused(tmp_path: Path) -> None:
+def test_series_are_told_apart_in_one_folder_and_joined_from_several(tmp_path: Path) -> None:
     folder = series_of_one(tmp_path)
-    save_series(folder.with_name("other"), ct()[:1], series=f"{PREFIX}.5")
-    shutil.copy(folder.with_name("other") / "1-001.dcm", folder / "2-001.dcm")
-    shutil.rmtree(folder.with_name("other"))
-    refused(tmp_path, "2-001.dcm': expected the series")
+    other = save_series(folder.with_name("other"), ct(seed=5), series=f"{PREFIX}.2")
+    (other / "2.xml").write_text(readings_xml([[[(1, SQUARE, True)]]] * 2, series=f"{PREFIX}.2"))
+    ray = save_series(folder.with_name("ray"), ct()[:1], series=f"{PREFIX}.7", modality="DX")
+    (ray / "1-001.dcm").rename(folder / "0-001.dcm")
+    for path in sorted(other.glob("*.dcm"))[2:]:
+        path.rename(folder / f"2{path.name}")
+    made = convert("lidc", tmp_path / "LIDC-IDRI", tmp_path / "workspace")
+    for case, seed in zip(made.training_cases, (0, 5), strict=True):
+        np.testing.assert_array_equal(read_image(case.images)[0][0], ct(seed=seed))
+    assert len(made.training_cases[1].labels) == 2
 
 
 def test_a_series_that_lies_there_twice_is_refused(tmp_path: Path) -> None:
     folder = series_of_one(tmp_path)
     shutil.copytree(folder, folder.with_name("copy"))
-    refused(tmp_path, "hold the same series")
+    refused(tmp_path, "hold the same slices of the series")
 
 
 def test_readings_that_differ_are_refused_and_those_beside_the_slices_count(

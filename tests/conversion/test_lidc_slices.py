@@ -93,5 +93,8 @@ def test_several_downloads_side_by_side_are_not_mixed(tmp_path: Path) -> None:
     lidc_pickle(tmp_path / "downloads")
     lidc_slices(tmp_path / "downloads")
     lidc_dicom(tmp_path / "downloads")
-    with pytest.raises(DatasetError, match="found pickles and PNG slices and DICOM files; name"):
+    with pytest.raises(
+        DatasetError,
+        match=r"found pickles \('.*'\) and PNG slices \('.*'\) and DICOM files \('.*'\); name",
+    ):
         convert("lidc", tmp_path / "downloads", tmp_path / "workspace")
