@@ -5,6 +5,7 @@ is 4, since 2023 it is 3. In 2024 the gliomas were operated on, and 4 is the res
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from diffunet.conversion.tree import (
     folders_of,
     is_held_out,
     nothing_found,
+    only_one,
     refuse_all,
     visible,
 )
@@ -30,6 +32,9 @@ _OLD_NAME = re.compile(
     r"(brats1[789]_.+|brats20_(training|validation|testing)|brats2021)_\d+", re.IGNORECASE
 )
 _NEW_NAME = re.compile(r"(?P<release>brats-[a-z]+(-rt)?)-\d+-(?P<time>\d+)", re.IGNORECASE)
+_LOOSE_FILE = re.compile(
+    rf"({_OLD_NAME.pattern}_|{_NEW_NAME.pattern}-)[a-z0-9]+\.nii(\.gz)?", re.IGNORECASE
+)
 _CHANNELS = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w"}  # old name: new one
 _SAME_LABELS = ("brats-gli", "brats-ssa", "brats-men", "brats-met")
 _FIRST_AFTER_SURGERY = 100
@@ -158,7 +163,14 @@ def _name_of(text: str) -> _Name | None:
 def _release_of(cases: Sequence[_Case], source: Path) -> str:
     """Return the one release of all cases, as it is written."""
     if not cases:
-        raise nothing_found(source, files_below(source), layout=format_of("brats").layout)
+        files = files_below(source)
+        loose = [path for path in files if _LOOSE_FILE.fullmatch(path.name)]
+        if loose:
+            raise DatasetError(
+                f"'{loose[0].parent}': expected {format_of('brats').layout}; found loose files, "
+                f"such as '{loose[0].name}'; move the files of each case into a folder of its name"
+            )
+        raise nothing_found(source, files, layout=format_of("brats").layout)
     first = {case.name.release: case for case in cases}
     if len(first) > 1:
         names = ", ".join(f"'{case.folder}'" for case in first.values())
@@ -193,6 +205,11 @@ def _structures(cases: Sequence[_Case], wishes: Wishes) -> Structures:
 
 
 def _require_files(cases: Sequence[_Case], channels: Sequence[str]) -> None:
+    folders: dict[str, list[Path]] = defaultdict(list)
+    for case in cases:
+        folders[case.name.text].append(case.folder)
+    for name, found in folders.items():
+        only_one(found, what=f"'{name}'")
     problems = []
     for case in cases:
         missing = [case.name.file(name) for name in channels if case.image(name) is None]

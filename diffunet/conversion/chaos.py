@@ -14,6 +14,7 @@ import numpy as np
 
 from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
 from diffunet.conversion.dicom import Series, read_series
+from diffunet.conversion.dicom_header import dicom_among
 from diffunet.conversion.slices import as_wished
 from diffunet.conversion.structures import Structures, choose_structures
 from diffunet.conversion.tree import (
@@ -37,6 +38,7 @@ _MR_ORGANS = {
     "left_kidney": _LEFT_KIDNEY,
     "spleen": range(241, 256),
 }
+_MASK_ENDING = ".png"
 _CT_ORGANS = {"liver": (1, 255)}  # PNG of 1 bit, and of 8
 
 
@@ -144,15 +146,18 @@ def _patient_in(
     return _Patient(
         name=f"{task.part}_{number.zfill(2)}",
         folder=folder,
-        slices=tuple(_files(each, ".dcm") for each in folders),
-        masks=_files(subfolder(folder, "Ground"), ".png"),
+        slices=tuple(tuple(dicom_among(_inside(each))) for each in folders),
+        masks=tuple(
+            path
+            for path in _inside(subfolder(folder, "Ground"))
+            if path.suffix.lower() == _MASK_ENDING
+        ),
         is_held_out=is_held_out(folder, source),
     )
 
 
-def _files(folder: Path, ending: str) -> tuple[Path, ...]:
-    inside = visible(folder) if folder.is_dir() else []
-    return tuple(path for path in inside if path.suffix.lower() == ending)
+def _inside(folder: Path) -> list[Path]:
+    return [path for path in visible(folder) if path.is_file()] if folder.is_dir() else []
 
 
 def _require_files(
@@ -171,7 +176,7 @@ def _require_files(
                     f"'{patient.folder}': expected {wanted} DICOM files of {channel}, found {count}"
                 )
         num_masks = len(patient.masks)
-        if num_masks != counts[0] and (num_masks or not patient.is_held_out):
+        if counts[0] and num_masks != counts[0] and (num_masks or not patient.is_held_out):
             problems.append(
                 f"'{patient.folder}': expected {counts[0]} masks in Ground, one for each slice, "
                 f"found {num_masks}"

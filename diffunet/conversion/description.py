@@ -25,18 +25,26 @@ def read_description(source: Path) -> dict[str, Any]:
     """Return the content of `dataset.json`.
 
     Raises:
-        DatasetError: `source` has no such file, or it is no JSON object.
+        DatasetError: `source` has no such file, it is no JSON object, or it is one of nnU-Net v2.
     """
     path = source / DATASET_FILE
+    layout = "a folder like Task04_Hippocampus with a dataset.json"
     if not path.is_file():
-        inside = sorted(each.parent for each in source.glob(f"*/{DATASET_FILE}"))
-        layout = "a folder like Task04_Hippocampus with a dataset.json"
-        if inside:
-            raise DatasetError(
-                f"'{source}': expected {layout}, found none; did you mean '{inside[0]}'?"
-            )
-        raise nothing_found(source, files_below(source), layout=layout)
-    return read_object(path, DatasetError)
+        files = files_below(source)
+        near = [source.parent / DATASET_FILE, *(each for each in files if each.name == path.name)]
+        for each in near:
+            if each.is_file():
+                raise DatasetError(
+                    f"'{source}': expected {layout}, found none; did you mean '{each.parent}'?"
+                )
+        raise nothing_found(source, files, layout=layout)
+    content = read_object(path, DatasetError)
+    if "channel_names" in content:
+        raise DatasetError(
+            f"'{path}' has 'channel_names', as nnU-Net v2 writes it: the folder is a raw dataset "
+            "already; put it, or a link to it, into the raw folder as DatasetXXX_NAME"
+        )
+    return content
 
 
 def new_description(source: Path, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,6 +72,6 @@ def _numbered(source: Path, content: Mapping[str, Any], key: str, example: str) 
         if sorted(by_number) == list(range(len(by_number))):
             return [by_number[number] for number in sorted(by_number)]
     raise DatasetError(
-        f"'{source / DATASET_FILE}': expected '{key}' like {example}, numbered from 0, found "
-        f"{table!r:.200}; correct it there"
+        f"'{source / DATASET_FILE}': expected '{key}' like {example}, numbered from 0 without "
+        f"a gap, found {table!r:.200}; correct it there"
     )

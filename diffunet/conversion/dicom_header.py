@@ -6,7 +6,9 @@ PS3.10, section 7.1.)
 """
 
 import os
+import re
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, final
@@ -15,6 +17,10 @@ from diffunet.errors import DatasetError
 
 _Order = Literal["<", ">"]
 
+_ENDING = ".dcm"
+# none, as on discs; of Siemens; the last part of a UID that is the name
+_MAY_BE_DICOM = re.compile(r"|\.(dicom|ima|img|[0-9]+)")
+_INDEX = "DICOMDIR"  # of a disc
 _PREAMBLE = 128  # bytes, of any content
 _MAGIC = b"DICM"
 _META_GROUP, _FIRST_GROUP = b"\x02\0", b"\x08\0"
@@ -52,8 +58,20 @@ class _Element(NamedTuple):
     length: int
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file, whatever its name, begins as DICOM files do."""
+def dicom_among(files: Iterable[Path]) -> list[Path]:
+    """Return files that end in .dcm, and those without a telling ending that are DICOM; sorted."""
+    return sorted(
+        path
+        for path in files
+        if path.stem.upper() != _INDEX
+        and (
+            (ending := path.suffix.lower()) == _ENDING
+            or (_MAY_BE_DICOM.fullmatch(ending) and _is_dicom(path))
+        )
+    )
+
+
+def _is_dicom(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC

@@ -5,19 +5,19 @@ from pathlib import Path
 
 from diffunet.conversion.case import Conversion, SourceCase
 from diffunet.conversion.description import new_description, read_description, task_of
+from diffunet.conversion.tree import subfolder, visible
 from diffunet.conversion.volume import read_volume
 from diffunet.conversion.wishes import Wishes
-from diffunet.data.raw.case_files import find_input_cases
+from diffunet.data.raw.case_files import find_input_cases, listing
 from diffunet.errors import DatasetError
 from diffunet.workspace import (
-    DATASET_FILE,
     IMAGES_FOLDER,
     LABELS_FOLDER,
     TEST_IMAGES_FOLDER,
     TEST_LABELS_FOLDER,
 )
 
-_ENDING = ".nii.gz"
+_NIFTI = (".nii.gz", ".nii")
 
 
 def scan(source: Path, wishes: Wishes) -> Conversion:
@@ -28,42 +28,62 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
     """
     del wishes  # there is nothing to choose
     content = read_description(source)
-    if "channel_names" in content:
-        raise DatasetError(
-            f"'{source / DATASET_FILE}' has 'channel_names', as nnU-Net v2 writes it: the folder "
-            "is a raw dataset already; put it, or a link to it, into the raw folder as "
-            "DatasetXXX_NAME"
-        )
     described = new_description(source, content)
     number, name = task_of(source)
     num_channels = len(described["channel_names"])
-    cases = _cases(source, IMAGES_FOLDER, LABELS_FOLDER, num_channels=num_channels)
-    if (source / TEST_IMAGES_FOLDER).is_dir() and any((source / TEST_IMAGES_FOLDER).glob("*.gz")):
-        cases += _cases(
+    cases, others = _cases(source, IMAGES_FOLDER, LABELS_FOLDER, num_channels=num_channels)
+    if _ending_in(subfolder(source, TEST_IMAGES_FOLDER)):
+        tested, _ = _cases(
             source, TEST_IMAGES_FOLDER, TEST_LABELS_FOLDER, num_channels=num_channels, is_test=True
         )
+        cases += tested
+    remarks = [f"left out, since they have no image: {listing(others)}"] if others else []
     return Conversion(
         dataset_json=described,
         cases=tuple(cases),
         suggested_name=name,
         suggested_number=number,
+        remarks=tuple(remarks),
     )
 
 
 def _cases(
     source: Path, images: str, labels: str, *, num_channels: int, is_test: bool = False
-) -> list[SourceCase]:
+) -> tuple[list[SourceCase], set[str]]:
+    """Return the cases of a folder of images, and the label maps that belong to none of them."""
+    folder, drawn = subfolder(source, images), subfolder(source, labels)
+    masks = {
+        path.name.removesuffix(ending): path
+        for path in (visible(drawn) if drawn.is_dir() else [])
+        if (ending := _ending_of(path))
+    }
     found, missing = [], []
-    for files in find_input_cases(source / images, _ENDING, num_channels):
-        mask = source / labels / f"{files.case}{_ENDING}"
-        if not mask.is_file() and not is_test:
+    ending = _ending_in(folder) or _NIFTI[0]
+    for files in find_input_cases(folder, ending, num_channels):
+        mask = masks.pop(files.case, None)
+        if mask is None and not is_test:
             missing.append(files.case)
-        masks = {"": mask} if mask.is_file() else {}
-        read = partial(read_volume, files.case, files.images, masks, num_channels=num_channels)
+        read = partial(
+            read_volume,
+            files.case,
+            files.images,
+            {} if mask is None else {"": mask},
+            num_channels=num_channels,
+        )
         found.append(SourceCase(name=files.case, read=read, is_test=is_test))
     if missing:
         raise DatasetError(
-            f"'{source / labels}': expected a label map CASE{_ENDING} for each image, found none "
+            f"'{drawn}': expected a label map CASE{_NIFTI[0]} for each image, found none "
             f"for {len(missing)}, such as '{missing[0]}'; add them, or remove the images"
         )
-    return found
+    return found, {path.name for path in masks.values()}
+
+
+def _ending_of(path: Path) -> str | None:
+    return next((ending for ending in _NIFTI if path.name.endswith(ending)), None)
+
+
+def _ending_in(folder: Path) -> str | None:
+    """Return the ending of the images in a folder, which may have been unpacked; None without."""
+    inside = visible(folder) if folder.is_dir() else []
+    return next((each for each in _NIFTI if each in map(_ending_of, inside)), None)

@@ -111,6 +111,11 @@ def _root_of(source: Path) -> Path:
         if subfolder(folder, _IMAGES).is_dir()
     ]
     if not found:
+        if subfolder(source.parent, _IMAGES).is_dir():
+            raise DatasetError(
+                f"'{source}': expected {format_of('observers').layout}; found one of these "
+                f"folders; did you mean '{source.parent}'?"
+            )
         raise nothing_found(source, files_below(source), layout=format_of("observers").layout)
     return only_one(found, what=f"a folder '{_IMAGES}'")
 
@@ -147,11 +152,21 @@ def _check(
             )
         elif not masks:
             problems.append(
-                f"'{root / reader}': expected the masks of a reader, found none; add them, or take "
-                "the folder away"
+                f"'{root / reader}': expected the masks of a reader, found "
+                f"{_in_place_of_masks(root / reader)}, or take the folder away"
             )
     refuse_all(problems)
     for_each((path for masks in readers.values() for path in masks.values()), require_lossless)
+
+
+def _in_place_of_masks(folder: Path) -> str:
+    """Return what a folder without masks holds, and what to do."""
+    inside = visible(folder)
+    if folders := {path.name for path in inside if path.is_dir()}:
+        return f"folders: {listing(folders)}; move them up, beside '{_IMAGES}'"
+    if inside:
+        return f"'{inside[0].name}'; export outlines as images"
+    return "none; add them"
 
 
 def _kind_of(images: Sequence[Path]) -> _Kind:

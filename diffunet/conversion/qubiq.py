@@ -84,6 +84,7 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
         remarks=(
             f"{structure}, {task}: {len(cases)} cases; those of Validation and Testing "
             f"({sum(case.is_held_out for case in cases)}) go to imagesTs",
+            *_without_structure(files, source),
         ),
     )
 
@@ -105,6 +106,16 @@ def _cases(files: Sequence[Path], source: Path) -> Iterator[_Case]:
                 masks=masks[folder],
                 is_held_out=is_held_out(folder, source),
             )
+
+
+def _without_structure(files: Sequence[Path], source: Path) -> Iterator[str]:
+    """Yield which images lie in no folder of a structure."""
+    folders = [path.parent for path in files if _IMAGE.fullmatch(path.name)]
+    if unknown := [folder for folder in folders if _structure_of(folder) is None]:
+        yield (
+            f"left out, since they lie in no folder called {', '.join(_CHANNELS)}: {len(unknown)} "
+            f"cases, such as '{unknown[0].relative_to(source)}'"
+        )
 
 
 def _structure_of(folder: Path) -> str | None:

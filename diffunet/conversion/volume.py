@@ -10,6 +10,8 @@ from diffunet.conversion.case import ConvertedCase
 from diffunet.data.image_io import ImageGeometry, grid_difference, read_image, read_label_map
 from diffunet.errors import DatasetError
 
+_PLACES = ("origin", "direction")
+
 
 def read_volume(
     name: str,
@@ -30,14 +32,25 @@ def read_volume(
         DatasetError: a file cannot be read, or they do not fit each other.
     """
     image, geometry = read_image(images, num_channels=num_channels)
-    read = {rater: _read_mask_of(path, geometry, images[0]) for rater, path in masks.items()}
+    read: dict[str, np.ndarray] = {}
+    remarks: list[str] = []
+    for rater, path in masks.items():
+        read[rater], doubts = _read_mask_of(path, geometry, images[0])
+        remarks += doubts
     if rule is not None:
         read = {rater: rule(mask, where=f"'{masks[rater]}'") for rater, mask in read.items()}
-    yield ConvertedCase(name=name, image=image, geometry=geometry, masks=read, patient=patient)
+    yield ConvertedCase(
+        name=name,
+        image=image,
+        geometry=geometry,
+        masks=read,
+        patient=patient,
+        remarks=tuple(remarks),
+    )
 
 
-def _read_mask_of(path: Path, geometry: ImageGeometry, image: Path) -> np.ndarray:
-    """Return the label map at `path`, which lies on the grid of the file `image`.
+def _read_mask_of(path: Path, geometry: ImageGeometry, image: Path) -> tuple[np.ndarray, list[str]]:
+    """Return the label map at `path`, and doubts whether it lies on the grid of the file `image`.
 
     Raises:
         DatasetError: it does not, or cannot be read, or holds negative numbers.
@@ -53,4 +66,10 @@ def _read_mask_of(path: Path, geometry: ImageGeometry, image: Path) -> np.ndarra
         raise DatasetError(
             f"'{path}': expected labels from 0, found {mask.min()}; copy the file again"
         )
-    return mask
+    places = [grid_difference(grid, geometry, attributes=(name,)) for name in _PLACES]
+    return mask, [
+        f"'{path.name}' has the {doubt.what} {doubt.found}, its image {doubt.expected}; voxels are "
+        "taken to match by index, and the image's counts: overlay both"
+        for doubt in places
+        if doubt is not None
+    ]

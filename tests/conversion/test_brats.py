@@ -1,6 +1,7 @@
 """Releases of BraTS from 2018 to 2024."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -312,3 +313,21 @@ def test_image_level_labels_can_be_planned(tmp_path: Path) -> None:
     )
     plan_and_preprocess(made.name, workspace=tmp_path / "workspace", num_processes=0)
     assert (tmp_path / "workspace" / "preprocessed" / made.name / "splits_final.json").is_file()
+
+
+def test_a_case_that_lies_there_twice_is_named_with_both_folders(tmp_path: Path) -> None:
+    source = brats_2021(tmp_path)
+    shutil.copytree(source / "BraTS2021_Training_Data", source / "copy")
+    words = r"'BraTS2021_00000' once, found '.*BraTS2021_Training_Data/.*' and '.*copy/"
+    with pytest.raises(DatasetError, match=words):
+        convert("brats", source, tmp_path / "workspace")
+
+
+def test_loose_files_need_a_folder_for_each_case(tmp_path: Path) -> None:
+    source = brats_2021(tmp_path)
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    for path in source.rglob("BraTS2021_0000*.nii.gz"):
+        shutil.copy(path, loose)
+    with pytest.raises(DatasetError, match="move the files of each case into a folder"):
+        convert("brats", loose, tmp_path / "workspace")

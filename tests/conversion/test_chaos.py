@@ -234,3 +234,10 @@ def test_a_folder_without_the_task_says_what_was_expected(tmp_path: Path) -> Non
     source = chaos(tmp_path) / "CHAOS_Train_Sets" / "Train_Sets" / "CT"
     with pytest.raises(DatasetError, match="expected Train_Sets/MR/1/T1DUAL/DICOM_anon"):
         convert("chaos", source, tmp_path / "workspace", task="mr_t1")
+
+
+def test_slices_without_an_ending_are_found(tmp_path: Path) -> None:
+    source = chaos(tmp_path)
+    for path in list(source.rglob("[!.]*.dcm")):
+        path.rename(path.with_suffix(""))
+    assert len(convert("chaos", source, tmp_path / "workspace", task="mr_t2").training_cases) == 2

@@ -1,7 +1,10 @@
 """Tasks of the Decathlon."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -65,20 +68,94 @@ def test_files_that_were_unpacked_are_found(tmp_path: Path) -> None:
 def test_the_folder_above_is_recognised(tmp_path: Path) -> None:
     source = decathlon(tmp_path / "download")
     with pytest.raises(DatasetError, match="did you mean.*Task04_Hippocampus"):
-        convert("msd", source.parent, tmp_path / "workspace")
+        convert("msd", tmp_path, tmp_path / "workspace")
+    with pytest.raises(DatasetError, match="did you mean.*Task04_Hippocampus'"):
+        convert("msd", source / "labelsTr", tmp_path / "workspace")
 
 
-def test_missing_and_damaged_files_are_all_named(tmp_path: Path) -> None:
+def test_damaged_files_are_all_named(tmp_path: Path) -> None:
     source = decathlon(tmp_path)
-    (source / "labelsTr" / "hippocampus_001.nii.gz").unlink()
-    image = source / "imagesTr" / "hippocampus_003.nii.gz"
-    image.write_bytes(image.read_bytes()[:100])
+    for path in ("labelsTr/hippocampus_001.nii.gz", "imagesTr/hippocampus_003.nii.gz"):
+        (source / path).write_bytes((source / path).read_bytes()[:100])
     with pytest.raises(DatasetError) as caught:
         convert("msd", source, tmp_path / "workspace")
     assert "2 of 3 cases" in str(caught.value)
     assert "labelsTr/hippocampus_001.nii.gz" in str(caught.value)
     assert "imagesTr/hippocampus_003.nii.gz" in str(caught.value)
     assert not (tmp_path / "workspace" / "raw" / "Dataset004_Hippocampus").exists()
+
+
+def changed(source: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    content = json.loads((source / "dataset.json").read_text())
+    change(content)
+    (source / "dataset.json").write_text(json.dumps(content))
+    return source
+
+
+def test_missing_files_are_named_before_anything_is_written(tmp_path: Path) -> None:
+    source = decathlon(tmp_path)
+    for name in ("hippocampus_001", "hippocampus_003"):
+        (source / "labelsTr" / f"{name}.nii.gz").unlink()
+    words = r"(?s)labelsTr/hippocampus_001\.nii\.gz': expected this file.*hippocampus_003"
+    with pytest.raises(DatasetError, match=words):
+        convert("msd", source, tmp_path / "workspace")
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_a_test_part_that_was_not_kept_is_not_needed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    source = decathlon(tmp_path)
+    shutil.rmtree(source / "imagesTs")
+    made = convert("msd", source, tmp_path / "workspace")
+    assert len(made.training_cases) == 2
+    assert "of the 1 test images that dataset.json lists none is there" in caplog.text
+
+
+@pytest.mark.parametrize("start", [".\\", "C:\\data\\Task04\\", "/home/me/Task04/"])
+def test_paths_of_another_machine_lead_to_the_files(tmp_path: Path, start: str) -> None:
+    separator = "/" if start.startswith("/") else "\\"
+
+    def change(content: dict[str, Any]) -> None:
+        for entry in content["training"]:
+            for key, path in entry.items():
+                entry[key] = start + path[2:].replace("/", separator)
+
+    source = changed(decathlon(tmp_path), change)
+    (source / "imagesTr").rename(source / "ImagesTr")
+    assert len(convert("msd", source, tmp_path / "workspace").training_cases) == 2
+
+
+def test_images_that_are_not_listed_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    source = changed(decathlon(tmp_path), lambda content: content["training"].pop())
+    assert len(convert("msd", source, tmp_path / "workspace").training_cases) == 1
+    assert "left out of 'imagesTr': 'hippocampus_003.nii.gz', not in" in caplog.text
+
+
+def test_a_case_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
+    source = changed(
+        decathlon(tmp_path), lambda content: content["training"].append(content["training"][0])
+    )
+    words = r"dataset\.json': expected each case once, found 'hippocampus_001' 2 times"
+    with pytest.raises(DatasetError, match=words):
+        convert("msd", source, tmp_path / "workspace")
+
+
+def test_a_mask_that_lies_elsewhere_than_its_image_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = decathlon(tmp_path)
+    path = source / "labelsTr" / "hippocampus_001.nii.gz"
+    mask = nibabel.Nifti1Image.from_filename(path)
+    affine = np.diag([-1.0, 1.0, 2.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(np.asarray(mask.dataobj), affine), path)
+    convert("msd", source, tmp_path / "workspace")
+    assert "'hippocampus_001.nii.gz' has the direction" in caplog.text
+    assert "voxels are taken to match by index" in caplog.text
 
 
 def test_a_mask_of_another_shape_is_refused(tmp_path: Path) -> None:

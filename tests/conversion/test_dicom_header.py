@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from diffunet.conversion.dicom_header import Header, is_dicom, read_header
+from diffunet.conversion.dicom_header import Header, dicom_among, read_header
 from diffunet.errors import DatasetError
 from tests.conversion.dicom_files import IMPLICIT, dicom_bytes, sequence
 from tests.conversion.lidc_downloads import ct, save_slice
@@ -44,7 +44,7 @@ def test_an_image_that_another_program_wrote_is_read(tmp_path: Path) -> None:
     path = tmp_path / "slice.dcm"
     save_slice(path, ct()[0], patient="P", series="1.2", number=3, position=(0, 0, 0))
     assert read_header(path) == Header(modality="CT", patient="P", series="1.2", instance="1.2.3")
-    assert is_dicom(path)
+    assert dicom_among([path]) == [path]
 
 
 @pytest.mark.parametrize("kept", [0, 100, 132, 170, 190])
@@ -63,7 +63,6 @@ def test_a_length_beyond_the_file_is_refused(tmp_path: Path) -> None:
 
 def test_other_files_are_none(tmp_path: Path) -> None:
     path = written(tmp_path / "a", b"<?xml version='1.0'?>" * 20)
-    assert not is_dicom(path)
-    assert not is_dicom(tmp_path / "none")
+    assert not dicom_among([path, tmp_path / "none"])
     with pytest.raises(DatasetError, match="it does not begin as one"):
         read_header(path)

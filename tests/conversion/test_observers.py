@@ -267,3 +267,21 @@ def test_a_damaged_photograph_is_named(tmp_path: Path) -> None:
     (source / "images" / "eye 1.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photograph")
     with pytest.raises(DatasetError, match="1 of 2 cases .*\n- .*images/eye 1.jpg"):
         convert("observers", source, tmp_path / "workspace")
+
+
+def test_a_folder_too_low_is_told_the_one_above(tmp_path: Path) -> None:
+    for folder in ("images", "Anna"):
+        save(tmp_path / "own" / folder / "a.png", white(1))
+    for folder in ("images", "Anna"):
+        with pytest.raises(DatasetError, match="did you mean '.*own'"):
+            convert("observers", tmp_path / "own" / folder, tmp_path / "workspace")
+
+
+def test_what_lies_in_place_of_masks_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "own" / "images" / "a.png", white(1))
+    save(tmp_path / "own" / "masks" / "Anna" / "a.png", white(1))
+    (tmp_path / "own" / "Ben").mkdir()
+    (tmp_path / "own" / "Ben" / "a.json").write_text('{"shapes": []}')
+    words = r"(?s)found 'a\.json'; export outlines.*found folders: 'Anna'; move them up, beside"
+    with pytest.raises(DatasetError, match=words):
+        convert("observers", tmp_path / "own", tmp_path / "workspace")

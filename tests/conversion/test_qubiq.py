@@ -183,3 +183,13 @@ def test_slices_in_nifti_can_be_planned(tmp_path: Path) -> None:
     made = convert("qubiq", qubiq(tmp_path, "kidney"), tmp_path / "workspace")
     plan_and_preprocess(made.name, workspace=tmp_path / "workspace", num_processes=0)
     assert list((tmp_path / "workspace").rglob("diffunet_plans.json"))
+
+
+def test_cases_in_a_folder_of_another_name_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    source = qubiq(tmp_path, "kidney")
+    shutil.copytree(source / "training_data_v3_QC" / "kidney", source / "more" / "Kidney CT")
+    convert("qubiq", source, tmp_path / "workspace")
+    assert "2 cases, such as 'more/Kidney CT/Training/case01'" in caplog.text

@@ -222,7 +222,7 @@ def test_work_for_another_request_is_removed_aloud(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = decathlon(tmp_path)
-    (source / "labelsTr" / "hippocampus_001.nii.gz").unlink()
+    (source / "labelsTr" / "hippocampus_001.nii.gz").write_bytes(b"")
     with pytest.raises(DatasetError, match="1 of 3 cases"):
         convert("msd", source, tmp_path / "workspace")
     other = decathlon(tmp_path / "elsewhere")
