@@ -8,6 +8,7 @@ PS3.10, section 7.1.)
 import os
 import re
 import struct
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ _LONG_FORM = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"U
 _LONGEST_TEXT = 1000  # bytes
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Header:
     """Whose a file is; "" for what it does not tell.
 
@@ -97,7 +98,7 @@ def read_header(path: Path) -> Header:
             "truncated: copy it again"
         ) from cause
     modality, patient, series, instance = (
-        found.get(tag, b"").decode("utf-8", "replace").strip(" \0")
+        sys.intern(found.get(tag, b"").decode("utf-8", "replace").strip(" \0"))  # many are equal
         for tag in (_MODALITY, _PATIENT, _SERIES, _INSTANCE)
     )
     return Header(modality=modality, patient=patient, series=series, instance=instance)

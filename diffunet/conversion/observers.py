@@ -1,6 +1,7 @@
 """Images of anyone, and a folder of masks from each reader: equal names belong together."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from diffunet.conversion.tree import (
 )
 from diffunet.conversion.volume import read_volume
 from diffunet.conversion.wishes import Wishes
-from diffunet.data.image_io import file_ending_of, read_image
+from diffunet.data.image_io import ImageGeometry, file_ending_of, read_image
 from diffunet.data.image_io.photograph import has_colours, photograph_ending_of
 from diffunet.data.raw.case_files import listing
 from diffunet.data.raw.tables import read_patients
@@ -179,8 +180,8 @@ def _kind_of(images: Sequence[Path]) -> _Kind:
             f"'{odd[0]}', and others, such as '{odd[1]}'; make a dataset of each"
         )
     endings = {file_ending_of(path) for path in images}
-    if not any(are_photographs) or (endings <= {*_TIFF} and not _is_picture(images[0])):
-        array, _ = read_image([images[0]])
+    if not any(are_photographs) or (endings <= {*_TIFF} and not _is_picture(*_first(images))):
+        array, _ = _first(images)
         ending = endings.pop() if len(endings) == 1 else None
         return _Kind(file_ending=ending or ".nii.gz", num_channels=len(array))
     is_colour = any(map(has_colours, images))
@@ -192,9 +193,16 @@ def _kind_of(images: Sequence[Path]) -> _Kind:
     )
 
 
-def _is_picture(path: Path) -> bool:
+def _first(images: Sequence[Path]) -> tuple[np.ndarray, ImageGeometry]:
+    """Return the first image that can be read; those before it are the faults of their cases."""
+    for path in images[:-1]:
+        with suppress(DatasetError):
+            return read_image([path])
+    return read_image([images[-1]])
+
+
+def _is_picture(array: np.ndarray, geometry: ImageGeometry) -> bool:
     """Whether a TIFF is one that PNG can hold."""
-    array, geometry = read_image([path])
     kinds = (np.uint8, np.uint16) if len(array) == 1 else (np.uint8,)
     return geometry.num_dimensions == 2 and len(array) in (1, 3) and array.dtype in kinds
 

@@ -285,3 +285,19 @@ def test_what_lies_in_place_of_masks_is_named(tmp_path: Path) -> None:
     words = r"(?s)found 'a\.json'; export outlines.*found folders: 'Anna'; move them up, beside"
     with pytest.raises(DatasetError, match=words):
         convert("observers", tmp_path / "own", tmp_path / "workspace")
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".tif"])
+def test_a_damaged_first_image_is_the_fault_of_its_case_alone(tmp_path: Path, ending: str) -> None:
+    source = tmp_path / "own"
+    for case in "ab":
+        if ending == ".tif":
+            save(source / "images" / f"{case}.tif", photograph(1))
+            save(source / "Anna" / f"{case}.png", white(1))
+        else:
+            for folder in ("images", "Anna"):
+                save_nifti(source / folder / f"{case}.nii.gz", np.ones((4, 4, 4), np.uint8))
+    (source / "images" / f"a{ending}").write_bytes(b"")
+    made = convert("observers", source, tmp_path / "workspace", skip_faulty=True)
+    assert [case.case for case in made.training_cases] == ["b"]
+    assert list(made.content["left_out"]) == ["a"]
