@@ -312,11 +312,12 @@ def scored_folders_of(
         patients_csv: None for the one beside `reference`, if there is one.
 
     Raises:
-        UsageError: there is no `dataset.json`.
+        UsageError: the folders are swapped or one, or there is no `dataset.json`.
         DatasetError: one of the two files is not valid.
     """
-    from diffunet.evaluation.scored_files import ScoredFolders
+    from diffunet.evaluation.scored_files import ScoredFolders, check_order
 
+    check_order(reference, prediction)
     content = dataset_content_of(dataset_json, prediction, reference)
     patients = patients_csv or reference.parent / PATIENTS_FILE
     return ScoredFolders(

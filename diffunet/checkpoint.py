@@ -168,7 +168,8 @@ def _on_device(value: Any, device: torch.device) -> Any:
 def _damaged(path: Path, reason: str) -> CheckpointError:
     return CheckpointError(
         f"'{path}' is no checkpoint, or is damaged ({reason}); copy it again, or use another "
-        "checkpoint of the fold"
+        "checkpoint of the fold (diffunet_predict -chk; --val takes another once this one is moved "
+        "away)"
     )
 
 

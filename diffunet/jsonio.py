@@ -187,10 +187,13 @@ def read_json(
         error: the file is missing, or is not JSON as `parse_json` takes it; the message names file,
             line and column.
     """
+    otherwise = "" if remedy == _RESTORE else f"; {remedy}"
     try:
         return parse_json(path.read_bytes())
     except FileNotFoundError:
-        raise error(f"'{path}' does not exist") from None
+        raise error(f"'{path}' does not exist{otherwise}") from None
+    except IsADirectoryError:
+        raise error(f"'{path}' is a folder, expected a file{otherwise}") from None
     except ValueError as cause:
         raise error(f"'{path}' is not valid JSON: {cause}; {remedy}") from None
     except OSError as cause:

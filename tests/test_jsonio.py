@@ -79,7 +79,7 @@ def test_an_unreadable_file_is_an_error_that_names_it(tmp_path, content, fragmen
 
 
 def test_a_folder_in_place_of_a_file_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(DatasetError, match="a folder stands where a file should be"):
+    with pytest.raises(DatasetError, match="is a folder, expected a file"):
         read_json(tmp_path, DatasetError)
 
 
@@ -230,3 +230,13 @@ def test_a_semaphore_that_finds_no_shared_memory_names_it(monkeypatch):
     assert f"{SHARED_MEMORY} is full" in explain(failure)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**30))
     assert SHARED_MEMORY not in explain(failure)
+
+
+def test_a_folder_in_place_of_a_file_is_told(tmp_path):
+    with pytest.raises(DatasetError, match="is a folder, expected a file; plan again"):
+        read_json(tmp_path, DatasetError, remedy="plan again")
+
+
+def test_a_missing_file_is_told_with_its_remedy(tmp_path):
+    with pytest.raises(DatasetError, match="does not exist; plan again"):
+        read_json(tmp_path / "none.json", DatasetError, remedy="plan again")

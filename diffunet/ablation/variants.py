@@ -82,8 +82,10 @@ def make_variants(
         try:
             variant = _variant(each, axes, resolve=resolve, preset=preset, base=base, own=own)
         except DiffunetError as fault:
-            words = " ".join(f"{path}={value}" for path, value in each.items())
-            faults.setdefault(str(fault), f"--over {words}: {fault}")
+            words, reason = [f"{path}={value}" for path, value in each.items()], str(fault)
+            for word in words:  # a field that is not there is told once, whatever its values
+                reason = reason.removeprefix(f"--set {word}: ")
+            faults.setdefault(reason, f"--over {' '.join(words)}: {reason}")
         else:
             former = variants.get(variant.file_name)
             if former is None or former.name == OWN:  # which is then where the user named it

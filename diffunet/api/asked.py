@@ -21,7 +21,7 @@ from diffunet.plans.edits import edited_fields, knows_edits
 from diffunet.plans.presets import Size
 from diffunet.plans.settings import value_at, without_size
 from diffunet.training.begun import begun_training
-from diffunet.training.state import LATEST
+from diffunet.training.state import BEST, FINAL, LATEST
 from diffunet.workspace import (
     DEFAULT_PLANS_NAME,
     RESOLVED_PLANS_FILE,
@@ -107,13 +107,14 @@ class AskedTraining:
             "of its size or length; --preset default trains as planned."
         )
 
-    def begun_folders(self, fold: str) -> list[Path]:
+    def begun_folders(self, fold: str, *, only_validates: bool) -> list[Path]:
         """Return the model folders that hold a training of `fold` and agree with what is said."""
+        names = (FINAL, LATEST, BEST) if only_validates else (LATEST,)
         plans = "*" if self.plans_name == DEFAULT_PLANS_NAME else glob.escape(self.plans_name)
         parts = [glob.escape(each) if each else "*" for each in (self.method, self.configuration)]
-        pattern = f"{parts[0]}__{plans}__{parts[1]}/fold_{fold}/{LATEST}"
+        pattern = f"{parts[0]}__{plans}__{parts[1]}/fold_{fold}/checkpoint_*.pth"
         found = (self.place.results / self.dataset).glob(pattern)
-        return sorted(path.parents[1] for path in found)
+        return sorted({path.parents[1] for path in found if path.name in names})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,17 +155,20 @@ def folds_of(asked: int | str | Sequence[int | str], preprocessed_folder: Path) 
     return names
 
 
-def plan_fold(asked: AskedTraining, fold: str, *, goes_on: bool) -> PlannedFold:
+def plan_fold(
+    asked: AskedTraining, fold: str, *, goes_on: bool, only_validates: bool = False
+) -> PlannedFold:
     """Return how a fold is to be trained.
 
     Args:
         goes_on: by the plans and the seed that it began with, if it has begun.
+        only_validates: it goes on with its final validation alone.
 
     Raises:
         UsageError: several trainings of the fold have begun, and none is the recommended one.
         PlansError, WorkspaceError, CheckpointError: plans or checkpoints cannot be read.
     """
-    begun = asked.begun_folders(fold) if goes_on else []
+    begun = asked.begun_folders(fold, only_validates=only_validates) if goes_on else []
     if len(begun) == 1:
         model_folder, resolved = begun[0], None
     else:
@@ -175,7 +179,7 @@ def plan_fold(asked: AskedTraining, fold: str, *, goes_on: bool) -> PlannedFold:
                 f"fold {fold} was trained as {listing}; say with -m, -p and -c which to go on with"
             )
     folder = model_folder / f"fold_{fold}"
-    training = begun_training(folder)
+    training = begun_training(folder, only_validates=only_validates)
     if training is None or not goes_on:
         resolved = resolved or asked.planned(fold)[0]
         seed = 0 if asked.seed is None else asked.seed

@@ -101,7 +101,9 @@ def train(
         seed=seed,
         is_small_by_default=device_of(device).type == "cpu" and pretrained_weights is None,
     )
-    planned = [plan_fold(asked, name, goes_on=goes_on) for name in names]
+    planned = [
+        plan_fold(asked, name, goes_on=goes_on, only_validates=only_validates) for name in names
+    ]
     if len(planned) > 1 and not goes_on:
         refuse_interrupted(planned)
     for size, reason in dict.fromkeys(

@@ -20,7 +20,7 @@ from diffunet.cli.options import (
     number_in,
 )
 from diffunet.cli.plan_fields import add_plan_fields, take_settings
-from diffunet.cli.ranks import require_devices, train_in_processes
+from diffunet.cli.ranks import is_launched, num_ranks_of, require_devices, train_in_processes
 from diffunet.errors import UsageError
 from diffunet.methods import METHODS
 from diffunet.names import is_number
@@ -121,8 +121,8 @@ def main(arguments: list[str] | None = None) -> None:
     from diffunet import api  # after -h and mistakes, which need none of it
 
     configuration, folds = where_of(given.folds, given.configuration)
-    is_rank = "LOCAL_RANK" in os.environ
-    num_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if is_rank else given.num_gpus
+    is_rank = is_launched(given.num_gpus, os.environ)
+    num_ranks = num_ranks_of(os.environ) if is_rank else given.num_gpus
     if num_ranks > 1:
         if len(folds) > 1 or folds[0] == "all_folds":
             raise UsageError(
@@ -152,7 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
         compiles=given.compiles,
         loggers=given.loggers,
         num_processes=given.num_processes,
-        writes_report=given.writes_report and os.environ.get("RANK", "0") == "0",
+        writes_report=given.writes_report and (not is_rank or os.environ.get("RANK") == "0"),
         progress=progress_bar,
     )
 

@@ -1,6 +1,6 @@
 """The records of a folder of predictions: `records/CASE.json`, written when a case is whole."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,13 +88,26 @@ def recorded_cases(folder: Path) -> list[str]:
 
 
 def setting_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return in words each setting that differs."""
+    """Return in words each setting that differs, by its path within settings of settings."""
+    old, new = dict(_leaves(old)), dict(_leaves(new))
     names = sorted({*old, *new})
     return [
         f"{name}: {old.get(name)!r}, now {new.get(name)!r}"
         for name in names
         if old.get(name) != new.get(name)
     ]
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the path and the value of everything in mappings, and in lists of mappings."""
+    if isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from _leaves(below, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list | tuple) and value and all(isinstance(x, Mapping) for x in value):
+        for number, below in enumerate(value):
+            yield from _leaves(below, f"{path}[{number}]")
+    else:
+        yield path, value
 
 
 _STATES: dict[str, Any] = {

@@ -22,6 +22,7 @@ from diffunet.inference.written import (
     read_written,
     write_samples,
 )
+from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, without_progress
 from diffunet.workspace import ENSEMBLE_FILE
 
@@ -179,7 +180,7 @@ def _check_together(folders: Sequence[WrittenFolder]) -> None:
                 "stand for many samples cannot be joined; predict again with --save_samples"
             )
         for name, expected, found in (
-            ("labels", first.labels, folder.labels),
+            ("labels", _in_words(first.labels), _in_words(folder.labels)),
             ("file_ending", first.file_ending, folder.file_ending),
         ):
             if found != expected:
@@ -190,6 +191,16 @@ def _check_together(folders: Sequence[WrittenFolder]) -> None:
         problems += _different_cases(first, folder)
     if problems:
         raise UsageError("\n".join(problems))
+
+
+def _in_words(labels: LabelScheme) -> str:
+    """Return all that must be equal of labels: names, values, and what is ignored."""
+    found: dict[str, object] = dict(zip(labels.names, map(list, labels.values), strict=True))
+    if labels.class_order:
+        found["regions_class_order"] = list(labels.class_order)
+    if labels.ignore_value is not None:
+        found["ignore"] = labels.ignore_value
+    return str(found)
 
 
 def _different_cases(first: WrittenFolder, folder: WrittenFolder) -> list[str]:

@@ -19,7 +19,7 @@ from diffunet.data.prediction_records import (
 )
 from diffunet.data.prediction_samples import SAMPLES_FOLDER, is_sample, samples_by_case
 from diffunet.data.raw.case_files import Findings, labels_by_case, listing
-from diffunet.errors import DatasetError
+from diffunet.errors import DatasetError, UsageError
 from diffunet.evaluation.packed_maps import PackedMaps
 from diffunet.labels import LabelScheme
 from diffunet.names import canonical
@@ -117,6 +117,25 @@ class LabelMaps:
             yield self.packed.block([number], index)[0]
 
 
+def check_order(reference: Path, prediction: Path) -> None:
+    """Check that two folders are not swapped, as far as folders of ours tell, and are two.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if reference.resolve() == prediction.resolve():
+        raise UsageError(
+            f"'{reference}' is given twice: expected a folder of masks that experts drew, and one "
+            "of predictions"
+        )
+    holds_records = [(folder / RECORDS_FOLDER).is_dir() for folder in (reference, prediction)]
+    if holds_records == [True, False]:
+        raise UsageError(
+            f"the folders are swapped: expected masks that experts drew in '{reference}', found "
+            f"predictions of diffunet, and none in '{prediction}'; give them the other way round"
+        )
+
+
 def pair_files(
     folders: ScoredFolders, *, problems: list[str], cases: Collection[str] | None = None
 ) -> list[ScoredFiles]:
@@ -137,14 +156,22 @@ def pair_files(
         folders.reference, file_ending, has_raters=folders.has_raters, findings=findings
     )
     problems += findings.problems
-    if cases is not None:
-        references = {case: files for case, files in references.items() if case in cases}
+    if not references:
+        problems.append(_nothing_in(folders.reference, file_ending))
+        return []
     predictions = _by_stem(folders.prediction, file_ending)
     samples = samples_by_case(folders.prediction, file_ending, problems=problems)
     predicted = {stem for stem in predictions if stem in references or not _MAP.fullmatch(stem)}
+    if references and predicted and not predicted & set(references):
+        problems.append(
+            f"expected masks and predictions of the same cases, found none in both: "
+            f"'{folders.reference}' has {listing(references)}, '{folders.prediction}' has "
+            f"{listing(predicted)}; give the masks of the predicted cases"
+        )
+        return []
+    if cases is not None:
+        references = {case: files for case, files in references.items() if case in cases}
     _report_extra(predicted | set(samples), set(references), problems=problems)
-    if not references:
-        problems.append(f"'{folders.reference}': expected label maps, found none ({file_ending})")
     _report_missing(set(references), predictions, folder=folders.prediction, problems=problems)
     complete = sorted(set(references) & predicted)
     paired = [
@@ -254,6 +281,13 @@ def _by_stem(folder: Path, file_ending: str) -> dict[str, Path]:
         and path.name.lower().endswith(file_ending.lower())
         and not path.name.startswith(".")
     }
+
+
+def _nothing_in(folder: Path, file_ending: str) -> str:
+    """Return what is wrong with a folder without references, and where they may be."""
+    deeper = sorted(path.name for path in folder.glob("labels*") if path.is_dir())
+    remedy = f"; give its folder {listing(deeper)}" if deeper else ""
+    return f"'{folder}': expected label maps, found none ({file_ending}){remedy}"
 
 
 def _report_extra(found: Collection[str], expected: set[str], *, problems: list[str]) -> None:

@@ -202,6 +202,8 @@ def trained_folds(
 
 
 def _require_folder(folder: Path) -> None:
+    if folder.is_file():
+        raise CheckpointError(f"'{folder}' is a file, expected the folder of a trained model")
     if not folder.is_dir():
         raise CheckpointError(f"the model folder '{folder}' does not exist; train first")
     if not (folder / DATASET_FILE).is_file():

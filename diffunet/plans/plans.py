@@ -288,6 +288,12 @@ class ResolvedPlans:
         Raises:
             PlansError: as of `Plans.load`.
         """
+        if not path.exists():
+            raise PlansError(
+                f"'{path}' does not exist; copy the whole folder of the fold again, or write the "
+                "file from its checkpoint where its dataset is preprocessed: diffunet_train "
+                "DATASET FOLD --val"
+            )
         return cls.from_json(read_json(path, PlansError), where=path.name)
 
     @classmethod

@@ -10,7 +10,7 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
@@ -38,6 +38,7 @@ _FOLD_MEMBER = re.compile(
     rf"fold_(?:all|0|[1-9][0-9]{{0,8}})/(?:{re.escape(RESOLVED_PLANS_FILE)}|{CHECKPOINT_FILE}"
     rf"|{re.escape(VALIDATION_SUMMARY.as_posix())})"
 )
+_HIDDEN_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
 _MOST_MEMBERS = 1000
 _MOST_JSON_BYTES = 2**24
 _MOST_BYTES = 2**34
@@ -112,7 +113,7 @@ class ModelArchive:
 
     def __init__(self, path: Path, opened: zipfile.ZipFile):
         self._path, self._zip = path, opened
-        self._members = {entry.filename: entry for entry in self._checked_entries()}
+        self._members = self._checked_members()
         self.manifest = self._read_manifest()
         self._check_listing()
 
@@ -132,7 +133,7 @@ class ModelArchive:
         try:
             opened = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as cause:
-            raise _refused(path, f"it is no whole zip file ({cause})") from None
+            raise _refused(path, _why_no_zip(path, str(cause))) from None
         with opened:
             yield cls(path, opened)
 
@@ -182,26 +183,28 @@ class ModelArchive:
         except ValueError as cause:
             raise _refused(self._path, f"'{name}' is not valid JSON: {cause}") from None
 
-    def _checked_entries(self) -> list[zipfile.ZipInfo]:
+    def _checked_members(self) -> dict[str, zipfile.ZipInfo]:
+        """Return the members by their names in an export."""
         entries = self._zip.infolist()
         if len(entries) > _MOST_MEMBERS:
             raise _refused(self._path, f"it holds {len(entries)} files")
-        names = [entry.filename for entry in entries]
+        found = as_exported(entries)
+        names = [name for name, _ in found]
         if MANIFEST_FILE not in names:
-            raise _refused(self._path, f"'{MANIFEST_FILE}' is missing at its top")
+            raise _no_export(self._path, names)
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise _refused(self._path, f"it holds '{twice:.80}' twice")
-        for entry in entries:
-            if problem := _entry_problem(entry):
-                raise _refused(self._path, f"'{entry.filename:.80}' {problem}")
+        for name, entry in found:
+            if problem := _entry_problem(name, entry):
+                raise _refused(self._path, f"'{name:.80}' {problem}")
         declared = sum(entry.file_size for entry in entries)
         size = self._path.stat().st_size
         if declared > _MOST_BYTES or declared > max(_SMALL_BYTES, _MOST_EXPANSION * size):
             raise _refused(
                 self._path, f"its {size} bytes would unpack to {declared}, more than a model can"
             )
-        return entries
+        return dict(found)
 
     def _read_manifest(self) -> Manifest:
         content = self.read_json(MANIFEST_FILE)
@@ -246,9 +249,62 @@ def as_manifest_json(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {"format": FORMAT, "format_version": FORMAT_VERSION, **manifest}
 
 
-def _entry_problem(entry: zipfile.ZipInfo) -> str | None:
+def as_exported(entries: Sequence[zipfile.ZipInfo]) -> list[tuple[str, zipfile.ZipInfo]]:
+    """Return members with their names in an export, if it was unpacked and packed again.
+
+    Programs add a folder around everything, entries of folders, backslashes, and hidden files of
+    macOS and Windows; none of these is a file of a model.
+    """
+    found = [(entry.filename.replace("\\", "/"), entry) for entry in entries]
+    found = [(name, entry) for name, entry in found if not _is_added(name, entry)]
+    tops = {name.partition("/")[0] for name, _ in found}
+    if len(tops) == 1 and all("/" in name for name, _ in found):
+        return [(name.partition("/")[2], entry) for name, entry in found]
+    return found
+
+
+def _is_added(name: str, entry: zipfile.ZipInfo) -> bool:
+    *folders, last = name.split("/")
+    is_folder = not last and entry.file_size == 0
+    return is_folder or "__MACOSX" in folders or last.startswith("._") or last in _HIDDEN_FILES
+
+
+def _why_no_zip(path: Path, cause: str) -> str:
+    """Return why a file is no zip file, by how it begins."""
+    with path.open("rb") as file:
+        begin = file.read(40)
+    if not begin:
+        return "it is empty"
+    if begin.startswith(b"PK"):
+        return f"it is no whole zip file, as after a download that broke off ({cause})"
+    return f"it is no zip file, but begins with {begin.decode('ascii', 'replace')!a}"
+
+
+def _no_export(path: Path, names: Sequence[str]) -> CheckpointError:
+    """Return what is wrong with a zip file that holds no manifest."""
+    lasts = [name.rpartition("/")[2] for name in names]
+    inner = [name for name in names if name.lower().endswith(".zip")]
+    if RESOLVED_PLANS_FILE in lasts:
+        return CheckpointError(
+            f"'{path}' is a model's folder that was zipped by hand: '{MANIFEST_FILE}', by which an "
+            "export is checked, is missing; unpack it yourself and give the folder to --model, or "
+            "ask for a file that diffunet_export_model wrote"
+        )
+    if len(names) == len(inner) == 1:
+        return CheckpointError(
+            f"'{path}' holds nothing but the zip file '{inner[0]:.80}'; unpack it, and give that "
+            "file"
+        )
+    if "plans.json" in lasts:
+        return CheckpointError(
+            f"'{path}' seems to be a model of nnU-Net, whose networks are others; expected a file "
+            "that diffunet_export_model wrote"
+        )
+    return _refused(path, f"'{MANIFEST_FILE}' is missing at its top")
+
+
+def _entry_problem(name: str, entry: zipfile.ZipInfo) -> str | None:
     """Return why a member cannot be one of a model; None where it can."""
-    name = entry.filename
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
         return "is a link, a folder or a device, and a model holds files alone"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from diffunet.checkpoint import entry_of, load_checkpoint
 from diffunet.plans import ResolvedPlans
-from diffunet.training.state import FINAL, LATEST
+from diffunet.training.state import FINAL, LATEST, checkpoint_to_validate
 from diffunet.workspace import VALIDATION_SUMMARY
 
 logger = logging.getLogger(__name__)
@@ -28,15 +28,17 @@ class BegunTraining:
     is_finished: bool
 
 
-def begun_training(fold_folder: Path) -> BegunTraining | None:
+def begun_training(fold_folder: Path, *, only_validates: bool = False) -> BegunTraining | None:
     """Return the training of a fold's folder; None where there is none to go on with.
+
+    Args:
+        only_validates: what validates has to be whole, and not what trains on.
 
     Raises:
         CheckpointError, PlansError: its checkpoint is damaged.
     """
-    path = next(
-        (fold_folder / each for each in (LATEST, FINAL) if (fold_folder / each).exists()), None
-    )
+    paths = [fold_folder / name for name in (LATEST, FINAL) if (fold_folder / name).exists()]
+    path = checkpoint_to_validate(fold_folder) if only_validates else next(iter(paths), None)
     if path is None:
         return None
     content = load_checkpoint(path, "cpu")

@@ -44,7 +44,7 @@ from diffunet.training.state import (
     TrainingState,
     trained_model,
 )
-from diffunet.workspace import LOG_FILE, METRICS_FILE
+from diffunet.workspace import LOG_FILE, METRICS_FILE, RESOLVED_PLANS_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -206,9 +206,17 @@ class _Run:
     progress: Progress
 
     def last_weights(self) -> TrainedFold:
-        """Return the model as it was trained before."""
-        model = self.data.build_model()
-        return trained_model(model, self.folder, device=self.data.compute.device)
+        """Return the model as it was trained before; its plans are written again if they are lost.
+
+        Checkpoints hold the plans too.
+        """
+        trained = trained_model(
+            self.data.build_model(), self.folder, device=self.data.compute.device
+        )
+        if self.ranks.is_first and not (self.folder / RESOLVED_PLANS_FILE).exists():
+            self.data.plans.save(self.folder / RESOLVED_PLANS_FILE)
+            logger.info("wrote '%s' again, from the checkpoint", RESOLVED_PLANS_FILE)
+        return trained
 
     def train(self, preprocessed_folder: Path) -> TrainedFold:
         """Train from the beginning or from `checkpoint_latest`, until all is done or it is stopped.

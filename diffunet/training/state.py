@@ -342,18 +342,23 @@ class TrainedFold:
     is_finished: bool = True
 
 
+def checkpoint_to_validate(fold_folder: Path) -> Path | None:
+    """Return the checkpoint that a validation takes: the final, else the latest, else the best."""
+    paths = (fold_folder / name for name in (FINAL, LATEST, BEST))
+    return next((path for path in paths if path.exists()), None)
+
+
 def trained_model(model: nn.Module, fold_folder: Path, *, device: torch.device) -> TrainedFold:
-    """Put the weights of `checkpoint_final` into `model`, or of `checkpoint_latest` with a warning.
+    """Put the weights of `checkpoint_to_validate` into `model`; warns if they are not the final.
 
     Raises:
-        CheckpointError: neither is there, or it does not fit.
+        CheckpointError: there are none, or they do not fit.
     """
-    path = fold_folder / FINAL
-    if not path.exists():
-        path = fold_folder / LATEST
-        if not path.exists():
-            raise CheckpointError(f"'{fold_folder}' holds no trained model; train it first")
-        logger.warning("'%s' is not there yet: validating '%s'", FINAL, LATEST)
+    path = checkpoint_to_validate(fold_folder)
+    if path is None:
+        raise CheckpointError(f"'{fold_folder}' holds no trained model; train it first")
+    if path.name != FINAL:
+        logger.warning("'%s' is not there: validating '%s'", FINAL, path.name)
     content = load_checkpoint(path, "cpu")
     load_weights(model, weights_of(content, AVERAGED_WEIGHTS, where=path), where=str(path))
     return TrainedFold(

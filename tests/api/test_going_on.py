@@ -215,3 +215,32 @@ def test_settings_on_plans_of_a_run_are_those_of_the_datasets_plans():
     found = made.with_settings(["training.batch_size=2"])
     assert found == expected
     assert found.is_set_by_user("training.batch_size")
+
+
+@pytest.mark.parametrize("damaged", ["checkpoint_latest.pth", None])
+def test_a_validation_needs_only_the_weights_that_it_validates(place, damaged):
+    folder = run(place, method="supervised", settings=["training.batch_size=2"])
+    (folder / "validation/summary.json").unlink()
+    (folder / "checkpoint_latest.pth").unlink()
+    if damaged:
+        (folder / damaged).write_bytes(b"damaged")
+    assert run(place, only_validates=True) == folder
+    assert (folder / "validation/summary.json").is_file()
+
+
+def test_a_validation_takes_the_best_weights_where_no_others_are_left(place, caplog):
+    folder = run(place, settings=["training.num_validations=1"])
+    for name in ("latest", "final"):
+        (folder / f"checkpoint_{name}.pth").unlink()
+    assert run(place, only_validates=True) == folder
+    assert "'checkpoint_final.pth' is not there: validating 'checkpoint_best.pth'" in caplog.text
+
+
+def test_a_validation_writes_lost_plans_again_as_the_message_says(place):
+    folder = run(place, settings=["training.batch_size=2"])
+    before = (folder / "plans.resolved.json").read_bytes()
+    (folder / "plans.resolved.json").unlink()
+    with pytest.raises(PlansError, match="diffunet_train DATASET FOLD --val"):
+        api.export_model(folder / "model.zip", model=folder.parent)
+    run(place, only_validates=True)
+    assert (folder / "plans.resolved.json").read_bytes() == before

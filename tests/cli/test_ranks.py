@@ -1,11 +1,12 @@
 import signal
+import socket
 import sys
 
 import pytest
 import torch
 
 from diffunet.cli import train
-from diffunet.cli.ranks import require_devices, train_in_processes
+from diffunet.cli.ranks import is_launched, require_devices, train_in_processes
 from diffunet.errors import DiffunetError, UsageError
 from tests.processes import assert_nothing_runs, looks_into_proc, start_group
 
@@ -64,10 +65,49 @@ def test_processes_on_the_cpu_must_be_asked_for(monkeypatch):
 
 def test_processes_of_torchrun_need_devices_too(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert train.main(["1", "0"]) == 2
     assert "found 0" in capsys.readouterr().err
+
+
+LEFT = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4"}
+
+
+def test_variables_of_ranks_that_no_launcher_set_do_not_hide_num_gpus(caplog):
+    assert not is_launched(2, {"LOCAL_RANK": "0"})
+    assert not caplog.text
+    assert not is_launched(2, LEFT)
+    assert "RANK=1, LOCAL_RANK=1, WORLD_SIZE=4" in caplog.text
+    assert "it goes by -num_gpus 2" in caplog.text
+
+
+def test_the_command_obeys_num_gpus_beside_a_leftover_rank(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert train.main(["1", "0", "-num_gpus", "2"]) == 2
+    assert "2 processes that train together" in capsys.readouterr().err
+
+
+def test_torchrun_decides_how_many_processes_there_are():
+    launched = {**LEFT, "TORCHELASTIC_RUN_ID": "none"}
+    assert is_launched(1, launched)
+    assert is_launched(4, launched)
+    with pytest.raises(UsageError, match="-num_gpus 2, .* started 4 .*; leave -num_gpus out"):
+        is_launched(2, launched)
+
+
+def test_a_torchrun_that_ended_is_not_waited_for():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    left = {**place, "TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    with pytest.raises(UsageError, match=f"does not answer at 127.0.0.1:{port} .*unset"):
+        is_launched(1, left)
+    with socket.create_server(("127.0.0.1", port)):
+        assert is_launched(1, left)
 
 
 def test_ranks_get_the_words_of_the_command(rank, capfd):

@@ -1,5 +1,6 @@
 """`diffunet_ensemble`, against calculations by hand on images of four voxels."""
 
+import re
 import shutil
 from fractions import Fraction
 
@@ -230,6 +231,12 @@ def test_other_weights_in_the_same_folder_are_refused(folders, tmp_path, capsys)
         "was made with other settings (num_samples: [2, 2], now [2, 1]" in capsys.readouterr().err
     )
     assert states(tmp_path / "out") == before
+
+
+def test_folders_in_another_order_are_told_by_the_settings_that_differ(folders, tmp_path, capsys):
+    assert join(folders, tmp_path / "out") == 0
+    assert join(folders[::-1], tmp_path / "out") == 2
+    assert re.search(r"other settings \(models\[0\]\.\w+: .*, now ", capsys.readouterr().err)
 
 
 def test_cases_that_the_input_lost_do_not_stay_unnoticed(tmp_path, capsys):

@@ -9,7 +9,7 @@ import pytest
 
 from diffunet import api
 from diffunet.data.image_io import ImageGeometry, write_label_map
-from diffunet.errors import DatasetError, WriteError
+from diffunet.errors import DatasetError, UsageError, WriteError
 from diffunet.evaluation.folder import evaluate_folders
 from diffunet.evaluation.scored_files import ScoredFolders
 from diffunet.evaluation.scores import ScoreOptions, score_case
@@ -422,3 +422,30 @@ def test_a_summary_that_cannot_be_written_is_found_before_anything_is_scored(
             output=tmp_path / "file" / "summary.json",
             num_processes=0,
         )
+
+
+def test_swapped_folders_are_told_from_masks_to_score_by(folders):
+    reference, prediction = folders
+    (prediction / "records").mkdir()
+    with pytest.raises(UsageError, match=f"are swapped: .* in '{prediction}'.*other way round"):
+        api.evaluate(prediction, reference)
+
+
+def test_one_folder_given_twice_is_refused(folders):
+    with pytest.raises(UsageError, match="is given twice"):
+        api.evaluate(folders[0], folders[0].parent / "prediction" / ".." / "reference")
+
+
+def test_a_dataset_in_place_of_its_masks_is_told_of_its_folders(folders, tmp_path):
+    (tmp_path / "dataset" / "labelsTs").mkdir(parents=True)
+    with pytest.raises(DatasetError) as refused:
+        evaluate((tmp_path / "dataset", folders[1]))
+    (problem,) = refused.value.problems
+    assert problem.endswith("found none (.png); give its folder 'labelsTs'")
+
+
+def test_masks_of_other_cases_are_told_once(folders, tmp_path):
+    write(tmp_path / "labelsTr", "x_r00", random_map(0))
+    (problem,) = problems_of((tmp_path / "labelsTr", folders[1]))
+    assert "found none in both" in problem
+    assert "labelsTr' has 'x'" in problem

@@ -79,6 +79,39 @@ def test_a_sound_file_is_installed(whole, tmp_path):
     assert {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} == set(whole)
 
 
+PACKED_AGAIN = {
+    "a folder around": lambda name: f"My model/{name}",
+    "backslashes": lambda name: name.replace("/", "\\"),
+    "both": lambda name: f"My model\\{name}".replace("/", "\\"),
+}
+
+
+@pytest.mark.parametrize("rename", PACKED_AGAIN.values(), ids=PACKED_AGAIN)
+def test_a_file_that_was_unpacked_and_packed_again_is_what_it_was(whole, tmp_path, rename):
+    added = ["fold_0/", "__MACOSX/._model.json", ".DS_Store", "fold_0/._x", "Thumbs.db"]
+    members = {rename(name): content for name, content in whole.items()}
+    members |= {name if "MACOSX" in name else rename(name): b"" for name in added}
+    path = written(tmp_path / "m.zip", members)
+    folder = install_model(path, tmp_path / "results", dataset_name=None)
+    found = {str(p.relative_to(folder)): p for p in folder.rglob("*") if p.is_file()}
+    assert {name: file.read_bytes() for name, file in found.items()} == whole
+
+
+def test_a_folder_around_leads_nowhere(whole, tmp_path):
+    members = {f"../{name}": content for name, content in whole.items()}
+    install_model(written(tmp_path / "m.zip", members), tmp_path / "results", dataset_name=None)
+    assert {each.name for each in tmp_path.iterdir()} == {"m.zip", "results"}
+
+
+def test_a_zip_file_that_was_never_an_export_is_told_as_what_it_is(whole, tmp_path):
+    by_hand = {f"model/{name}": c for name, c in whole.items() if name != MANIFEST_FILE}
+    refused(written(tmp_path / "m.zip", by_hand), tmp_path, "zipped by hand.*--model")
+    inner = {"model.zip": b"PK"}
+    refused(written(tmp_path / "m.zip", inner), tmp_path, "nothing but the zip file 'model.zip'")
+    nnunet = {"Dataset001/plans.json": b"{}", "Dataset001/fold_0/checkpoint_final.pth": b""}
+    refused(written(tmp_path / "m.zip", nnunet), tmp_path, "a model of nnU-Net")
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -164,11 +197,9 @@ def test_a_truncated_file_is_refused(whole, tmp_path, share):
     refused(path, tmp_path, "no whole zip file")
 
 
-@pytest.mark.parametrize("name", [MANIFEST_FILE, "dataset.json", CHECKPOINT])
+@pytest.mark.parametrize("name", ["dataset.json", CHECKPOINT])
 def test_a_missing_file_is_refused(whole, tmp_path, name):
-    members = {each: content for each, content in whole.items() if each != name}
-    if name != MANIFEST_FILE:
-        members = relisted(members)
+    members = relisted({each: content for each, content in whole.items() if each != name})
     refused(written(tmp_path / "m.zip", members), tmp_path, f"'{name}' is missing")
 
 
@@ -214,8 +245,10 @@ def test_weights_that_do_not_fit_the_plans_are_refused(whole, tmp_path):
 
 def test_what_is_no_zip_file_is_refused(tmp_path):
     path = tmp_path / "m.zip"
-    path.write_bytes(b"hello")
-    refused(path, tmp_path, "no whole zip file")
+    path.write_bytes(b"<!DOCTYPE html><p>Sign in")
+    refused(path, tmp_path, "no zip file, but begins with '<!DOCTYPE html>")
+    path.write_bytes(b"")
+    refused(path, tmp_path, "is empty")
     refused(tmp_path, tmp_path, "is a folder")
     refused(tmp_path / "none.zip", tmp_path, "does not exist")
 

@@ -4,7 +4,7 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def begin_dataset(folder: Path, settings: dict[str, Any], *, continues: bool) ->
             f"'{path}': expected the settings that a dataset was made with, found "
             f"{made_with!r:.80}; choose another name, or remove '{folder}'"
         )
-    changes = setting_differences(_flat(made_with), _flat(settings))
+    changes = setting_differences(made_with, settings)
     if changes:
         raise UsageError(
             f"'{folder}' was made with other settings ({'; '.join(changes)}); choose another name, "
@@ -71,17 +71,6 @@ def begin_dataset(folder: Path, settings: dict[str, Any], *, continues: bool) ->
     for each in (folder, folder / LABELS_FOLDER):
         remove_unfinished(each)
     return is_whole
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one table of dotted names, so that only what differs is named."""
-    table: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            table |= _flat(value, f"{prefix}{name}.")
-        else:
-            table[prefix + name] = value
-    return table
 
 
 def student_content(raw: RawDataset, folder: Path, *, description: str) -> dict[str, Any]:
