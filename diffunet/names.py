@@ -5,6 +5,7 @@ path.
 """
 
 import re
+import sys
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -28,6 +29,23 @@ def canonical(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def undecoded_problem(name: str) -> str | None:
+    """Return why a file's name or a word of a command is no text; None where it is.
+
+    Python keeps bytes that are no text in the encoding of names as halves of characters, which no
+    file in UTF-8 can hold.
+    """
+    if not any(unicodedata.category(character) == "Cs" for character in name):
+        return None
+    encoding = sys.getfilesystemencoding()
+    if encoding == "utf-8":
+        return "it is not written in UTF-8"
+    return (
+        f"it is not {encoding}, for which Python takes all names in this locale; set the "
+        "environment variable PYTHONUTF8=1 and run again"
+    )
+
+
 def name_problem(name: str) -> str | None:
     """Return why `name` cannot stand for one file or folder; None where it can."""
     if not name:
@@ -38,7 +56,9 @@ def name_problem(name: str) -> str | None:
         return "it begins with a dot"
     if name != name.strip():
         return "it begins or ends with a space"
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+    if problem := undecoded_problem(name):
+        return problem
+    if any(unicodedata.category(character) == "Cc" for character in name):
         return "it holds a character that cannot be printed"
     if len(name.encode("utf-8")) > _MOST_BYTES:
         return f"it has more than {_MOST_BYTES} bytes"

@@ -24,6 +24,9 @@ STATE_FILE = "dataset_state.json"
 FINGERPRINT_FILE = "dataset_fingerprint.json"
 DEFAULT_PLANS_NAME = "diffunet_plans"
 
+FOLDERS = ("raw", "preprocessed", "results")
+"""Of a workspace."""
+
 RESOLVED_PLANS_FILE = "plans.resolved.json"
 """The plans that a fold was trained by, or that predictions were made by."""
 
@@ -86,8 +89,7 @@ class Workspace:
             root, origin, chosen = folder.absolute(), _OF_FLAG, {}
         else:
             root = current_folder / "diffunet_workspace"
-            names = ("raw", "preprocessed", "results")
-            chosen = {name: environment.get(f"diffunet_{name}") for name in names}
+            chosen = {name: environment.get(f"diffunet_{name}") for name in FOLDERS}
             for name, path in chosen.items():
                 _require_bare_path(f"diffunet_{name}", path or "")
             chosen = {name: path_of(path).absolute() for name, path in chosen.items() if path}

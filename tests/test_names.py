@@ -1,3 +1,4 @@
+import sys
 import unicodedata
 from itertools import combinations
 
@@ -88,3 +89,13 @@ def test_names_that_the_disk_cannot_tell_apart_are_refused(tmp_path, monkeypatch
 def test_the_disk_is_tried_and_left_as_it_was(tmp_path):
     require_distinct(["A", "a"], tmp_path, what="cases", error=WorkspaceError)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [("utf-8", "not written in UTF-8"), ("ascii", "not ascii, .*PYTHONUTF8=1")],
+)
+def test_a_name_that_is_no_text_is_told_by_its_encoding(monkeypatch, encoding, told):
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: encoding)
+    with pytest.raises(UsageError, match=told):
+        require_name("F\udcc3\udca4ll", where="here", error=UsageError)

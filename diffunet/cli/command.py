@@ -19,8 +19,9 @@ from diffunet.cli.nnunet_folders import hint_at_nnunet_folders, refuse_nnunet_fo
 from diffunet.cli.parser import EXIT_USER_MISTAKE, HelpFormatter, Parser
 from diffunet.errors import DiffunetError, UsageError, explain
 from diffunet.limits import VARIABLE, max_image_bytes_from, set_max_image_bytes
+from diffunet.names import undecoded_problem
 from diffunet.stopping import interrupted_by_signals
-from diffunet.workspace import Workspace
+from diffunet.workspace import FOLDERS, Workspace
 
 Item = TypeVar("Item")
 
@@ -114,6 +115,13 @@ def _require_current_folder() -> None:
         ) from cause
 
 
+def _require_text(words: Iterable[str]) -> None:
+    """Check that paths can be written into files: no command says what it worked on otherwise."""
+    for word in words:
+        if problem := undecoded_problem(word):
+            raise UsageError(f"{word!a}: {problem}")
+
+
 def _max_image_bytes_of(text: str | None) -> int:
     try:
         return max_image_bytes_from(text)
@@ -158,6 +166,10 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
         _wait_passively()
         try:
             _require_current_folder()
+            folders = (os.environ.get(f"diffunet_{name}", "") for name in FOLDERS)
+            _require_text(
+                [*(sys.argv if arguments is None else arguments), *folders, str(Path.cwd())]
+            )
             set_max_image_bytes(_max_image_bytes_of(os.environ.get(VARIABLE)))
             with interrupted_by_signals():
                 main(arguments)

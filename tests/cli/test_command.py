@@ -230,3 +230,12 @@ def test_an_option_without_effect_is_refused(capsys):
         PARSERS["diffunet_plan_experiment"]().parse_args(["-d", "1", "-np", "4"])
     assert end.value.code == 2
     assert "there is no option '-np'" in capsys.readouterr().err
+
+
+def test_a_path_that_is_no_text_is_told_before_work_begins(capsys):
+    @command
+    def main(arguments):
+        pytest.fail("work began")
+
+    assert main(["-o", "gr\udcc3\udcb6sse"]) == 2
+    assert "error: 'gr\\udcc3\\udcb6sse': it is not written in UTF-8" in capsys.readouterr().err
