@@ -142,7 +142,8 @@ def folds_of(asked: int | str | Sequence[int | str], preprocessed_folder: Path) 
         DatasetError: "all_folds", and there are no splits.
     """
     if asked == ALL_FOLDS or list(asked if isinstance(asked, Sequence) else []) == [ALL_FOLDS]:
-        splits = read_json(preprocessed_folder / SPLITS_FILE, DatasetError)
+        again = f"write it with diffunet_plan_and_preprocess -d {preprocessed_folder.name}"
+        splits = read_json(preprocessed_folder / SPLITS_FILE, DatasetError, remedy=again)
         if not isinstance(splits, list) or not splits:
             raise DatasetError(
                 f"'{preprocessed_folder / SPLITS_FILE}' has no folds; train with the fold 'all'"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from diffunet.data.raw.case_files import listing
 from diffunet.data.store.case_store import CaseStore
-from diffunet.errors import CheckpointError, UsageError
+from diffunet.errors import DiffunetError, UsageError
 from diffunet.methods import METHODS
 from diffunet.parallel import Progress
 from diffunet.selection.accumulate import accumulate
@@ -37,7 +37,7 @@ def models_of(
         The models, and why others are left out; what is asked for by name is never left out.
 
     Raises:
-        CheckpointError, UsageError: what is asked for cannot be read, or nothing is there.
+        DiffunetError: what is asked for cannot be read, or nothing is there.
     """
     asked = (methods, plans_names, configurations)
     there: list[tuple[Path, list[str]]] = []
@@ -58,7 +58,7 @@ def models_of(
             continue
         try:
             found.append(read_cross_validation(path, folds))
-        except (CheckpointError, UsageError) as cause:
+        except DiffunetError as cause:  # one damaged model keeps no other from being compared
             if any(asked):
                 raise
             left_out[path.name] = str(cause)

@@ -132,10 +132,15 @@ def _require_validated(model_folder: Path, folds: Sequence[str]) -> None:
         there = sorted(
             path.parents[1].name for path in model_folder.glob(f"*/{VALIDATION_SUMMARY}")
         )
+        of_all = (
+            "; fold_all trains on every case and leaves none to compare by"
+            if (model_folder / "fold_all").is_dir()
+            else ""
+        )
         raise CheckpointError(
             f"'{model_folder}': expected a final validation of every fold, found none in "
-            f"{', '.join(missing)} (there is one in: {', '.join(there) or 'none'}); train and "
-            "validate them, or say with -f which folds to use"
+            f"{', '.join(missing)} (there is one in: {', '.join(there) or 'none'}){of_all}; train "
+            "and validate numbered folds, or say with -f which of them to use"
         )
 
 

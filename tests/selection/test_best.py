@@ -154,6 +154,23 @@ def test_models_that_lack_a_fold_are_left_out_unless_they_were_asked_for(tmp_pat
     assert list(scores(run(tmp_path, folds=[0], has_mixtures=False))) == [SUPERVISED, DIFFUSION]
 
 
+@pytest.mark.parametrize("content", ["{", None])
+def test_a_model_of_damaged_plans_keeps_no_other_from_being_compared(tmp_path, content):
+    one_rater(tmp_path, same(OTHER_THREE), same(TWO, num_samples=1))
+    path = tmp_path / "results" / NAME / DIFFUSION / "fold_1" / "plans.resolved.json"
+    path.unlink() if content is None else path.write_text(content)
+    found = run(tmp_path)
+    assert list(scores(found)) == [SUPERVISED]
+    assert "plans.resolved.json" in found["left_out"][DIFFUSION]
+
+
+def test_the_fold_of_all_cases_is_told_to_leave_none_to_compare_by(tmp_path):
+    one_rater(tmp_path, same(OTHER_THREE), same(TWO, num_samples=1))
+    (tmp_path / "results" / NAME / DIFFUSION / "fold_all").mkdir()
+    with pytest.raises(CheckpointError, match="none in fold_all .*leaves none to compare by"):
+        run(tmp_path, methods=["diffusion"], folds=["all"])
+
+
 def test_models_that_were_validated_on_other_cases_are_refused(tmp_path):
     one_rater(tmp_path, same(OTHER_THREE), same(TWO, num_samples=1))
     path = tmp_path / "results" / NAME / DIFFUSION / "fold_1" / "validation" / "summary.json"
