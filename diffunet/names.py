@@ -41,8 +41,8 @@ def undecoded_problem(name: str) -> str | None:
     if encoding == "utf-8":
         return "it is not written in UTF-8"
     return (
-        f"it is not {encoding}, for which Python takes all names in this locale (set PYTHONUTF8=1 in "
-        "the environment to have them read as UTF-8)"
+        f"it is not {encoding}, for which Python takes all names in this locale (set PYTHONUTF8=1 "
+        "in the environment to have them read as UTF-8)"
     )
 
 

@@ -119,7 +119,7 @@ def _require_text(words: Iterable[str]) -> None:
     """Check that paths can be written into files: no command says what it worked on otherwise."""
     for word in words:
         if problem := undecoded_problem(word):
-            raise UsageError(f"{word!a}: {problem}")
+            raise UsageError(f"{word!a}: {problem}; or else rename it")
 
 
 def _max_image_bytes_of(text: str | None) -> int:
