@@ -19,7 +19,17 @@ _OPTION = re.compile(r"--?[^-\W\d]\S*")
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults that are informative, wraps prose, and keeps the lines of examples."""
+    """Shows defaults that are informative, wraps prose, and keeps the lines of examples.
+
+    It names an option's value once, after all of its names, as Python 3.13 does, so that every
+    Python shows the same help.
+    """
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{', '.join(action.option_strings)} {value}"
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         is_plain = action.nargs == 0 or action.default is False or action.default in (None, [])
