@@ -18,6 +18,7 @@ REQUIREMENTS = [
     "acvl-utils>=0.2.5,<0.3",  # pads images of any dimension to whole tiles
     "SimpleITK>=2.3",  # reads and writes NIfTI, NRRD and MetaImage
     "nibabel>=5.1",  # NIfTI files that ITK refuses (non-orthonormal directions)
+    "pydicom>=2.4",  # headers of DICOM files, also of those without an image, which ITK refuses
     "Pillow>=10.0",  # PNG, BMP
     "tifffile>=2023.7",  # TIFF, also volumes
     "matplotlib>=3.8",  # pictures and plots; never imported by training
