@@ -200,17 +200,22 @@ def read_json(
         raise error(f"{explain(cause, path=path)}") from None
 
 
-def read_object(path: Path, error: type[DiffunetError] = DiffunetError) -> dict[str, Any]:
+def read_object(
+    path: Path, error: type[DiffunetError] = DiffunetError, *, remedy: str = _RESTORE
+) -> dict[str, Any]:
     """Return the content of a JSON file that holds an object.
+
+    Args:
+        remedy: as for `read_json`.
 
     Raises:
         error: as `read_json`, or it holds something else.
     """
-    content = read_json(path, error)
+    content = read_json(path, error, remedy=remedy)
     if not isinstance(content, dict):
         raise error(
             f"'{path}' should hold an object with named fields, found "
-            f"{type(content).__name__}; {_RESTORE}"
+            f"{type(content).__name__}; {remedy}"
         )
     return content
 

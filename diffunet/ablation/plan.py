@@ -26,6 +26,7 @@ from diffunet.training.fold_data import FoldData, open_fold
 logger = logging.getLogger(__name__)
 
 SWEEP_FILE = "sweep.json"
+_ANOTHER = "what its sweeps start from is unknown: take another folder (--output)"
 """What all sweeps of a folder start from; it is written first."""
 
 DEFAULT_NAME = "ablation"
@@ -175,7 +176,7 @@ def open_folder(folder: Path, *, base: ResolvedPlans, fold: str, preprocessed: P
     plans = {name: value for name, value in as_json(base).items() if name != "reasons"}
     now = {"fold": fold, "plans": plans, "data": data}
     if path.is_file():
-        changed = differences(read_object(path, UsageError), now)
+        changed = differences(read_object(path, UsageError, remedy=_ANOTHER), now)
         cases = [name for name in changed if name.startswith("data.")]
         shown = [
             f"{name.removeprefix('plans.configuration.')} was {old!r} and is {new!r}"

@@ -291,6 +291,13 @@ def test_data_that_have_changed_since_are_refused(grid, tmp_path):
         ablate(place, grid[0], *GRID)
 
 
+@pytest.mark.parametrize("content", ['{"fold": "0', "[]"])
+def test_a_damaged_record_of_a_sweep_is_told_with_a_way_out(place, tmp_path, content):
+    (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(UsageError, match=r"sweep\.json' .* take another folder \(--output\)"):
+        ablate(place, tmp_path, *GRID)
+
+
 def test_a_folder_of_something_else_is_refused(place, tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(UsageError, match=r"found letter\.txt"):
