@@ -26,8 +26,9 @@ from diffunet.training.fold_data import FoldData, open_fold
 logger = logging.getLogger(__name__)
 
 SWEEP_FILE = "sweep.json"
-_ANOTHER = "what its sweeps start from is unknown: take another folder (--output)"
 """What all sweeps of a folder start from; it is written first."""
+
+_ANOTHER = "what its sweeps start from is unknown: take another folder (--output)"
 
 DEFAULT_NAME = "ablation"
 

@@ -26,6 +26,7 @@ from diffunet.conversion.tree import (
 )
 from diffunet.conversion.volume import read_volume
 from diffunet.conversion.wishes import Wishes, chosen
+from diffunet.data.image_io.nifti import FILE_ENDINGS as NIFTI_ENDINGS
 from diffunet.errors import DatasetError
 
 _OLD_NAME = re.compile(
@@ -38,7 +39,6 @@ _LOOSE_FILE = re.compile(
 _CHANNELS = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w"}  # old name: new one
 _SAME_LABELS = ("brats-gli", "brats-ssa", "brats-men", "brats-met")
 _FIRST_AFTER_SURGERY = 100
-_ENDINGS = (".nii.gz", ".nii")
 _REFERENCES = {
     **dict.fromkeys(
         ("BraTS17", "BraTS18", "BraTS19", "BraTS20"), "https://arxiv.org/abs/1811.02629"
@@ -121,7 +121,7 @@ def _case_in(folder: Path, source: Path) -> _Case | None:
         return None
     files: dict[str, Path] = {}
     for path in visible(folder):
-        ending = next((each for each in _ENDINGS if path.name.lower().endswith(each)), None)
+        ending = next((each for each in NIFTI_ENDINGS if path.name.lower().endswith(each)), None)
         if ending is not None:
             files.setdefault(path.name.lower().removesuffix(ending), _file_at(path))
     if not files and any(path.is_dir() for path in visible(folder)):

@@ -12,11 +12,10 @@ from diffunet.conversion.description import new_description, read_description, t
 from diffunet.conversion.tree import refuse_all, subfolder, visible
 from diffunet.conversion.volume import read_volume
 from diffunet.conversion.wishes import Wishes
+from diffunet.data.image_io.nifti import FILE_ENDINGS as NIFTI_ENDINGS
 from diffunet.data.raw.case_files import listing
 from diffunet.errors import DatasetError
 from diffunet.workspace import DATASET_FILE
-
-_NIFTI = (".nii.gz", ".nii")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +106,7 @@ def _file(source: Path, listed: str) -> Path:
     parts = _parts(listed)
     for place in (source.joinpath(*parts), subfolder(source, *parts[-2:-1]) / parts[-1]):
         bare = _without_ending(place.name)
-        for name in (place.name, *(bare + ending for ending in _NIFTI)):
+        for name in (place.name, *(bare + ending for ending in NIFTI_ENDINGS)):
             if place.with_name(name).is_file():
                 return place.with_name(name)
     return source.joinpath(*parts)
@@ -132,7 +131,7 @@ def _unlisted(listed: Sequence[_Listed]) -> Iterator[str]:
     """Yield what else lies in the folders of the images."""
     known = {path for each in listed for path in (each.image, each.mask)}
     for folder in sorted({each.image.parent for each in listed if each.image.is_file()}):
-        others = {path.name for path in visible(folder) if path.name.endswith(_NIFTI)}
+        others = {path.name for path in visible(folder) if path.name.endswith(NIFTI_ENDINGS)}
         others -= {path.name for path in known if path and path.parent == folder}
         if others:
             yield f"left out of '{folder.name}': {listing(others)}, not in dataset.json's lists"
@@ -150,5 +149,5 @@ def _source_case(listed: _Listed, *, num_channels: int) -> SourceCase:
 
 
 def _without_ending(name: str) -> str:
-    ending = next((each for each in _NIFTI if name.endswith(each)), "")
+    ending = next((each for each in NIFTI_ENDINGS if name.endswith(each)), "")
     return name.removesuffix(ending)

@@ -8,6 +8,7 @@ from diffunet.conversion.description import new_description, read_description, t
 from diffunet.conversion.tree import subfolder, visible
 from diffunet.conversion.volume import read_volume
 from diffunet.conversion.wishes import Wishes
+from diffunet.data.image_io.nifti import FILE_ENDINGS as NIFTI_ENDINGS
 from diffunet.data.raw.case_files import find_input_cases, listing
 from diffunet.errors import DatasetError
 from diffunet.workspace import (
@@ -16,8 +17,6 @@ from diffunet.workspace import (
     TEST_IMAGES_FOLDER,
     TEST_LABELS_FOLDER,
 )
-
-_NIFTI = (".nii.gz", ".nii")
 
 
 def scan(source: Path, wishes: Wishes) -> Conversion:
@@ -58,7 +57,7 @@ def _cases(
         if (ending := _ending_of(path))
     }
     found, missing = [], []
-    ending = _ending_in(folder) or _NIFTI[0]
+    ending = _ending_in(folder) or NIFTI_ENDINGS[0]
     for files in find_input_cases(folder, ending, num_channels):
         mask = masks.pop(files.case, None)
         if mask is None and not is_test:
@@ -73,17 +72,17 @@ def _cases(
         found.append(SourceCase(name=files.case, read=read, is_test=is_test))
     if missing:
         raise DatasetError(
-            f"'{drawn}': expected a label map CASE{_NIFTI[0]} for each image, found none "
+            f"'{drawn}': expected a label map CASE{NIFTI_ENDINGS[0]} for each image, found none "
             f"for {len(missing)}, such as '{missing[0]}'; add them, or remove the images"
         )
     return found, {path.name for path in masks.values()}
 
 
 def _ending_of(path: Path) -> str | None:
-    return next((ending for ending in _NIFTI if path.name.endswith(ending)), None)
+    return next((ending for ending in NIFTI_ENDINGS if path.name.endswith(ending)), None)
 
 
 def _ending_in(folder: Path) -> str | None:
     """Return the ending of the images in a folder, which may have been unpacked; None without."""
     inside = visible(folder) if folder.is_dir() else []
-    return next((each for each in _NIFTI if each in map(_ending_of, inside)), None)
+    return next((each for each in NIFTI_ENDINGS if each in map(_ending_of, inside)), None)

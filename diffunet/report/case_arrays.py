@@ -96,20 +96,25 @@ def names_of_colours(labels: LabelScheme) -> tuple[str, ...]:
     That is a label, or, where regions overlap, an integer of the mask.
     """
     if not labels.is_regions:
-        return tuple(labels.names)
-    return tuple(f"{value} in the mask" for value in _shown_values(labels))
+        return labels.names
+    return tuple(f"{value} in the mask" for value in _values_of_colours(labels))
 
 
-def _shown_values(labels: LabelScheme) -> list[int]:
-    return [value for value in labels.all_values if value not in (0, labels.ignore_value)]
+def _values_of_colours(labels: LabelScheme) -> list[int]:
+    """Return the integers that are shown: those of the tables for viewers first, in their order."""
+    written = list(labels.written_values)
+    return written + [
+        value
+        for value in labels.all_values
+        if value not in (0, labels.ignore_value) and value not in written
+    ]
 
 
 @final
 class CaseArrays:
     """Reads the files of a case when they are asked for, each as (slice, row, column).
 
-    Label maps are given as numbers of colours: the place of a label among the dataset's integers,
-    from 1; 0 is not outlined.
+    Label maps are given as numbers of colours, from 1 (`names_of_colours`); 0 is not outlined.
 
     Raises:
         DatasetError: by every method; a file cannot be read.
@@ -119,8 +124,8 @@ class CaseArrays:
         self._files = files
         self._inputs = inputs
         self._num_labels = len(labels.names)
-        self._colour_of = np.zeros(max(labels.all_values) + 1, np.uint8)
-        values = _shown_values(labels)
+        values = _values_of_colours(labels)
+        self._colour_of = np.zeros(max(values) + 1, np.uint8)
         self._colour_of[values] = np.arange(1, len(values) + 1)
 
     @cached_property
