@@ -1,10 +1,13 @@
 """Pages about predictions."""
 
+import base64
+import io
 import re
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from diffunet import api
 from diffunet.data.image_io import ImageGeometry, write_label_map, write_signed_map
@@ -125,6 +128,17 @@ def test_each_rater_of_one_label_has_a_colour_of_its_own(tmp_path):
     page = _report(tmp_path, write_predictions(tmp_path, ["case1"], num_raters=8))
     assert len(_swatches(page)) == len(set(_swatches(page))) == 8
     assert "8 raters rater 1 rater 2" in page.text
+
+
+def test_the_outlines_of_each_rater_have_its_colour(tmp_path):
+    page = _report(tmp_path, write_predictions(tmp_path, ["case1"], num_raters=3))
+    (viewer,) = (a for a in page.attributes("div") if a.get("class") == "viewer")
+    uri = re.search(r"--raters:url\(data:image/png;base64,([^)]+)\)", viewer["style"])
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri[1]))).convert("RGBA"))
+    for column, swatch in zip(np.split(sheet, 3, axis=1), _swatches(page), strict=True):
+        drawn = {"#" + bytes(pixel[:3]).hex() for pixel in column[column[..., 3] > 0]}
+        assert drawn <= {swatch}
+    assert (sheet[..., 3] > 0).any()
 
 
 def test_several_labels_have_the_colours_of_the_tables_for_viewers(tmp_path):
