@@ -93,7 +93,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["diffunet", "diffunet.*"]),
-    package_data={"diffunet": ["py.typed", "report/templates/*"]},
+    package_data={"diffunet": ["py.typed", "report/templates/*", "sharing/models/*.zip"]},
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
     entry_points={

@@ -214,7 +214,8 @@ def model_folder_of(
 
     Args:
         saliency: without a method, that of a model which makes it.
-        model: the folder itself, or a model's zip file; instead of `dataset`.
+        model: the folder itself, a model's zip file, or the name of one that comes with diffunet;
+            instead of `dataset`.
 
     Raises:
         UsageError: both a model and a dataset are given, or neither.

@@ -26,8 +26,8 @@ def example_dataset(
     log says so.
 
     Args:
-        kind: "several_raters", "volumes" or "image_level_labels".
-        dataset: number or name; None for 901, 902 or 903.
+        kind: "several_raters", "volumes", "image_level_labels" or "lung_nodules".
+        dataset: number or name; None for 901, 902, 903 or 904.
         seed: of all random draws.
 
     Returns:

@@ -70,8 +70,8 @@ def train(
         continues: go on from the latest checkpoint, if there is one.
         validates: run the final validation, which `only_validates` can make up for.
         saves_samples: of the final validation, beside its consensus masks.
-        pretrained_weights: a checkpoint to start from, or a model's folder or zip file; of a model,
-            each fold starts from its own, or else from the first.
+        pretrained_weights: a checkpoint to start from, or a model's folder, zip file or name; of a
+            model, each fold starts from its own, or else from the first.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         loggers: "tensorboard", "wandb", "mlflow", or "none"; None for those that a training that
             goes on had.
@@ -197,7 +197,8 @@ def predict(
     Args:
         input: folder of `CASE_0000.ext` files, or one image file.
         output: folder; a file for the consensus alone if `input` is a file and this has its ending.
-        model: folder of a trained model, or a zip file of `export_model`; needs no workspace.
+        model: folder of a trained model, a zip file of `export_model`, or the name of a model that
+            comes with diffunet ("lidc_nodules"); needs no workspace.
         dataset: instead of `model`, with `method`, `plans_name` and `configuration`.
         method: None for the one that makes `saliency`, or else the plans' own.
         folds: None for all that are trained.

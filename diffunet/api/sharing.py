@@ -68,6 +68,7 @@ def install_model(
     Everything in the file is checked first, and nothing in it is run: it may come from anyone.
 
     Args:
+        file: its path, or the name of a model that comes with diffunet ("lidc_nodules").
         dataset: name of the dataset to install it under; None for the one in the file.
 
     Raises:
@@ -86,7 +87,8 @@ def model_info(model: Path | str) -> dict[str, Any]:
     """Return what a model is for, how it draws, and the scores of its folds.
 
     Args:
-        model: folder of a trained model, or a zip file that `export_model` wrote.
+        model: folder of a trained model, a zip file that `export_model` wrote, or the name of a
+            model that comes with diffunet ("lidc_nodules").
 
     Raises:
         CheckpointError: it is no model, or a file of it is damaged.

@@ -1,6 +1,7 @@
 """`diffunet_example_dataset`."""
 
 import argparse
+import shlex
 
 from diffunet.cli.command import command_of, new_parser, resolve_workspace
 from diffunet.cli.options import add_seed, add_workspace
@@ -23,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
         "-d",
         dest="dataset",
         metavar="DATASET",
-        help="number, or whole name such as Dataset012_NAME; without it, 901, 902 or 903",
+        help="number, or whole name such as Dataset012_NAME; without it, 901, 902, 903 or 904",
     )
     add_seed(made, "seed of the images and of what raters draw")
     add_workspace(made)
@@ -38,4 +39,5 @@ def main(given: argparse.Namespace) -> None:
     given.workspace = resolve_workspace(given.workspace, writes_raw=True)
     folder = api.example_dataset(**vars(given))
     number = int(folder.name.removeprefix("Dataset").split("_")[0])
-    print(f"go on with\n  diffunet_plan_and_preprocess -d {number}")
+    images = shlex.quote(str(folder / "imagesTs"))
+    print("go on with\n  " + EXAMPLES[given.kind].next_command.format(number=number, images=images))

@@ -55,7 +55,8 @@ def parser() -> argparse.ArgumentParser:
     add_model(
         made,
         metavar="FOLDER_OR_ZIP",
-        model="folder of a trained model, or the zip file of diffunet_export_model",
+        model="folder of a trained model, the zip file of diffunet_export_model, or lidc_nodules, "
+        "the model that comes with diffunet",
         method="without it, the one that makes --saliency, or the method of the plans",
     )
     _add_sampling(made)

@@ -62,7 +62,12 @@ def install_parser() -> argparse.ArgumentParser:
         epilog="example:\n  diffunet_install_model lidc.zip\n"
         "  diffunet_predict -i IMAGES -o PREDICTIONS -d 1",
     )
-    made.add_argument("file", type=path_of, metavar="ZIP", help="the file of a model")
+    made.add_argument(
+        "file",
+        type=path_of,
+        metavar="ZIP",
+        help="the file of a model; or lidc_nodules, the model that comes with diffunet",
+    )
     made.add_argument(
         "-d",
         dest="dataset",
@@ -99,7 +104,12 @@ def info_parser() -> argparse.ArgumentParser:
         "  diffunet_model_info diffunet_workspace/results/Dataset001_LIDC/"
         "diffusion__diffunet_plans__2d",
     )
-    made.add_argument("model", type=path_of, metavar="MODEL", help="folder or zip file of a model")
+    made.add_argument(
+        "model",
+        type=path_of,
+        metavar="MODEL",
+        help="folder or zip file of a model; or lidc_nodules, which comes with diffunet",
+    )
     return made
 
 

@@ -16,12 +16,15 @@ class Example:
         number, name: of the dataset, unless the user chooses others.
         summary: what it holds, in one line.
         write: fills a folder, from the folder and a seed.
+        next_command: to go on with; {number} and {images} stand for the dataset's
+            number and the folder of its test images.
     """
 
     number: int
     name: str
     summary: str
     write: Callable[[Path, int], None]
+    next_command: str = "diffunet_plan_and_preprocess -d {number}"
 
 
 def _several_raters(folder: Path, seed: int) -> None:
@@ -48,6 +51,12 @@ def _image_level_labels(folder: Path, seed: int) -> None:
     write_tagged_dataset(folder, num_training=240, num_test=40, size=(48, 48), seed=seed)
 
 
+def _lung_nodules(folder: Path, seed: int) -> None:
+    from diffunet.data.synthetic_dataset import write_lung_dataset
+
+    write_lung_dataset(folder, num_training=24, num_test=12, seed=seed)
+
+
 EXAMPLES = {
     "several_raters": Example(
         number=901,
@@ -66,6 +75,14 @@ EXAMPLES = {
         name="ImageLevelLabels",
         summary="280 images of 48 x 48 pixels, of which it is known which show a lesion",
         write=_image_level_labels,
+    ),
+    "lung_nodules": Example(
+        number=904,
+        name="LungNodules",
+        summary="36 drawings of CT slices, for the model that comes with diffunet",
+        write=_lung_nodules,
+        next_command="diffunet_predict -i {images} -o predictions --model lidc_nodules "
+        "--save_samples",
     ),
 }
 """By the word that the command takes."""

@@ -1,10 +1,14 @@
 """A raw dataset of generated images; see `synthetic`."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from diffunet.data.image_io import ImageGeometry, write_label_map
-from diffunet.data.synthetic import SceneFamily, scene_of_case
+from diffunet.data.synthetic import Scene, SceneFamily, scene_of_case
+from diffunet.data.synthetic_lung import lung_scene, render_lung
 from diffunet.errors import DatasetError
 from diffunet.jsonio import read_object, write_json, write_text
 from diffunet.randomness import numpy_generator
@@ -33,29 +37,40 @@ def write_ambiguous_dataset(
     Two neighbouring cases each belong to one patient.
     """
     family = family or SceneFamily()
-    size, ending = family.size, ".png" if len(family.size) == 2 else ".nii.gz"
-    spacing_mm = (1.0,) * len(size)
-    geometry = ImageGeometry(shape=size, spacing_mm=spacing_mm, has_spacing=len(size) == 3)
-    cases = _cases_of_parts(num_training, num_test)
-    for case, part in cases.items():
-        scene = scene_of_case(case, family, seed=seed)
-        generator = numpy_generator(seed, "drawing", case)
-        image, outcomes = scene.render(generator), scene.outcomes()
-        write_label_map(folder / f"images{part}" / f"{case}_0000{ending}", image, geometry)
-        for rater in range(num_raters):
-            path = folder / f"labels{part}" / f"{case}_r{rater:02d}{ending}"
-            write_label_map(path, outcomes[scene.draw(rater, generator)], geometry)
-    _write_patients(folder, list(cases))
-    labels = {name: 1 + index for index, name in enumerate(_LABEL_NAMES[: family.num_labels])}
+    _write_rated(
+        folder,
+        scenes={
+            case: scene_of_case(case, family, seed=seed)
+            for case in _cases_of_parts(num_training, num_test)
+        },
+        render=Scene.render,
+        num_training=num_training,
+        num_raters=num_raters,
+        seed=seed,
+        channel="generated image",
+        labels=_LABEL_NAMES[: family.num_labels],
+    )
     write_json(folder / FAMILY_FILE, _KnownTruth(family=family, seed=seed))
-    content = {
-        "channel_names": {"0": "generated image"},
-        "labels": {"background": 0, **labels},
-        "raters": True,
-        "numTraining": num_training,
-        "file_ending": ending,
-    }
-    write_json(folder / DATASET_FILE, content)
+
+
+def write_lung_dataset(
+    folder: Path, *, num_training: int, num_test: int, num_raters: int = 4, seed: int = 0
+) -> None:
+    """Write a raw dataset of PNG images into `folder` that look like CT around a lung nodule.
+
+    Two neighbouring cases each belong to one patient.
+    """
+    cases = _cases_of_parts(num_training, num_test)
+    _write_rated(
+        folder,
+        scenes={case: lung_scene(case, seed=seed) for case in cases},
+        render=render_lung,
+        num_training=num_training,
+        num_raters=num_raters,
+        seed=seed,
+        channel="generated CT slice",
+        labels=["nodule"],
+    )
 
 
 def write_tagged_dataset(
@@ -115,6 +130,45 @@ def _cases_of_parts(num_training: int, num_test: int) -> dict[str, str]:
         f"synthetic{index:04d}": "Tr" if index < num_training else "Ts"
         for index in range(num_training + num_test)
     }
+
+
+def _write_rated(
+    folder: Path,
+    *,
+    scenes: Mapping[str, Scene],
+    render: Callable[[Scene, np.random.Generator], np.ndarray],
+    num_training: int,
+    num_raters: int,
+    seed: int,
+    channel: str,
+    labels: Sequence[str],
+) -> None:
+    """Write images and the masks of raters: PNG files, or NIfTI volumes where scenes are 3D.
+
+    Args:
+        scenes: of each case; the first `num_training` are for training.
+        render: makes the image of a scene.
+    """
+    size = next(iter(scenes.values())).family.size
+    ending, is_volume = (".png", False) if len(size) == 2 else (".nii.gz", True)
+    geometry = ImageGeometry(shape=size, spacing_mm=(1.0,) * len(size), has_spacing=is_volume)
+    for index, (case, scene) in enumerate(scenes.items()):
+        part = "Tr" if index < num_training else "Ts"
+        generator = numpy_generator(seed, "drawing", case)
+        image, outcomes = render(scene, generator), scene.outcomes()
+        write_label_map(folder / f"images{part}" / f"{case}_0000{ending}", image, geometry)
+        for rater in range(num_raters):
+            path = folder / f"labels{part}" / f"{case}_r{rater:02d}{ending}"
+            write_label_map(path, outcomes[scene.draw(rater, generator)], geometry)
+    _write_patients(folder, list(scenes))
+    content = {
+        "channel_names": {"0": channel},
+        "labels": {"background": 0, **{name: 1 + index for index, name in enumerate(labels)}},
+        "raters": True,
+        "numTraining": num_training,
+        "file_ending": ending,
+    }
+    write_json(folder / DATASET_FILE, content)
 
 
 def _write_patients(folder: Path, cases: list[str]) -> None:

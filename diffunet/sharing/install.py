@@ -16,6 +16,7 @@ from diffunet.inference.model import TrainedModel, load_model, trained_folds
 from diffunet.locks import in_use
 from diffunet.names import require_name
 from diffunet.sharing.archive import ModelArchive
+from diffunet.sharing.shipped import SHIPPED_MODELS, find_model
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ def install_model(path: Path, results: Path, *, dataset_name: str | None) -> Pat
     folder appears; nothing in the file is run. What is refused leaves nothing behind.
 
     Args:
-        path: a zip file that `export_model` wrote; it may come from anyone.
+        path: a zip file that `export_model` wrote, which may come from anyone, or the name of a
+            shipped model.
         results: of the workspace.
         dataset_name: instead of the one that the file says.
 
@@ -39,7 +41,7 @@ def install_model(path: Path, results: Path, *, dataset_name: str | None) -> Pat
         InUseError: another command installs it.
         WriteError: the disk is full, or refuses.
     """
-    with ModelArchive.open(path) as archive:
+    with ModelArchive.open(find_model(path)) as archive:
         manifest = archive.manifest
         name = manifest.dataset if dataset_name is None else dataset_name
         target = results / require_name(name, where="dataset", error=WorkspaceError)
@@ -61,10 +63,19 @@ def install_model(path: Path, results: Path, *, dataset_name: str | None) -> Pat
 def opened_model(path: Path) -> Iterator[Path]:
     """Yield the folder of a model: `path` itself, or for a zip file one that lasts as long.
 
+    Args:
+        path: or the name of a shipped model.
+
     Raises:
-        CheckpointError: a zip file that is no exported model.
+        CheckpointError: there is nothing, or a zip file that is no exported model.
         WriteError: the disk is full, or refuses.
     """
+    path = find_model(path)
+    if not path.exists():
+        raise CheckpointError(
+            f"there is no model '{path}': expected the folder or the zip file of one, or the name "
+            f"of one that comes with diffunet ({', '.join(SHIPPED_MODELS)})"
+        )
     if not path.is_file():
         yield path
         return
@@ -86,6 +97,7 @@ def opened_weights(path: Path | None, *, fold: str) -> Iterator[Path | None]:
         CheckpointError: it is no such file or folder, or holds no final checkpoint.
         WriteError: a zip file cannot be unpacked.
     """
+    path = None if path is None else find_model(path)
     if path is None or not (path.is_dir() or path.suffix.lower() == ".zip"):
         yield path
         return

@@ -16,7 +16,12 @@ from diffunet.errors import UsageError, WorkspaceError
 def test_an_example_is_whole_and_says_how_to_go_on(tmp_path, capsys, kind):
     assert example_dataset.main([kind, "--workspace", str(tmp_path)]) == 0
     number, name = EXAMPLES[kind].number, EXAMPLES[kind].name
-    assert f"diffunet_plan_and_preprocess -d {number}" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    folder = tmp_path / "raw" / f"Dataset{number}_{name}"
+    expected = {
+        "lung_nodules": f"diffunet_predict -i {folder / 'imagesTs'} -o predictions --model",
+    }
+    assert expected.get(kind, f"diffunet_plan_and_preprocess -d {number}") in shown
     found = verify_dataset(tmp_path / "raw" / f"Dataset{number}_{name}", num_processes=0)
     assert not found.problems
 
