@@ -14,8 +14,10 @@ truth itself. `levels` compares x_0_hat with Bayes' answer at each time: where t
 import argparse
 import dataclasses
 import json
+import multiprocessing
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import cast
 
@@ -69,11 +71,13 @@ def main(words: Sequence[str] | None = None) -> None:
     train.add_argument("--iterations", type=int, default=6000)
     train.add_argument("--set", nargs="*", default=[])
     train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--start_from", metavar="NAME", help="a trained variant with its weights")
     score = steps.add_parser("score")
     score.add_argument("name")
     score.add_argument("--draw", nargs="+", default=["ddpm:10"], metavar="SAMPLER:STEPS")
     score.add_argument("--num_cases", type=int, default=500)
     score.add_argument("--num_samples", type=int, default=100)
+    score.add_argument("--jobs", type=int, default=1, help="processes that share the images")
     levels = steps.add_parser("levels")
     levels.add_argument("name")
     levels.add_argument("--num_cases", type=int, default=100)
@@ -110,12 +114,14 @@ def train_variant(given: argparse.Namespace) -> None:
     workspace = workspace_of(given.folder, given.name)
     begun = time.process_time()
     settings = [f"training.num_iterations={given.iterations}", "training.num_validations=0"]
+    start = None if given.start_from is None else folder_of(given.folder / given.start_from)
     folder = api.train(
         DATASET,
         0,
         workspace=workspace,
         settings=[*settings, "training.num_final_validation_cases=1", *given.set],
         seed=given.seed,
+        pretrained_weights=start,
         continues=any(workspace.results.rglob("checkpoint_latest.pth")),
         device="cpu",
         num_processes=0,
@@ -124,7 +130,38 @@ def train_variant(given: argparse.Namespace) -> None:
 
 
 def score_draws(given: argparse.Namespace, draw: str) -> None:
-    model_folder, model = trained(given)
+    model_folder, _ = trained(given)
+    begun = time.perf_counter()
+    shares = [range(first, given.num_cases, given.jobs) for first in range(given.jobs)]
+    if given.jobs == 1:
+        parts = [score_cases(given, draw, shares[0])]
+    else:
+        spawned = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(given.jobs, mp_context=spawned) as pool:
+            tasks = [pool.submit(score_cases, given, draw, share) for share in shares]
+            parts = [task.result() for task in tasks]
+    record = {
+        "name": given.name,
+        "draw": draw,
+        "num_cases": given.num_cases,
+        "num_samples": given.num_samples,
+        "training_seconds": float((model_folder / "seconds.txt").read_text()),
+        "seconds": round(time.perf_counter() - begun),
+        "jobs": given.jobs,
+        "model": summary([each for found, _ in parts for each in found]),
+        "truth": summary([each for _, perfect in parts for each in perfect]),
+    }
+    with (given.folder / "scores.jsonl").open("a") as file:
+        file.write(json.dumps(record) + "\n")
+    print(given.name, draw, json.dumps(record["model"]), "truth", json.dumps(record["truth"]))
+
+
+def score_cases(
+    given: argparse.Namespace, draw: str, indices: Sequence[int]
+) -> tuple[list[TruthScores], list[TruthScores]]:
+    """Return the scores of a model on test images, and those of as many draws of the truth."""
+    torch.set_num_threads(1)
+    _, model = trained(given)
     family, seed = read_family(given.folder / "raw" / DATASET)
     sampler, num_steps = draw.split(":")
     options = PredictionOptions(
@@ -132,8 +169,7 @@ def score_draws(given: argparse.Namespace, draw: str) -> None:
     )
     found: list[TruthScores] = []
     perfect: list[TruthScores] = []
-    begun = time.process_time()
-    for index in range(given.num_cases):
+    for index in indices:
         case = f"test{index:05d}"
         scene = scene_of_case(case, family, seed=seed)
         samples = drawn_samples(model, scene, case=case, options=options)
@@ -141,24 +177,18 @@ def score_draws(given: argparse.Namespace, draw: str) -> None:
         chosen = generator.choice(len(scene.outcomes()), given.num_samples, p=scene.probabilities())
         found += scored(samples, scene)
         perfect += scored(scene.outcomes()[chosen][None] == labels_of(family), scene)
-    record = {
-        "name": given.name,
-        "draw": draw,
-        "num_cases": given.num_cases,
-        "training_seconds": float((model_folder / "seconds.txt").read_text()),
-        "ms_per_sample": 1000 * (time.process_time() - begun) / given.num_cases / given.num_samples,
-        "model": summary(found),
-        "truth": summary(perfect),
-    }
-    with (given.folder / "scores.jsonl").open("a") as file:
-        file.write(json.dumps(record) + "\n")
-    print(given.name, draw, json.dumps(record["model"]), "truth", json.dumps(record["truth"]))
+    return found, perfect
 
 
 def trained(given: argparse.Namespace) -> tuple[Path, TrainedModel]:
     """Return a variant's folder and its model."""
-    folder = next((given.folder / given.name).rglob("plans.resolved.json")).parents[1]
+    folder = folder_of(given.folder / given.name)
     return folder, load_model(folder, folds=None, checkpoint="final", device=torch.device("cpu"))
+
+
+def folder_of(results: Path) -> Path:
+    """Return the folder of the one model that a variant's results hold."""
+    return next(results.rglob("plans.resolved.json")).parents[1]
 
 
 def compare_levels(given: argparse.Namespace) -> None:
