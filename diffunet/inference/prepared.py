@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -46,6 +47,7 @@ def read_case(files: CaseFiles, *, model: TrainedModel) -> tuple[PreparedImage, 
         DatasetError: it cannot be read, or is no image as the model was trained on.
     """
     image, geometry = read_image(files.images, num_channels=model.num_channels)
+    _require_dimensions(image, files.images[0], model=model)
     for doubt in geometry.doubts:
         logger.warning("case '%s': %s", files.case, doubt)
     known = model.plans.orientations
@@ -94,6 +96,26 @@ def stored_image(images: Store, case: str) -> PreparedImage:
     stored = np.asarray(images.array(case, "image")[:])
     return PreparedImage(
         image=torch.from_numpy(properties.normalized(stored)), properties=properties
+    )
+
+
+def _require_dimensions(image: np.ndarray, path: Path, *, model: TrainedModel) -> None:
+    """Check that a file holds a volume if the model was trained on volumes, or else an image.
+
+    Raises:
+        DatasetError: it holds the other.
+    """
+    if image.ndim == model.dimensions + 1:
+        return
+    shape = " x ".join(map(str, image.shape[1:]))
+    kinds = {2: "an image (y, x)", 3: "a volume (z, y, x)"}
+    found = kinds.get(image.ndim - 1, f"an array of {image.ndim - 1} axes")
+    remedy = "save each slice as an image of its own, as those of the training"
+    if model.dimensions == 3:
+        remedy = "join the slices of a patient into one volume, in their order"
+    raise DatasetError(
+        f"'{path}': expected {kinds[model.dimensions]}, as those that the model was trained on, "
+        f"found {found} of {shape} voxels; {remedy}"
     )
 
 

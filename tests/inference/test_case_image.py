@@ -124,3 +124,23 @@ def test_a_case_whose_maps_would_have_too_long_a_name_is_found_before_anything_i
     write(tmp_path / "in", "n" * 242)
     with pytest.raises(DatasetError, match="more than 200 bytes"):
         run(model, tmp_path / "in", tmp_path / "out")
+
+
+def test_a_volume_for_a_model_of_images_is_named_with_a_remedy(tmp_path):
+    content = dataset_content(file_ending=".nii.gz")
+    model = write_model(tmp_path / "flat", small_plans(small_configuration()), content=content)
+    write(tmp_path / "in", "a")
+    with pytest.raises(DatasetError) as caught:
+        run(model, tmp_path / "in", tmp_path / "out")
+    message = str(caught.value)
+    assert "a_0000.nii.gz': expected an image (y, x)" in message
+    assert "found a volume (z, y, x) of 7 x 12 x 11 voxels; save each slice" in message
+
+
+def test_an_image_for_a_model_of_volumes_is_named_with_a_remedy(model, tmp_path):
+    write(tmp_path / "in", "a", voxels=VOXELS[..., 0], diagonal=(1, 1, 1))
+    with pytest.raises(DatasetError) as caught:
+        run(model, tmp_path / "in", tmp_path / "out")
+    message = str(caught.value)
+    assert "a_0000.nii.gz': expected a volume (z, y, x)" in message
+    assert "join the slices" in message
