@@ -193,7 +193,8 @@ def splits_of(place: Workspace, raw: RawDataset) -> "Sequence[Split]":
         path,
         cases=cases,
         patients=raw.patients,
-        remedy=f"'{raw.folder}' has changed since it was planned; put the cases back",
+        remedy=f"'{raw.folder}' has changed since it was planned; put the cases back, or plan "
+        "again (diffunet_plan_and_preprocess)",
     )
 
 

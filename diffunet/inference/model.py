@@ -297,6 +297,19 @@ def _load_network(
     return channels_last(network.to(device), dimensions=configuration.dimensions)
 
 
+def data_of_fold(folder: Path, fold: str, *, checkpoint: str) -> tuple[str, ...]:
+    """Return the cases that a fold was trained on, then those that it was validated on.
+
+    None where its checkpoint, of another program's making, does not tell.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    content = load_checkpoint(_checkpoint_path(folder, fold, checkpoint), "cpu")
+    data = content.get("data")
+    return tuple(data) if isinstance(data, dict) else ()
+
+
 def _checkpoint_path(folder: Path, fold: str, checkpoint: str) -> Path:
     return folder / f"fold_{fold}" / f"checkpoint_{checkpoint}.pth"
 

@@ -108,3 +108,8 @@ def test_many_cases_without_a_line_are_one_fault(tmp_path: Path) -> None:
         )
     assert len(caught.value.problems) == 1
     assert "none for 500: 'c000', 'c001'" in caught.value.problems[0]
+
+
+def test_names_of_files_in_place_of_cases_are_told_by_the_right_names(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"file ending: 'a' for 'a_0000.png', and so on"):
+        read(tmp_path, ("case", "x"), ("a_0000.png", 1), ("b_0000.png", 0), names=("x",))

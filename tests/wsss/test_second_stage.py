@@ -3,6 +3,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from diffunet import api
+from diffunet.checkpoint import load_checkpoint, save_checkpoint
 from diffunet.data.image_io import read_image, read_label_map
 from diffunet.data.raw.dataset import open_dataset
 from diffunet.data.raw.splits import Split
@@ -22,7 +24,12 @@ from diffunet.wsss.prediction.case_records import read_weak_case
 from diffunet.wsss.prediction.predictor import SaliencyPredictor
 from diffunet.wsss.prediction.weak_predictor import WeakPredictor
 from diffunet.wsss.second_stage import make as second_stage
-from diffunet.wsss.second_stage.fold_shares import say_what_is_in_sample, shares_of
+from diffunet.wsss.second_stage.fold_shares import (
+    check_channels,
+    require_trained_with,
+    say_what_is_in_sample,
+    shares_of,
+)
 from diffunet.wsss.second_stage.pseudo_dataset import path_from
 from tests.cli.test_image_labels_alone import watched_files
 from tests.data.tiny_datasets import write_csv
@@ -393,6 +400,7 @@ def test_volumes_keep_their_geometry_and_slices_their_own_truth(
     model = replace(predictor.model, folds=("0",), folder=tmp_path / "model")
     for name, value in (
         ("trained_folds", lambda *_, **__: ("0",)),
+        ("data_of_fold", lambda *_, **__: ()),
         ("load_model", lambda *_, **__: model),
         ("joined_model", lambda models: models[0]),
     ):
@@ -420,6 +428,54 @@ def test_volumes_keep_their_geometry_and_slices_their_own_truth(
     assert records["labels"]["dark lesion"]["is_present"] == [False, False, True, *[False] * 3]
     bright = found[0, 4:9, 5:11]
     assert np.isin(bright, (1, 3)).mean() > 0.5
+
+
+# What changed since the training
+
+
+def test_a_fold_that_learned_from_its_validation_cases_is_refused(workspace):
+    model = workspace / "results" / NAME / "classifier__diffunet_plans__small"
+    path = model / "fold_1" / "checkpoint_final.pth"
+    cases = [*SPLITS[0]["train"], *SPLITS[0]["val"]]
+    content = load_checkpoint(path, "cpu")
+    save_checkpoint(path, {**content, "data": dict.fromkeys(cases, "")})
+    with pytest.raises(UsageError, match="fold_1 learned from 2 of the 2 cases .* such as 'c2'"):
+        label(workspace)
+    assert not (workspace / "raw" / STUDENT).exists()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ["c3", "c0", "c1", "c2"],
+        ["gone", "c3", "c0", "c1", "c2"],
+        ["c3", "c0", "gone", "c1", "c2"],
+        ["c0", "c3", "c2"],
+        ["c0", "c3"],
+        [],
+    ],
+)
+def test_other_orders_and_cases_that_came_or_went_do_not_change_a_split(data):
+    split = Split(train=("c0", "c3"), val=("c1", "c2", "new"))
+    require_trained_with(split, data, fold="0", dataset="D")
+
+
+def test_a_channel_that_the_model_did_not_learn_is_refused_before_work(workspace):
+    path = workspace / "raw" / NAME / "dataset.json"
+    write_json(path, {**read_json(path), "channel_names": {"0": "grey", "1": "depth"}})
+    for image in (workspace / "raw" / NAME).glob("images*/*_0000.png"):
+        shutil.copy(image, image.with_name(image.name.replace("_0000", "_0001")))
+    with pytest.raises(UsageError, match="trained on the channels .*expected .* grey, depth"):
+        label(workspace)
+    assert not (workspace / "raw" / STUDENT).exists()
+
+
+def test_channels_in_another_order_are_refused():
+    model = SimpleNamespace(folder=Path("model"), channel_names=("T1", "T2"))
+    for there in (("T2", "T1"), ("T1",)):
+        with pytest.raises(UsageError, match="put the channels back"):
+            check_channels(model, SimpleNamespace(name="D", channel_names=there))
+    check_channels(model, SimpleNamespace(name="D", channel_names=("T1", "T2w")))
 
 
 # Continuation, and mistakes
@@ -486,6 +542,26 @@ def test_a_whole_dataset_is_continued_by_doing_nothing(workspace, without_pictur
 
 def test_continuing_where_nothing_is_begins(workspace, without_pictures):
     assert open_dataset(label(workspace, continues=True)).training_cases
+
+
+def test_a_whole_dataset_whose_label_maps_are_gone_is_not_complete(workspace, without_pictures):
+    folder = label(workspace)
+    (folder / "labelsTr" / "c3.png").unlink()
+    with pytest.raises(UsageError, match=r"8 label maps, found 1 .* 'labelsTr/c3.png'; restore"):
+        label(workspace, continues=True)
+    path = folder / "dataset.json"
+    content = read_json(path)
+    del content["dataset"]
+    write_json(path, content)
+    with pytest.raises(UsageError, match="expected the cases of pseudo-masks in 'dataset'"):
+        label(workspace, continues=True)
+
+
+def test_hidden_files_of_other_programs_are_no_dataset(workspace, without_pictures):
+    folder = workspace / "raw" / STUDENT
+    folder.mkdir()
+    (folder / ".DS_Store").write_bytes(b"x")
+    assert len(open_dataset(label(workspace, continues=True)).training_cases) == 8
 
 
 def test_other_settings_do_not_continue_a_dataset(workspace, without_pictures, monkeypatch):

@@ -101,6 +101,23 @@ def ending_of_a_file(path: Path) -> str | None:
     return next((ending for ending in known if name.endswith(ending)), None)
 
 
+def as_cases(names: Collection[str], cases: Collection[str]) -> str | None:
+    """Return the remedy for names of files where those of cases should be; None for others."""
+    meant = {}
+    for name in names:
+        bare = re.split(r"[/\\]", name)[-1]
+        bare = bare[: len(bare) - len(ending_of_a_file(Path(bare)) or "")]
+        case = next((each for each in (bare, without_channel(bare)) if each in cases), None)
+        if case is None:
+            return None
+        meant[name] = case
+    example = min(meant)
+    return (
+        "write cases, without folder, channel or file ending: "
+        f"'{meant[example]}' for '{example}', and so on"
+    )
+
+
 def find_input_cases(path: Path, file_ending: str, num_channels: int) -> tuple[CaseFiles, ...]:
     """Return the cases to predict, sorted: those of a folder, or the one that a file belongs to.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from diffunet.data.raw.case_files import listing
+from diffunet.data.raw.case_files import as_cases, listing
 from diffunet.data.raw.tables import read_rows, unknown_cases_problem
 from diffunet.errors import DatasetError
 from diffunet.names import is_number
@@ -96,8 +96,8 @@ def read_given_labels(
     if unknown and not named.issuperset(cases):
         problems.append(
             f"{path.name}: expected names of cases to predict, found {len(unknown)} others "
-            f"({listing(unknown)}) and no line for {listing(set(cases) - named)}; correct the "
-            "names or remove the lines"
+            f"({listing(unknown)}) and no line for {listing(set(cases) - named)}; "
+            f"{as_cases(unknown, cases) or 'correct the names or remove the lines'}"
         )
     labels = ImageLabels(
         names=tuple(label_names),
@@ -217,8 +217,9 @@ def _case_problems(
     test_cases: Collection[str],
 ) -> list[str]:
     problems = []
-    if unknown := set(labelled).difference(training_cases, test_cases):
-        problems.append(unknown_cases_problem(table_name, unknown))
+    known = {*training_cases, *test_cases}
+    if unknown := set(labelled).difference(known):
+        problems.append(unknown_cases_problem(table_name, unknown, known=known))
     missing = sorted(set(training_cases).difference(labelled))
     if len(missing) == 1:
         problems.append(

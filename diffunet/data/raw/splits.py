@@ -1,7 +1,6 @@
 """Folds of cross-validation, in nnU-Net's file and order; a patient is never divided."""
 
 import logging
-import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from diffunet.data.raw.case_files import ending_of_a_file, listing, without_channel
+from diffunet.data.raw.case_files import as_cases, listing
 from diffunet.errors import DatasetError
 from diffunet.jsonio import read_json, write_json
 from diffunet.names import canonical
@@ -143,7 +142,7 @@ def check_splits(
             if unknown := set(members).difference(cases):
                 problems.append(
                     f"{place}: expected {whose} in '{side}', found {len(unknown)} others: "
-                    f"{listing(unknown)}; {_as_cases(unknown, cases) or remedy}"
+                    f"{listing(unknown)}; {as_cases(unknown, cases) or remedy}"
                 )
         problems += _division_problems(place, split, set(cases), patients)
     if problems:
@@ -170,23 +169,6 @@ def _form_problem(place: str, found: Any) -> str:
     return (
         f'{place}: expected a list of {{"train": [CASE, ..], "val": [CASE, ..]}}, one per fold, '
         f"found {shown}; correct it, or remove the file to have folds made"
-    )
-
-
-def _as_cases(names: Collection[str], cases: Collection[str]) -> str | None:
-    """Return the remedy for names of files where those of cases should be; None for others."""
-    meant = {}
-    for name in names:
-        bare = re.split(r"[/\\]", name)[-1]
-        bare = bare[: len(bare) - len(ending_of_a_file(Path(bare)) or "")]
-        case = next((each for each in (bare, without_channel(bare)) if each in cases), None)
-        if case is None:
-            return None
-        meant[name] = case
-    example = min(meant)
-    return (
-        "write cases, without folder, channel or file ending: "
-        f"'{meant[example]}' for '{example}', and so on"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from diffunet.data.raw.case_files import listing
+from diffunet.data.raw.case_files import as_cases, listing
 from diffunet.errors import DatasetError
 from diffunet.names import canonical
 
@@ -129,9 +129,10 @@ def read_patients(
         for case, numbers in lines.items()
         if len(numbers) > 1
     ]
-    unknown = set(patients) - set(training_cases) - set(test_cases)
+    known = {*training_cases, *test_cases}
+    unknown = set(patients) - known
     if unknown:
-        problems.append(unknown_cases_problem(path.name, unknown))
+        problems.append(unknown_cases_problem(path.name, unknown, known=known))
     missing = set(training_cases) - set(patients)
     if missing:
         problems.append(
@@ -143,9 +144,13 @@ def read_patients(
     return {case: patients.get(case, case) for case in (*training_cases, *test_cases)}
 
 
-def unknown_cases_problem(table: str, cases: Collection[str]) -> str:
-    """Return the message for rows of `table` that name no case of the dataset."""
+def unknown_cases_problem(table: str, cases: Collection[str], *, known: Collection[str]) -> str:
+    """Return the message for rows of `table` that name no case of the dataset.
+
+    Args:
+        known: the cases of the dataset.
+    """
     return (
         f"{table}: expected names of cases in imagesTr or imagesTs, found {len(cases)} others: "
-        f"{listing(cases)}; correct the names or remove the lines"
+        f"{listing(cases)}; {as_cases(cases, known) or 'correct the names or remove the lines'}"
     )

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,13 @@ from diffunet.data.raw.image_labels import ImageLabels
 from diffunet.data.raw.splits import Split
 from diffunet.errors import UsageError
 from diffunet.inference.compute import Compute
-from diffunet.inference.model import TrainedModel, joined_model, load_model, trained_folds
+from diffunet.inference.model import (
+    TrainedModel,
+    data_of_fold,
+    joined_model,
+    load_model,
+    trained_folds,
+)
 from diffunet.inference.options import PredictionOptions
 from diffunet.inference.output import OutputFolder
 from diffunet.inference.run import settings_of
@@ -88,6 +94,47 @@ def shares_of(
     )
 
 
+def require_trained_with(split: Split, data: Iterable[str], *, fold: str, dataset: str) -> None:
+    """Check that a fold was validated on the cases that its split holds back now.
+
+    Cases that were added or removed since do not count.
+
+    Args:
+        data: the cases that it was trained on, and after them those that it was validated on; none
+            where its checkpoint does not tell.
+        dataset: its name, for messages.
+
+    Raises:
+        UsageError: it learned from cases that it would count as not having seen.
+    """
+    known = {*split.train, *split.val}
+    seen = [case for case in data if case in known]
+    held = set(split.val).intersection(seen)
+    learned = held.intersection(seen[: len(seen) - len(held)])
+    if learned:
+        raise UsageError(
+            f"fold_{fold} learned from {len(learned)} of the {len(held)} cases that it is "
+            f"validated on by splits_final.json in the preprocessed folder of {dataset}, such as "
+            f"'{min(learned)}': expected the splits that it was trained with; put that file back, "
+            "or train the fold anew"
+        )
+
+
+def check_channels(model: TrainedModel, raw: RawDataset) -> None:
+    """Check that channels stand where the model learned them; other names alone change nothing.
+
+    Raises:
+        UsageError: there are more or fewer, or they stand in another order.
+    """
+    there, learned = raw.channel_names, model.channel_names
+    is_turned = there != learned and sorted(there) == sorted(learned)
+    if len(there) != len(learned) or is_turned:
+        raise UsageError(
+            f"'{model.folder}' was trained on the channels {', '.join(learned)}, expected those "
+            f"of '{raw.name}', {', '.join(there)}; put the channels back, or train on this dataset"
+        )
+
+
 def runs_of(
     raw: RawDataset,
     tags: ImageLabels,
@@ -110,6 +157,10 @@ def runs_of(
     """
     names = trained_folds(model_folder, folds, checkpoint=_CHECKPOINT)
     shares = shares_of(raw.training_cases, folds=names, splits=splits, dataset=raw.name)
+    for name in names:
+        if name != "all":
+            data = data_of_fold(model_folder, name, checkpoint=_CHECKPOINT)
+            require_trained_with(splits[int(name)], data, fold=name, dataset=raw.name)
     models = {
         name: load_model(model_folder, folds=[name], checkpoint=_CHECKPOINT, device=compute.device)
         for name in names
@@ -119,6 +170,7 @@ def runs_of(
         model = joined_model([models[name] for name in share.folds])
         predictor = SaliencyPredictor(model, compute=compute, options=options)
         _check_labels(model, raw)
+        check_channels(model, raw)
         predictor.given = _lines_of(tags, share)
         settings = settings_of(predictor, model)
         output = OutputFolder(folder / share.name, model=model, settings=settings)

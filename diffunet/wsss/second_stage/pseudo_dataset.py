@@ -12,8 +12,7 @@ from diffunet.data.prediction_records import setting_differences
 from diffunet.data.raw.dataset import RawDataset
 from diffunet.data.raw.splits import Split, write_splits
 from diffunet.errors import UsageError
-from diffunet.jsonio import is_temporary, read_json, remove_unfinished, write_json, write_text
-from diffunet.locks import is_lock
+from diffunet.jsonio import read_json, read_object, remove_unfinished, write_json, write_text
 from diffunet.workspace import (
     DATASET_FILE,
     LABELS_FOLDER,
@@ -42,7 +41,7 @@ def begin_dataset(folder: Path, settings: dict[str, Any], *, continues: bool) ->
     """
     begun, made = folder / WORK_FOLDER / _SETTINGS_FILE, folder / RECORD_FILE
     files = (path for path in folder.rglob("*") if path.is_file())
-    files = (path for path in files if not is_temporary(path) and not is_lock(path))
+    files = (path for path in files if not path.name.startswith("."))  # unfinished, lock, .DS_Store
     if not folder.is_dir() or not any(files):
         write_json(begun, settings)
         return False
@@ -68,9 +67,33 @@ def begin_dataset(folder: Path, settings: dict[str, Any], *, continues: bool) ->
             f"'{folder}' was made with other settings ({'; '.join(changes)}); choose another name, "
             "or remove it"
         )
+    if is_whole:
+        _require_label_maps(folder)
     for each in (folder, folder / LABELS_FOLDER):
         remove_unfinished(each)
     return is_whole
+
+
+def _require_label_maps(folder: Path) -> None:
+    """Check that a whole dataset still has its label maps.
+
+    Raises:
+        UsageError: some are missing. They are not made again: others may have been corrected.
+    """
+    table = read_object(folder / DATASET_FILE, UsageError).get("dataset")
+    if not isinstance(table, dict):
+        raise UsageError(
+            f"'{folder / DATASET_FILE}': expected the cases of pseudo-masks in 'dataset', found "
+            f"{table!r:.80}; choose another name, or remove '{folder}'"
+        )
+    named = [str(each["label"]) for each in table.values() if isinstance(each, dict)]
+    missing = [name for name in named if not (folder / name).is_file()]
+    if missing:
+        raise UsageError(
+            f"'{folder}': expected {len(named)} label maps, found {len(missing)} of them missing, "
+            f"such as '{missing[0]}'; restore them from a copy, or remove the folder and make the "
+            "dataset again"
+        )
 
 
 def student_content(raw: RawDataset, folder: Path, *, description: str) -> dict[str, Any]:
