@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from diffunet.build import build_encoding, weak_plan_of
 from diffunet.diffusion.denoiser import Denoiser
@@ -41,7 +40,8 @@ class Work:
     """Seconds of a forward pass per voxel of a patch, on two cores.
 
     Attributes:
-        image: of what runs once per image; of methods without samples, all of it.
+        image: of what runs once per image; of methods without samples, all of it; of the diffusion
+            of images, the classifier.
         draw: of what runs for each noise level of a training step, and at each step of a sample.
     """
 
@@ -100,9 +100,15 @@ def measure_work(plans: ResolvedPlans, labels: LabelScheme) -> Work:
         )
         return of_core / _TWO_CORES / (_BATCH_SIZE * math.prod(patch))
 
+    if isinstance(model, ImageModel):
+        t = image.new_zeros(_BATCH_SIZE)
+        tags = model.embed_labels(torch.zeros(_BATCH_SIZE, len(labels.names)))
+        return Work(
+            image=seconds(lambda: model.classifier(image, t)),
+            draw=seconds(lambda: model.denoiser.network(image, t, None, tags)),
+        )
     if not isinstance(model, Denoiser):
-        tags = torch.zeros(_BATCH_SIZE, len(labels.names))
-        return Work(image=seconds(lambda: _answer(model, image, tags)), draw=0.0)
+        return Work(image=seconds(lambda: model(image)), draw=0.0)
     num_labels = build_encoding(labels, configuration.diffusion).num_channels
     x_t = torch.zeros(_BATCH_SIZE, num_labels, *patch)
     features = tuple(each.detach() for each in model.encode_image(image))
@@ -110,12 +116,3 @@ def measure_work(plans: ResolvedPlans, labels: LabelScheme) -> Work:
         image=seconds(lambda: model.encode_image(image)),
         draw=seconds(lambda: model.network(x_t, x_t.new_zeros(_BATCH_SIZE), features, None)),
     )
-
-
-def _answer(model: nn.Module, image: Tensor, tags: Tensor) -> Any:
-    """Run a model other than a denoiser of masks once; `tags` are image-level labels."""
-    if not isinstance(model, ImageModel):
-        return model(image)
-    t = image.new_zeros(len(image))
-    noise = model.denoiser.network(image, t, None, model.embed_labels(tags))
-    return noise, model.classifier(image, t)

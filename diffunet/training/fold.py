@@ -251,6 +251,7 @@ class _Run:
                 iteration=state.iteration,
                 num_ranks=self.ranks.num_ranks,
                 model=state.model,
+                method=self.method,
             ):
                 logger.info("%s", sentence)
         if self.options.compiles:
@@ -317,7 +318,10 @@ class _Run:
         if not self.ranks.is_first or num_left <= 0:
             return
         sentence = sentence_of_time(
-            self.data, seconds_per_iteration=seconds_per_iteration, num_left=num_left
+            self.data,
+            seconds_per_iteration=seconds_per_iteration,
+            num_left=num_left,
+            method=self.method,
         )
         logger.info("time: %s", sentence)
 

@@ -8,13 +8,20 @@ from diffunet.errors import PlansError
 from diffunet.planning.cost import measure_work
 from diffunet.planning.sizes import with_size
 from diffunet.training.fold_data import FoldData
+from diffunet.training.method import TrainingMethod
 
 _LONG_SECONDS = 2 * 3600
 """Of trainings for which it is said how long a smaller one would take."""
 
 
 def training_header(
-    data: FoldData, *, fold: str, iteration: int, num_ranks: int, model: nn.Module
+    data: FoldData,
+    *,
+    fold: str,
+    iteration: int,
+    num_ranks: int,
+    model: nn.Module,
+    method: TrainingMethod,
 ) -> tuple[str, ...]:
     """Return sentences on where a fold trains, on what, and how progress is read.
 
@@ -22,6 +29,7 @@ def training_header(
         iteration: finished ones; not 0 where a training goes on.
         num_ranks: processes that train together.
         model: before it is compiled.
+        method: that trains it, and finishes the training.
     """
     plans, split = data.plans, data.split
     configuration, training = plans.configuration, plans.configuration.training
@@ -43,23 +51,29 @@ def training_header(
         f"validation; patches of {patch} voxels, {cropped}",
         f"training: {training.num_iterations} iterations of {training.batch_size} patches, "
         f"{num_weights:,} parameters{_size(data)}; the time left is shown after some iterations",
-        *_estimate(data, num_left=training.num_iterations - iteration),
+        *_estimate(data, num_left=training.num_iterations - iteration, method=method),
         read,
     )
 
 
-def sentence_of_time(data: FoldData, *, seconds_per_iteration: float, num_left: int) -> str:
+def sentence_of_time(
+    data: FoldData, *, seconds_per_iteration: float, num_left: int, method: TrainingMethod
+) -> str:
     """Return how long a training takes at its speed, and how long a smaller one, if that is long.
 
     Args:
         seconds_per_iteration: as measured.
         num_left: iterations.
+        method: that trains, and finishes the training.
     """
     seconds = seconds_per_iteration * num_left
     spoken = f"{in_words(seconds_per_iteration)} an iteration: the {num_left} iterations left take "
     spoken += f"about {in_words(seconds)}"
     if data.split.val:
         spoken += ", validations up to a tenth more, and a final validation follows"
+        work = measure_work(data.plans, data.labels)
+        speed = seconds_per_iteration / work.of_step(data.plans.configuration)
+        spoken += _finish(speed * method.seconds_to_finish(data, work=work))
     if seconds > _LONG_SECONDS and (smaller := _seconds_of_laptop(data)) is not None:
         planned, whole = smaller
         share = planned / whole * data.plans.configuration.training.num_iterations
@@ -69,18 +83,25 @@ def sentence_of_time(data: FoldData, *, seconds_per_iteration: float, num_left: 
     return spoken
 
 
+def _finish(seconds: float) -> str:
+    """Return in words how long a method's choices take at the end, if it makes any."""
+    return f"; choosing how to make masks takes about {in_words(seconds)} then" if seconds else ""
+
+
 def _size(data: FoldData) -> str:
     size = data.plans.size
     return "" if size == "default" else f" (preset {size})"
 
 
-def _estimate(data: FoldData, *, num_left: int) -> list[str]:
+def _estimate(data: FoldData, *, num_left: int, method: TrainingMethod) -> list[str]:
     """Return what the plans alone say about the time, where they can: on a CPU."""
     if data.compute.device.type != "cpu" or num_left <= 0:
         return []
     configuration = data.plans.configuration
-    seconds = num_left * measure_work(data.plans, data.labels).of_step(configuration)
+    work = measure_work(data.plans, data.labels)
+    seconds = num_left * work.of_step(configuration)
     spoken = f"time: an estimated {in_words(seconds)} on two cores, besides validations"
+    spoken += _finish(method.seconds_to_finish(data, work=work))
     if seconds > _LONG_SECONDS and (smaller := _seconds_of_laptop(data)) is not None:
         spoken += f"; a new training with --preset laptop: {in_words(smaller[0])}"
     return [spoken]

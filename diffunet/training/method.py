@@ -8,6 +8,7 @@ from torch import nn
 
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress
+from diffunet.planning.cost import Work
 from diffunet.plans import AugmentationPlan, ConfigurationPlan
 from diffunet.training.distributed import Ranks
 from diffunet.training.fold_data import FoldData
@@ -57,6 +58,14 @@ class TrainingMethod(Protocol):
         self, data: FoldData, *, pictures: Pictures
     ) -> SampledValidation[Any, Any] | None:
         """Return the validation during training; None if there is nothing to validate on."""
+        ...
+
+    def seconds_to_finish(self, data: FoldData, *, work: Work) -> float:
+        """Return how long `finish` takes on two cores of a CPU, besides the final validation.
+
+        Args:
+            work: of the fold's model.
+        """
         ...
 
     def finish(self, final: FinalModel) -> dict[str, Any] | None:

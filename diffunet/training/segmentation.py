@@ -15,6 +15,7 @@ from diffunet.inference.masks import sampling_of
 from diffunet.inference.prepared import PreparedImage, stored_image
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
+from diffunet.planning.cost import Work
 from diffunet.plans import AugmentationPlan, ConfigurationPlan
 from diffunet.training.final_validation import (
     VALIDATION_OPTIONS,
@@ -91,6 +92,10 @@ class SegmentationMethod:
             show=pictures.add_case,
         )
         return SampledValidation(scorer=scorer, cases=cases)
+
+    def seconds_to_finish(self, data: FoldData, *, work: Work) -> float:
+        """Return 0: nothing but the validation comes after the training."""
+        return 0.0
 
     def finish(self, final: FinalModel) -> dict[str, Any] | None:
         """Predict validation cases, write and score them; see `run_final_validation`."""

@@ -364,22 +364,28 @@ def choose_saliency(
     Returns:
         The same on every rank.
     """
+    chooser = SaliencyChooser(
+        data=data,
+        model=model,
+        images=images_to_compare(data, images),
+        kept=frozenset(data.plans.set_by_user),
+        ranks=ranks,
+        progress=progress,
+    )
+    return chooser.choose()
+
+
+def images_to_compare(
+    data: FoldData, images: Sequence[TaggedImage]
+) -> list[tuple[TaggedImage, int]]:
+    """Return the first images with a label that they show, at most as many as are compared."""
     shown = [
         (image, label)
         for image in images
         for label, is_present in enumerate(image.tags)
         if is_present
     ]
-    num_images = min(NUM_IMAGES, data.plans.configuration.training.num_final_validation_cases)
-    chooser = SaliencyChooser(
-        data=data,
-        model=model,
-        images=shown[:num_images],
-        kept=frozenset(data.plans.set_by_user),
-        ranks=ranks,
-        progress=progress,
-    )
-    return chooser.choose()
+    return shown[: min(NUM_IMAGES, data.plans.configuration.training.num_final_validation_cases)]
 
 
 def _with(plan: WeakPlan, path: str, value: Any) -> WeakPlan:

@@ -9,6 +9,7 @@ from diffunet.errors import PlansError
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.planning.choice import with_choices
+from diffunet.planning.cost import Work
 from diffunet.plans import AugmentationPlan, ConfigurationPlan, ResolvedPlans
 from diffunet.training.fold_data import FoldData
 from diffunet.training.method import FinalModel
@@ -16,6 +17,7 @@ from diffunet.training.reporting import Pictures
 from diffunet.training.validation import SampledValidation
 from diffunet.workspace import RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
 from diffunet.wsss.choice.choose import choose_saliency
+from diffunet.wsss.choice.cost import seconds_of_choice
 from diffunet.wsss.choice.label_gains import gains_by_label, summary_with_labels, warn_of_labels
 from diffunet.wsss.choice.tagged_images import TaggedImage, validation_images
 from diffunet.wsss.training.final_validation import validate_on_image_labels
@@ -77,6 +79,12 @@ class WeakMethod:
         num_images = configuration.training.num_validation_cases * IMAGES_PER_CASE
         return SampledValidation(scorer=TaggedImageScorer(data=data), cases=images[:num_images])
 
+    def seconds_to_finish(self, data: FoldData, *, work: Work) -> float:
+        """Return how long the choice of maps and masks takes."""
+        plan = weak_plan_of(data.plans.configuration)
+        images = validation_images(data, has_slice_labels=plan.has_slice_labels)
+        return seconds_of_choice(data, images, work=work)
+
     def finish(self, final: FinalModel) -> dict[str, Any] | None:
         """Validate on image-level labels, and write what they choose into the fold's plans."""
         data, model, ranks = final.data, final.model, final.ranks
@@ -92,8 +100,7 @@ class WeakMethod:
         images = validation_images(data, has_slice_labels=plan.has_slice_labels)
         if ranks.is_first:
             logger.info(
-                "choosing how to make maps and masks, by trying settings on some validation "
-                "images: this takes minutes"
+                "choosing how to make maps and masks, by trying settings on some validation images"
             )
         chosen = choose_saliency(data, model, images, ranks=ranks, progress=final.progress)
         gains = {}
