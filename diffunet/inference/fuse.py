@@ -7,6 +7,8 @@ from typing import final
 
 import numpy as np
 
+from diffunet.data.image_io import ImageGeometry
+
 _SLAB_VOXELS = 2**22
 """Voxels that are worked on at once, so that float maps are never needed whole."""
 
@@ -16,7 +18,7 @@ class VolumeSummary:
     """The distribution of a label's volume over the samples.
 
     Attributes:
-        unit: "mm^3", or "mm^2" for a 2D image.
+        unit: "mm^3", or "mm^2" for a 2D image; "voxels" or "pixels" of files without a spacing.
         samples: one per sample.
         percentile_5, percentile_95: Weibull quantiles (at rank p (n + 1)), as the evaluation's.
     """
@@ -29,12 +31,12 @@ class VolumeSummary:
     samples: tuple[float, ...]
 
     @classmethod
-    def of(cls, num_voxels: Sequence[int], *, spacing_mm: Sequence[float]) -> "VolumeSummary":
+    def of(cls, num_voxels: Sequence[int], *, geometry: ImageGeometry) -> "VolumeSummary":
         """Summarise the voxel counts of the samples' masks."""
-        volumes = np.asarray(num_voxels, np.float64) * math.prod(spacing_mm)
+        volumes = np.asarray(num_voxels, np.float64) * math.prod(geometry.spacing_mm)
         lower, upper = np.quantile(volumes, [0.05, 0.95], method="weibull")
         return cls(
-            unit=f"mm^{len(spacing_mm)}",
+            unit=geometry.volume_unit,
             mean=float(volumes.mean()),
             median=float(np.median(volumes)),
             percentile_5=float(lower),
@@ -44,7 +46,7 @@ class VolumeSummary:
 
 
 def volumes_of(
-    num_voxels: Mapping[int, Sequence[int]], *, names: Sequence[str], spacing_mm: Sequence[float]
+    num_voxels: Mapping[int, Sequence[int]], *, names: Sequence[str], geometry: ImageGeometry
 ) -> dict[str, VolumeSummary]:
     """Return the volumes of each label, by its name.
 
@@ -54,7 +56,7 @@ def volumes_of(
     """
     return {
         name: VolumeSummary.of(
-            [num_voxels[sample][label] for sample in sorted(num_voxels)], spacing_mm=spacing_mm
+            [num_voxels[sample][label] for sample in sorted(num_voxels)], geometry=geometry
         )
         for label, name in enumerate(names)
     }

@@ -113,7 +113,7 @@ class MaskPredictor(ABC):
         """Predict an image one sample at a time, so that memory does not grow with their number."""
         start = time.perf_counter()
         votes, masks = self._begin(prepared, on_step=on_step)
-        spacing_mm = prepared.properties.original_spacing_mm
+        geometry = prepared.properties.original_geometry
         num_voxels: dict[int, list[int]] = {}
         seconds_elsewhere = 0.0
         del prepared  # its memory is needed, where nobody else holds it
@@ -126,7 +126,7 @@ class MaskPredictor(ABC):
         return CaseResult(
             votes=votes,
             seconds=time.perf_counter() - start - seconds_elsewhere,
-            volumes=volumes_of(num_voxels, names=self.model.labels.names, spacing_mm=spacing_mm),
+            volumes=volumes_of(num_voxels, names=self.model.labels.names, geometry=geometry),
         )
 
     def label_map(self, result: CaseResult) -> np.ndarray:

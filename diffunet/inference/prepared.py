@@ -14,7 +14,7 @@ from torch import Tensor
 from diffunet.data.batches.places import Store
 from diffunet.data.image_io import ImageGeometry, read_image
 from diffunet.data.raw.case_files import CaseFiles
-from diffunet.data.store.case import CaseProperties
+from diffunet.data.store.case import CaseProperties, FilePlace
 from diffunet.errors import DatasetError
 from diffunet.inference.model import TrainedModel
 from diffunet.preprocessing.case import preprocess_case
@@ -61,7 +61,9 @@ def read_case(files: CaseFiles, *, model: TrainedModel) -> tuple[PreparedImage, 
             geometry.orientation,
             ", ".join(known),
         )
-    return prepare(image, geometry.spacing_mm, model=model, case=files.case), geometry
+    prepared = prepare(image, geometry.spacing_mm, model=model, case=files.case)
+    placed = dataclasses.replace(prepared.properties, place=FilePlace.of(geometry))
+    return dataclasses.replace(prepared, properties=placed), geometry
 
 
 def prepare(

@@ -263,7 +263,7 @@ def write_samples(
     if votes is None or first is None:
         raise ValueError(f"case '{case}': there are no samples")
     output.write_maps(case, votes, first, has_probabilities=has_probabilities)
-    volumes = volumes_of(num_voxels, names=labels.names, spacing_mm=first.spacing_mm)
+    volumes = volumes_of(num_voxels, names=labels.names, geometry=first)
     content = {
         "volumes": {name: asdict(volume) for name, volume in volumes.items()},
         "disagreement": disagreements_of(votes, volumes),

@@ -63,7 +63,7 @@ class _Application:
             ((masks, geometry),) = self.masks_of(written)
             output.write_mask(case, masks, geometry)
             num_voxels = {0: [int(np.count_nonzero(mask)) for mask in masks]}
-            volumes = volumes_of(num_voxels, names=labels.names, spacing_mm=geometry.spacing_mm)
+            volumes = volumes_of(num_voxels, names=labels.names, geometry=geometry)
             found = {
                 "volumes": {name: asdict(volume) for name, volume in volumes.items()},
                 "disagreement": {},  # of samples that nobody saved

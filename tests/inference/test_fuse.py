@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from diffunet.data.image_io import ImageGeometry
 from diffunet.inference.fuse import VolumeSummary, Votes, disagreements_of
 
 
@@ -96,20 +97,31 @@ def test_slabs_do_not_show(monkeypatch):
     assert np.array_equal(whole.uncertainty(), expected[1])
 
 
+def grid(*spacing_mm, has_spacing=True):
+    shape = (8,) * len(spacing_mm)
+    return ImageGeometry(shape=shape, spacing_mm=spacing_mm, has_spacing=has_spacing)
+
+
 def test_volumes_are_in_cubic_millimetres():
-    summary = VolumeSummary.of([10, 20, 60], spacing_mm=(2.0, 0.5, 0.5))
+    summary = VolumeSummary.of([10, 20, 60], geometry=grid(2.0, 0.5, 0.5))
     assert summary.unit == "mm^3"
     assert summary.samples == (5.0, 10.0, 30.0)
     assert (summary.mean, summary.median) == (15.0, 10.0)
 
 
 def test_areas_are_in_square_millimetres():
-    assert VolumeSummary.of([4], spacing_mm=(0.5, 0.5)).unit == "mm^2"
-    assert VolumeSummary.of([4], spacing_mm=(0.5, 0.5)).mean == 1.0
+    assert VolumeSummary.of([4], geometry=grid(0.5, 0.5)).unit == "mm^2"
+    assert VolumeSummary.of([4], geometry=grid(0.5, 0.5)).mean == 1.0
+
+
+@pytest.mark.parametrize(("size", "unit"), [((1.0, 1.0), "pixels"), ((1.0, 1.0, 1.0), "voxels")])
+def test_without_a_spacing_voxels_are_counted(size, unit):
+    summary = VolumeSummary.of([4], geometry=grid(*size, has_spacing=False))
+    assert (summary.unit, summary.mean) == (unit, 4.0)
 
 
 def test_percentiles_are_weibull_quantiles():
-    summary = VolumeSummary.of(range(1, 40), spacing_mm=(1.0, 1.0, 1.0))
+    summary = VolumeSummary.of(range(1, 40), geometry=grid(1.0, 1.0, 1.0))
     # ranks p (n + 1) = 2 and 38
     assert summary.percentile_5 == pytest.approx(2)
     assert summary.percentile_95 == pytest.approx(38)
@@ -161,5 +173,5 @@ def test_disagreement_is_d_ss_where_samples_are_empty_or_one_mask(num_marked):
 def test_one_mask_or_probabilities_do_not_disagree_with_anything():
     one = Votes.none_of((1, 3), num_samples=1, is_exclusive=True)
     supervised = Votes(np.full((1, 3), 0.5, np.float32), total=1, is_exclusive=True)
-    volumes = {"lesion": VolumeSummary.of([3], spacing_mm=(1.0,))}
+    volumes = {"lesion": VolumeSummary.of([3], geometry=grid(1.0, 1.0))}
     assert disagreements_of(one, volumes) == disagreements_of(supervised, volumes) == {}

@@ -97,6 +97,7 @@ def test_every_file_of_a_case_is_there_and_says_the_same(model, images, tmp_path
     assert np.array_equal(uncertainty > 0, (probability > 0) & (probability < 1))
     record = read_json(path)["cases"]["case1"]
     assert record["volumes"]["nodule"]["samples"] == samples.sum(axis=(1, 2)).tolist()
+    assert record["volumes"]["nodule"]["unit"] == "pixels"  # a PNG has no spacing
     counts = samples.sum(axis=0)
     alike, marked = np.sum(counts * (counts - 1)), np.sum(counts * (5 - counts))
     assert all(sample.any() for sample in samples)

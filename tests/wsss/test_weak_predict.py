@@ -87,7 +87,7 @@ def test_every_case_has_a_mask_its_saliency_and_a_record(images, tmp_path):
     assert np.array_equal(mask, picture(120, seed=2) == 120)
     record = read_json(path)["cases"]["case2"]
     assert record["shape"] == [20, 18]
-    assert record["volumes"] == {"bright": {"unit": "mm^2", "value": 30.0}}
+    assert record["volumes"] == {"bright": {"unit": "pixels", "value": 30.0}}
     assert record["labels"]["bright"]["probability"] == [1.0]
     assert record["labels"]["bright"]["is_present"] == [True]
     assert record["labels"]["bright"]["decided_by"] == ["classifier"]

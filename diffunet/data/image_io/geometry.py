@@ -43,6 +43,13 @@ class ImageGeometry:
         return len(self.shape)
 
     @property
+    def volume_unit(self) -> str:
+        """In what a volume counts: "mm^3" or "mm^2", or "voxels" or "pixels" without a spacing."""
+        if self.has_spacing:
+            return f"mm^{self.num_dimensions}"
+        return "voxels" if self.num_dimensions == 3 else "pixels"
+
+    @property
     def is_orthonormal(self) -> bool:
         """Whether the file axes are perpendicular, which ITK demands of NIfTI files."""
         return self.direction is None or is_orthonormal(self._matrix(self.direction))

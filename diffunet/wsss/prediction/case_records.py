@@ -126,7 +126,7 @@ def with_masks(
         for label, (name, about) in enumerate(content["labels"].items())
     }
     volumes = {
-        name: {"unit": f"mm^{masks.ndim - 1}", "value": np.count_nonzero(mask) * voxel}
+        name: {"unit": geometry.volume_unit, "value": np.count_nonzero(mask) * voxel}
         for name, mask in zip(labels, masks, strict=True)
     }
     return {**content, "labels": labels, "volumes": volumes}
