@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diffunet.arguments import scored_folders_of, workspace_of
+from diffunet.errors import UsageError
 from diffunet.jsonio import require_writable
 from diffunet.parallel import Progress, without_progress
 from diffunet.workspace import IMAGES_FOLDER, SUMMARY_FILE, TEST_IMAGES_FOLDER, Workspace
@@ -31,7 +32,7 @@ def report(
     Args:
         folder: a preprocessed dataset, a model or one of its folds, or predictions (also the
             validation of a fold).
-        output: None for `report.html` in `folder`.
+        output: ends in .html; None for `report.html` in `folder`.
         images: of predictions: the folder, or the file, that was predicted. None: they are looked
             for in the raw datasets of the workspace, and known by their content.
         references: of predictions: a folder of masks. Without a `summary.json` in `folder` they are
@@ -51,6 +52,7 @@ def report(
     path = Path(output) if output is not None else folder / REPORT_FILE
     if images is not None or references is not None:
         require_predictions(folder, kind)
+    _require_page(path)
     require_writable(path)
     asked = Asked(
         images=None if images is None else Path(images),
@@ -63,6 +65,18 @@ def report(
     written = write_report(folder, path, asked=asked, summary=summary)
     logger.info("wrote '%s' (%.1f MB)", written, written.stat().st_size / 1e6)
     return written
+
+
+def _require_page(path: Path) -> None:
+    """Check that a name is that of a page, which would else take the place of another file.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(
+            f"'{path}': expected a page to write (-o), whose name ends in .html; name another file"
+        )
 
 
 def report_on_training(folders: Sequence[Path]) -> None:

@@ -28,7 +28,11 @@ def parser() -> argparse.ArgumentParser:
         "or an output folder of diffunet_predict (also a fold's validation)",
     )
     made.add_argument(
-        "-o", dest="output", type=path_of, metavar="FILE", help="without it FOLDER/report.html"
+        "-o",
+        dest="output",
+        type=path_of,
+        metavar="FILE",
+        help="ends in .html; without it FOLDER/report.html",
     )
     made.add_argument(
         "-i",

@@ -151,6 +151,23 @@ def _finish(axes: Any) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of a file of JSON lines; the last one may be torn."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    """Return what the whole lines of `metrics.jsonl` hold; see `read_lines`."""
+    return [record for record in read_lines(path) if record is not None]
+
+
+def read_lines(path: Path) -> list[dict[str, Any] | None]:
+    """Return what the lines of `metrics.jsonl` hold; None of those that are damaged.
+
+    The last one may be torn, and others are where a machine lost its power in a training that went
+    on later.
+    """
+    return [_record_of(line) for line in path.read_bytes().splitlines()]
+
+
+def _record_of(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_record = isinstance(record, dict) and type(record.get("iteration")) is int
+    return record if is_record and "kind" in record else None

@@ -19,6 +19,7 @@ from diffunet.data.image_io import (
     read_map,
 )
 from diffunet.data.prediction_samples import samples_of_case
+from diffunet.errors import DatasetError
 from diffunet.labels import LabelScheme
 from diffunet.names import file_parts
 from diffunet.report.case_inputs import CaseInputs
@@ -117,7 +118,7 @@ class CaseArrays:
     Label maps are given as numbers of colours, from 1 (`names_of_colours`); 0 is not outlined.
 
     Raises:
-        DatasetError: by every method; a file cannot be read.
+        DatasetError: by every method; a file cannot be read, or has another shape than the others.
     """
 
     def __init__(self, files: CaseFiles, inputs: CaseInputs, labels: LabelScheme):
@@ -128,26 +129,29 @@ class CaseArrays:
         self._colour_of = np.zeros(max(values) + 1, np.uint8)
         self._colour_of[values] = np.arange(1, len(values) + 1)
 
-    @cached_property
+    @property
     def orientation(self) -> Orientation | None:
         """How the case is shown; None where it has no file."""
-        geometry = self._geometry()
-        return None if geometry is None else Orientation.of(geometry)
+        return None if self._grid is None else self._grid[1]
 
     def mask(self) -> np.ndarray | None:
         """Return the consensus, or the only mask."""
-        return None if self._stored_mask is None else self._colours(self._stored_mask[0])
+        return (
+            None
+            if self._stored_mask is None
+            else self._colours(self._stored_mask[0], self._files.mask)
+        )
 
     def references(self) -> dict[str, np.ndarray]:
         """Return the masks of the first raters, by name."""
         paths = list(self._inputs.references.items())[:_MOST_RATERS]
-        return {name: self._colours(read_label_map(path)[0]) for name, path in paths}
+        return {name: self._colours(read_label_map(path)[0], path) for name, path in paths}
 
     def samples(self) -> Iterator[np.ndarray]:
         """Yield the saved samples, one after the other."""
         read = LabelMapReader()
         for stored in self._files.samples:
-            yield self._colours(read(stored)[0])
+            yield self._colours(read(stored)[0], stored.path)
 
     def image(self) -> np.ndarray | None:
         """Return the first channel, or (slice, row, column, 3) of colours."""
@@ -182,6 +186,11 @@ class CaseArrays:
         for label, path in self._files.saliencies.items():
             yield label, self._files.scales.get(label, MapScale()).restore(self._map(path))
 
+    @cached_property
+    def _grid(self) -> tuple[ImageGeometry, Orientation] | None:
+        geometry = self._geometry()
+        return None if geometry is None else (geometry, Orientation.of(geometry))
+
     def _geometry(self) -> ImageGeometry | None:
         files = self._files
         if self._stored_mask is not None:
@@ -198,16 +207,24 @@ class CaseArrays:
         return None if self._files.mask is None else read_label_map(self._files.mask)
 
     def _map(self, path: Path) -> np.ndarray:
-        return self._seen(read_map(path)[0])
+        return self._seen(read_map(path)[0], path)
 
-    def _colours(self, label_map: np.ndarray) -> np.ndarray:
+    def _colours(self, label_map: np.ndarray, path: Path | None) -> np.ndarray:
         """Return numbers of colours; unknown integers are not shown."""
-        values = self._seen(label_map)
+        values = self._seen(label_map, path)
         is_known = (values >= 0) & (values < len(self._colour_of))
         return self._colour_of[np.where(is_known, values, 0)]
 
-    def _seen(self, array: np.ndarray) -> np.ndarray:
-        return array if self.orientation is None else self.orientation.seen(array)
+    def _seen(self, array: np.ndarray, path: Path | None) -> np.ndarray:
+        if self._grid is None:
+            return array
+        geometry, orientation = self._grid
+        if array.shape != geometry.shape:
+            raise DatasetError(
+                f"'{path}': expected the shape {geometry.shape} of the other files of the case, "
+                f"found {array.shape}"
+            )
+        return orientation.seen(array)
 
 
 def share_of(uncertainty: np.ndarray, *, is_marked: np.ndarray) -> np.ndarray:

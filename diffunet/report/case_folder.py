@@ -15,6 +15,7 @@ from diffunet.data.raw.dataset_json import file_ending_problems
 from diffunet.errors import DatasetError, UsageError
 from diffunet.jsonio import read_object
 from diffunet.labels import LabelScheme
+from diffunet.names import undecoded_problem
 from diffunet.report.case_arrays import CaseFiles, files_of_case
 from diffunet.report.case_facts import CaseFacts, facts_of_case, sorted_cases
 from diffunet.report.case_inputs import Asked, CaseInputs, find_inputs
@@ -70,6 +71,8 @@ def read_case_folder(
             f"'{folder}' holds no predicted case: wait for the prediction to finish; scores of "
             "image-level labels are on the page of their fold"
         )
+    if problems := [f"case {name!r}: {why}" for name in names if (why := undecoded_problem(name))]:
+        raise UsageError(f"'{folder}': {problems[0]}")
     content = _dataset_of(folder)
     labels = LabelScheme.from_dataset_json(content)
     inputs, notes = find_inputs(

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from diffunet.data.image_io import files_of_image
 from diffunet.data.prediction_records import PredictionRecord
-from diffunet.data.raw.case_files import Findings, find_input_cases, images_by_case, labels_by_case
+from diffunet.data.raw.case_files import (
+    Findings,
+    find_input_cases,
+    images_by_case,
+    labels_by_case,
+    listing,
+)
 from diffunet.errors import UsageError
 from diffunet.report.charts import counted
 from diffunet.report.evaluation import Evaluation
@@ -103,7 +109,10 @@ def _images(
         found = {each.case: each.images for each in given if each.case in set(cases)}
         changed = [case for case, paths in found.items() if _is_changed(records.get(case), paths)]
         if not found:
-            raise UsageError(f"'{asked.images}' holds the image of none of these cases")
+            raise UsageError(
+                f"'{asked.images}': expected images of the predicted cases ({listing(cases)}), "
+                f"found {listing([each.case for each in given])}; give what was predicted"
+            )
         if changed:
             notes.append(
                 f"The images of {counted(len(changed), 'case')} in '{asked.images}' are not "
@@ -172,7 +181,10 @@ def _references(
     if asked.references is not None:
         found = _labels_in(asked.references, file_ending, has_raters=has_raters)
         if not any(case in found for case in cases):
-            raise UsageError(f"'{asked.references}' holds masks of none of these cases")
+            raise UsageError(
+                f"'{asked.references}': expected masks of the predicted cases ({listing(cases)}), "
+                f"found {listing(found) or 'none'}; give the masks that they are compared with"
+            )
         return found
     if evaluation is None:
         return {}

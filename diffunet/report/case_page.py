@@ -1,6 +1,6 @@
 """The page about a folder of predictions: a table of cases, their pictures, and calibration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,9 @@ def read_case_page(
         summary = read_json(folder / SUMMARY_FILE)
     evaluation = read_evaluation(summary)
     cases = read_case_folder(folder, asked=asked, evaluation=evaluation)
+    there = {*cases.records, *(name for name, files in cases.files.items() if files.mask)}
     facts, order = cases.facts(evaluation, page=page)
-    notes = [*_notes_on_scores(summary, evaluation, cases.records), *cases.notes]
+    notes = [*_notes_on_scores(summary, evaluation, cases.records, there=there), *cases.notes]
     facts = with_pictures(
         facts,
         cases.files,
@@ -98,9 +99,17 @@ def read_case_page(
 
 
 def _notes_on_scores(
-    summary: Any, evaluation: Evaluation | None, records: Mapping[str, PredictionRecord]
+    summary: Any,
+    evaluation: Evaluation | None,
+    records: Mapping[str, PredictionRecord],
+    *,
+    there: Collection[str],
 ) -> list[str]:
-    """Return sentences about scores that are not there."""
+    """Return sentences about scores that are not there, or whose masks are not.
+
+    Args:
+        there: the cases that have a record or a mask.
+    """
     if evaluation is None:
         has_none = not summary or at(summary, "num_images") is not None  # of image-level labels
         return (
@@ -109,11 +118,19 @@ def _notes_on_scores(
             else [f"{SUMMARY_FILE} holds no scores that can be read: run diffunet_evaluate again."]
         )
     unscored = [case for case in records if case not in evaluation.by_case]
-    if not unscored:
-        return []
-    return [
-        f"{len(unscored)} of {len(records)} predicted cases have no scores, such as {unscored[0]}."
-    ]
+    notes = []
+    if unscored:
+        notes.append(
+            f"{len(unscored)} of {len(records)} predicted cases have no scores, such as "
+            f"{unscored[0]}."
+        )
+    foreign = [case for case in evaluation.by_case if case not in there]
+    if records and foreign:
+        notes.append(
+            f"{len(foreign)} of {len(evaluation.cases)} scored cases were not predicted here, "
+            f"such as {foreign[0]}: the scores may be those of another folder."
+        )
+    return notes
 
 
 def _title(folder: Path, records: Mapping[str, PredictionRecord]) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffunet.errors import DiffunetError
-from diffunet.figures.progress import read_metrics
+from diffunet.figures.progress import read_lines
 from diffunet.jsonio import read_json
 from diffunet.report.evaluation import Evaluation, read_evaluation
 from diffunet.report.json_facts import at, mapping_at, number_at
@@ -134,17 +133,13 @@ def _read_records(path: Path, *, faults: list[str]) -> list[dict[str, Any]]:
     if not path.is_file():
         faults.append(f"there is no '{path.name}', so how it trained is unknown.")
         return []
-    try:
-        records = read_metrics(path)
-    except ValueError as cause:
-        raise DiffunetError(f"'{path}' is damaged: {cause}; restore it from a copy") from None
-    lines = path.read_text(encoding="utf-8").splitlines()
-    num_torn = sum(not line.endswith("}") for line in lines[:-1])  # the last may be being written
+    lines = read_lines(path)
+    num_torn = sum(record is None for record in lines[:-1])  # the last may be being written
     if num_torn:
         which = "1 damaged line" if num_torn == 1 else f"{num_torn} damaged lines"
         verb = "is" if num_torn == 1 else "are"
         faults.append(f"{which} of '{path.name}' {verb} left out.")
-    return records
+    return [record for record in lines if record is not None]
 
 
 def _device(start: dict[str, Any]) -> str:

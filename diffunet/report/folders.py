@@ -16,6 +16,8 @@ from diffunet.workspace import (
 
 REPORT_FILE = "report.html"
 
+_MOST_NAMED = 3
+
 Kind = Literal["dataset", "model", "prediction"]
 
 _KINDS = (
@@ -31,19 +33,34 @@ def kind_of(folder: Path) -> Kind:
         UsageError: nothing that a report is made of.
     """
     if not folder.is_dir():
-        raise UsageError(f"'{folder}': expected a folder, found none; give {_KINDS}")
-    if fold_folders(folder):
-        return "model"
-    if (folder / RECORDS_FOLDER).is_dir() or (folder / SUMMARY_FILE).is_file():
-        return "prediction"
-    if (folder / FINGERPRINT_FILE).is_file():
-        return "dataset"
+        found = "a file" if folder.exists() else "none"
+        raise UsageError(f"'{folder}': expected a folder, found {found}; {_remedy(folder)}")
+    if (kind := _known_kind(folder)) is not None:
+        return kind
     if (folder / IMAGES_FOLDER).is_dir():
         raise UsageError(
             f"'{folder}' is a raw dataset: run diffunet_plan_and_preprocess, and give the folder "
             "that it makes"
         )
-    raise UsageError(f"'{folder}' holds nothing to report about; give {_KINDS}")
+    raise UsageError(f"'{folder}' holds nothing to report about; {_remedy(folder)}")
+
+
+def _known_kind(folder: Path) -> Kind | None:
+    if fold_folders(folder):
+        return "model"
+    if (folder / RECORDS_FOLDER).is_dir() or (folder / SUMMARY_FILE).is_file():
+        return "prediction"
+    return "dataset" if (folder / FINGERPRINT_FILE).is_file() else None
+
+
+def _remedy(folder: Path) -> str:
+    """Return what to give: the folder above or the folders in this one, where they are such."""
+    above = folder.absolute().parent
+    below = sorted(folder.iterdir()) if folder.is_dir() else []
+    near = [
+        f"'{path}'" for path in (above, *below) if path.is_dir() and _known_kind(path) is not None
+    ]
+    return f"did you mean {' or '.join(near[:_MOST_NAMED])}?" if near else f"give {_KINDS}"
 
 
 def fold_folders(folder: Path) -> tuple[Path, ...]:
@@ -51,7 +68,8 @@ def fold_folders(folder: Path) -> tuple[Path, ...]:
     if _is_fold(folder):
         return (folder,)
     named = (path for path in folder.glob("fold_*") if is_fold(path.name.removeprefix("fold_")))
-    return tuple(sorted(path for path in named if _is_fold(path)))
+    found = [path for path in named if _is_fold(path)]
+    return tuple(sorted(found, key=lambda path: (len(path.name), path.name)))  # 2 before 10
 
 
 def _is_fold(folder: Path) -> bool:

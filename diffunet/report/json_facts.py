@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+_LARGEST = 1e100  # far above what networks count in; charts compute with differences of numbers
+
 
 def at(content: Any, *keys: str | int) -> Any:
     """Return what stands below some keys; None where something on the way is missing."""
@@ -17,10 +19,10 @@ def at(content: Any, *keys: str | int) -> Any:
 
 
 def number_at(content: Any, *keys: str | int) -> float | None:
-    """Return the number below some keys; None where there is none."""
+    """Return the number below some keys; None where there is none, or none that can be drawn."""
     found = at(content, *keys)
     is_number = isinstance(found, (int, float)) and not isinstance(found, bool)
-    return float(found) if is_number else None
+    return float(found) if is_number and abs(found) < _LARGEST else None
 
 
 def mapping_at(content: Any, *keys: str | int) -> Mapping[str, Any]:

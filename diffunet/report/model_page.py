@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffunet.data.prediction_records import setting_differences
 from diffunet.jsonio import read_json
 from diffunet.methods import METHODS
 from diffunet.report import fold_verdicts, verdicts
@@ -16,6 +17,8 @@ from diffunet.report.plan_facts import Choice, chosen_values
 from diffunet.report.score_charts import reliability_charts
 from diffunet.report.training_charts import training_charts
 from diffunet.workspace import RESOLVED_PLANS_FILE
+
+_MOST_TOLD = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,7 @@ def read_model_page(folder: Path) -> ModelPage:
         title=f"{shown}, {folder.resolve().name}" if places == (folder,) else shown,
         folder=folder,
         verdict=tuple(fold_verdicts.of_folds(folds)),
-        warnings=tuple(fold_verdicts.warnings_of(folds)),
+        warnings=(*fold_verdicts.warnings_of(folds), *_other_plans(places)),
         folds=folds,
         charts=tuple(training_charts(folds)),
         calibration=tuple(
@@ -66,6 +69,35 @@ def read_model_page(folder: Path) -> ModelPage:
             only_reasoned=True,
         ),
     )
+
+
+def _other_plans(folds: Sequence[Path]) -> list[str]:
+    """Return a sentence about each fold whose plans are not those of the first.
+
+    What was chosen from image-level labels, in `weak`, is of each fold alone.
+    """
+    compared = [
+        (
+            fold.resolve().name,
+            {
+                "method": at(plans, "method"),
+                **mapping_at(plans, "configuration"),
+                "weak": None,
+            },
+        )
+        for fold in folds
+        if (plans := _plans_of([fold]))
+    ]
+    sentences = []
+    for name, settings in compared[1:]:
+        changes = setting_differences(compared[0][1], settings)
+        if changes:
+            more = f"; and {len(changes) - _MOST_TOLD} more" if len(changes) > _MOST_TOLD else ""
+            sentences.append(
+                f"{name} was trained with other plans than {compared[0][0]}, whose choices are "
+                f"shown here ({'; '.join(changes[:_MOST_TOLD])}{more})."
+            )
+    return sentences
 
 
 def _plans_of(folds: Sequence[Path]) -> Any:

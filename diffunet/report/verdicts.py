@@ -112,7 +112,7 @@ def _judged(leading: Score) -> str:
 
 
 def _fault(score: Score) -> str:
-    """Return that a score is not better than an empty mask's; empty if it is, or none is known.
+    """Return that a score is not better than an empty mask's; "" if it is, or none is known.
 
     The contrary is no praise: samples that miss everything, each in a place of its own, have an
     energy score of 0.5, and an empty mask has 1.
@@ -120,6 +120,11 @@ def _fault(score: Score) -> str:
     empty = next((each for each in score.answers if each.name == "always empty"), None)
     if empty is None or empty.lower is None or _is_better(score, empty):
         return ""
+    if score.perfect is not None and score.perfect.mean == empty.mean:
+        return (
+            "An empty mask is perfect on these cases, since nothing is marked there: they cannot "
+            "tell how the training went."
+        )
     return "It is not clearly better than an empty mask: the training did not go well."
 
 

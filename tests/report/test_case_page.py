@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import shutil
 from urllib.parse import unquote
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from diffunet import api
 from diffunet.data.image_io import ImageGeometry, write_label_map, write_signed_map
-from diffunet.errors import DiffunetError, UsageError
+from diffunet.errors import DatasetError, DiffunetError, UsageError
 from diffunet.jsonio import read_json, write_json
 from diffunet.label_colours import label_colours
 from tests.report.folders_on_disk import IMAGE, NASTY, SCRIPTS, VOLUME, score, write_predictions
@@ -289,6 +290,54 @@ def test_a_scored_case_without_any_file_says_why_it_has_no_picture(tmp_path):
     for path in [*folder.rglob("case2*"), *(tmp_path / "raw").rglob("case2*")]:
         path.unlink()
     assert "No pictures: there is no file of this case." in _report(tmp_path, folder).text
+
+
+def test_scores_of_another_folder_are_a_note(tmp_path):
+    folder = write_predictions(tmp_path, ["case1", "case2"])
+    other = write_predictions(tmp_path / "other", ["case1", "z1", "z2"])
+    assert "not predicted here" not in _report(tmp_path, folder).text
+    shutil.copy(other / "summary.json", folder)
+    text = _report(tmp_path, folder).text
+    assert "2 of 3 scored cases were not predicted here, such as z1: the scores may be" in text
+
+
+@pytest.mark.parametrize("what", ["reference", "sample", "uncertainty"])
+def test_files_of_another_size_take_the_pictures_of_their_case_alone(tmp_path, what):
+    folder = write_predictions(tmp_path)
+    path = {
+        "reference": tmp_path / "raw" / "Dataset001_X" / "labelsTs" / "case1_r00.png",
+        "sample": folder / "samples" / "case1_s00.png",
+        "uncertainty": folder / "case1_uncertainty.png",
+    }[what]
+    Image.fromarray(np.zeros((50, 40), np.uint8)).save(path)
+    text = _report(tmp_path, folder).text
+    assert f"{path}': expected the shape (24, 20) of the other files of the case, found" in text
+    assert "Files of 1 case cannot be shown, such as case1." in text
+
+
+def test_folders_of_other_cases_are_named_with_theirs(tmp_path):
+    folder = write_predictions(tmp_path, ["case1"])
+    write_predictions(tmp_path / "other", ["z1"])
+    raw = tmp_path / "other" / "raw" / "Dataset001_X"
+    for option, place in (("images", raw / "imagesTs"), ("references", raw / "labelsTs")):
+        with pytest.raises(UsageError, match=r"predicted cases \('case1'\), found 'z1'; give"):
+            api.report(folder, workspace=tmp_path, **{option: place})
+    with pytest.raises(DatasetError, match="found none; did you mean '.*imagesTs'"):
+        api.report(folder, workspace=tmp_path, images=raw)
+
+
+def test_names_that_are_no_text_are_refused(tmp_path):
+    folder = write_predictions(tmp_path, is_scored=False)
+    (folder / "records" / "h\udcc3.json").write_text("{}")
+    with pytest.raises(UsageError, match="it is not written in UTF-8"):
+        api.report(folder, workspace=tmp_path)
+
+
+def test_where_nothing_is_marked_no_verdict_is_given(tmp_path):
+    folder = write_predictions(tmp_path, shape=(1, 1))
+    text = _report(tmp_path, folder).text
+    assert "An empty mask is perfect on these cases" in text
+    assert "did not go well" not in text
 
 
 def test_damaged_json_is_a_mistake_in_one_sentence(tmp_path):

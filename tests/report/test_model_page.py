@@ -1,12 +1,13 @@
 """Pages about models."""
 
 import io
+import re
 
 import pytest
 from PIL import Image
 
 from diffunet import api
-from diffunet.errors import DiffunetError, UsageError
+from diffunet.errors import UsageError
 from diffunet.jsonio import read_json, write_json
 from tests.report.folders_on_disk import NASTY, write_fold, write_predictions
 from tests.report.pages import addresses, read_page
@@ -77,15 +78,42 @@ def test_an_unfinished_training_is_a_warning(tmp_path):
     assert "There is no final validation yet." in page.text
 
 
-def test_a_torn_last_line_is_left_out_and_a_damaged_one_is_a_mistake(tmp_path):
+def test_a_torn_last_line_is_left_out(tmp_path):
     fold = write_fold(tmp_path / MODEL / "fold_0")
     metrics = fold / "metrics.jsonl"
-    whole = metrics.read_text()
-    metrics.write_text(whole + '{"kind": "train')
-    api.report(fold, workspace=tmp_path)
-    metrics.write_text("{torn}\n" + whole)
-    with pytest.raises(DiffunetError, match=r"metrics\.jsonl' is damaged"):
-        api.report(fold, workspace=tmp_path)
+    metrics.write_text(metrics.read_text() + '{"kind": "train')
+    assert "damaged" not in read_page(api.report(fold, workspace=tmp_path)).text
+
+
+@pytest.mark.parametrize(
+    "damage", [b"{torn}", b'\0\0\0\0{"kind": "start"}', b'{"a": 1}', b"\xff{}"]
+)
+def test_a_damaged_line_costs_only_what_it_held(tmp_path, damage):
+    fold = write_fold(tmp_path / MODEL / "fold_0")
+    metrics = fold / "metrics.jsonl"
+    metrics.write_bytes(damage + b"\n" + metrics.read_bytes())
+    text = read_page(api.report(fold, workspace=tmp_path)).text
+    assert "fold_0: 1 damaged line of 'metrics.jsonl' is left out." in text
+    assert "40 of 40" in text
+
+
+@pytest.mark.parametrize("loss", ["NaN", "Infinity", "null", "-1.7e308", "1" + 400 * "0"])
+def test_a_loss_that_is_no_number_is_a_warning(tmp_path, loss):
+    fold = write_fold(tmp_path / MODEL / "fold_0")
+    metrics = fold / "metrics.jsonl"
+    metrics.write_text(re.sub(r'"loss": [0-9.e-]+', f'"loss": {loss}', metrics.read_text()))
+    text = read_page(api.report(fold, workspace=tmp_path)).text
+    assert "fold_0: the loss was no number in some iterations." in text
+
+
+def test_folds_of_other_plans_are_a_warning_and_stand_in_their_order(tmp_path):
+    for name, planned in (("fold_0", 40), ("fold_2", 40), ("fold_10", 50)):
+        write_fold(tmp_path / MODEL / name, planned=planned)
+    text = read_page(api.report(tmp_path / MODEL, workspace=tmp_path)).text
+    assert "fold_10 was trained with other plans than fold_0" in text
+    assert "(training.num_iterations: 40, now 50)" in text
+    assert "fold_2 was trained with" not in text
+    assert text.index("fold_2 40 of 40") < text.index("fold_10 40 of 50")
 
 
 def test_lines_that_were_torn_within_are_a_warning(tmp_path):

@@ -140,8 +140,14 @@ def find_input_cases(path: Path, file_ending: str, num_channels: int) -> tuple[C
     findings = Findings()
     images = images_by_case(path, file_ending, num_channels, findings=findings, ending_is=_OF_MODEL)
     if not images and not findings.problems:
+        inside = [
+            f"'{path / name}'"
+            for name in (TEST_IMAGES_FOLDER, IMAGES_FOLDER)
+            if (path / name).is_dir()
+        ]
         findings.problems.append(
-            f"'{path}': expected images CASE_0000{file_ending}, found none; put them there"
+            f"'{path}': expected images CASE_0000{file_ending}, found none; "
+            + (f"did you mean {' or '.join(inside)}?" if inside else "put them there")
         )
     if findings.problems:
         raise DatasetError(findings.problems)
