@@ -551,10 +551,10 @@ def test_a_whole_dataset_whose_label_maps_are_gone_is_not_complete(workspace, wi
         label(workspace, continues=True)
     path = folder / "dataset.json"
     content = read_json(path)
-    del content["dataset"]
-    write_json(path, content)
-    with pytest.raises(UsageError, match="expected the cases of pseudo-masks in 'dataset'"):
-        label(workspace, continues=True)
+    for table in (None, {"c3": {}}, {"c3": "c3.png"}):
+        write_json(path, {**content, "dataset": table})
+        with pytest.raises(UsageError, match="expected in 'dataset' the image and the label map"):
+            label(workspace, continues=True)
 
 
 def test_hidden_files_of_other_programs_are_no_dataset(workspace, without_pictures):

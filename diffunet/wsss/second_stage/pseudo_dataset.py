@@ -81,12 +81,13 @@ def _require_label_maps(folder: Path) -> None:
         UsageError: some are missing. They are not made again: others may have been corrected.
     """
     table = read_object(folder / DATASET_FILE, UsageError).get("dataset")
-    if not isinstance(table, dict):
+    entries = list(table.values()) if isinstance(table, dict) else [None]
+    named = [str(each["label"]) for each in entries if isinstance(each, dict) and "label" in each]
+    if len(named) < len(entries):
         raise UsageError(
-            f"'{folder / DATASET_FILE}': expected the cases of pseudo-masks in 'dataset', found "
-            f"{table!r:.80}; choose another name, or remove '{folder}'"
+            f"'{folder / DATASET_FILE}': expected in 'dataset' the image and the label map of each "
+            f"case, found {table!r:.80}; choose another name, or remove '{folder}'"
         )
-    named = [str(each["label"]) for each in table.values() if isinstance(each, dict)]
     missing = [name for name in named if not (folder / name).is_file()]
     if missing:
         raise UsageError(
