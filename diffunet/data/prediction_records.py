@@ -1,5 +1,6 @@
 """The records of a folder of predictions: `records/CASE.json`, written when a case is whole."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,14 @@ class PredictionRecord:
     input: tuple[FileState, ...] | None
     files: dict[str, FileState] | None
     content: dict[str, Any]
+
+    @property
+    def digest(self) -> str | None:
+        """16 hexadecimal digits of what was written, which copies keep; None if it is not told."""
+        if not self.files:
+            return None
+        parts = sorted(f"{name} {state.digest}" for name, state in self.files.items())
+        return hashlib.blake2b("\n".join(parts).encode("utf-8"), digest_size=8).hexdigest()
 
     def is_made_from(self, files: CaseFiles) -> bool:
         """Whether the images of a case are those that the prediction was made from."""

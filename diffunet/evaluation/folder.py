@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from diffunet.data.image_io import read_label_map
+from diffunet.data.prediction_records import read_record
 from diffunet.errors import DatasetError
 from diffunet.evaluation.blocks import summary_blocks
 from diffunet.evaluation.budget import processes_within_memory
@@ -59,7 +60,8 @@ def evaluate_folders(
     Returns:
         nnU-Net's blocks `foreground_mean`, `mean` and `metric_per_case` (against the raters'
         majority, keys as nnU-Net has them; unlike there, two empty masks have Dice 1), and
-        `distribution`, the result of `summarise` with the origin of the centre blob.
+        `distribution`, the result of `summarise` with the origin of the centre blob. Each case has
+        the digest of its predicted files too, so that scores of former ones are known later.
 
     Raises:
         DatasetError: every fault at once: missing, extra or unreadable files, shapes or numbers of
@@ -90,6 +92,7 @@ def evaluate_folders(
             files.case: {
                 "reference_file": _names(files.references),
                 "prediction_file": str(files.prediction),
+                **_state_of(files),
             }
             for files in paired
         },
@@ -101,6 +104,13 @@ def evaluate_folders(
             "volumes": dict(zip(labels.names, map(float, blob_volumes), strict=True)),
         }
     return summary
+
+
+def _state_of(files: ScoredFiles) -> dict[str, str]:
+    """Return the digest of what was predicted of a case, where its record tells."""
+    record = read_record(files.prediction.parent, files.case)
+    digest = None if record is None else record.digest
+    return {} if digest is None else {"prediction_digest": digest}
 
 
 def for_each_case(

@@ -95,6 +95,7 @@ def read_case_folder(
         for name in names
     }
     notes = [
+        *_note_on_former_scores(records, evaluation),
         *_note_on_damaged(damaged),
         *_note_on_missing(folder, records, file_ending=str(content["file_ending"])),
         *notes,
@@ -102,6 +103,28 @@ def read_case_folder(
     return CaseFolder(
         labels=labels, records=records, files=files, inputs=inputs, notes=tuple(notes)
     )
+
+
+def _note_on_former_scores(
+    records: Mapping[str, PredictionRecord], evaluation: Evaluation | None
+) -> list[str]:
+    """Return a sentence about cases that were predicted again after they were scored."""
+    scored = evaluation.by_case if evaluation else {}
+    former = [
+        case
+        for case, record in records.items()
+        if case in scored
+        and record.digest is not None
+        and scored[case].prediction_digest not in (None, record.digest)
+    ]
+    if not former:
+        return []
+    was = "was" if len(former) == 1 else "were"
+    return [
+        f"{counted(len(former), 'case')}, such as {former[0]}, {was} predicted again since "
+        f"diffunet_evaluate: {'its' if len(former) == 1 else 'their'} scores are those of former "
+        "masks. Evaluate again."
+    ]
 
 
 def _note_on_damaged(cases: Sequence[str]) -> list[str]:

@@ -83,12 +83,17 @@ class Reliability:
 
 @dataclass(frozen=True, kw_only=True)
 class CaseScore:
-    """The scores of a case, by name; of several labels their mean."""
+    """The scores of a case, by name; of several labels their mean.
+
+    Attributes:
+        prediction_digest: of the files that were scored; None where it is not told.
+    """
 
     case: str
     patient: str
     scores: Mapping[str, float | None]
     reference_files: tuple[str, ...] = ()
+    prediction_digest: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +243,7 @@ def _case(content: Any) -> CaseScore:
         patient=str(at(content, "patient") or name),
         scores=scores,
         reference_files=tuple(map(str, files)),
+        prediction_digest=str(at(content, "prediction_digest") or "") or None,
     )
 
 

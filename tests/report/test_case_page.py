@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from diffunet import api
+from diffunet.data.file_state import FileState
 from diffunet.data.image_io import ImageGeometry, write_label_map, write_signed_map
 from diffunet.errors import DatasetError, DiffunetError, UsageError
 from diffunet.jsonio import read_json, write_json
@@ -457,3 +458,31 @@ def test_a_weak_model_has_saliency_and_presence(tmp_path):
     assert titles == {"image", "mask", "saliency"}
     assert "lesion: probability 0.9, taken as present." in page.text
     assert "most uncertain: case3 (lesion: probability 0.5)" in page.text
+
+
+def _note_files(folder, case):
+    """Let a record tell its files, as that of a prediction does."""
+    names = [f"{case}.png", f"{case}_uncertainty.png"]
+    files = {name: FileState.of(folder / name, has_time=True) for name in names}
+    path = folder / "records" / f"{case}.json"
+    write_json(path, {**read_json(path), "files": files})
+
+
+def test_scores_of_masks_that_were_predicted_again_are_told(tmp_path):
+    folder = write_predictions(tmp_path, is_scored=False, has_samples=False)
+    for case in ("case1", "case2", "case3"):
+        _note_files(folder, case)
+    references = tmp_path / "raw" / "Dataset001_X" / "labelsTs"
+    api.evaluate(references, folder, num_processes=0)
+    copied = tmp_path / "elsewhere"
+    shutil.copytree(folder, copied)
+    for each in (folder, copied):
+        assert "predicted again" not in _report(tmp_path, each).text
+    mask = np.zeros(IMAGE, np.uint8)
+    mask[3:9, 4:8] = 1
+    write_label_map(folder / "case2.png", mask, ImageGeometry(shape=IMAGE, spacing_mm=(1.0, 1.0)))
+    _note_files(folder, "case2")
+    page = _report(tmp_path, folder)
+    assert "1 case, such as case2, was predicted again since diffunet_evaluate" in page.text
+    api.evaluate(references, folder, num_processes=0)
+    assert "predicted again" not in _report(tmp_path, folder).text
