@@ -42,7 +42,7 @@ def build(root: Path, *, model: Path) -> None:
     begin_dataset(root / "pseudo", OF_PSEUDO_LABELS, continues=False)
     made = root / "pseudo_made"
     write_json(made / "pseudo_labels.json", {"settings": OF_PSEUDO_LABELS, "cases": {}})
-    write_json(made / "dataset.json", {})
+    write_json(made / "dataset.json", {"dataset": {}})
     write_json(root / "summary.json", {"distribution": {"mean": 0.5}, "cases": [1, 2]})
     write_json(root / "nnunet" / "nnUNetPlans.json", {"patch_size": [16, 16], "a": {"b": 1.5}})
     holder = {"host": "h", "machine": "m", "pid": 1, "command": "c", "since": "s", "mark": "k"}
