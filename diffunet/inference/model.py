@@ -300,7 +300,7 @@ def _load_network(
 def data_of_fold(folder: Path, fold: str, *, checkpoint: str) -> tuple[str, ...]:
     """Return the cases that a fold was trained on, then those that it was validated on.
 
-    None where its checkpoint, of another program's making, does not tell.
+    Empty where its checkpoint, of another program's making, does not tell.
 
     Raises:
         CheckpointError: it is missing or damaged.

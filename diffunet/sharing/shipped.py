@@ -12,8 +12,9 @@ _FOLDER = Path(__file__).parent / "models"
 def find_model(given: Path) -> Path:
     """Return the zip file of the shipped model of this name, or else the path that was given.
 
-    A file or folder of that name goes first.
+    A file or a model's folder of that name goes first; predictions in such a folder do not.
     """
-    if str(given) in SHIPPED_MODELS and not given.exists():
+    is_model = given.is_file() or any(given.glob("fold_*"))
+    if str(given) in SHIPPED_MODELS and not is_model:
         return _FOLDER / f"{given}.zip"
     return given

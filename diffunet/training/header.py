@@ -71,9 +71,9 @@ def sentence_of_time(
     spoken += f"about {in_words(seconds)}"
     if data.split.val:
         spoken += ", validations up to a tenth more, and a final validation follows"
-        work = measure_work(data.plans, data.labels)
-        speed = seconds_per_iteration / work.of_step(data.plans.configuration)
-        spoken += _finish(speed * method.seconds_to_finish(data, work=work))
+        if finish := method.seconds_to_finish(data):
+            estimated = measure_work(data.plans, data.labels).of_step(data.plans.configuration)
+            spoken += _finish(finish * seconds_per_iteration / estimated)
     if seconds > _LONG_SECONDS and (smaller := _seconds_of_laptop(data)) is not None:
         planned, whole = smaller
         share = planned / whole * data.plans.configuration.training.num_iterations
@@ -98,10 +98,9 @@ def _estimate(data: FoldData, *, num_left: int, method: TrainingMethod) -> list[
     if data.compute.device.type != "cpu" or num_left <= 0:
         return []
     configuration = data.plans.configuration
-    work = measure_work(data.plans, data.labels)
-    seconds = num_left * work.of_step(configuration)
+    seconds = num_left * measure_work(data.plans, data.labels).of_step(configuration)
     spoken = f"time: an estimated {in_words(seconds)} on two cores, besides validations"
-    spoken += _finish(method.seconds_to_finish(data, work=work))
+    spoken += _finish(method.seconds_to_finish(data))
     if seconds > _LONG_SECONDS and (smaller := _seconds_of_laptop(data)) is not None:
         spoken += f"; a new training with --preset laptop: {in_words(smaller[0])}"
     return [spoken]

@@ -8,7 +8,6 @@ from torch import nn
 
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress
-from diffunet.planning.cost import Work
 from diffunet.plans import AugmentationPlan, ConfigurationPlan
 from diffunet.training.distributed import Ranks
 from diffunet.training.fold_data import FoldData
@@ -60,12 +59,8 @@ class TrainingMethod(Protocol):
         """Return the validation during training; None if there is nothing to validate on."""
         ...
 
-    def seconds_to_finish(self, data: FoldData, *, work: Work) -> float:
-        """Return how long `finish` takes on two cores of a CPU, besides the final validation.
-
-        Args:
-            work: of the fold's model.
-        """
+    def seconds_to_finish(self, data: FoldData) -> float:
+        """Return how long `finish` takes on two cores of a CPU, besides the final validation."""
         ...
 
     def finish(self, final: FinalModel) -> dict[str, Any] | None:

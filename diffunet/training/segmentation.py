@@ -15,7 +15,6 @@ from diffunet.inference.masks import sampling_of
 from diffunet.inference.prepared import PreparedImage, stored_image
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
-from diffunet.planning.cost import Work
 from diffunet.plans import AugmentationPlan, ConfigurationPlan
 from diffunet.training.final_validation import (
     VALIDATION_OPTIONS,
@@ -93,7 +92,7 @@ class SegmentationMethod:
         )
         return SampledValidation(scorer=scorer, cases=cases)
 
-    def seconds_to_finish(self, data: FoldData, *, work: Work) -> float:
+    def seconds_to_finish(self, data: FoldData) -> float:
         """Return 0: nothing but the validation comes after the training."""
         return 0.0
 

@@ -44,11 +44,15 @@ def test_the_model_installs_under_its_name_and_another(tmp_path, capsys):
     assert "-d Dataset012_Nodules" in capsys.readouterr().out
 
 
-def test_a_folder_of_that_name_goes_first(tmp_path, monkeypatch, capsys):
+def test_a_model_of_that_name_goes_first_and_other_folders_do_not(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "lidc_nodules").mkdir()
+    folder = tmp_path / "lidc_nodules"
+    folder.mkdir()
+    (folder / "dataset.json").write_text("{}")  # as predictions have it
+    assert share.main_info(["lidc_nodules"]) == 0
+    (folder / "fold_0").mkdir()
     assert share.main_info(["lidc_nodules"]) == 2
-    assert "'lidc_nodules'" in capsys.readouterr().err
+    assert "'lidc_nodules" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("given", ["lidc", "nowhere/model.zip"])

@@ -16,7 +16,7 @@ from diffunet.planning.cost import Work, measure_work
 from diffunet.plans import CamPlan, EncodingPlan, TrajectoryPlan
 from diffunet.training.distributed import Ranks
 from diffunet.training.header import sentence_of_time, training_header
-from diffunet.wsss.choice import choose, cost
+from diffunet.wsss.choice import choose, cost, tagged_images
 from diffunet.wsss.choice.choose import choose_saliency
 from diffunet.wsss.choice.cost import passes_of_choice, seconds_of_choice
 from diffunet.wsss.choice.gains import Gains
@@ -74,7 +74,7 @@ def masks_that_differ():
 
 @pytest.mark.parametrize("method", ["cdm", "classifier"])
 def test_a_choice_takes_the_passes_that_were_counted(fold, monkeypatch, method):
-    monkeypatch.setattr(choose, "NUM_IMAGES", 2)
+    monkeypatch.setattr(tagged_images, "NUM_COMPARED", 2)
     monkeypatch.setattr(Gains, "first_as_good", lambda _: 0)
     monkeypatch.setattr(cost, "_PASSES_OF_A_GRADIENT", 1.0)  # hooks see no backward pass
     monkeypatch.setattr(cost, "_DISTINCT_SHARE", 1.0)
@@ -124,7 +124,7 @@ def test_a_training_says_how_long_its_choice_takes_and_again_at_its_speed(fold):
         "besides validations; choosing how to make masks takes about .+ then$", sentence
     )
     work = measure_work(data.plans, LABELS)
-    expected = method.seconds_to_finish(data, work=work)
+    expected = method.seconds_to_finish(data)
     slow = 10 * work.of_step(data.plans.configuration)
     told = sentence_of_time(data, seconds_per_iteration=slow, num_left=5, method=method)
     assert told.endswith(f"choosing how to make masks takes about {in_words(10 * expected)} then")

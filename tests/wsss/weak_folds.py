@@ -21,7 +21,7 @@ from diffunet.plans import (
     WeakPlan,
 )
 from diffunet.randomness import numpy_generator
-from diffunet.wsss.choice import candidates, choose
+from diffunet.wsss.choice import candidates, choose, tagged_images
 from tests.training.folds import SIZE, plans
 
 NUM_CASES, NUM_HELD = 16, 6
@@ -54,7 +54,7 @@ def weak_plans(*, method: str = "cdm", weak: dict[str, Any] | None = None, **cha
 
 def offer_few_settings(patch: pytest.MonkeyPatch) -> None:
     """Leave little to choose among at the end of a training: two noise levels, a rule or two."""
-    patch.setattr(choose, "NUM_IMAGES", 2)
+    patch.setattr(tagged_images, "NUM_COMPARED", 2)
     patch.setattr(choose, "LOG_SNRS", (0.0, 1.0))
     for name in ("TAUS", "GUIDANCE_SCALES", "CG_DIFF_LOG_SNRS", "CG_DIFF_SCALES", "CAM_STAGES"):
         patch.setattr(choose, name, getattr(choose, name)[:1])

@@ -47,15 +47,16 @@ from diffunet.wsss.choice.candidates import (
 from diffunet.wsss.choice.controls import body_of
 from diffunet.wsss.choice.erasure import erasure_gain, with_controls
 from diffunet.wsss.choice.gains import Gains
-from diffunet.wsss.choice.tagged_images import NOISE_SEED, TaggedImage, read_image
+from diffunet.wsss.choice.tagged_images import (
+    NOISE_SEED,
+    TaggedImage,
+    images_to_compare,
+    read_image,
+)
 from diffunet.wsss.masks.pseudo_masks import mask_of, oriented_map, smoothed_map, threshold_of
 from diffunet.wsss.saliency.maps import mirror_axes_of, presence_logits, saliency_map, slice_images
 
 logger = logging.getLogger(__name__)
-
-NUM_IMAGES = 24
-"""Validation images that show a label, on which settings are compared; at most as many as the plans
-have cases for the final validation."""
 
 STEP_FIELDS = ("num_steps", "log_snr_step", "tau")
 """Of the trajectories of CDM, which those of CG-CDM take over."""
@@ -373,19 +374,6 @@ def choose_saliency(
         progress=progress,
     )
     return chooser.choose()
-
-
-def images_to_compare(
-    data: FoldData, images: Sequence[TaggedImage]
-) -> list[tuple[TaggedImage, int]]:
-    """Return the first images with a label that they show, at most as many as are compared."""
-    shown = [
-        (image, label)
-        for image in images
-        for label, is_present in enumerate(image.tags)
-        if is_present
-    ]
-    return shown[: min(NUM_IMAGES, data.plans.configuration.training.num_final_validation_cases)]
 
 
 def _with(plan: WeakPlan, path: str, value: Any) -> WeakPlan:

@@ -18,15 +18,15 @@ from diffunet.plans import MaskPlan, SaliencyMethod, WeakPlan
 from diffunet.training.distributed import Ranks
 from diffunet.training.fold_data import FoldData
 from diffunet.wsss.choice.candidates import compared
-from diffunet.wsss.choice.choose import SaliencyChooser, images_to_compare
+from diffunet.wsss.choice.choose import SaliencyChooser
 from diffunet.wsss.choice.controls import NUM_CONTROLS
 from diffunet.wsss.choice.gains import Gains
-from diffunet.wsss.choice.tagged_images import TaggedImage
+from diffunet.wsss.choice.tagged_images import TaggedImage, images_to_compare
 from diffunet.wsss.saliency.maps import mirror_axes_of, num_draws_of
 
 _PASSES_OF_A_GRADIENT = 2.0  # with respect to the image, not to weights
 _PASSES_OF_SMOOTHING = 6  # of a class activation map: `CamPlan.is_smoothed`
-_DISTINCT_SHARE = 0.5  # of the masks that many rules make of one map: found were 0.4 to 1
+_DISTINCT_SHARE = 0.6  # of the masks that many rules make of one map: the mean of two trainings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The images of a fold's validation cases, each with its image-level labels, in a useful order."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -15,6 +16,10 @@ from diffunet.training.validation import spread_over_patients
 
 NOISE_SEED = derive_seed("validation")
 """Of the noise: not of the training, so that two of them are validated alike."""
+
+NUM_COMPARED = 24
+"""Validation images that show a label, on which settings are compared; at most as many as the plans
+have cases for the final validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,3 +74,16 @@ def read_image(store: Store, image: TaggedImage) -> Float[Tensor, "channel y x"]
     stored = store.array(image.case, "image")
     index = (slice(None),) if image.slice_index is None else (slice(None), image.slice_index)
     return torch.from_numpy(store.properties(image.case).normalized(np.asarray(stored[index])))
+
+
+def images_to_compare(
+    data: FoldData, images: Sequence[TaggedImage]
+) -> list[tuple[TaggedImage, int]]:
+    """Return the first images with a label that they show, at most as many as are compared."""
+    shown = [
+        (image, label)
+        for image in images
+        for label, is_present in enumerate(image.tags)
+        if is_present
+    ]
+    return shown[: min(NUM_COMPARED, data.plans.configuration.training.num_final_validation_cases)]

@@ -9,7 +9,7 @@ from diffunet.errors import PlansError
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.planning.choice import with_choices
-from diffunet.planning.cost import Work
+from diffunet.planning.cost import measure_work
 from diffunet.plans import AugmentationPlan, ConfigurationPlan, ResolvedPlans
 from diffunet.training.fold_data import FoldData
 from diffunet.training.method import FinalModel
@@ -79,11 +79,11 @@ class WeakMethod:
         num_images = configuration.training.num_validation_cases * IMAGES_PER_CASE
         return SampledValidation(scorer=TaggedImageScorer(data=data), cases=images[:num_images])
 
-    def seconds_to_finish(self, data: FoldData, *, work: Work) -> float:
+    def seconds_to_finish(self, data: FoldData) -> float:
         """Return how long the choice of maps and masks takes."""
         plan = weak_plan_of(data.plans.configuration)
         images = validation_images(data, has_slice_labels=plan.has_slice_labels)
-        return seconds_of_choice(data, images, work=work)
+        return seconds_of_choice(data, images, work=measure_work(data.plans, data.labels))
 
     def finish(self, final: FinalModel) -> dict[str, Any] | None:
         """Validate on image-level labels, and write what they choose into the fold's plans."""
