@@ -3,16 +3,20 @@
     python benchmarks/known_truth.py FOLDER data --family images
     python benchmarks/known_truth.py FOLDER train NAME --set training.batch_size=16
     python benchmarks/known_truth.py FOLDER score NAME --draw ddpm:10 dpm_solver_2m:8
+    python benchmarks/known_truth.py FOLDER compare FIRST SECOND --draw ddpm:10
     python benchmarks/known_truth.py FOLDER levels NAME
 
 `data` writes a dataset and preprocesses it; `train` trains a variant of its plans, and continues
 where it was stopped; `score` draws samples of test images that were never written. All goes through
 the commands' own code. A score is a line of FOLDER/scores.jsonl, beside that of samples of the
-truth itself. `levels` compares x_0_hat with Bayes' answer at each time: where the network errs.
+truth itself; the scores of each image stand in FOLDER/NAME. `compare` pairs those of two variants
+by image. Of several seeds, name them all: `compare a0,a1 b0,b1`. `levels` compares x_0_hat with
+Bayes' answer at each time: where the network errs.
 """
 
 import argparse
 import dataclasses
+import itertools
 import json
 import multiprocessing
 import time
@@ -31,6 +35,7 @@ from diffunet.data.synthetic_dataset import read_family, write_ambiguous_dataset
 from diffunet.diffusion.denoiser import Denoiser, Features
 from diffunet.diffusion.predictions import coefficients
 from diffunet.diffusion.process import add_noise
+from diffunet.evaluation.bootstrap import crossed_interval
 from diffunet.evaluation.known_truth import (
     TruthScores,
     presence_calibration_error,
@@ -40,6 +45,7 @@ from diffunet.inference.compute import Compute
 from diffunet.inference.model import TrainedModel, load_model
 from diffunet.inference.options import PredictionOptions
 from diffunet.inference.prepared import PreparedImage, prepare
+from diffunet.jsonio import read_object, write_json
 from diffunet.methods import METHODS
 from diffunet.randomness import numpy_generator
 from diffunet.workspace import Workspace
@@ -59,7 +65,7 @@ FAMILIES = {
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run one of the four steps."""
+    """Run one of the steps."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     steps = parser.add_subparsers(dest="step", required=True)
@@ -78,6 +84,9 @@ def main(words: Sequence[str] | None = None) -> None:
     score.add_argument("--num_cases", type=int, default=500)
     score.add_argument("--num_samples", type=int, default=100)
     score.add_argument("--jobs", type=int, default=1, help="processes that share the images")
+    compare = steps.add_parser("compare")
+    compare.add_argument("variants", nargs=2, type=lambda names: names.split(","), metavar="NAMES")
+    compare.add_argument("--draw", nargs="+", default=["ddpm:10"], metavar="SAMPLER:STEPS")
     levels = steps.add_parser("levels")
     levels.add_argument("name")
     levels.add_argument("--num_cases", type=int, default=100)
@@ -89,6 +98,9 @@ def main(words: Sequence[str] | None = None) -> None:
     elif given.step == "score":
         for draw in given.draw:
             score_draws(given, draw)
+    elif given.step == "compare":
+        for draw in given.draw:
+            print(draw, comparison(given.folder, *given.variants, draw=draw))
     else:
         compare_levels(given)
 
@@ -140,6 +152,8 @@ def score_draws(given: argparse.Namespace, draw: str) -> None:
         with ProcessPoolExecutor(given.jobs, mp_context=spawned) as pool:
             tasks = [pool.submit(score_cases, given, draw, share) for share in shares]
             parts = [task.result() for task in tasks]
+    found = {case: scores for part in parts for case, scores in part[0].items()}
+    perfect = {case: scores for part in parts for case, scores in part[1].items()}
     record = {
         "name": given.name,
         "draw": draw,
@@ -148,9 +162,11 @@ def score_draws(given: argparse.Namespace, draw: str) -> None:
         "training_seconds": float((model_folder / "seconds.txt").read_text()),
         "seconds": round(time.perf_counter() - begun),
         "jobs": given.jobs,
-        "model": summary([each for found, _ in parts for each in found]),
-        "truth": summary([each for _, perfect in parts for each in perfect]),
+        "model": summary(list(itertools.chain(*found.values()))),
+        "truth": summary(list(itertools.chain(*perfect.values()))),
     }
+    geds = {case: np.mean([each.ged for each in scores]) for case, scores in sorted(found.items())}
+    write_json(file_of_images(given.folder / given.name, draw), geds)
     with (given.folder / "scores.jsonl").open("a") as file:
         file.write(json.dumps(record) + "\n")
     print(given.name, draw, json.dumps(record["model"]), "truth", json.dumps(record["truth"]))
@@ -158,8 +174,11 @@ def score_draws(given: argparse.Namespace, draw: str) -> None:
 
 def score_cases(
     given: argparse.Namespace, draw: str, indices: Sequence[int]
-) -> tuple[list[TruthScores], list[TruthScores]]:
-    """Return the scores of a model on test images, and those of as many draws of the truth."""
+) -> tuple[dict[str, list[TruthScores]], dict[str, list[TruthScores]]]:
+    """Return the scores of a model on test images, and those of as many draws of the truth.
+
+    Each image has those of its labels.
+    """
     torch.set_num_threads(1)
     _, model = trained(given)
     family, seed = read_family(given.folder / "raw" / DATASET)
@@ -167,17 +186,55 @@ def score_cases(
     options = PredictionOptions(
         num_samples=given.num_samples, sampler=sampler, num_steps=int(num_steps)
     )
-    found: list[TruthScores] = []
-    perfect: list[TruthScores] = []
+    found: dict[str, list[TruthScores]] = {}
+    perfect: dict[str, list[TruthScores]] = {}
     for index in indices:
         case = f"test{index:05d}"
         scene = scene_of_case(case, family, seed=seed)
         samples = drawn_samples(model, scene, case=case, options=options)
         generator = numpy_generator(seed, "truth", case)
         chosen = generator.choice(len(scene.outcomes()), given.num_samples, p=scene.probabilities())
-        found += scored(samples, scene)
-        perfect += scored(scene.outcomes()[chosen][None] == labels_of(family), scene)
+        found[case] = scored(samples, scene)
+        perfect[case] = scored(scene.outcomes()[chosen][None] == labels_of(family), scene)
     return found, perfect
+
+
+def file_of_images(results: Path, draw: str) -> Path:
+    """Return where the unbiased GED of each image stands, the mean over its labels."""
+    return results / f"images_{draw.replace(':', '_')}.json"
+
+
+def comparison(folder: Path, first: Sequence[str], second: Sequence[str], *, draw: str) -> str:
+    """Return in words how much the unbiased GED of the second variant is above that of the first.
+
+    Images are paired, and so are trainings in the order of their names; the interval is a bootstrap
+    over images, and over trainings where there are several.
+
+    Args:
+        first, second: names of trainings, such as those of several seeds; as many of each.
+
+    Raises:
+        ValueError: they are not as many, or were not scored on the same images.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"{first} and {second} should be as many, to be paired")
+    scores = {name: read_object(file_of_images(folder / name, draw)) for name in (*first, *second)}
+    images = list(scores[first[0]])
+    for name, each in scores.items():
+        if list(each) != images:
+            raise ValueError(f"{name} was not scored on the same images as {first[0]}")
+    differences = np.array(
+        [
+            [scores[b][case] - scores[a][case] for a, b in zip(first, second, strict=True)]
+            for case in images
+        ]
+    )
+    found = crossed_interval(differences, images)
+    seeds = ", ".join(f"{value:+.4f}" for value in differences.mean(axis=0))
+    return (
+        f"{'+'.join(second)} - {'+'.join(first)}: {found.mean:+.4f} "
+        f"[{found.lower:+.4f}, {found.upper:+.4f}] over {len(images)} images; each: {seeds}"
+    )
 
 
 def trained(given: argparse.Namespace) -> tuple[Path, TrainedModel]:

@@ -41,6 +41,29 @@ def test_a_line_of_scores_stands_beside_that_of_the_truth(folder):
     assert record["model"]["D_yy"] == record["truth"]["D_yy"]
 
 
+def test_variants_are_compared_image_by_image(folder, capsys):
+    scores = {"a": [0.1, 0.4, 0.1], "b": [0.2, 0.5, 0.2], "c": [0.1, 0.4, 0.4]}
+    for name, geds in scores.items():
+        (folder / name).mkdir()
+        images = dict(zip("xyz", geds, strict=True))
+        (folder / name / "images_ddim_2.json").write_text(json.dumps(images))
+    known_truth.main([str(folder), "compare", "a", "b", "--draw", "ddim:2"])
+    assert "b - a: +0.1000 [+0.1000, +0.1000] over 3 images" in capsys.readouterr().out
+    known_truth.main([str(folder), "compare", "a,a", "b,c", "--draw", "ddim:2"])
+    assert "+0.1000, +0.1000" in capsys.readouterr().out.split("each: ")[1]
+    with pytest.raises(ValueError, match="small was not scored on the same images as a"):
+        known_truth.main([str(folder), "compare", "a", "small", "--draw", "ddim:2"])
+    with pytest.raises(ValueError, match="should be as many"):
+        known_truth.main([str(folder), "compare", "a", "b,c", "--draw", "ddim:2"])
+
+
+def test_the_scores_of_images_have_the_mean_of_their_line(folder):
+    (record,) = map(json.loads, (folder / "scores.jsonl").read_text().splitlines())
+    geds = json.loads((folder / "small" / "images_ddim_2.json").read_text())
+    assert list(geds) == ["test00000", "test00001", "test00002"]
+    assert sum(geds.values()) / 3 == pytest.approx(record["model"]["ged"], abs=1e-4)
+
+
 @pytest.mark.parametrize("family", known_truth.FAMILIES.values(), ids=known_truth.FAMILIES)
 def test_every_family_can_be_enumerated(family):
     scene = known_truth.scene_of_case("a", family, seed=0)
