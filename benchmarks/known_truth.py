@@ -60,7 +60,7 @@ FAMILIES = {
     "mixed": SceneFamily(**SMALL, num_outlines=7),
     "several": SceneFamily(size=(48, 48), num_lesions=(0, 3), radius=(0.06, 0.12), num_labels=2),
     "styles": SceneFamily(**SMALL, num_styles=4, num_lesions=(1, 2)),
-    "volumes": SceneFamily(size=(16, 32, 32), radius=(0.2, 0.3)),
+    "volumes": SceneFamily(size=(16, 24, 24), radius=(0.16, 0.26)),
 }
 
 

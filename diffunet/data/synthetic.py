@@ -15,9 +15,11 @@ from scipy.ndimage import gaussian_filter
 
 from diffunet.randomness import numpy_generator
 
-_BACKGROUND = 70.0
-_TEXTURE_STD = 10.0
-_NOISE_STD = 6.0
+BACKGROUND = 70.0
+TEXTURE_STD = 10.0
+TEXTURE_SCALE = 2.5  # of its Gaussian, voxels
+NOISE_STD = 6.0
+_BLUR_STD = 0.5
 _CONTRASTS = ((25.0, 150.0), (-20.0, -65.0))  # of the least and the surest lesion, by label
 _HALO_WIDTH = 1.6
 _HALO_CONTRAST = 0.7
@@ -60,12 +62,22 @@ class SceneFamily:
             raise ValueError(f"expected 1 or 2 labels and at least one style: {self}")
         if self.num_outlines < 2 or self.num_lesions[0] < 0:
             raise ValueError(f"expected at least two outlines, and no negative number: {self}")
+        if 2 * self.margin(self.radius[1] * min(self.size)) > min(self.size):
+            raise ValueError(
+                f"a radius of {self.radius[1]} of the shortest edge ({min(self.size)} voxels) has "
+                f"no room for its halo; expected at most "
+                f"{(min(self.size) / 2 - 1) / (_HALO_WIDTH * min(self.size)):.2f}"
+            )
         most = (1 + self.num_outlines) ** self.num_lesions[1]
         if most > _MOST_OUTCOMES:
             raise ValueError(
                 f"{self.num_lesions[1]} lesions of {self.num_outlines} outlines have {most} "
                 f"outcomes; at most {_MOST_OUTCOMES} are enumerated"
             )
+
+    def margin(self, radius: float) -> float:
+        """Return how far a lesion's centre is from the edges at least; all in voxels."""
+        return _HALO_WIDTH * radius + 1
 
     def style_shift(self, style: int) -> float:
         """Return what a style adds to the logits of p and q; 0 on average over styles."""
@@ -104,6 +116,14 @@ class Lesion:
         axes = [*others, along, across]
         squares = [(axis / radius) ** 2 for axis, radius in zip(axes, self.radii, strict=True)]
         return np.sqrt(np.sum(squares, axis=0))
+
+    def brightness(self, size: tuple[int, ...]) -> np.ndarray:
+        """Return what the lesion adds to the image, *size; dark lesions take away."""
+        distance = self.distance(size)
+        weak, strong = _CONTRASTS[self.label]
+        contrast = weak + (strong - weak) * self.presence
+        in_halo = np.where(distance <= _HALO_WIDTH, _HALO_CONTRAST * self.halo, 0)
+        return contrast * gaussian_filter(np.where(distance <= 1, 1.0, in_halo), _BLUR_STD)
 
     def outlines(self, size: tuple[int, ...], number: int) -> np.ndarray:
         """Return the masks of all outlines from the core outwards, (outline, *size) bool."""
@@ -160,15 +180,11 @@ class Scene:
     def render(self, generator: np.random.Generator) -> np.ndarray:
         """Return the image, *size, uint8."""
         size = self.family.size
-        texture = gaussian_filter(generator.normal(size=size), 2.5)
-        image = _BACKGROUND + texture * (_TEXTURE_STD / texture.std())
+        texture = gaussian_filter(generator.normal(size=size), TEXTURE_SCALE)
+        image = BACKGROUND + texture * (TEXTURE_STD / texture.std())
         for lesion in self.lesions:
-            distance = lesion.distance(size)
-            weak, strong = _CONTRASTS[lesion.label]
-            contrast = weak + (strong - weak) * lesion.presence
-            in_halo = np.where(distance <= _HALO_WIDTH, _HALO_CONTRAST * lesion.halo, 0)
-            image += contrast * gaussian_filter(np.where(distance <= 1, 1.0, in_halo), 0.5)
-        image += generator.normal(0, _NOISE_STD, size)
+            image += lesion.brightness(size)
+        image += generator.normal(0, NOISE_STD, size)
         return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
     def _of_style(self, style: int) -> np.ndarray:
@@ -200,7 +216,7 @@ def _lesion(
 ) -> Lesion | None:
     size = family.size
     radii = generator.uniform(*family.radius, len(size)) * min(size)
-    margin = _HALO_WIDTH * radii.max() + 1
+    margin = family.margin(radii.max())
     for _ in range(_MOST_TRIES):
         centre = tuple(float(generator.uniform(margin, edge - margin)) for edge in size)
         if all(

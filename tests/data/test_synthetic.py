@@ -116,6 +116,7 @@ def test_scenes_are_a_function_of_the_case_and_stay_inside_the_image(family):
     [
         {"size": (8,)},
         {"radius": (0.2, 0.1)},
+        {"size": (16, 32, 32), "radius": (0.2, 0.3)},
         {"num_labels": 3},
         {"num_outlines": 1},
         {"num_styles": 0},
