@@ -57,6 +57,7 @@ class GeometryAccumulator:
     def __init__(self) -> None:
         self._summaries = Summaries("geometry")
         self._orientations: set[str] = set()
+        self._has_spacing = False
 
     def add(self, case: CaseMeasurement) -> None:
         for axis, (size, kept, spacing) in enumerate(
@@ -66,6 +67,7 @@ class GeometryAccumulator:
             self._summaries.add(f"shape_after_crop {axis}", kept)
             self._summaries.add(f"spacing_mm {axis}", spacing)
             self._summaries.add(f"extent_after_crop_mm {axis}", kept * spacing)
+        self._has_spacing |= case.has_spacing
         if case.orientation is not None:
             self._orientations.add(case.orientation)
         self._summaries.add("relative_size", prod(case.shape_after_crop) / prod(case.shape))
@@ -81,6 +83,7 @@ class GeometryAccumulator:
             extent_after_crop_mm=per_axis("extent_after_crop_mm"),
             relative_size_after_crop=self._summaries.require("relative_size"),
             orientations=tuple(sorted(self._orientations)),
+            has_spacing=self._has_spacing,
         )
 
 

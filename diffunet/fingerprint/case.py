@@ -39,7 +39,7 @@ class CaseMeasurement:
 
     Attributes:
         slice_axis: across which the volume was sliced; None for images.
-        orientation: see `ImageGeometry.orientation`.
+        has_spacing, orientation: see `ImageGeometry`.
         content: share of voxels brighter than the image's mean, of each slice along the first axis;
             of an image a single number.
         marked: whether each rater marked anything at all; empty where no mask was read.
@@ -52,6 +52,7 @@ class CaseMeasurement:
     shape_after_crop: tuple[int, ...]
     slice_axis: int | None
     channels: tuple[ChannelMeasurement, ...]
+    has_spacing: bool
     orientation: str | None
     content: Float[np.ndarray, " slice"]
     marked: dict[str, bool]
@@ -82,6 +83,7 @@ def measure_case(task: CaseTask) -> CaseMeasurement:
         spacing_mm=geometry.spacing_mm,
         shape_after_crop=crop_box(image).shape,
         slice_axis=slice_axis,
+        has_spacing=geometry.has_spacing,
         orientation=geometry.orientation,
         channels=tuple(
             measure_channel(channel, foreground, case=case, num_drawn=task.num_drawn)

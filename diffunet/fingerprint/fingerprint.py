@@ -26,6 +26,8 @@ class GeometryFingerprint:
         extent_after_crop_mm: shape after the crop times spacing.
         relative_size_after_crop: voxels left by the crop, as a share.
         orientations: of volumes, such as "LPS": to where x, y and z of the file rise; sorted.
+        has_spacing: whether any file told its spacing; if none did, lengths and volumes that are
+            said to be in mm are in voxels.
     """
 
     shape: tuple[Summary, ...]
@@ -34,6 +36,7 @@ class GeometryFingerprint:
     extent_after_crop_mm: tuple[Summary, ...]
     relative_size_after_crop: Summary
     orientations: tuple[str, ...] = ()
+    has_spacing: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

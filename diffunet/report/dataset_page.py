@@ -133,7 +133,9 @@ def _found(fingerprint: Fingerprint) -> list[tuple[str, str]]:
         ("cases", f"{fingerprint.num_cases} of {counted(fingerprint.num_patients, 'patient')}"),
         ("channels", ", ".join(channel.name for channel in fingerprint.channels)),
         ("size (voxels)", _per_axis(geometry.shape)),
-        ("spacing (mm)", _per_axis(geometry.spacing_mm)),
+        ("spacing (mm)", _per_axis(geometry.spacing_mm))
+        if geometry.has_spacing
+        else ("spacing", "not in the files; lengths count in voxels"),
     ]
     if raters is not None:
         rows.append(("raters per case", _span(raters.per_case)))
@@ -165,7 +167,7 @@ def _labels(fingerprint: Fingerprint) -> list[LabelRow]:
         rows.append(
             LabelRow(
                 name=name,
-                volume="" if objects is None else _size(objects, fingerprint.dimensions),
+                volume="" if objects is None else _size(objects, fingerprint),
                 empty="" if label is None else f"{label.share_of_empty_masks:.0%}",
                 agreement=agreement,
                 prevalence="" if tag is None else f"{tag.prevalence:.0%} of {tag.num_images}",
@@ -174,10 +176,13 @@ def _labels(fingerprint: Fingerprint) -> list[LabelRow]:
     return rows
 
 
-def _size(objects: ObjectFingerprint, dimensions: int) -> str:
-    unit = "mm²" if dimensions == 2 else "mm³"
+def _size(objects: ObjectFingerprint, fingerprint: Fingerprint) -> str:
+    is_flat = fingerprint.dimensions == 2
     volume, width = number(objects.volume_mm.median), number(objects.diameter_mm.median)
-    return f"{volume} {unit} ({width} mm wide)"
+    if not fingerprint.geometry.has_spacing:
+        unit = "pixels" if is_flat else "voxels"
+        return f"{volume} {unit} ({width} wide)"
+    return f"{volume} {'mm²' if is_flat else 'mm³'} ({width} mm wide)"
 
 
 def _trivial(fingerprint: Fingerprint) -> list[tuple[str, str]]:

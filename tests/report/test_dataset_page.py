@@ -72,6 +72,22 @@ def test_the_choices_that_decide_most_are_those_of_the_method(method, is_shown, 
     assert len(main) in (10, 11)  # as many as are named: each of them is a field of plans
 
 
+def test_lengths_are_in_mm_only_where_files_told_a_spacing(preprocessed, tmp_path):
+    fingerprint = read_json(preprocessed / "dataset_fingerprint.json")
+    assert fingerprint["geometry"]["has_spacing"] is False  # PNG files
+    page = read_page(api.report(preprocessed, tmp_path / "page.html", workspace=tmp_path))
+    assert "pixels (" in page.text
+    assert "lengths count in voxels" in page.text
+    assert "mm²" not in page.text
+    folder = tmp_path / "Dataset001_X"
+    fingerprint["geometry"]["has_spacing"] = True
+    write_json(folder / "dataset_fingerprint.json", fingerprint)
+    write_json(folder / "diffunet_plans.json", read_json(preprocessed / "diffunet_plans.json"))
+    page = read_page(api.report(folder, workspace=tmp_path))
+    assert "spacing (mm)" in page.text
+    assert "mm²" in page.text
+
+
 def test_warnings_come_before_what_was_found(preprocessed, tmp_path):
     page = read_page(api.report(preprocessed, tmp_path / "page.html", workspace=tmp_path))
     warnings = read_json(preprocessed / "dataset_fingerprint.json")["warnings"]
