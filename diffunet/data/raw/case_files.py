@@ -13,6 +13,7 @@ from diffunet.data.image_io import (
     read_image,
     supported_file_endings,
 )
+from diffunet.data.raw.spellings import as_typed
 from diffunet.errors import DatasetError
 from diffunet.names import canonical, name_problem
 from diffunet.workspace import (
@@ -102,14 +103,14 @@ def ending_of_a_file(path: Path) -> str | None:
 
 
 def as_cases(names: Collection[str], cases: Collection[str]) -> str | None:
-    """Return the remedy for names of files where those of cases should be; None for others."""
+    """Return the remedy for names that mean cases, as those of their files; None for others."""
     meant = {}
     for name in names:
         bare = re.split(r"[/\\]", name)[-1]
         bare = bare[: len(bare) - len(ending_of_a_file(Path(bare)) or "")]
         case = next((each for each in (bare, without_channel(bare)) if each in cases), None)
         if case is None:
-            return None
+            return as_typed(names, cases)
         meant[name] = case
     example = min(meant)
     return (

@@ -15,6 +15,8 @@ from diffunet.names import canonical
 def read_rows(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, row) of a CSV file with a header; every row has at least `columns`.
 
+    Empty columns without a name at the end, which spreadsheets leave, are passed over.
+
     Raises:
         DatasetError: the file is missing, is not UTF-8, lacks a column, or a row has not one value
             for each column of the header.
@@ -33,16 +35,25 @@ def read_rows(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict
         ) from None
     records = _records(canonical(text), path.name)
     header = [name.strip() for name in next(records, (0, []))[1]]
-    _check_header(header, columns, path.name)
+    num_named = len(header)
+    while num_named and not header[num_named - 1]:
+        num_named -= 1
+    _check_header(header[:num_named], columns, path.name)
     for number, row in records:
         if not any(map(str.strip, row)):
             continue
+        if len(row) == len(header) and any(map(str.strip, row[num_named:])):
+            raise DatasetError(
+                f"{path.name}, line {number}: expected a value for each of the columns "
+                f"{', '.join(header[:num_named])} alone, found one in a column without a name; "
+                "name the column, or remove it"
+            )
         if len(row) != len(header):
             raise DatasetError(
                 f"{path.name}, line {number}: expected {len(header)} values, found {len(row)}; "
                 f"{_hint(row) or 'correct the line'}"
             )
-        yield number, dict(zip(header, map(str.strip, row), strict=True))
+        yield number, dict(zip(header[:num_named], map(str.strip, row), strict=False))
 
 
 def _records(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
@@ -77,6 +88,8 @@ def _check_header(header: Sequence[str], columns: Sequence[str], name: str) -> N
     if not missing and len(set(header)) == len(header):
         return
     hint = _hint(header)
+    if not any(column in header for column in columns) and any(map(_is_digits, header)):
+        hint = f"the table begins with a row of data: add the line {','.join(columns)} before it"
     lacking = f" without {', '.join(missing)}" if missing and header and not hint else ""
     raise DatasetError(
         f"{name}, line 1: expected the columns {', '.join(columns)}, each once, found "
