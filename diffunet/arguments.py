@@ -2,6 +2,7 @@
 
 import glob
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from diffunet.errors import DatasetError, DiffunetError, UsageError, WorkspaceEr
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
 from diffunet.methods import SaliencyMethod, method_of_saliency
-from diffunet.names import is_number, require_name
+from diffunet.names import require_name
 from diffunet.parallel import default_num_processes
 from diffunet.plans import GPU_MEMORY_GB, SPACING_MM, Plans
 from diffunet.plans.edits import PLANNED_SUFFIX
@@ -61,24 +62,9 @@ def device_of(name: str) -> "torch.device":
     Raises:
         UsageError: there is no such device.
     """
-    import torch
+    from diffunet.inference.compute import device_of as found
 
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    available = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count(),
-        "mps": int(torch.backends.mps.is_available()),
-    }
-    if not available.get(kind) or (index and not is_number(index)):
-        found = ", ".join(kind for kind, count in available.items() if count)
-        raise UsageError(f"-device {name}: expected one of {found}")
-    if index and int(index) >= available[kind]:
-        raise UsageError(f"-device {name}: there are {available[kind]} devices of this kind")
-    return torch.device(name)
+    return found(name)
 
 
 def compute_of(device: str, *, precision: "Precision" = "float32") -> "Compute":
@@ -93,10 +79,14 @@ def compute_of(device: str, *, precision: "Precision" = "float32") -> "Compute":
 
 
 def workspace_of(given: Workspace | Path | None) -> Workspace:
-    """Return a workspace; of None that of the current folder."""
+    """Return a workspace; of None what a command takes that is not told one.
+
+    Raises:
+        WorkspaceError: an environment variable of a folder is not valid.
+    """
     if isinstance(given, Workspace):
         return given
-    return Workspace.resolve(folder=given, environment={}, current_folder=Path.cwd())
+    return Workspace.resolve(folder=given, environment=os.environ, current_folder=Path.cwd())
 
 
 def processes_of(given: int | None) -> int:

@@ -4,6 +4,8 @@ A few megabytes can declare, and even unpack to, more than a machine has. Reader
 header declares with this limit before they read a voxel.
 """
 
+import math
+
 DEFAULT_MAX_IMAGE_GB = 4.0
 """2^30 bytes of voxels: 1,024 x 1,024 x 1,024 of 32 bits, or 16 CT scans of the usual size."""
 
@@ -24,6 +26,15 @@ def set_max_image_bytes(num_bytes: int) -> None:
     """Set the limit of this process; worker processes that it starts then take it over."""
     global _max_image_bytes
     _max_image_bytes = num_bytes
+
+
+def how_to_allow(num_bytes: int) -> str:
+    """Return in words how to raise the limit to `num_bytes`."""
+    gigabytes = math.ceil(num_bytes / _GB)
+    return (
+        f"{VARIABLE}={gigabytes} in the environment of a command, or in Python "
+        f"diffunet.limits.set_max_image_bytes({gigabytes} * 2**30)"
+    )
 
 
 def max_image_bytes_from(text: str | None) -> int:

@@ -38,10 +38,14 @@ Grid Engine, LSF) or SIGXCPU (a limit of processor time) before they kill.
 _PIPE_BYTES = 2**20
 _RUN = (
     "import runpy, sys; sys.path[:] = sys.argv.pop(1).split('\\n'); import diffunet.workers; "
+    "sys.path[:] = sys.argv.pop(1).split('\\n'); "
     "diffunet.workers.end_with_standard_input(); "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
-_SERVE = "import sys; sys.path[:] = sys.argv[1:]; from diffunet.workers import serve; serve()"
+_SERVE = (
+    "import sys; sys.path[:] = sys.argv[1].split('\\n'); import diffunet.workers; "
+    "sys.path[:] = sys.argv[2].split('\\n'); diffunet.workers.serve()"
+)
 _LIBRARIES_WITH_THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "BLOSC")
 
 
@@ -73,7 +77,7 @@ class Worker:
         one_thread = {f"{name}_NUM_THREADS": "1" for name in _LIBRARIES_WITH_THREADS}
         with _deaf():  # a child begins as deaf as this thread is
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _SERVE, *sys.path],
+                [_interpreter(), "-c", _SERVE, *_import_paths()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, **one_thread, "BLOSC_NTHREADS": "1"},
@@ -154,7 +158,7 @@ class Program:
         stderr: int | None = None,
     ):
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _RUN, "\n".join(sys.path), module, *arguments],
+            [_interpreter(), "-c", _RUN, *_import_paths(), module, *arguments],
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=stderr,
@@ -163,6 +167,39 @@ class Program:
         )
         # taken away from `communicate`, which would close it: it stays open as long as this
         self._lifeline, self.process.stdin = self.process.stdin, None
+
+    def close(self) -> None:
+        """Close what the process lives by, after its end."""
+        if self._lifeline is not None:
+            self._lifeline.close()
+
+
+def _interpreter() -> str:
+    """Return the Python that this process runs in, as a command.
+
+    Raises:
+        DiffunetError: it is not known, as in a program that has Python inside: started once more,
+            such a program would open its window, or do whatever it does.
+    """
+    found = sys.executable or ""
+    if getattr(sys, "frozen", False) or "py" not in os.path.basename(found).lower():  # noqa: PTH119
+        raise DiffunetError(
+            "worker processes need a Python interpreter, and sys.executable of this process is "
+            f"{found!r}; give num_processes=0 (-np 0), or set sys.executable to a Python that has "
+            "diffunet"
+        )
+    return found
+
+
+def _import_paths() -> tuple[str, str]:
+    """Return where a new process looks for this diffunet, and then for everything else.
+
+    An entry of `sys.path` that is relative means another folder after a change of the current one;
+    without our own folder another version of diffunet might answer there, or none.
+    """
+    entries = [entry for entry in sys.path if isinstance(entry, str)]
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    return "\n".join([ours, *entries]), "\n".join(entries)
 
 
 def end_with_standard_input() -> None:

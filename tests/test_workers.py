@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffunet.workers import STOP_SIGNALS, Worker, WorkerLostError
+from diffunet.errors import DiffunetError
+from diffunet.workers import STOP_SIGNALS, Program, Worker, WorkerLostError
 
 
 def _double(array):
@@ -150,3 +151,25 @@ def _is_running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize("executable", ["", None, "/opt/Viewer/bin/Viewer-real"])
+def test_a_program_with_python_inside_is_not_started_again(executable, monkeypatch):
+    """Its window would open once more, or nothing would ever answer."""
+    monkeypatch.setattr(sys, "executable", executable)
+    with pytest.raises(DiffunetError, match="give num_processes=0"):
+        Worker(_double)
+
+
+def test_a_worker_is_of_this_diffunet_whatever_the_current_folder(start, tmp_path, monkeypatch):
+    """An entry of sys.path that is relative means another folder after `os.chdir`."""
+    other = tmp_path / "diffunet"
+    other.mkdir()
+    (other / "__init__.py").write_text("raise SystemExit('another version')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", Path("of a user"), *sys.path])
+    assert start(_double)(np.ones(2)).tolist() == [2, 2]
+    program = Program("diffunet.durations", [], stdout=subprocess.PIPE)
+    program.process.communicate()
+    program.close()
+    assert program.process.returncode == 0

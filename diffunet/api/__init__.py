@@ -1,7 +1,10 @@
 """The Python API: each function does what the command of the same name does.
 
-A dataset is named by its number, its name or its path. Where no workspace is given, it is
-`./diffunet_workspace`. Progress is shown by whatever `progress` does; by default nothing.
+A dataset is named by its number, its name or its path. Where no workspace is given, it is that of a
+command: the folders of `diffunet_raw`, `diffunet_preprocessed` and `diffunet_results`, where these
+variables are set, or else `./diffunet_workspace`. A path may be text, a number one of numpy, and a
+single value may stand for a list of one. Progress is shown by whatever `progress` does, `tqdm` for
+example; by default nothing.
 """
 
 from diffunet.api.ablation import ablate

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from diffunet.api.asked import AskedTraining
 from diffunet.api.models import train
 from diffunet.arguments import Dataset, compute_of, processes_of, workspace_of
+from diffunet.calls import from_python
 from diffunet.errors import DiffunetError, UsageError
 from diffunet.jsonio import read_object
 from diffunet.locks import in_use
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@from_python
 def ablate(
     dataset: Dataset,
     fold: int | str = 0,

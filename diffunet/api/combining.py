@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffunet.arguments import processes_of, scored_folders_of
+from diffunet.calls import from_python
 from diffunet.jsonio import require_writable, write_json
 from diffunet.parallel import Progress, without_progress
 from diffunet.workspace import POSTPROCESSING_FILE
 
 
+@from_python
 def ensemble(
     folders: Sequence[Path | str],
     output: Path | str,
@@ -50,6 +52,7 @@ def ensemble(
     )
 
 
+@from_python
 def determine_postprocessing(
     prediction: Path | str,
     reference: Path | str,
@@ -93,6 +96,7 @@ def determine_postprocessing(
     return file
 
 
+@from_python
 def apply_postprocessing(
     folder: Path | str,
     output: Path | str,

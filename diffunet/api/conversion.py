@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from diffunet.arguments import processes_of, workspace_of
+from diffunet.calls import from_python
 from diffunet.jsonio import as_json
 from diffunet.locks import in_use
 from diffunet.parallel import Progress, without_progress
@@ -14,6 +15,7 @@ from diffunet.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 
+@from_python
 def convert_dataset(
     format: str,
     source: Path | str,

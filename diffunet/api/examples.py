@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from diffunet.arguments import workspace_of
+from diffunet.calls import from_python
 from diffunet.errors import UsageError, WorkspaceError
 from diffunet.locks import in_use
 from diffunet.workspace import Workspace
@@ -13,6 +14,7 @@ from diffunet.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 
+@from_python
 def example_dataset(
     kind: str,
     *,

@@ -14,6 +14,7 @@ from diffunet.arguments import (
     splits_of,
     workspace_of,
 )
+from diffunet.calls import from_python
 from diffunet.data.raw.dataset import open_dataset
 from diffunet.errors import UsageError, WorkspaceError
 from diffunet.inference.options import FolderRun, PredictionOptions, SavesSamples
@@ -27,6 +28,7 @@ from diffunet.workspace import DEFAULT_PLANS_NAME, Workspace, bare_name
 logger = logging.getLogger(__name__)
 
 
+@from_python
 def train(
     dataset: Dataset,
     fold: int | str | Sequence[int | str],
@@ -161,6 +163,7 @@ def _known(preset: str) -> str:
     return preset
 
 
+@from_python
 def predict(
     input: Path | str,
     output: Path | str,
@@ -255,6 +258,7 @@ def predict(
     return Path(output)
 
 
+@from_python
 def pseudo_label(
     dataset: Dataset,
     new_dataset: int | str,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from diffunet.api.preparation import alone_in_preprocessed, write_what_is_missing
 from diffunet.arguments import Dataset, new_plans_path, plans_of, workspace_of
+from diffunet.calls import from_python
 from diffunet.data.raw.dataset import open_dataset
 from diffunet.data.store.nnunet_files import refuse_nnunet_folder
 from diffunet.errors import UsageError
@@ -17,6 +18,7 @@ from diffunet.workspace import DEFAULT_PLANS_NAME, FINGERPRINT_FILE, Workspace
 logger = logging.getLogger(__name__)
 
 
+@from_python
 def move_plans(
     source: Dataset,
     target: Dataset,

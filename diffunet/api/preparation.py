@@ -14,6 +14,7 @@ from diffunet.arguments import (
     processes_of,
     workspace_of,
 )
+from diffunet.calls import from_python
 from diffunet.data.raw.dataset import RawDataset, open_dataset
 from diffunet.data.store.nnunet_files import refuse_nnunet_folder
 from diffunet.fingerprint.fingerprint import Fingerprint
@@ -55,6 +56,7 @@ def alone_in_preprocessed(
     return wrapped
 
 
+@from_python
 @alone_in_preprocessed
 def plan_and_preprocess(
     dataset: Dataset,
@@ -116,6 +118,7 @@ def plan_and_preprocess(
     return plans
 
 
+@from_python
 def verify_dataset(
     dataset: Dataset,
     *,
@@ -148,6 +151,7 @@ def verify_dataset(
     logger.info("%s: %d cases checked, %s their masks", folder.name, report.num_cases, masks)
 
 
+@from_python
 @alone_in_preprocessed
 def extract_fingerprint(
     dataset: Dataset,
@@ -193,6 +197,7 @@ def extract_fingerprint(
     return fingerprint
 
 
+@from_python
 @alone_in_preprocessed
 def plan_experiment(
     dataset: Dataset,
@@ -245,6 +250,7 @@ def plan_experiment(
     return plans
 
 
+@from_python
 def preprocess(
     dataset: Dataset,
     *,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diffunet.arguments import scored_folders_of, workspace_of
+from diffunet.calls import from_python
 from diffunet.errors import UsageError
 from diffunet.jsonio import require_writable
 from diffunet.parallel import Progress, without_progress
@@ -18,6 +19,7 @@ _SECONDS = 20.0
 logger = logging.getLogger(__name__)
 
 
+@from_python
 def report(
     folder: Path | str,
     output: Path | str | None = None,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from diffunet.arguments import new_summary_path, processes_of, scored_folders_of
+from diffunet.calls import from_python
 from diffunet.jsonio import require_writable, write_json
 from diffunet.parallel import Progress, without_progress
 from diffunet.workspace import SUMMARY_FILE
@@ -12,6 +13,7 @@ from diffunet.workspace import SUMMARY_FILE
 logger = logging.getLogger(__name__)
 
 
+@from_python
 def evaluate(
     reference: Path | str,
     prediction: Path | str,

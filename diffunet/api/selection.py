@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffunet.api.combining import determine_postprocessing
 from diffunet.arguments import Dataset, model_folder_of, workspace_of
+from diffunet.calls import from_python
 from diffunet.errors import DatasetError, UsageError
 from diffunet.parallel import Progress, without_progress
 from diffunet.workspace import DEFAULT_PLANS_NAME, LABELS_FOLDER, POSTPROCESSING_FILE, Workspace
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+@from_python
 def accumulate_crossval_results(
     dataset: Dataset,
     *,
@@ -59,6 +61,7 @@ def accumulate_crossval_results(
     return target
 
 
+@from_python
 def find_best_configuration(
     dataset: Dataset,
     *,

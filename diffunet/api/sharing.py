@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diffunet.arguments import Dataset, model_folder_of, workspace_of
+from diffunet.calls import from_python
 from diffunet.errors import WorkspaceError
 from diffunet.workspace import DEFAULT_PLANS_NAME, Workspace
 
 
+@from_python
 def export_model(
     output: Path | str,
     *,
@@ -57,6 +59,7 @@ def export_model(
     return Path(output)
 
 
+@from_python
 def install_model(
     file: Path | str,
     *,
@@ -83,6 +86,7 @@ def install_model(
     return unpack_model(Path(file), place.results, dataset_name=name)
 
 
+@from_python
 def model_info(model: Path | str) -> dict[str, Any]:
     """Return what a model is for, how it draws, and the scores of its folds.
 

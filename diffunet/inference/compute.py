@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffunet.errors import UsageError
+from diffunet.names import is_number
 
 Result = TypeVar("Result")
 
@@ -29,6 +30,30 @@ GPU_BATCH_VOXELS = 2**22
 
 GPU_STATE_SHARE = 0.25
 """Share of a GPU's free memory that the state of a group of samples may take."""
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device that "auto" means here; any other name as it is.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    available = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }
+    if not available.get(kind) or (index and not is_number(index)):
+        found = ", ".join(kind for kind, count in available.items() if count)
+        raise UsageError(f"-device {name}: expected one of {found}")
+    if index and int(index) >= available[kind]:
+        raise UsageError(f"-device {name}: there are {available[kind]} devices of this kind")
+    return torch.device(name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,10 @@ from typing import Literal, TypeVar, final
 import numpy as np
 import torch
 
+from diffunet.calls import from_python
 from diffunet.errors import UsageError
 from diffunet.inference.case_predictor import OnStep
-from diffunet.inference.compute import Compute, Precision
+from diffunet.inference.compute import Compute, Precision, device_of
 from diffunet.inference.fuse import VolumeSummary, disagreements_of
 from diffunet.inference.model import TrainedModel, load_model
 from diffunet.inference.options import PredictionOptions
@@ -56,6 +57,7 @@ class LoadedModel:
         self.compute = compute
 
     @classmethod
+    @from_python
     def from_folder(
         cls: type[Loaded],
         folder: Path | str,
@@ -70,16 +72,17 @@ class LoadedModel:
         Args:
             folder: results/DATASET/METHOD__PLANS__CONFIGURATION.
             folds: None for all that are trained.
+            device: "cpu", "cuda", "cuda:N" or "mps"; "auto" for the best that there is.
             precision: of the networks; "float32" is exact, the others are faster on a GPU; models
                 trained from image-level labels take "float32" only.
 
         Raises:
-            UsageError: the model learned from something else than this class is for, or the device
-                does not compute in this precision.
+            UsageError: the model learned from something else than this class is for, or there is no
+                such device, or it does not compute in this precision.
             CheckpointError: the folder lacks a file, or one does not fit.
             PlansError, DatasetError: its plans or its dataset.json are not valid.
         """
-        compute = Compute(device=torch.device(device), precision=precision)
+        compute = Compute(device=device_of(str(device)), precision=precision)
         model = load_model(Path(folder), folds=folds, checkpoint=checkpoint, device=compute.device)
         return cls(model, compute=compute)
 
@@ -101,6 +104,7 @@ class Predictor(LoadedModel):
             )
         super().__init__(model, compute=compute)
 
+    @from_python
     def predict(
         self,
         image: np.ndarray,

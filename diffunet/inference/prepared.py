@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,6 +79,7 @@ def prepare(
     Raises:
         DatasetError: its axes, channels or spacing are not those that the model was trained on.
     """
+    image = _array_of(image, case=case)
     check_image(image, spacing_mm, model=model, case=case)
     preprocessed = preprocess_case(
         image,
@@ -90,6 +92,31 @@ def prepare(
     properties = preprocessed.properties
     normalized = properties.normalized(preprocessed.image)
     return PreparedImage(image=torch.from_numpy(normalized), properties=properties)
+
+
+def _array_of(image: Any, *, case: str) -> np.ndarray:
+    """Return an image as an array of numpy, if it is one or holds the same.
+
+    Raises:
+        DatasetError: it is something else, holds no real numbers, or hides some of them.
+    """
+    try:
+        array = np.asarray(image)
+        is_real = array.dtype.kind in "biuf"
+    except Exception:  # what arrays of other libraries raise is not documented
+        is_real = False
+    if not is_real:
+        kind = getattr(image, "dtype", None) or type(image).__name__
+        raise DatasetError(
+            f"case '{case}': expected a numpy array of integers or real numbers, found {kind}; "
+            "read a file with nibabel or SimpleITK, bring a tensor to the CPU, take the magnitude"
+        )
+    if isinstance(image, np.ma.MaskedArray) and np.ma.is_masked(image):
+        raise DatasetError(
+            f"case '{case}': expected an array, found a masked one; say what its masked voxels "
+            "hold (image.filled(VALUE))"
+        )
+    return array
 
 
 def stored_image(images: Store, case: str) -> PreparedImage:
@@ -143,6 +170,8 @@ def check_image(
             f"case '{case}': expected {expected} channel(s) ({names}) along the first axis, "
             f"found {len(image)} in the shape {image.shape}"
         )
+    if image.size == 0:
+        raise DatasetError(f"case '{case}': expected voxels, found the shape {image.shape}")
     if len(spacing_mm) != dimensions or not all(size > 0 for size in spacing_mm):
         raise DatasetError(
             f"case '{case}': expected {dimensions} positive voxel sizes in mm, in the order of "

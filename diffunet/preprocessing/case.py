@@ -9,7 +9,7 @@ import numpy as np
 from diffunet.data.image_io.geometry import in_words
 from diffunet.data.store.case import CaseProperties
 from diffunet.errors import DatasetError
-from diffunet.limits import VARIABLE, max_image_bytes
+from diffunet.limits import how_to_allow, max_image_bytes
 from diffunet.plans import ConfigurationPlan, PreprocessingPlan
 from diffunet.preprocessing.crop import body_mask, crop_box
 from diffunet.preprocessing.normalize import case_normalization
@@ -137,7 +137,7 @@ def _require_room(
             f"{num_bytes / _GB:.3g} GB: {image.shape[1:]} voxels of {in_words(tuple(spacing_mm))} "
             f"mm are {tuple(shape)} of {in_words(tuple(new_spacing_mm))} mm, the spacing of the "
             "plans; correct the spacing in the file's header, or raise the limit: "
-            f"{VARIABLE}={math.ceil(num_bytes / _GB)}"
+            f"{how_to_allow(num_bytes)}"
         )
 
 

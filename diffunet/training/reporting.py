@@ -11,7 +11,7 @@ from typing import final
 
 import numpy as np
 
-from diffunet.errors import WriteError
+from diffunet.errors import DiffunetError, WriteError
 from diffunet.jsonio import atomic_file
 from diffunet.workers import Program
 from diffunet.workspace import METRICS_FILE
@@ -83,6 +83,7 @@ class Pictures:
         for program in self._running.values():
             program.process.kill()
             program.process.communicate()
+            program.close()
         self._running.clear()
 
     def add_case(
@@ -131,13 +132,17 @@ class Pictures:
             return
         self._collect(kind, timeout_s=0)
         self._outdated.pop(kind, None)
-        if not self._has_failed:
+        if self._has_failed:
+            return
+        try:
             self._running[kind] = Program(
                 "diffunet.figures",
                 [kind, str(source), str(target)],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )
+        except (DiffunetError, OSError) as cause:
+            self._give_up(str(cause))
 
     def _collect_all(self) -> None:
         for kind in list(self._running):
@@ -154,6 +159,7 @@ class Pictures:
             process.kill()
             process.communicate()
             message = f"took more than {timeout_s} s"
+        program.close()
         if process.returncode != 0:
             self._give_up(message.strip().rpartition("\n")[2])
 

@@ -327,3 +327,56 @@ def test_overflow_in_float16_is_no_mask(tmp_path, method):
             parameter.fill_(6e4)
     with pytest.raises(UsageError, match="beyond what float16 holds"):
         predictor.predict(image_2d(16, 16), (1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        np.ndarray.tolist,
+        torch.from_numpy,
+        lambda image: image.astype(">f4"),
+        lambda image: np.ma.masked_array(image, mask=False),
+    ],
+    ids=["list", "tensor", "big-endian", "masked nowhere"],
+)
+def test_an_image_may_be_whatever_numpy_takes_for_an_array(folder, form):
+    predictor, image = Predictor.from_folder(folder), image_2d(16, 16)
+    expected = predictor.predict(image, (1.0, 1.0))
+    found = predictor.predict(form(image), np.array([1.0, 1.0]), seed=np.int64(0))
+    assert np.array_equal(found.samples, expected.samples)
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (None, "found NoneType"),
+        ("image.nii.gz", "found str"),
+        (np.ones((1, 8, 8), complex), "found complex128"),
+        (np.ones((1, 8, 8), object), "found object"),
+        (torch.ones(1, 8, 8, device="meta"), "found torch.float32"),
+        (np.ma.masked_equal(np.eye(8)[None], 0), "image.filled"),
+        (np.ones((1, 0, 8)), "expected voxels"),
+        (np.ones((8, 8)), r"expected an array \(channel, y, x\)"),
+    ],
+)
+def test_what_is_no_image_is_refused(folder, image, words):
+    with pytest.raises(DatasetError, match=words):
+        Predictor.from_folder(folder).predict(image, (1.0, 1.0))
+
+
+@pytest.mark.parametrize("spacing_mm", [1.0, (1.0,), (1.0, 1.0, 1.0)])
+def test_a_voxel_size_has_as_many_numbers_as_the_image_has_axes(folder, spacing_mm):
+    with pytest.raises(DatasetError, match="expected 2 positive voxel sizes"):
+        Predictor.from_folder(folder).predict(image_2d(8, 8), spacing_mm)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "auto:1"])
+def test_a_device_that_is_not_there_is_refused(folder, device):
+    with pytest.raises(UsageError, match="expected one of|there are"):
+        Predictor.from_folder(folder, device=device)
+
+
+def test_an_array_of_the_caller_stays_as_it_is(folder):
+    image = image_2d(16, 16)
+    image.setflags(write=False)
+    Predictor.from_folder(folder, device="auto").predict(image, (1.0, 1.0))

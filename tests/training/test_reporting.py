@@ -1,3 +1,4 @@
+import errno
 import logging
 import signal
 import subprocess
@@ -6,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffunet.errors import DiffunetError
 from diffunet.training import reporting
 from diffunet.training.reporting import Pictures, log_file
 from diffunet.workers import Program
@@ -117,3 +119,21 @@ def test_a_log_on_a_full_disk_fails_no_training(tmp_path, capsys):
     with log_file(tmp_path / "training.log"):
         logging.getLogger("diffunet.training").info("a line")
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "refusal", [OSError(errno.EAGAIN, "no more processes"), DiffunetError("no interpreter")]
+)
+def test_a_picture_that_cannot_be_begun_is_one_warning_and_no_error(
+    tmp_path, monkeypatch, caplog, refusal
+):
+    """At the end of a training, too: what it learned is kept."""
+
+    def refuse(*_: object, **__: object) -> Program:
+        raise refusal
+
+    pictures = Pictures(tmp_path)
+    pictures._outdated["training"] = tmp_path / "metrics.jsonl"
+    monkeypatch.setattr(reporting, "Program", refuse)
+    pictures.finish()
+    assert caplog.text.count("no pictures of this training are drawn") == 1

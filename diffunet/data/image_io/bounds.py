@@ -1,11 +1,10 @@
 """Check what a header declares against the file's size and the limit, before reading a voxel."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from diffunet.errors import DatasetError
-from diffunet.limits import VARIABLE, max_image_bytes
+from diffunet.limits import how_to_allow, max_image_bytes
 
 MOST_UNPACKED = 1032  # bytes that deflate, which .gz, .png and .tif use, can make of one
 _GB = 2**30
@@ -25,8 +24,8 @@ def require_room(path: Path, *, shape: Sequence[int], num_bytes: int) -> None:
         raise DatasetError(
             f"'{path}': expected at most {max_image_bytes() / _GB:.3g} GB of voxels, found a "
             f"header that declares {_product(shape)}, {num_bytes / _GB:.3g} GB; correct the "
-            f"header or, if the image is that large, raise the limit: {VARIABLE}="
-            f"{math.ceil(num_bytes / _GB)}"
+            f"header or, if the image is that large, raise the limit: "
+            f"{how_to_allow(num_bytes)}"
         )
 
 

@@ -6,6 +6,7 @@ from typing import final
 
 import numpy as np
 
+from diffunet.calls import from_python
 from diffunet.inference.compute import Compute
 from diffunet.inference.model import TrainedModel
 from diffunet.inference.options import PredictionOptions
@@ -52,6 +53,7 @@ class WeakPredictor(LoadedModel):
         super().__init__(model, compute=compute)
         self._asked(PredictionOptions())
 
+    @from_python
     def predict(
         self,
         image: np.ndarray,
@@ -83,7 +85,7 @@ class WeakPredictor(LoadedModel):
         given = given_tags(
             tags,
             num_labels=len(self.model.labels.names),
-            num_slices=image.shape[1] if image.ndim == 4 else None,
+            num_slices=np.shape(image)[1] if self.model.dimensions == 3 else None,
         )
         found = predictor.saliency_of(prepared, given=given)
         return WeakPrediction(
