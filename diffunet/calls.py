@@ -112,7 +112,8 @@ def _fitted(hint: Any, value: Any) -> Any:
         return _SIMPLE[hint](_plain(value))
     if getattr(hint, "_is_protocol", False):
         return _called(value)
-    if dataclasses.is_dataclass(hint) and not isinstance(value, hint):
+    is_record = isinstance(hint, type) and dataclasses.is_dataclass(hint)
+    if is_record and not isinstance(value, hint):
         raise _UnfitError
     return value
 

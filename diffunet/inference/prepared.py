@@ -102,10 +102,9 @@ def _array_of(image: Any, *, case: str) -> np.ndarray:
     """
     try:
         array = np.asarray(image)
-        is_real = array.dtype.kind in "biuf"
     except Exception:  # what arrays of other libraries raise is not documented
-        is_real = False
-    if not is_real:
+        array = np.empty(0, object)
+    if array.dtype.kind not in "biuf":
         kind = getattr(image, "dtype", None) or type(image).__name__
         raise DatasetError(
             f"case '{case}': expected a numpy array of integers or real numbers, found {kind}; "
