@@ -72,6 +72,7 @@ def main(words: Sequence[str] | None = None) -> None:
     data = steps.add_parser("data")
     data.add_argument("--family", choices=FAMILIES, default="images")
     data.add_argument("--num_training", type=int, default=3000)
+    data.add_argument("--channel", default="generated image", help="CT: one normalisation for all")
     train = steps.add_parser("train")
     train.add_argument("name")
     train.add_argument("--iterations", type=int, default=6000)
@@ -92,7 +93,8 @@ def main(words: Sequence[str] | None = None) -> None:
     levels.add_argument("--num_cases", type=int, default=100)
     given = parser.parse_args(words)
     if given.step == "data":
-        prepare_data(given.folder, FAMILIES[given.family], num_training=given.num_training)
+        family = FAMILIES[given.family]
+        prepare_data(given.folder, family, num_training=given.num_training, channel=given.channel)
     elif given.step == "train":
         train_variant(given)
     elif given.step == "score":
@@ -114,10 +116,16 @@ def workspace_of(folder: Path, results: str) -> Workspace:
     )
 
 
-def prepare_data(folder: Path, family: SceneFamily, *, num_training: int) -> None:
+def prepare_data(
+    folder: Path, family: SceneFamily, *, num_training: int, channel: str = "generated image"
+) -> None:
     workspace = workspace_of(folder, "results")
     write_ambiguous_dataset(
-        workspace.raw / DATASET, num_training=num_training, num_test=1, family=family
+        workspace.raw / DATASET,
+        num_training=num_training,
+        num_test=1,
+        family=family,
+        channel=channel,
     )
     api.plan_and_preprocess(workspace.raw / DATASET, workspace=workspace, num_processes=1)
 

@@ -30,11 +30,16 @@ def write_ambiguous_dataset(
     num_test: int,
     num_raters: int = 4,
     family: SceneFamily | None = None,
+    channel: str = "generated image",
     seed: int = 0,
 ) -> None:
     """Write a raw dataset with several raters into `folder`: PNG images, or NIfTI volumes.
 
     Two neighbouring cases each belong to one patient.
+
+    Args:
+        channel: its name, which decides how images are normalised. Grey values mean the same in
+            every image, as those of "CT" do.
     """
     family = family or SceneFamily()
     _write_rated(
@@ -47,7 +52,7 @@ def write_ambiguous_dataset(
         num_training=num_training,
         num_raters=num_raters,
         seed=seed,
-        channel="generated image",
+        channel=channel,
         labels=_LABEL_NAMES[: family.num_labels],
     )
     write_json(folder / FAMILY_FILE, _KnownTruth(family=family, seed=seed))

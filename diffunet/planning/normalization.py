@@ -35,14 +35,21 @@ def choose_normalization(
         )
     if name == "rgb_to_0_1":
         return Choice(NormalizationPlan(scheme="rgb_to_0_1"), f"'{channel}': divided by 255.")
-    return _zscore(channel, relative_size_after_crop)
+    found = _zscore(relative_size_after_crop)
+    if name == "zscore":
+        return Choice(found.value, f"'{channel}': {found.reason}")
+    return Choice(
+        found.value,
+        f"'{channel}' names no scheme: {found.reason} It hides how bright a case is; if grey "
+        "values mean the same in every case, name the channel CT.",
+    )
 
 
 def _ct(
     channel: str, intensities: IntensityFingerprint | None, relative_size_after_crop: float
 ) -> Choice[NormalizationPlan]:
     if intensities is None or intensities.std == 0:
-        fallback = _zscore(channel, relative_size_after_crop)
+        fallback = _zscore(relative_size_after_crop)
         found = "there is no foreground" if intensities is None else "the foreground is constant"
         warning = (
             f"Channel '{channel}' would be normalised as CT, but {found}: zscore is used instead."
@@ -63,7 +70,7 @@ def _ct(
     )
 
 
-def _zscore(channel: str, relative_size_after_crop: float) -> Choice[NormalizationPlan]:
+def _zscore(relative_size_after_crop: float) -> Choice[NormalizationPlan]:
     uses_mask = relative_size_after_crop < _MASK_BELOW
     where = "each case"
     if uses_mask:
@@ -73,5 +80,5 @@ def _zscore(channel: str, relative_size_after_crop: float) -> Choice[Normalizati
         )
     return Choice(
         NormalizationPlan(scheme="zscore", uses_mask=uses_mask),
-        f"'{channel}' names no scheme: zscore, mean 0 and standard deviation 1 of {where}.",
+        f"zscore, mean 0 and standard deviation 1 of {where}.",
     )

@@ -23,6 +23,8 @@ def test_the_name_of_a_channel_chooses_its_scheme(channel, scheme):
     assert found.value.scheme == scheme
     assert repr(channel) in found.reason
     assert not found.warning
+    is_by_default = scheme == "zscore" != channel
+    assert ("name the channel CT" in found.reason) == is_by_default
 
 
 def test_ct_takes_the_numbers_of_the_dataset():
