@@ -209,7 +209,8 @@ def _words(hint: Any) -> str:
     if origin is Sequence:
         return f"a list (of {_words(arguments[0])})"
     if origin is Literal:
-        return " or ".join(map(repr, arguments))
+        choices = [repr(each) for each in arguments]
+        return " or ".join(choices) if len(choices) < 3 else f"one of {', '.join(choices)}"
     if hint in _WORDS:
         return _WORDS[hint]
     if getattr(hint, "_is_protocol", False):

@@ -451,7 +451,7 @@ def test_options_of_saliency_are_refused_for_models_of_samples(images, tmp_path)
 
 
 def test_an_unknown_saliency_is_refused(images, tmp_path):
-    with pytest.raises(UsageError, match="saliency should be one of cdm, .*, got 'cam'"):
+    with pytest.raises(UsageError, match="saliency: expected one of 'cdm', .* or None, got 'cam'"):
         api.predict(images, tmp_path / "out", dataset=1, saliency="cam")
 
 
