@@ -39,6 +39,7 @@ from diffunet.evaluation.bootstrap import crossed_interval
 from diffunet.evaluation.known_truth import (
     TruthScores,
     presence_calibration_error,
+    presence_error,
     score_against_truth,
 )
 from diffunet.inference.compute import Compute
@@ -160,8 +161,9 @@ def score_draws(given: argparse.Namespace, draw: str) -> None:
         with ProcessPoolExecutor(given.jobs, mp_context=spawned) as pool:
             tasks = [pool.submit(score_cases, given, draw, share) for share in shares]
             parts = [task.result() for task in tasks]
-    found = {case: scores for part in parts for case, scores in part[0].items()}
-    perfect = {case: scores for part in parts for case, scores in part[1].items()}
+    found, perfect, marked = (
+        {case: scores for part in parts for case, scores in part[kind].items()} for kind in range(3)
+    )
     record = {
         "name": given.name,
         "draw": draw,
@@ -170,22 +172,25 @@ def score_draws(given: argparse.Namespace, draw: str) -> None:
         "training_seconds": float((model_folder / "seconds.txt").read_text()),
         "seconds": round(time.perf_counter() - begun),
         "jobs": given.jobs,
-        "model": summary(list(itertools.chain(*found.values()))),
-        "truth": summary(list(itertools.chain(*perfect.values()))),
+        "model": summary(list(itertools.chain(*found.values())), given.num_samples),
+        "truth": summary(list(itertools.chain(*perfect.values())), given.num_samples),
+        "ged_where_marked": mean_ged(list(itertools.chain(*marked.values()))),
     }
     geds = {case: np.mean([each.ged for each in scores]) for case, scores in sorted(found.items())}
     write_json(file_of_images(given.folder / given.name, draw), geds)
     with (given.folder / "scores.jsonl").open("a") as file:
         file.write(json.dumps(record) + "\n")
     print(given.name, draw, json.dumps(record["model"]), "truth", json.dumps(record["truth"]))
+    print("among samples that mark anything, GED", record["ged_where_marked"])
 
 
 def score_cases(
     given: argparse.Namespace, draw: str, indices: Sequence[int]
-) -> tuple[dict[str, list[TruthScores]], dict[str, list[TruthScores]]]:
-    """Return the scores of a model on test images, and those of as many draws of the truth.
+) -> tuple[dict[str, list[TruthScores]], ...]:
+    """Return the scores of a model on test images, those of draws of the truth, and marked ones.
 
-    Each image has those of its labels.
+    The last are those of the model's samples that mark anything, against masks that do. Each image
+    has those of its labels.
     """
     torch.set_num_threads(1)
     _, model = trained(given)
@@ -196,6 +201,7 @@ def score_cases(
     )
     found: dict[str, list[TruthScores]] = {}
     perfect: dict[str, list[TruthScores]] = {}
+    marked: dict[str, list[TruthScores]] = {}
     for index in indices:
         case = f"test{index:05d}"
         scene = scene_of_case(case, family, seed=seed)
@@ -203,8 +209,9 @@ def score_cases(
         generator = numpy_generator(seed, "truth", case)
         chosen = generator.choice(len(scene.outcomes()), given.num_samples, p=scene.probabilities())
         found[case] = scored(samples, scene)
+        marked[case] = scored_where_marked(samples, scene)
         perfect[case] = scored(scene.outcomes()[chosen][None] == labels_of(family), scene)
-    return found, perfect
+    return found, perfect, marked
 
 
 def file_of_images(results: Path, draw: str) -> Path:
@@ -350,13 +357,40 @@ def scored(samples: np.ndarray, scene: Scene) -> list[TruthScores]:
     ]
 
 
-def summary(scores: Sequence[TruthScores]) -> dict[str, float]:
-    """Return means over cases, the standard error of the GED, and the calibration of presence."""
+def scored_where_marked(samples: np.ndarray, scene: Scene) -> list[TruthScores]:
+    """Return the scores of samples that mark anything, against outcomes that do.
+
+    Labels of which fewer than two samples mark anything are left out, which are those with little
+    presence.
+    """
+    found: list[TruthScores] = []
+    for of_label, outcomes in zip(
+        samples, scene.outcomes()[None] == labels_of(scene.family), strict=True
+    ):
+        drawn = of_label[of_label.reshape(len(of_label), -1).any(axis=1)]
+        is_marked = outcomes.reshape(len(outcomes), -1).any(axis=1)
+        shares = scene.probabilities()[is_marked]
+        if len(drawn) > 1 and shares.sum() > 0:
+            found.append(score_against_truth(drawn, outcomes[is_marked], shares / shares.sum()))
+    return found
+
+
+def mean_ged(scores: Sequence[TruthScores]) -> float | None:
+    return round(float(np.mean([each.ged for each in scores])), 4) if scores else None
+
+
+def summary(scores: Sequence[TruthScores], num_samples: int) -> dict[str, float]:
+    """Return means over cases, the standard error of the GED, and how far presence is off."""
     names = [field.name for field in dataclasses.fields(TruthScores)]
     means = {name: float(np.mean([getattr(each, name) for each in scores])) for name in names}
     error = float(np.std([each.ged for each in scores]) / np.sqrt(len(scores)))
     calibration = presence_calibration_error(scores)
-    rounded = {**means, "ged_error": error, "presence_calibration": calibration}
+    rounded = {
+        **means,
+        "ged_error": error,
+        "presence_calibration": calibration,
+        "presence_error": presence_error(scores, num_samples),
+    }
     return {name: round(value, 4) for name, value in rounded.items()}
 
 

@@ -216,6 +216,8 @@ def main(words: Sequence[str] | None = None) -> None:
     error = np.mean([each["mask_error"] for each in records])
     print(f"{len(ged)} images: GED {ged.mean():.4f} (s.e. {ged.std() / np.sqrt(len(ged)):.4f})")
     print(f"x_0_hat to Bayes with all noise {error:.5f}")
+    off = np.array([each["presence"] - each["true_presence"] for each in records])
+    print(f"presence off by {np.sqrt(np.mean(off**2)):.3f}")
 
 
 def _within(values: Sequence[float] | np.ndarray, limits: tuple[float, float]) -> bool:

@@ -93,6 +93,18 @@ def presence_calibration_error(scores: Sequence[TruthScores]) -> float:
     return float(sum(gaps) / len(scores))
 
 
+def presence_error(scores: Sequence[TruthScores], num_samples: int) -> float:
+    """Return the root mean square of drawn less true presence over cases, without their chance.
+
+    The variance of a share of `num_samples` is estimated without bias and taken off, so that
+    samples of the truth have about 0 over many cases; below that it is 0.
+    """
+    drawn = np.array([each.presence for each in scores])
+    true = np.array([each.true_presence for each in scores])
+    chance = drawn * (1 - drawn) / (num_samples - 1)
+    return float(np.sqrt(max(0.0, np.mean((drawn - true) ** 2 - chance))))
+
+
 def _volume_distance(
     samples: Float[np.ndarray, " sample"],
     outcomes: Float[np.ndarray, " outcome"],

@@ -2,6 +2,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from diffunet.data.synthetic import SceneFamily
@@ -39,6 +40,23 @@ def test_a_line_of_scores_stands_beside_that_of_the_truth(folder):
     assert (record["name"], record["draw"], record["num_cases"]) == ("small", "ddim:2", 3)
     assert record["model"]["ged"] > 0.3 > record["truth"]["ged"]
     assert record["model"]["D_yy"] == record["truth"]["D_yy"]
+
+
+def test_samples_that_mark_anything_are_scored_apart():
+    family = SceneFamily(size=(32, 32), radius=(0.1, 0.18), presence=(0.5, 0.5))
+    scene = known_truth.scene_of_case("a", family, seed=0)
+    shares = scene.probabilities()
+    nothing, core, rim = scene.outcomes() > 0
+    half = np.array([core] * 50 + [rim] * 50 + [nothing] * 300)[None]
+    (apart,) = known_truth.scored_where_marked(half, scene)
+    (whole,) = known_truth.scored(half, scene)
+    assert apart.true_presence == apart.presence == 1
+    assert apart.ged == pytest.approx(
+        2 * (shares[1] / 0.5 - 0.5) ** 2 * apart.D_yy / (2 * shares[1] * shares[2] / 0.25), abs=0.01
+    )
+    assert whole.ged > apart.ged + 0.1
+    assert known_truth.scored_where_marked(half[:, 99:], scene) == []
+    assert known_truth.mean_ged([]) is None
 
 
 def test_variants_are_compared_image_by_image(folder, capsys):

@@ -5,7 +5,11 @@ import pytest
 
 from diffunet.data.synthetic import SceneFamily, scene_of_case
 from diffunet.evaluation.ambiguity import ged_fully_unbiased
-from diffunet.evaluation.known_truth import presence_calibration_error, score_against_truth
+from diffunet.evaluation.known_truth import (
+    presence_calibration_error,
+    presence_error,
+    score_against_truth,
+)
 
 NOTHING, SMALL, LARGE = np.zeros(10, bool), np.arange(10) < 2, np.arange(10) < 4
 OUTCOMES = np.stack([NOTHING, SMALL, LARGE])
@@ -62,6 +66,20 @@ def test_presence_is_calibrated_where_drawn_and_true_shares_agree_on_average():
     assert presence_calibration_error([half, other]) == pytest.approx(0)
     assert presence_calibration_error([half, half]) == pytest.approx(0.1)
     assert presence_calibration_error([half, scores]) == pytest.approx((0.1 + 0.2) / 2)
+
+
+@pytest.mark.parametrize(("bias", "expected"), [(0.0, 0.0), (0.15, 0.15)])
+def test_the_error_of_presence_holds_no_chance_of_samples(bias, expected):
+    generator = np.random.default_rng(0)
+    scores = score_against_truth(np.stack([SMALL, LARGE]), OUTCOMES, TRUTH)
+    true = generator.uniform(0.2, 0.8, 4000)
+    drawn = generator.binomial(10, true + bias) / 10
+    cases = [
+        dataclasses.replace(scores, presence=own, true_presence=share)
+        for own, share in zip(drawn, true, strict=True)
+    ]
+    assert np.sqrt(np.mean((drawn - true) ** 2)) > expected + 0.04
+    assert presence_error(cases, 10) == pytest.approx(expected, abs=0.03)
 
 
 def _iou(a, b):
