@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -117,17 +117,13 @@ class Compute:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Give the network its precision."""
-        uses_tf32 = torch.backends.cudnn.allow_tf32
-        torch.backends.cudnn.allow_tf32 = False
         dtype = getattr(torch, self.precision)
-        try:
+        with _without_tf32():
             if dtype == torch.float32:
                 yield
             else:
                 with torch.autocast(self.device.type, dtype):
                     yield
-        finally:
-            torch.backends.cudnn.allow_tf32 = uses_tf32
 
     def in_range(self, output: Tensor) -> Tensor:
         """Return a network's output in float32.
@@ -182,3 +178,20 @@ def run_in_memory(run: Callable[[int], Result], batch_size: int) -> tuple[Result
 
 def _state_bytes(shape: Sequence[int], num_volumes: int) -> int:
     return 4 * num_volumes * math.prod(shape)
+
+
+@contextlib.contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Compute convolutions of float32 in float32; what the caller set returns after."""
+    cudnn: Any = torch.backends.cudnn
+    try:
+        place, name, off = cudnn, "allow_tf32", False
+        before = cudnn.allow_tf32
+    except RuntimeError:  # the caller set single operators (torch 2.9 and later)
+        place, name, off = cudnn.conv, "fp32_precision", "ieee"
+        before = cudnn.conv.fp32_precision
+    setattr(place, name, off)
+    try:
+        yield
+    finally:
+        setattr(place, name, before)

@@ -1,4 +1,6 @@
 import contextlib
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -145,3 +147,21 @@ def test_a_gpu_without_room_for_one_tile_is_said_so():
 
     with pytest.raises(UsageError, match="does not hold the network and one tile"):
         run_in_memory(run, 4)
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch 2.9 and later")
+@pytest.mark.parametrize("precision", ["ieee", "tf32"])
+def test_convolutions_are_exact_where_the_caller_set_their_precision_alone(precision):
+    """In a process of its own: torch cannot mix both ways to set it back."""
+    other = {"ieee": "tf32", "tf32": "ieee"}[precision]
+    code = f"""
+import torch
+from diffunet.inference.compute import Compute
+cudnn = torch.backends.cudnn
+cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = {precision!r}, {other!r}
+for _ in range(2):
+    with Compute(device=torch.device("cpu")).running():
+        assert cudnn.conv.fp32_precision == "ieee"
+    assert cudnn.conv.fp32_precision == {precision!r}
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
