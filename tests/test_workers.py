@@ -161,6 +161,12 @@ def test_a_program_with_python_inside_is_not_started_again(executable, monkeypat
         Worker(_double)
 
 
+def test_a_program_that_was_frozen_is_not_started_again(monkeypatch):
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(DiffunetError, match="give num_processes=0"):
+        Worker(_double)
+
+
 def test_a_worker_is_of_this_diffunet_whatever_the_current_folder(start, tmp_path, monkeypatch):
     """An entry of sys.path that is relative means another folder after `os.chdir`."""
     other = tmp_path / "diffunet"
