@@ -24,8 +24,8 @@ if TYPE_CHECKING:
         pseudo_label,
         train,
     )
-    from diffunet.inference.predictor import Predictor
-    from diffunet.wsss.prediction.weak_predictor import WeakPredictor
+    from diffunet.api.predictor import Predictor
+    from diffunet.api.weak_predictor import WeakPredictor
 
 __version__ = "0.2.0"
 
@@ -45,8 +45,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Predictor": "diffunet.inference.predictor",
-    "WeakPredictor": "diffunet.wsss.prediction.weak_predictor",
+    "Predictor": "diffunet.api.predictor",
+    "WeakPredictor": "diffunet.api.weak_predictor",
     "ablate": "diffunet.api",
     "evaluate": "diffunet.api",
     "export_model": "diffunet.api",

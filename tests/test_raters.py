@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from diffunet import api
+from diffunet.api.predictor import Predictor
 from diffunet.build import build_rater_tags
 from diffunet.errors import UsageError
 from diffunet.inference.compute import Compute
 from diffunet.inference.masks import SamplePredictor
 from diffunet.inference.model import load_model
 from diffunet.inference.options import PredictionOptions
-from diffunet.inference.predictor import Predictor
 from diffunet.inference.prepared import prepare
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS

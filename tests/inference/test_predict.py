@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffunet.api.predictor import Predictor
 from diffunet.checkpoint import load_checkpoint, save_checkpoint
 from diffunet.cli import predict as command
 from diffunet.data.image_io import (
@@ -24,7 +25,6 @@ from diffunet.data.image_io import (
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.model import TrainedModel, load_model
 from diffunet.inference.output import OutputFolder
-from diffunet.inference.predictor import Predictor
 from diffunet.jsonio import read_json
 from tests.inference.driving import predict_into, predict_one
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model

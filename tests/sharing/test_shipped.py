@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
 
-from diffunet import api
+from diffunet import Predictor, api
 from diffunet.cli import predict, share, train
 from diffunet.data.image_io import read_label_map
 from diffunet.data.synthetic_lung import lung_scene
+from diffunet.errors import CheckpointError
 from diffunet.sharing.shipped import SHIPPED_MODELS, find_model
 
 MOST_BYTES = 16e6
@@ -42,6 +43,15 @@ def test_the_model_installs_under_its_name_and_another(tmp_path, capsys):
         "Dataset012_Nodules",
     ]
     assert "-d Dataset012_Nodules" in capsys.readouterr().out
+
+
+def test_a_predictor_in_memory_takes_its_name_and_its_file(tmp_path):
+    image = np.random.default_rng(0).normal(size=(1, 64, 64))
+    for given in ("lidc_nodules", find_model(Path("lidc_nodules"))):
+        drawn = Predictor.from_folder(given).predict(image, (1.0, 1.0), num_samples=1, num_steps=1)
+        assert drawn.mask.shape == (64, 64)
+    with pytest.raises(CheckpointError, match="comes with diffunet.*lidc_nodules"):
+        Predictor.from_folder(tmp_path / "missing.zip")
 
 
 def test_a_model_of_that_name_goes_first_and_other_folders_do_not(tmp_path, monkeypatch, capsys):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffunet.api.predictor import Predictor
 from diffunet.checkpoint import load_checkpoint
 from diffunet.errors import (
     CheckpointError,
@@ -23,7 +24,6 @@ from diffunet.errors import (
     UsageError,
     WorkspaceError,
 )
-from diffunet.inference.predictor import Predictor
 from diffunet.methods import METHODS
 from diffunet.networks.unet import ResidualUNet
 from diffunet.plans import Plans, ResolvedPlans, SamplingPlan

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from diffunet import api
+from diffunet.api.weak_predictor import WeakPredictor
 from diffunet.checkpoint import load_checkpoint, save_checkpoint
 from diffunet.data.image_io import read_image, read_label_map
 from diffunet.data.raw.dataset import open_dataset
@@ -22,7 +23,6 @@ from diffunet.inference.output import OutputFolder
 from diffunet.jsonio import read_json, write_json
 from diffunet.wsss.prediction.case_records import read_weak_case
 from diffunet.wsss.prediction.predictor import SaliencyPredictor
-from diffunet.wsss.prediction.weak_predictor import WeakPredictor
 from diffunet.wsss.second_stage import make as second_stage
 from diffunet.wsss.second_stage.fold_shares import (
     check_channels,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from diffunet.api.weak_predictor import WeakPredictor
 from diffunet.checkpoint import save_checkpoint
 from diffunet.data.image_io import ImageGeometry, write_label_map, write_signed_map
 from diffunet.diffusion.denoiser import Denoiser
@@ -33,7 +34,6 @@ from diffunet.plans import (
     WeakPlan,
 )
 from diffunet.workspace import VALIDATION_SUMMARY
-from diffunet.wsss.prediction.weak_predictor import WeakPredictor
 from tests.inference.models import dataset_content, small_configuration, small_plans
 
 ONE_LABEL = {"background": 0, "bright": 1}

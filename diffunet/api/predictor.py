@@ -13,10 +13,11 @@ from diffunet.errors import UsageError
 from diffunet.inference.case_predictor import OnStep
 from diffunet.inference.compute import Compute, Precision, device_of
 from diffunet.inference.fuse import VolumeSummary, disagreements_of
-from diffunet.inference.model import TrainedModel, load_model
+from diffunet.inference.model import TrainedModel
 from diffunet.inference.options import PredictionOptions
 from diffunet.inference.prepared import prepare
 from diffunet.methods import METHODS
+from diffunet.sharing.install import load_opened_model
 
 Loaded = TypeVar("Loaded", bound="LoadedModel")
 
@@ -67,10 +68,11 @@ class LoadedModel:
         device: torch.device | str = "cpu",
         precision: Precision = "float32",
     ) -> Loaded:
-        """Load a model folder; no workspace and no other file is needed.
+        """Load a model; no workspace and no other file is needed.
 
         Args:
-            folder: results/DATASET/METHOD__PLANS__CONFIGURATION.
+            folder: results/DATASET/METHOD__PLANS__CONFIGURATION, a zip file of `export_model`, or
+                the name of a model that comes with diffunet ("lidc_nodules").
             folds: None for all that are trained.
             device: "cpu", "cuda", "cuda:N" or "mps"; "auto" for the best that there is.
             precision: of the networks; "float32" is exact, the others are faster on a GPU; models
@@ -79,11 +81,14 @@ class LoadedModel:
         Raises:
             UsageError: the model learned from something else than this class is for, or there is no
                 such device, or it does not compute in this precision.
-            CheckpointError: the folder lacks a file, or one does not fit.
+            CheckpointError: there is no such model, it lacks a file, or one does not fit.
             PlansError, DatasetError: its plans or its dataset.json are not valid.
+            WriteError: a zip file cannot be unpacked.
         """
         compute = Compute(device=device_of(str(device)), precision=precision)
-        model = load_model(Path(folder), folds=folds, checkpoint=checkpoint, device=compute.device)
+        model = load_opened_model(
+            Path(folder), folds=folds, checkpoint=checkpoint, device=compute.device
+        )
         return cls(model, compute=compute)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from diffunet.api.predictor import Predictor
 from diffunet.diffusion.encoding import SignedEncoding
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.case_predictor import CasePredictor
@@ -16,7 +17,6 @@ from diffunet.inference.fuse import Votes
 from diffunet.inference.masks import decode_on_original_grid
 from diffunet.inference.model import load_model
 from diffunet.inference.options import PredictionOptions
-from diffunet.inference.predictor import Predictor
 from diffunet.methods import METHODS
 from diffunet.preprocessing.case import preprocess_case
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model

@@ -6,11 +6,11 @@ from typing import final
 
 import numpy as np
 
+from diffunet.api.predictor import LoadedModel
 from diffunet.calls import from_python
 from diffunet.inference.compute import Compute
 from diffunet.inference.model import TrainedModel
 from diffunet.inference.options import PredictionOptions
-from diffunet.inference.predictor import LoadedModel
 from diffunet.inference.prepared import prepare
 from diffunet.methods import SaliencyMethod
 from diffunet.wsss.prediction.predictor import SaliencyPredictor

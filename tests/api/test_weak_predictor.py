@@ -3,12 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from diffunet.api.predictor import Predictor
+from diffunet.api.weak_predictor import WeakPredictor
 from diffunet.errors import DatasetError, PlansError, UsageError
 from diffunet.inference.options import PredictionOptions
-from diffunet.inference.predictor import Predictor
 from diffunet.plans import MaskPlan, WeakPlan
 from diffunet.wsss.prediction.predictor import SaliencyPredictor
-from diffunet.wsss.prediction.weak_predictor import WeakPredictor
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 from tests.wsss.weak_models import (
     TWO_LABELS,
