@@ -17,7 +17,7 @@ from diffunet.planning.crop import choose_crop
 from diffunet.planning.defaults import DEFAULT_REASONS
 from diffunet.planning.diffusion import choose_encoding
 from diffunet.planning.geometry import DatasetGrid, PatchGrid, patch_grid
-from diffunet.planning.normalization import choose_normalization
+from diffunet.planning.normalization import choose_normalizations
 from diffunet.planning.patch import PatchChoice, choose_patch
 from diffunet.planning.topology import Topology
 from diffunet.planning.weak import PlannedWeak, plan_weak
@@ -134,14 +134,10 @@ def _grid_reasons(axes: PatchGrid, patch: PatchChoice) -> dict[str, Any]:
 def _plan_preprocessing(
     spacing_mm: Choice[tuple[float, ...]], fingerprint: Fingerprint
 ) -> tuple[PreprocessingPlan, dict[str, Any], list[str]]:
-    normalization = [
-        choose_normalization(
-            channel.name,
-            intensities=channel.intensities,
-            relative_size_after_crop=fingerprint.geometry.relative_size_after_crop.median,
-        )
-        for channel in fingerprint.channels
-    ]
+    normalization = choose_normalizations(
+        fingerprint.channels,
+        relative_size_after_crop=fingerprint.geometry.relative_size_after_crop.median,
+    )
     plan = PreprocessingPlan(
         spacing_mm=spacing_mm.value, normalization=tuple(each.value for each in normalization)
     )

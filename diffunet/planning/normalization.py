@@ -1,10 +1,46 @@
 """How intensities are normalised: nnU-Net's rules by the channel's name."""
 
-from diffunet.fingerprint.fingerprint import IntensityFingerprint
+from collections.abc import Sequence
+from dataclasses import replace
+
+from diffunet.fingerprint.fingerprint import ChannelFingerprint, IntensityFingerprint
 from diffunet.planning.choice import Choice
 from diffunet.plans import NormalizationPlan
 
 _MASK_BELOW = 0.75  # nnU-Net: crops that leave less come from images with a masked background
+
+
+_SCHEMES = ("ct", "nonorm", "rescale_to_0_1", "rgb_to_0_1", "zscore")
+
+
+def choose_normalizations(
+    channels: Sequence[ChannelFingerprint], *, relative_size_after_crop: float
+) -> tuple[Choice[NormalizationPlan], ...]:
+    """Choose the normalisation of each channel, in their order.
+
+    What a z-score by default hides is said once, at the last channel that has it.
+
+    Args:
+        relative_size_after_crop: as for `choose_normalization`.
+    """
+    chosen = [
+        choose_normalization(
+            channel.name,
+            intensities=channel.intensities,
+            relative_size_after_crop=relative_size_after_crop,
+        )
+        for channel in channels
+    ]
+    unnamed = [at for at, each in enumerate(channels) if each.name.casefold() not in _SCHEMES]
+    if unnamed:
+        last = chosen[unnamed[-1]]
+        them = "the channel" if len(unnamed) == 1 else f"these {len(unnamed)} channels"
+        hint = (
+            "It hides how bright a case is; if grey values mean the same in every case, name "
+            f"{them} CT."
+        )
+        chosen[unnamed[-1]] = replace(last, reason=f"{last.reason} {hint}")
+    return tuple(chosen)
 
 
 def choose_normalization(
@@ -38,11 +74,7 @@ def choose_normalization(
     found = _zscore(relative_size_after_crop)
     if name == "zscore":
         return Choice(found.value, f"'{channel}': {found.reason}")
-    return Choice(
-        found.value,
-        f"'{channel}' names no scheme: {found.reason} It hides how bright a case is; if grey "
-        "values mean the same in every case, name the channel CT.",
-    )
+    return Choice(found.value, f"'{channel}' names no scheme: {found.reason}")
 
 
 def _ct(

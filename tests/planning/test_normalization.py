@@ -1,7 +1,7 @@
 import pytest
 
-from diffunet.planning.normalization import choose_normalization
-from tests.planning.fingerprints import an_intensity
+from diffunet.planning.normalization import choose_normalization, choose_normalizations
+from tests.planning.fingerprints import a_channel, an_intensity
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,25 @@ def test_the_name_of_a_channel_chooses_its_scheme(channel, scheme):
     assert found.value.scheme == scheme
     assert repr(channel) in found.reason
     assert not found.warning
-    is_by_default = scheme == "zscore" != channel
-    assert ("name the channel CT" in found.reason) == is_by_default
+
+
+@pytest.mark.parametrize(
+    ("channels", "said"),
+    [
+        (["T1"], ["name the channel CT."]),
+        (["R", "G", "B"], ["", "", "name these 3 channels CT."]),
+        (["T1", "CT", "flair", "zscore"], ["", "", "name these 2 channels CT.", ""]),
+        (["zscore", "noNorm"], ["", ""]),
+    ],
+)
+def test_what_zscore_hides_is_said_once_for_the_channels_that_name_no_scheme(channels, said):
+    found = choose_normalizations(
+        [a_channel(name) for name in channels],
+        relative_size_after_crop=1,
+    )
+    for each, hint in zip(found, said, strict=True):
+        assert each.reason.endswith(hint)
+        assert ("It hides how bright" in each.reason) == bool(hint)
 
 
 def test_ct_takes_the_numbers_of_the_dataset():
