@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -190,3 +192,11 @@ def test_the_callers_random_numbers_are_as_without_us():
     torch.manual_seed(5)
     state()
     assert torch.equal(torch.randn(3), expected)
+
+
+def test_an_import_leaves_pythons_random_numbers_to_the_caller():
+    code = (
+        "import random; random.seed(5); state = random.getstate(); "
+        "import diffunet.evaluation.folder; assert random.getstate() == state"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

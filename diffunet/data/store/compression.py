@@ -7,16 +7,21 @@ such a file may hold a function, which is run when it is opened.
 
 import hashlib
 import math
+import random
 import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import blosc2
 import numpy as np
 
 from diffunet.errors import WorkspaceError
+
+_callers_state = random.getstate()  # a library that blosc2 imports draws from it
+import blosc2  # noqa: E402
+
+random.setstate(_callers_state)
 
 MAX_DIMENSIONS = 8
 
