@@ -135,6 +135,7 @@ def train(
                     num_processes=processes_of(num_processes),
                     continues=continues or is_over,
                     pretrained_weights=weights,
+                    pretrained_source=pretrained_weights,
                     compiles=compiles,
                     loggers=loggers,
                     only_validates=only_validates,

@@ -76,6 +76,7 @@ class FoldOptions:
         num_processes: that load data, per rank; 0 means "in this process".
         continues: from `checkpoint_latest`; starts anew, with a warning, where there is none.
         pretrained_weights: a checkpoint to start from, as far as its tensors fit.
+        pretrained_source: the model that it is of, for the log; None for the file itself.
         compiles: `torch.compile` the U-Nets.
         only_validates: only run the final validation, with the latest weights.
         validates: run the final validation; without it, what a method chooses there stays unchosen.
@@ -89,6 +90,7 @@ class FoldOptions:
     num_processes: int = 0
     continues: bool = False
     pretrained_weights: Path | None = None
+    pretrained_source: Path | None = None
     compiles: bool = False
     only_validates: bool = False
     validates: bool = True
@@ -231,6 +233,7 @@ class _Run:
             self.data,
             seed=self.seed,
             pretrained_weights=self.options.pretrained_weights,
+            pretrained_source=self.options.pretrained_source,
         )
         if self.options.continues and (self.folder / LATEST).exists():
             state.restore(self.folder / LATEST, origin)

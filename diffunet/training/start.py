@@ -65,6 +65,7 @@ def new_state(
     *,
     seed: int,
     pretrained_weights: Path | None,
+    pretrained_source: Path | None,
 ) -> TrainingState:
     """Return a training before its first iteration."""
     configuration = data.plans.configuration
@@ -79,7 +80,7 @@ def new_state(
     torch.manual_seed(derive_seed(seed, "weights"))
     model = data.build_model()
     if pretrained_weights is not None:
-        load_pretrained(model, pretrained_weights)
+        load_pretrained(model, pretrained_weights, source=pretrained_source)
     model = channels_last(model.to(data.compute.device), dimensions=configuration.dimensions)
     return TrainingState(
         model=model,

@@ -298,8 +298,11 @@ def _check_data(old: Mapping[str, Any], new: Mapping[str, str], *, where: Path) 
         )
 
 
-def load_pretrained(model: nn.Module, path: Path) -> None:
+def load_pretrained(model: nn.Module, path: Path, *, source: Path | None = None) -> None:
     """Put the averaged weights of another training into `model` where names and shapes fit.
+
+    Args:
+        source: the model that the file is of, for the log; None for the file itself.
 
     Raises:
         CheckpointError: the file cannot be read, or nothing of it fits.
@@ -325,8 +328,10 @@ def load_pretrained(model: nn.Module, path: Path) -> None:
             "pretrain with the same network plan"
         )
     model.load_state_dict(fitting, strict=False)
+    within = "" if source in (None, path) else f" ({path.parent.name}/{path.name})"
     logger.info(
-        "pretrained weights: %d of %d tensors taken from '%s'", len(fitting), len(own), path
+        "pretrained weights: %d of %d tensors taken from '%s'%s",
+        *(len(fitting), len(own), source or path, within),
     )
     left = [*misfits, *unknown, *missing]
     if left:

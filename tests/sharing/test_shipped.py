@@ -163,4 +163,5 @@ def test_a_training_starts_from_all_of_it(tmp_path):
         train.main([*words, "--iterations", "1", "-np", "0", "--no_report", "--set", *widths]) == 0
     )
     (folder,) = (tmp_path / "results").glob("*/*/fold_0")
-    assert "266 of 266 tensors taken" in (folder / "log.txt").read_text()
+    taken = "266 of 266 tensors taken from 'lidc_nodules' (fold_0/checkpoint_final.pth)"
+    assert taken in (folder / "log.txt").read_text()
