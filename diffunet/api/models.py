@@ -293,11 +293,18 @@ def pseudo_label(
         UsageError, WorkspaceError, CheckpointError, DatasetError: before any work is done; the last
             also at the end, for images that cannot be read.
     """
+    from diffunet.api.preparation import warn_of_changes
     from diffunet.wsss.second_stage.make import make_pseudo_dataset, require_tags
 
     place = workspace_of(workspace)
     raw = open_dataset(place.raw_folder(dataset))
     require_tags(raw)
+    warn_of_changes(
+        raw,
+        place.preprocessed / raw.name,
+        remedy="pseudo-masks are made from what is there now, which the model may not have "
+        "learned; put the files back, or plan, preprocess and train again",
+    )
     name = place.new_dataset_name(new_dataset, default=f"{bare_name(raw.name)}Pseudo")
     is_known = name in place.known_datasets()
     with in_use(place.raw / name):

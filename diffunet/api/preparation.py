@@ -313,7 +313,12 @@ def _preprocess(
             plans.dataset_name,
             raw.name,
         )
-    _warn_of_changes(raw, folder)
+    warn_of_changes(
+        raw,
+        folder,
+        remedy="diffunet_plan_and_preprocess measures and plans again, and puts new cases into "
+        "folds",
+    )
     write_what_is_missing(raw, folder)
     has_masks = raw.image_labels is None or with_labels
     trainable = [
@@ -331,17 +336,17 @@ def _preprocess(
     logger.info("%s: %s preprocessed into '%s'", raw.name, ", ".join(chosen), folder)
 
 
-def _warn_of_changes(raw: RawDataset, folder: Path) -> None:
-    """Warn of changes since the plans were made."""
+def warn_of_changes(raw: RawDataset, folder: Path, *, remedy: str) -> None:
+    """Warn of changes of a raw dataset since the plans in its preprocessed folder were made."""
     from diffunet.data.raw.dataset_state import DatasetState
 
     planned = DatasetState.load(folder / STATE_FILE)
     changes = DatasetState.of(raw).changes_since(planned) if planned is not None else ()
     if changes:
         logger.warning(
-            "the data have changed since plans and folds were made: %s; "
-            "diffunet_plan_and_preprocess measures and plans again, and puts new cases into folds",
+            "the data have changed since plans and folds were made: %s; %s",
             "; ".join(changes),
+            remedy,
         )
 
 

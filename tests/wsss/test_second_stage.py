@@ -15,12 +15,14 @@ from diffunet.api.weak_predictor import WeakPredictor
 from diffunet.checkpoint import load_checkpoint, save_checkpoint
 from diffunet.data.image_io import read_image, read_label_map
 from diffunet.data.raw.dataset import open_dataset
+from diffunet.data.raw.dataset_state import DatasetState
 from diffunet.data.raw.splits import Split
 from diffunet.errors import CheckpointError, DatasetError, UsageError, WorkspaceError
 from diffunet.figures.masks import SaliencyCase
 from diffunet.inference.compute import Compute
 from diffunet.inference.output import OutputFolder
 from diffunet.jsonio import read_json, write_json
+from diffunet.workspace import STATE_FILE
 from diffunet.wsss.prediction.case_records import read_weak_case
 from diffunet.wsss.prediction.predictor import SaliencyPredictor
 from diffunet.wsss.second_stage import make as second_stage
@@ -264,6 +266,19 @@ def test_in_sample_cases_are_said_aloud(workspace, without_pictures, caplog):
         caplog.text
     )
     assert "train all folds to avoid this" in caplog.text
+
+
+def test_images_and_labels_that_changed_since_they_were_planned_are_said(
+    workspace, without_pictures, caplog
+):
+    raw = workspace / "raw" / NAME
+    DatasetState.of(open_dataset(raw)).save(workspace / "preprocessed" / NAME / STATE_FILE)
+    label(workspace)
+    assert "have changed" not in caplog.text
+    shutil.copy(raw / "imagesTr" / "c1_0000.png", raw / "imagesTr" / "c0_0000.png")
+    label(workspace, 504)
+    assert "have changed since plans and folds were made: 1 case with other files" in caplog.text
+    assert "'c0'; pseudo-masks are made from what is there now" in caplog.text
 
 
 def test_of_cases_that_no_fold_learned_nothing_is_warned(caplog):
