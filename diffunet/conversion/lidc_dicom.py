@@ -1,8 +1,9 @@
 """LIDC-IDRI from TCIA: CT volumes in DICOM, and what each radiologist outlined in XML."""
 
 import logging
+import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ Result = TypeVar("Result")
 
 _TOLERANCE = 0.25  # of the distance of slices, by which an outline may lie beside one
 _MANY = 1000  # files of which the headers take a while
+_SECONDS_BETWEEN_LINES = 10.0
 _REMARKS = (
     "raters are numbered anew in each case: r00 of two cases need not be one radiologist",
     "outlines lie just outside of a nodule and are no part of it; findings of less than 3 mm, "
@@ -49,21 +51,20 @@ class _Series:
 def scan(source: Path, slices: Sequence[Path], tables: Sequence[Path]) -> Conversion:
     """Return the CT series that have readings; X-rays and others are counted.
 
-    A damaged file is the fault of its case, or of a case of its own where nothing tells which.
+    A damaged file is the fault of its case, or of a case of its own where nothing tells which. So
+    are readings that contradict each other.
 
     Args:
         slices, tables: all DICOM and XML files below `source`.
 
     Raises:
-        DatasetError: there is none, a file lies there twice, or its readings contradict.
+        DatasetError: there is none, or a file lies there twice.
     """
-    if len(slices) > _MANY:
-        logger.info("reading the headers of %d DICOM files", len(slices))
-    headers, damaged = _each(slices, read_header)
+    headers, damaged = _each(_said(slices), read_header)
     series = _series_of(headers)
     computed = [each for each in series if each.header.modality == "CT"]
     lost = _give_damaged(damaged, computed)
-    readings, unused, damaged_tables = _readings_of(computed, tables)
+    readings, contradictions, unused, damaged_tables = _readings_of(computed, tables)
     read = [each for each in computed if each.header.series in readings]
     unread = [each for each in computed if each.header.series not in readings]
     if unread:
@@ -77,9 +78,9 @@ def scan(source: Path, slices: Sequence[Path], tables: Sequence[Path]) -> Conver
     cases = [
         SourceCase(
             name=name,
-            read=partial(
-                _read_case, name, each.header.patient, each.files, readings[each.header.series]
-            ),
+            read=partial(_refuse, contradictions[uid])
+            if (uid := each.header.series) in contradictions
+            else partial(_read_case, name, each.header.patient, each.files, readings[uid]),
         )
         for name, each in _names(read).items()
     ]
@@ -96,14 +97,29 @@ def scan(source: Path, slices: Sequence[Path], tables: Sequence[Path]) -> Conver
         remarks=(
             *_left_out(series, unread),
             *_left_aside(unused, damaged_tables if not unread else {}),
-            *(f"a case cannot be converted: {fault}" for fault in lost.values()),
+            *(
+                f"a case cannot be converted: {fault}"
+                for fault in (*contradictions.values(), *lost.values())
+            ),
             *_REMARKS,
         ),
     )
 
 
+def _said(slices: Sequence[Path]) -> Iterator[Path]:
+    """Yield the files, and log now and then how many of them were read."""
+    if len(slices) > _MANY:
+        logger.info("reading the headers of %d DICOM files", len(slices))
+    said = time.monotonic()
+    for number, path in enumerate(slices):
+        if time.monotonic() - said > _SECONDS_BETWEEN_LINES:
+            logger.info("read %d of %d headers", number, len(slices))
+            said = time.monotonic()
+        yield path
+
+
 def _each(
-    files: Sequence[Path], read: Callable[[Path], Result]
+    files: Iterable[Path], read: Callable[[Path], Result]
 ) -> tuple[dict[Path, Result], dict[Path, str]]:
     """Return what `read` returns for each file, and what is wrong with those it cannot read."""
     found: dict[Path, Result] = {}
@@ -157,13 +173,14 @@ def _give_damaged(damaged: Mapping[Path, str], computed: Sequence[_Series]) -> d
 
 def _readings_of(
     computed: Sequence[_Series], tables: Sequence[Path]
-) -> tuple[dict[str, Path], list[Path], dict[Path, str]]:
+) -> tuple[dict[str, Path], dict[str, str], list[Path], dict[Path, str]]:
     """Return the XML file of each series that has one: beside its slices, or anywhere else.
 
     A damaged file beside the slices of a series that has no other one is its file.
 
     Returns:
-        It by series; files that belong to no series here; and the faults of other damaged files.
+        It by series; what is wrong with series that have several which differ, by series; files
+        that belong to no series here; and the faults of other damaged files.
     """
     named, damaged = _each(tables, series_of)
     by_series: dict[str, list[Path]] = defaultdict(list)
@@ -171,23 +188,23 @@ def _readings_of(
         if series:
             by_series[series].append(path)
     readings: dict[str, Path] = {}
-    problems: list[str] = []
+    contradictions: dict[str, str] = {}
     for each in computed:
         found = by_series.pop(each.header.series, [])
         found = [path for path in found if path.parent == each.folder] or found
         if len({path.read_bytes() for path in found}) > 1:
             shown = ", ".join(f"'{path}'" for path in found)
-            problems.append(
+            contradictions[each.header.series] = (
                 f"{shown}: expected one file of readings of the series {each.header.series}, found "
-                "several that differ"
+                "several that differ; keep the one that counts, and remove the others"
             )
         found = found or [path for path in damaged if path.parent == each.folder]
         if found:
             readings[each.header.series] = found[0]
-    refuse_all(problems, remedy="keep the one that counts, and remove the others")
     unused = [path for found in by_series.values() for path in found]
     taken = set(readings.values())
-    return readings, unused, {path: damaged[path] for path in damaged if path not in taken}
+    left = {path: damaged[path] for path in damaged if path not in taken}
+    return readings, contradictions, unused, left
 
 
 def _names(read: Sequence[_Series]) -> dict[str, _Series]:

@@ -9,6 +9,7 @@ import pytest
 import SimpleITK
 
 from diffunet.api import plan_and_preprocess
+from diffunet.conversion import lidc_dicom as lidc_dicom_module
 from diffunet.conversion import lidc_readings
 from diffunet.conversion.dicom_header import Header
 from diffunet.data.image_io import read_image, read_label_map
@@ -313,6 +314,30 @@ def test_readings_that_differ_are_refused_and_those_beside_the_slices_count(
     shutil.move(folder / "069.xml", elsewhere / "161-resubmitted.xml")
     shutil.rmtree(tmp_path / "workspace")
     refused(tmp_path, "found several that differ")
+
+
+def test_readings_that_differ_are_the_fault_of_their_case_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    source = lidc_dicom(tmp_path)
+    path = next(source.rglob("069.xml"))
+    path.with_name("069-again.xml").write_text(path.read_text() + "\n")
+    made = convert("lidc", source, tmp_path / "workspace", skip_faulty=True)
+    assert [case.case for case in made.training_cases] == ["LIDC-IDRI-0132_1", "LIDC-IDRI-0132_2"]
+    assert "069-again.xml', " in made.content["left_out"]["LIDC-IDRI-0001"]
+    assert caplog.text.count("a case cannot be converted: ") == 1
+
+
+def test_reading_many_headers_is_told_now_and_then(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lidc_dicom_module, "_MANY", 3)
+    monkeypatch.setattr(lidc_dicom_module, "_SECONDS_BETWEEN_LINES", 0.0)
+    caplog.set_level("INFO")
+    series_of_one(tmp_path)
+    convert("lidc", tmp_path / "LIDC-IDRI", tmp_path / "workspace")
+    assert "read 4 of 5 headers" in caplog.text
 
 
 def test_a_damaged_slice_names_its_file_and_other_cases_are_kept(tmp_path: Path) -> None:
