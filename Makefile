@@ -1,4 +1,4 @@
-# Two commands on a fresh machine with Python (3.10 to 3.13), make and git:
+# Two commands on a fresh machine with Python (3.10 to 3.14), make and git:
 #   make demo   every step on a small generated dataset, ending with pictures and a table
 #   make test   every check: format, lint, types, imports, tests
 # And for the documentation:

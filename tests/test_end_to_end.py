@@ -187,7 +187,7 @@ def test_the_readme_runs_as_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_demo_ends_with_a_picture_and_a_table(tmp_path, capsys, monkeypatch):
+def test_the_demo_ends_with_a_picture_a_table_and_a_page(tmp_path, capsys, monkeypatch):
     for name, number in (("NUM_TRAINING", 24), ("NUM_TEST", 6), ("NUM_SAMPLES", 4)):
         monkeypatch.setattr(demo, name, number)
     arguments = ["--output", str(tmp_path / "out"), "--iterations", "2", "-np", "0"]
@@ -196,6 +196,10 @@ def test_the_demo_ends_with_a_picture_and_a_table(tmp_path, capsys, monkeypatch)
     printed = capsys.readouterr().out
     for text in ("oracle_majority", "always_empty", "centre_blob", "the true distribution itself"):
         assert text in printed
+    page = tmp_path / "out" / "predictions" / "report.html"
+    assert f"'{page}'" in printed.splitlines()[-1]
+    assert "unbiased GED" in page.read_text(encoding="utf-8")
+    assert list((tmp_path / "out").glob("*/results/*/*/fold_0/report.html"))
 
 
 def test_training_imports_no_reader_and_no_plotting(workspace):

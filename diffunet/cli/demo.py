@@ -41,8 +41,9 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of `diffunet_demo`."""
     made = new_parser(
         "Run all steps on a laptop's CPU: generate a small dataset whose experts disagree in a "
-        "known way, configure, train, predict and evaluate. The results are pictures (demo.png) "
-        "and a table of scores. Run it again after an interruption, and it continues."
+        "known way, configure, train, predict and evaluate. The results are pictures (demo.png), "
+        "a table of scores, and pages (report.html) of the training and the predictions. Run it "
+        "again after an interruption, and it continues."
     )
     add_path(made, "--output", "all results", default=Path("diffunet_demo"), metavar="DIR")
     add_number(
@@ -101,6 +102,7 @@ def run_demo(output: Path, *, num_iterations: int, seed: int, num_processes: int
         continues=any(workspace.results.rglob("checkpoint_latest.pth")),
         device="cpu",
         num_processes=0,
+        writes_report=True,
         **shared,
     )
     _say(4, f"draw {NUM_SAMPLES} segmentations for each of {NUM_TEST} unseen images")
@@ -126,8 +128,14 @@ def run_demo(output: Path, *, num_iterations: int, seed: int, num_processes: int
     )
     sheet = output / "demo.png"
     draw_sheet(raw, predictions, sheet, unbiased_ged=found, seed=seed)
+    page = api.report(
+        predictions,
+        images=raw / TEST_IMAGES_FOLDER,
+        references=raw / TEST_LABELS_FOLDER,
+        workspace=workspace,
+    )
     minutes = (time.monotonic() - start) / 60
-    print(f"\ndone in {minutes:.1f} minutes; look at '{sheet}', and at '{predictions}'")
+    print(f"\ndone in {minutes:.1f} minutes; look at '{sheet}', and at '{page}' in a browser")
     return summary
 
 
