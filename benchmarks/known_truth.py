@@ -18,10 +18,9 @@ import argparse
 import dataclasses
 import itertools
 import json
-import multiprocessing
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -48,6 +47,7 @@ from diffunet.inference.options import PredictionOptions
 from diffunet.inference.prepared import PreparedImage, prepare
 from diffunet.jsonio import read_object, write_json
 from diffunet.methods import METHODS
+from diffunet.parallel import map_ordered
 from diffunet.randomness import numpy_generator
 from diffunet.workspace import Workspace
 
@@ -67,7 +67,7 @@ FAMILIES = {
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run one of the steps."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path)
     steps = parser.add_subparsers(dest="step", required=True)
     data = steps.add_parser("data")
@@ -154,13 +154,8 @@ def score_draws(given: argparse.Namespace, draw: str) -> None:
     model_folder, _ = trained(given)
     begun = time.perf_counter()
     shares = [range(first, given.num_cases, given.jobs) for first in range(given.jobs)]
-    if given.jobs == 1:
-        parts = [score_cases(given, draw, shares[0])]
-    else:
-        spawned = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(given.jobs, mp_context=spawned) as pool:
-            tasks = [pool.submit(score_cases, given, draw, share) for share in shares]
-            parts = [task.result() for task in tasks]
+    score = partial(score_cases, given, draw)  # of one share in this process, else in workers
+    parts = list(map_ordered(score, shares, num_processes=given.jobs))
     found, perfect, marked = (
         {case: scores for part in parts for case, scores in part[kind].items()} for kind in range(3)
     )
@@ -395,5 +390,7 @@ def summary(scores: Sequence[TruthScores], num_samples: int) -> dict[str, float]
 
 
 if __name__ == "__main__":
+    import known_truth  # pyright: ignore[reportMissingImports]  # as workers know it
+
     torch.set_num_threads(1)
-    main()
+    known_truth.main()

@@ -9,19 +9,23 @@ is sampled by a Markov chain (Metropolis, with proposals of the chain's own cova
 
 Only families of one lesion. Two things are left out, both small: grey values are rounded and cut at
 0 and 255, and the texture of an image is scaled to one standard deviation exactly.
+
+Each image is a line of FOLDER/reader.jsonl once it is read; run again, it goes on.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from known_truth import DATASET  # pyright: ignore[reportMissingImports]
 from scipy.ndimage import gaussian_filter1d
+from tqdm import tqdm
 
 from diffunet.data.synthetic import (
     BACKGROUND,
@@ -34,6 +38,8 @@ from diffunet.data.synthetic import (
     scene_of_case,
 )
 from diffunet.data.synthetic_dataset import read_family
+from diffunet.jsonio import write_text
+from diffunet.parallel import map_ordered
 from diffunet.randomness import numpy_generator
 
 NUM_STEPS = 12000
@@ -175,10 +181,9 @@ def mask_error(scenes: Sequence[Scene], scene: Scene) -> float:
     return float(np.mean((2 * np.mean(means, axis=0) - 2 * own) ** 2))
 
 
-def read_case(given: argparse.Namespace, index: int) -> dict[str, Any]:
+def read_case(folder: Path, case: str) -> dict[str, Any]:
     """Return how the perfect reader does on one test image."""
-    family, seed = read_family(given.folder / "raw" / DATASET)
-    case = f"test{index:05d}"
+    family, seed = read_family(folder / "raw" / DATASET)
     scene = scene_of_case(case, family, seed=seed)
     (lesion,) = scene.lesions
     image = scene.render(numpy_generator("test image", case)).astype(float)
@@ -187,12 +192,36 @@ def read_case(given: argparse.Namespace, index: int) -> dict[str, Any]:
     presences = np.array([each.presence for each in found])
     return {
         "case": case,
+        "num_steps": NUM_STEPS,
         "ged": ged_of_mixture(scenes, scene),
         "mask_error": mask_error(scenes, scene),
         "presence": float(presences.mean()),
         "presence_std": float(presences.std()),
         "true_presence": lesion.presence,
     }
+
+
+def read_cases(folder: Path, cases: Sequence[str], *, jobs: int) -> list[dict[str, Any]]:
+    """Read the images that are not read yet, and return the records of all, in their order."""
+    path = folder / "reader.jsonl"
+    known = {each["case"]: each for each in whole_lines(path) if each.get("num_steps") == NUM_STEPS}
+    write_text(path, "".join(json.dumps(each) + "\n" for each in known.values()))
+    todo = [case for case in cases if case not in known]
+    found = map_ordered(partial(read_case, folder), todo, num_processes=jobs if jobs > 1 else 0)
+    for record in tqdm(found, total=len(todo), desc="reading images"):
+        with path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        known[record["case"]] = record
+    return [known[case] for case in cases]
+
+
+def whole_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a file, which may be missing, or end within a line."""
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with suppress(ValueError):
+            records.append(json.loads(line))
+    return records
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -205,13 +234,8 @@ def main(words: Sequence[str] | None = None) -> None:
     family, _ = read_family(given.folder / "raw" / DATASET)
     if family.num_lesions != (1, 1) or family.num_labels > 1:
         raise ValueError(f"expected a family of one lesion of one label, got {family}")
-    if given.jobs == 1:
-        records = [read_case(given, index) for index in range(given.num_cases)]
-    else:
-        with ProcessPoolExecutor(given.jobs) as pool:
-            tasks = [pool.submit(read_case, given, index) for index in range(given.num_cases)]
-            records = [task.result() for task in tasks]
-    (given.folder / "reader.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
+    cases = [f"test{index:05d}" for index in range(given.num_cases)]
+    records = read_cases(given.folder, cases, jobs=given.jobs)
     ged = np.array([each["ged"] for each in records])
     error = np.mean([each["mask_error"] for each in records])
     print(f"{len(ged)} images: GED {ged.mean():.4f} (s.e. {ged.std() / np.sqrt(len(ged)):.4f})")
@@ -226,4 +250,6 @@ def _within(values: Sequence[float] | np.ndarray, limits: tuple[float, float]) -
 
 
 if __name__ == "__main__":
-    main()
+    import known_truth_reader  # pyright: ignore[reportMissingImports]  # as workers know it
+
+    known_truth_reader.main()

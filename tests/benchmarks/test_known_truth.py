@@ -1,4 +1,6 @@
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,6 +42,15 @@ def test_a_line_of_scores_stands_beside_that_of_the_truth(folder):
     assert (record["name"], record["draw"], record["num_cases"]) == ("small", "ddim:2", 3)
     assert record["model"]["ged"] > 0.3 > record["truth"]["ged"]
     assert record["model"]["D_yy"] == record["truth"]["D_yy"]
+
+
+def test_processes_share_the_images_and_score_them_alike(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    script = Path(known_truth.__file__)
+    words = [*["score", "small", "--draw", "ddim:2", "--num_cases", "3"], "--num_samples", "4"]
+    subprocess.run([sys.executable, script, tmp_path, *words, "--jobs", "2"], check=True)
+    one, two = map(json.loads, (tmp_path / "scores.jsonl").read_text().splitlines())
+    assert (one["model"], one["truth"]) == (two["model"], two["truth"])
 
 
 def test_samples_that_mark_anything_are_scored_apart():

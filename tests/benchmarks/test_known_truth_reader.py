@@ -93,6 +93,28 @@ def test_the_reader_finds_presence_as_surely_as_he_says(tmp_path, monkeypatch, c
     assert capsys.readouterr().out.startswith("12 images: GED 0.0")
 
 
+def test_the_reader_goes_on_after_the_images_that_he_read(tmp_path, monkeypatch):
+    known_truth.prepare_data(tmp_path, FAMILY, num_training=6)
+    monkeypatch.setattr(known_truth_reader, "NUM_STEPS", 200)
+    path = tmp_path / "reader.jsonl"
+    with monkeypatch.context() as patched:
+        patched.setattr(known_truth_reader, "ged_of_mixture", once(known_truth_reader))
+        with pytest.raises(RuntimeError, match="test00001: IndexError"):
+            known_truth_reader.main([str(tmp_path), "--num_cases", "2"])
+    kept = path.read_text()
+    path.write_text(kept + kept[:20])  # killed within a line
+    known_truth_reader.main([str(tmp_path), "--num_cases", "3"])
+    lines = path.read_text().splitlines()
+    assert lines[0] + "\n" == kept
+    assert [json.loads(line)["case"] for line in lines] == [f"test{n:05d}" for n in range(3)]
+
+
+def once(module):
+    """Return `ged_of_mixture` as it works the first time alone."""
+    left = [module.ged_of_mixture]
+    return lambda *given: left.pop()(*given)
+
+
 def test_the_reader_refuses_families_of_several_lesions(tmp_path):
     known_truth.prepare_data(
         tmp_path, SceneFamily(size=(32, 32), num_lesions=(1, 2), radius=(0.1, 0.18)), num_training=6
