@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import glob
 import hashlib
 import io
 import json
@@ -127,6 +128,13 @@ def remove_unfinished(folder: Path) -> None:
     """Delete leftovers of killed processes in `folder` (not in its sub-folders)."""
     for path in folder.glob(".unfinished-*"):
         path.unlink(missing_ok=True)
+
+
+def remove_unfinished_file(path: Path) -> None:
+    """Delete what killed processes left of `path` alone, which nobody else may write now."""
+    if len(path.name) <= _KEPT_CHARACTERS:  # of a longer name, the rest may be of another
+        for each in path.parent.glob(f".unfinished-{'?' * 16}-{glob.escape(path.name)}"):
+            each.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

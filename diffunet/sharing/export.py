@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import torch
 
 from diffunet import __version__
 from diffunet.checkpoint import checkpoint_bytes, load_checkpoint, weights_of
-from diffunet.errors import CheckpointError, UsageError
+from diffunet.errors import CheckpointError, UsageError, WriteError, explain
 from diffunet.inference.model import AVERAGED_WEIGHTS, model_dataset, model_plans, trained_folds
-from diffunet.jsonio import as_json, atomic_file, read_object
+from diffunet.jsonio import as_json, atomic_file, read_object, remove_unfinished_file
+from diffunet.locks import in_use
 from diffunet.plans import ResolvedPlans
 from diffunet.sharing.archive import (
     CHECKPOINT_FILE,
@@ -71,6 +72,7 @@ def export_model(
     Raises:
         UsageError: `output` is no name of a zip file.
         CheckpointError: a file of the model is missing or damaged.
+        InUseError: another command writes this file.
         WriteError: the disk is full, or refuses.
     """
     if output.suffix.lower() != ".zip":
@@ -86,7 +88,7 @@ def export_model(
             "is allowed; say it with --license",
             model_folder / DATASET_FILE,
         )
-    with atomic_file(output) as file, _Writer(file) as writer:
+    with _alone(output), atomic_file(output) as file, _Writer(file) as writer:
         writer.add_json(DATASET_FILE, {k: content[k] for k in _DATASET_KEYS if k in content})
         if (model_folder / FINGERPRINT_FILE).is_file():
             fingerprint = read_object(model_folder / FINGERPRINT_FILE, CheckpointError)
@@ -108,6 +110,17 @@ def export_model(
         )
         writer.add_json(MANIFEST_FILE, as_manifest_json(as_json(manifest)))
     return manifest
+
+
+@contextlib.contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Let nobody else write this file meanwhile, and remove what killed commands left of it."""
+    try:
+        with in_use(output.parent, part=output.name, goes_with=lambda _: True):
+            remove_unfinished_file(output)
+            yield
+    except OSError as failure:
+        raise WriteError(explain(failure)) from failure
 
 
 def _add_fold(

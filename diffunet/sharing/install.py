@@ -5,13 +5,14 @@ import dataclasses
 import logging
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
-from diffunet.errors import CheckpointError, WorkspaceError, WriteError, explain
+from diffunet.errors import CheckpointError, InUseError, WorkspaceError, WriteError, explain
 from diffunet.inference.model import TrainedModel, load_model, trained_folds
 from diffunet.locks import in_use
 from diffunet.names import require_name
@@ -21,6 +22,8 @@ from diffunet.sharing.shipped import SHIPPED_MODELS, find_model
 logger = logging.getLogger(__name__)
 
 _CHECKPOINT = "final"  # under which every exported checkpoint stands
+_TEMPORARY = "diffunet_model_"
+_SECONDS_UNTIL_LOCKED = 60.0  # whoever makes a temporary folder holds it from then on
 
 
 def install_model(path: Path, results: Path, *, dataset_name: str | None) -> Path:
@@ -79,9 +82,9 @@ def opened_model(path: Path) -> Iterator[Path]:
     if not path.is_file():
         yield path
         return
-    with ModelArchive.open(path) as archive, tempfile.TemporaryDirectory() as folder:
+    with ModelArchive.open(path) as archive, _temporary_folder() as folder:
         archive.check_content()
-        unpacked = Path(folder) / archive.manifest.folder_name
+        unpacked = folder / archive.manifest.folder_name
         _unpack(archive, unpacked)
         yield unpacked
 
@@ -121,6 +124,21 @@ def load_opened_model(
     with opened_model(path) as folder, _told_of(path, folder):
         model = load_model(folder, folds=folds, checkpoint=checkpoint, device=device)
     return dataclasses.replace(model, folder=path)
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Yield a folder that is removed at the end, as are those that killed processes left."""
+    with tempfile.TemporaryDirectory(prefix=_TEMPORARY) as name, in_use(folder := Path(name)):
+        ours = folder.stat()
+        for other in folder.parent.glob(f"{_TEMPORARY}*"):
+            with contextlib.suppress(OSError, InUseError):
+                found = other.lstat()
+                is_old = ours.st_mtime - found.st_mtime > _SECONDS_UNTIL_LOCKED
+                if is_old and stat.S_ISDIR(found.st_mode) and found.st_uid == ours.st_uid:
+                    with in_use(other):
+                        shutil.rmtree(other)
+        yield folder
 
 
 def _unpack(archive: ModelArchive, folder: Path) -> None:

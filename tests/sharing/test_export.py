@@ -1,15 +1,19 @@
 """What an exported model holds, and what it leaves out."""
 
 import json
+import os
+import tempfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
-from diffunet.errors import CheckpointError, UsageError
+from diffunet.errors import CheckpointError, InUseError, UsageError
 from diffunet.inference.model import load_model
 from diffunet.jsonio import write_json
+from diffunet.locks import in_use
 from diffunet.sharing.export import export_model
 from diffunet.sharing.info import lines_of, model_info
 from diffunet.sharing.install import install_model, load_opened_model
@@ -153,6 +157,43 @@ def test_a_failed_export_leaves_the_former_file(model_folder, tmp_path):
         exported(model_folder, path)
     assert path.read_bytes() == b"former"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "model.zip"]
+
+
+def test_an_export_removes_what_a_killed_one_left_of_its_file(model_folder, tmp_path):
+    left, other = (tmp_path / f".unfinished-{'0' * 16}-{name}.zip" for name in ("model", "a_model"))
+    for path in (left, other):
+        path.write_bytes(b"half")
+    exported(model_folder, tmp_path / "model.zip")
+    assert not left.exists()
+    assert other.exists()
+
+
+def test_a_file_is_exported_by_one_command_at_a_time(model_folder, tmp_path):
+    with (
+        ThreadPoolExecutor(1) as pool,
+        in_use(tmp_path, part="model.zip"),
+        pytest.raises(InUseError, match="in use by process"),
+    ):
+        pool.submit(exported, model_folder, tmp_path / "model.zip").result()
+
+
+def test_what_killed_commands_unpacked_is_removed_and_what_is_in_use_stays(
+    model_folder, tmp_path, monkeypatch
+):
+    exported(model_folder, tmp_path / "model.zip", folds=["3"])
+    place = tmp_path / "temporary"
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    dead, used, new = (place / f"diffunet_model_{name}" for name in ("dead", "used", "new"))
+    for folder in (dead, used, new):
+        folder.mkdir(parents=True)
+        (folder / "dataset.json").write_text("{}")
+    with ThreadPoolExecutor(1) as pool, in_use(used):
+        for folder in (dead, used):
+            os.utime(folder, (0, 0))
+        pool.submit(
+            load_opened_model, tmp_path / "model.zip", folds=None, checkpoint="final", device=CPU
+        ).result()
+    assert sorted(place.iterdir()) == [new, used]
 
 
 def test_an_output_that_is_no_zip_file_is_refused(model_folder, tmp_path):
