@@ -206,6 +206,19 @@ def test_what_is_unsure_is_shaded_and_named(monkeypatch):
     assert figure.get_suptitle().endswith("; shaded: unsure (green)")
 
 
+def test_a_reference_that_the_mask_equals_shows_on_either_side_of_it(tmp_path):
+    square = np.zeros((16, 16), bool)
+    square[4:12, 4:12] = True
+    dark = np.zeros((1, 16, 16))
+    changed = {"image": dark, "saliency": dark[0], "mask": square, "reference": square}
+    case = saliency_case(is_signed=True, **changed)
+    plot_saliency([case], tmp_path / "maps.png", title="Maps", units="intensity")
+    with Image.open(tmp_path / "maps.png") as picture:
+        red, green, _ = np.moveaxis(np.asarray(picture.convert("RGB")).astype(int), 2, 0)
+    assert (green > red + 60).any()  # cyan
+    assert (red > green + 60).any()  # orange
+
+
 def test_a_map_of_zeros_is_drawn(tmp_path):
     case = saliency_case(is_signed=False, saliency=np.zeros((16, 16)))
     plot_saliency([case], tmp_path / "maps.png", title="Maps", units="intensity")
@@ -259,7 +272,7 @@ def test_labels_have_colours_of_their_own_and_a_legend(tmp_path, monkeypatch):
     assert named == [r"left \$lobe\$", "肝"]
     assert unnamed == ["label 1", "label 2"]
     outlines = drawn[0].axes[3].collections
-    assert len({tuple(each.get_edgecolor()[0]) for each in outlines}) == 2
+    assert len({tuple(each.get_edgecolor()[0][:3]) for each in outlines}) == 2
     assert len(outlines) == 4
 
 

@@ -47,7 +47,7 @@ def plot_samples(npz_path: Path, png: Path) -> None:
     )
     outlines = "everything that some rater marked (cyan), one drawn sample (orange)"
     if len(labels) > 1:
-        outlines = "one drawn sample (solid), everything that some rater marked (dotted)"
+        outlines = "one drawn sample (thin), everything that some rater marked (wide)"
         add_legend(figure, labels)
     figure.suptitle(
         f"Validation cases: what raters marked, what the model draws\noutlines: {outlines}"
@@ -191,12 +191,12 @@ def _plot_case(
     for axes, mask, of_labels in zip(row[3:], samples, case["samples"], strict=False):
         axes.imshow(image, cmap="gray")
         if len(colours) == 1:
-            outline(axes, union, _RATER_COLOUR)
+            outline(axes, union, _RATER_COLOUR, is_wide=True)
             outline(axes, mask, _SAMPLE_COLOUR)
             continue
         marked = np.any(case["raters"], axis=0)
         for colour, by_raters, by_sample in zip(colours, marked, of_labels, strict=True):
-            outline(axes, by_raters, colour, linestyle="dotted")
+            outline(axes, by_raters, colour, is_wide=True)
             outline(axes, by_sample, colour)
     for number, axes in enumerate(row):
         axes.set_xticks([])
@@ -242,8 +242,8 @@ def _plot_saliency_row(
     drawn = [(case.mask, _SAMPLE_COLOUR, "mask")]
     if case.reference is not None:
         drawn.insert(0, (case.reference, _RATER_COLOUR, "reference"))
-    for mask, colour, _ in drawn:
-        outline(row[2], mask, colour)
+    for mask, colour, name in drawn:
+        outline(row[2], mask, colour, is_wide=name == "reference")
     empty = [name for mask, _, name in drawn if not mask.any()]
     if empty:
         row[2].set_xlabel(f"nothing: {', '.join(empty)}", fontsize=8, labelpad=2)

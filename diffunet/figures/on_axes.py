@@ -36,10 +36,14 @@ def add_legend(figure: Any, labels: Mapping[str, Colour]) -> None:
     figure.legend(lines, names, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
 
 
-def outline(axes: Any, mask: np.ndarray, colour: str | Colour, *, linestyle: str = "solid") -> None:
-    """Draw the edge of a mask (y, x); nothing of an empty one."""
+def outline(axes: Any, mask: np.ndarray, colour: str | Colour, *, is_wide: bool = False) -> None:
+    """Draw the edge of a mask (y, x); nothing of an empty one.
+
+    Args:
+        is_wide: and pale, below another outline: where both coincide, it shows on either side.
+    """
     if mask.any():
-        style = {"linewidths": 1.2, "linestyles": linestyle}
+        style = {"linewidths": 3.2, "alpha": 0.6} if is_wide else {"linewidths": 1.2}
         axes.contour(mask, levels=[0.5], colors=[colour], **style)
 
 

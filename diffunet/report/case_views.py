@@ -196,11 +196,14 @@ class _Viewer:
     ) -> None:
         shown = [each[rows] for each in maps.values()]
         colours, keys = self._colours, self._keys(shown)
-        if len(self._names) == 1 and len(maps) > 1:  # a colour per rater
+        has_colours = len(self._names) == 1 and len(maps) > 1  # one of each rater
+        if has_colours:
             shown = [each * (number + 1) for number, each in enumerate(shown)]
             colours = RATER_COLOURS
             keys = tuple(zip(maps, RATER_COLOURS, strict=False))
-        self._sheets["raters"] = outline_sheet(shown, grid, colours=colours)
+        self._sheets["raters"] = outline_sheet(
+            shown, grid, colours=colours, takes_turns=has_colours
+        )
         layers = tuple(("raters", number) for number in range(len(shown)))
         title = "reference" if len(maps) == 1 else f"{len(maps)} raters"
         self._frames.append(Frame(title=title, layers=(*under, *layers), keys=keys))

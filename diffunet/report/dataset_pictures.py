@@ -103,7 +103,8 @@ def _picture(images: CaseStore, labels: CaseStore | None, plan: ConfigurationPla
 def _of_raters(shown: np.ndarray, masks: np.ndarray, grid: Grid) -> tuple[Sheet, Sheet]:
     columns = [(mask > 0)[None] * (number + 1) for number, mask in enumerate(shown)]
     share = (masks > 0).mean(axis=0)[None]
-    return outline_sheet(columns, grid, colours=RATER_COLOURS), map_sheet(share, grid)
+    outlines = outline_sheet(columns, grid, colours=RATER_COLOURS, takes_turns=True)
+    return outlines, map_sheet(share, grid)
 
 
 def _typical(images: CaseStore, labels: CaseStore | None) -> tuple[str, np.ndarray | None]:

@@ -18,6 +18,7 @@ RATER_COLOURS = (
 
 _WEBP_QUALITY = 80
 _LARGEST_SHEET = 16000  # WebP takes 16383 pixels along an edge
+_DASH = 15  # of an edge that several share: 5 pixels along x, 7 along y, for each of them
 _SMOOTHEST_EDGE = 192  # masks of fewer pixels are enlarged, so that outlines are thin
 
 
@@ -87,18 +88,26 @@ def map_sheet(frames: Float[np.ndarray, "row y x"], grid: Grid, *, colours: str 
 
 
 def outline_sheet(
-    columns: list[Integer[np.ndarray, "row y x"]], grid: Grid, *, colours: tuple[str, ...]
+    columns: list[Integer[np.ndarray, "row y x"]],
+    grid: Grid,
+    *,
+    colours: tuple[str, ...],
+    takes_turns: bool = False,
 ) -> Sheet:
     """Return the inner edges of masks, transparent elsewhere.
 
     Args:
         columns: label indices, 0 for what is not outlined.
+        takes_turns: they are shown on top of each other: where edges coincide, each gets a dash in
+            turn, so that the last one does not hide the others.
     """
     shape = _enlarged(grid.shape)
     parts = [
         np.concatenate([_outline(_nearest(frame, shape)) for frame in frames]) for frames in columns
     ]
-    indices = np.concatenate(parts, axis=1)
+    if takes_turns:
+        parts = _dashed(np.stack(parts))
+    indices = np.concatenate(list(parts), axis=1)
     coloured = np.where(indices > 0, (indices - 1) % len(colours) + 1, 0).astype(np.uint8)
     palette = np.zeros((256, 3), np.uint8)
     for index, colour in enumerate(colours, start=1):
@@ -169,6 +178,15 @@ def _outline(labels: np.ndarray) -> np.ndarray:
         for step in (-1, 1):
             is_edge |= np.roll(padded, step, axis)[1:-1, 1:-1] != centre
     return np.where(is_edge, labels, 0)
+
+
+def _dashed(edges: np.ndarray) -> np.ndarray:
+    """Return edges (column, y, x) of which one column has each pixel that several mark."""
+    marked = edges > 0
+    # uneven, so that no usual direction of an edge stays within one dash
+    place = np.add.outer(2 * np.arange(edges.shape[1]), 3 * np.arange(edges.shape[2]))
+    turn = place // _DASH % np.maximum(marked.sum(axis=0), 1)
+    return np.where(marked.cumsum(axis=0) - 1 == turn, edges, 0)
 
 
 def _palette(name: str) -> np.ndarray:

@@ -16,6 +16,7 @@ from diffunet.data.image_io import ImageGeometry, write_label_map, write_signed_
 from diffunet.errors import DatasetError, DiffunetError, UsageError
 from diffunet.jsonio import read_json, write_json
 from diffunet.label_colours import label_colours
+from diffunet.report.pictures import RATER_COLOURS, grid_of, outline_sheet
 from tests.report.folders_on_disk import IMAGE, NASTY, SCRIPTS, VOLUME, score, write_predictions
 from tests.report.pages import addresses, read_page
 
@@ -141,6 +142,26 @@ def test_the_outlines_of_each_rater_have_its_colour(tmp_path):
         drawn = {"#" + bytes(pixel[:3]).hex() for pixel in column[column[..., 3] > 0]}
         assert drawn <= {swatch}
     assert (sheet[..., 3] > 0).any()
+
+
+@pytest.mark.parametrize("num_raters", [2, 3])
+def test_raters_who_drew_the_same_outline_all_show(num_raters):
+    square = np.zeros((1, 64, 64), int)
+    square[0, 10:50, 10:50] = 1
+    columns = [square * (number + 1) for number in range(num_raters)]
+    grid = grid_of((64, 64), (1.0, 1.0), edge=64)
+    sheets = (
+        outline_sheet(columns, grid, colours=RATER_COLOURS, takes_turns=turns)
+        for turns in (False, True)
+    )
+    alone, dashed = (
+        np.split(np.asarray(Image.open(io.BytesIO(base64.b64decode(each.uri[22:])))), num_raters, 1)
+        for each in sheets
+    )
+    shown = np.stack(dashed) > 0
+    assert np.array_equal(shown.sum(axis=0), alone[0] > 0)  # each pixel has one rater
+    shares = shown.sum(axis=(1, 2)) / np.count_nonzero(alone[0])
+    assert (abs(shares - 1 / num_raters) < 0.1).all()
 
 
 def test_several_labels_have_the_colours_of_the_tables_for_viewers(tmp_path):
