@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -88,9 +89,32 @@ class LabelScheme:
         )
 
     @property
-    def written_values(self) -> tuple[int, ...]:
-        """The integer that a label map of ours has for each label, or for each region."""
-        return self.class_order if self.is_regions else tuple(v[0] for v in self.values)
+    def shared(self) -> dict[int, tuple[int, ...]]:
+        """The labels (by their number) of each integer that regions share without being nested.
+
+        These integers alone can say that a voxel belongs to all of them.
+        """
+        if not self.is_regions:
+            return {}
+        found: dict[int, tuple[int, ...]] = {}
+        for value in self.all_values:
+            members = tuple(i for i, values in enumerate(self.values) if value in values)
+            sets = sorted((set(self.values[i]) for i in members), key=len)
+            if any(not inner <= outer for inner, outer in pairwise(sets)):
+                found[value] = members
+        return found
+
+    @property
+    def written(self) -> dict[int, str]:
+        """What the integers of a label map of ours mean: labels or regions, then what these share.
+
+        In the order in which they are written, so that a later one takes the place of others.
+        """
+        values = self.class_order if self.is_regions else tuple(v[0] for v in self.values)
+        names = dict(zip(values, self.names, strict=True))
+        for value, members in self.shared.items():
+            names.setdefault(value, " and ".join(self.names[label] for label in members))
+        return names
 
     def masks(self, label_map: np.ndarray) -> np.ndarray:
         """Return the boolean mask of each label, (label, *label_map.shape)."""
@@ -118,13 +142,18 @@ class LabelScheme:
     def label_map(self, masks: np.ndarray) -> np.ndarray:
         """Return the uint8 (uint16 where needed) label map of boolean masks (label, *spatial).
 
-        Regions are written in the order of the labels with the integers of `class_order`; exclusive
-        labels with their own, and where masks overlap all the same, the last one wins.
+        Regions are written in the order of the labels with the integers of `class_order`, and then
+        `shared` ones where just their regions are; exclusive labels with their own, and where masks
+        overlap all the same, the last one wins.
         """
         dtype = np.uint8 if max(self.all_values) < 256 else np.uint16
         label_map = np.zeros(masks.shape[1:], dtype)
-        for value, mask in zip(self.written_values, masks, strict=True):
+        for value, mask in zip(self.written, masks, strict=False):  # then come shared ones
             label_map[mask] = value
+        for value, members in self.shared.items():
+            is_member = np.isin(np.arange(len(masks)), members)
+            has_just_them = masks == is_member.reshape(-1, *[1] * (masks.ndim - 1))
+            label_map[has_just_them.all(axis=0)] = value
         return label_map
 
     def ignored(self, label_map: np.ndarray) -> np.ndarray:

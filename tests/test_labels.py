@@ -51,6 +51,29 @@ def test_what_a_label_map_says_of_nested_regions_is_what_was_written():
     assert np.array_equal(labels.masks(labels.label_map(masks)), masks)
 
 
+def test_regions_that_overlap_without_being_nested_keep_what_they_share():
+    labels = scheme(
+        {"background": 0, "left": [1, 2], "right": [2, 3, 4], "core": 4},
+        regions_class_order=[1, 3, 4],
+    )
+    assert labels.shared == {2: (0, 1)}
+    label_map = np.array([0, 1, 2, 3, 4])
+    assert labels.label_map(labels.masks(label_map)).tolist() == label_map.tolist()
+    masks = np.array([[True, True], [True, True], [False, True]])  # the last has no integer
+    assert labels.label_map(masks).tolist() == [2, 4]
+
+
+@pytest.mark.parametrize("order", [[1, 2, 3], [2, 1, 3]])
+def test_nested_regions_write_what_their_order_says(order):
+    labels = scheme(
+        {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "inner": 3},
+        regions_class_order=order,
+    )
+    assert labels.shared == {}
+    masks = labels.masks(np.array([1, 2, 3]))
+    assert labels.label_map(masks).tolist() == order
+
+
 def test_exclusive_labels_have_nothing_inside():
     labels = scheme({"background": 0, "a": 1, "b": 2})
     masks = np.array([[True, False], [False, True]])

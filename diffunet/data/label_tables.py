@@ -22,8 +22,9 @@ def write_label_tables(folder: Path, labels: LabelScheme) -> None:
     Raises:
         WriteError: they cannot be written.
     """
-    colours = label_colours(len(labels.names))
-    rows = sorted(zip(labels.written_values, labels.names, colours, strict=True))
+    written = labels.written
+    colours = label_colours(len(written))
+    rows = sorted(zip(written, written.values(), colours, strict=True))
     write_text(folder / ITK_SNAP_FILE, _itk_snap(rows))
     write_text(folder / SLICER_FILE, _slicer(rows))
 

@@ -103,7 +103,7 @@ def names_of_colours(labels: LabelScheme) -> tuple[str, ...]:
 
 def _values_of_colours(labels: LabelScheme) -> list[int]:
     """Return the integers that are shown: those of the tables for viewers first, in their order."""
-    written = list(labels.written_values)
+    written = list(labels.written)
     return written + [
         value
         for value in labels.all_values

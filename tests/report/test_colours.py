@@ -13,6 +13,10 @@ from diffunet.report.case_inputs import CaseInputs
 from diffunet.report.pictures import outline_colours
 
 OUT_OF_ORDER = {"labels": {"background": 0, "rim": 3, "core": 1, "edema": 2}}
+OVERLAPS = {
+    "labels": {"background": 0, "left": [1, 3], "right": [3, 4], "rim": 2},
+    "regions_class_order": [1, 4, 2],
+}
 REGIONS = {
     "labels": {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3},
     "regions_class_order": [2, 1, 3],
@@ -30,7 +34,7 @@ def _table(folder: Path, labels: LabelScheme) -> dict[int, tuple[str, str]]:
     }
 
 
-@pytest.mark.parametrize("content", [OUT_OF_ORDER, REGIONS])
+@pytest.mark.parametrize("content", [OUT_OF_ORDER, REGIONS, OVERLAPS])
 def test_pages_and_tables_for_viewers_agree(tmp_path, content):
     labels = LabelScheme.from_dataset_json(content)
     table = _table(tmp_path, labels)
