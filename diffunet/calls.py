@@ -22,15 +22,6 @@ from diffunet.errors import UsageError
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-_WORDS = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    bool: "True or False",
-    Path: "a path",
-    types.NoneType: "None",
-}
-
 
 class _UnfitError(Exception):
     """A value is not what a type declares."""
@@ -108,14 +99,11 @@ def _fitted(hint: Any, value: Any) -> Any:
         return _several(typing.get_args(hint)[0], value)
     if origin is Literal:
         return _one_of(typing.get_args(hint), value)
-    if hint in _SIMPLE:
-        return _SIMPLE[hint](_plain(value))
+    if hint in _KINDS:
+        return _KINDS[hint][1](_plain(value))
     if getattr(hint, "_is_protocol", False):
         return _called(value)
-    is_record = isinstance(hint, type) and dataclasses.is_dataclass(hint)
-    if is_record and not isinstance(value, hint):
-        raise _UnfitError
-    return value
+    return _instance(hint, value) if dataclasses.is_dataclass(hint) else value
 
 
 def _fitted_to_one(hints: Sequence[Any], value: Any) -> Any:
@@ -155,16 +143,14 @@ def _number(value: Any) -> float:
     return value if isinstance(value, float) else _instance(int, value)
 
 
-def _instance(kind: type, value: Any) -> Any:
+def _instance(kind: Any, value: Any) -> Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise _UnfitError
     return value
 
 
 def _path(value: Any) -> Path:
-    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(text, str):
-        raise _UnfitError
+    text = _instance(str, os.fspath(value) if isinstance(value, os.PathLike) else value)
     return Path(os.path.expanduser(text))  # noqa: PTH111 (leaves it where there is no home)
 
 
@@ -174,13 +160,15 @@ def _text(value: Any) -> str:
     return str(value) if is_device else _instance(str, value)
 
 
-_SIMPLE: dict[Any, Callable[[Any], Any]] = {
-    int: _whole,
-    float: _number,
-    Path: _path,
-    str: _text,
-    **{kind: functools.partial(_instance, kind) for kind in (bool, types.NoneType)},
+_KINDS: dict[Any, tuple[str, Callable[[Any], Any]]] = {
+    int: ("a whole number", _whole),
+    float: ("a number", _number),
+    str: ("text", _text),
+    Path: ("a path", _path),
+    bool: ("True or False", functools.partial(_instance, bool)),
+    types.NoneType: ("None", functools.partial(_instance, types.NoneType)),
 }
+"""Of each type: what it is called, and what returns a value of it."""
 
 
 def _called(value: Any) -> Any:
@@ -211,8 +199,8 @@ def _words(hint: Any) -> str:
     if origin is Literal:
         choices = [repr(each) for each in arguments]
         return " or ".join(choices) if len(choices) < 3 else f"one of {', '.join(choices)}"
-    if hint in _WORDS:
-        return _WORDS[hint]
+    if hint in _KINDS:
+        return _KINDS[hint][0]
     if getattr(hint, "_is_protocol", False):
         return "a function"
     return f"a {hint.__name__}"
