@@ -234,7 +234,7 @@ def model_plans(folder: Path, folds: Sequence[str]) -> ResolvedPlans:
             logger.warning(
                 "'%s': fold_%s chose other settings of weak supervision than fold_%s (%s); the "
                 "maps of all folds are made with those of fold_%s",
-                folder,
+                folder.name,  # the rest may be that of an unpacked zip file
                 name,
                 folds[0],
                 _first_difference(first.configuration.weak, other.configuration.weak),
@@ -253,7 +253,7 @@ def _warn_of_unfinished(folder: Path, folds: Sequence[str], plans: ResolvedPlans
                 "'%s': fold_%s has not finished its training: validation has not chosen noise "
                 "level, guidance and the rule from map to mask, so the plans' values are used; "
                 "continue with diffunet_train --c",
-                folder,
+                folder.name,
                 name,
             )
 
