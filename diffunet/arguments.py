@@ -296,17 +296,20 @@ def scored_folders_of(
     *,
     dataset_json: Path | None = None,
     patients_csv: Path | None = None,
+    rater: str | None = None,
 ) -> "ScoredFolders":
     """Return two folders that are to be scored, with what `dataset.json` says of them.
 
     Args:
         dataset_json: None for the one in `prediction`, or else beside `reference`.
         patients_csv: None for the one beside `reference`, if there is one.
+        rater: name or number of the one whose masks alone count; None for all.
 
     Raises:
         UsageError: the folders are swapped or one, or there is no `dataset.json`.
         DatasetError: one of the two files is not valid.
     """
+    from diffunet.data.raw.case_files import rater_name
     from diffunet.evaluation.scored_files import ScoredFolders, check_order
 
     check_order(reference, prediction)
@@ -318,6 +321,7 @@ def scored_folders_of(
         labels=LabelScheme.from_dataset_json(content),
         file_ending=content["file_ending"],
         has_raters=bool(content.get("raters", False)),
+        rater=None if rater is None else rater_name(rater),
         patients=patients_of(patients) if patients.is_file() else {},
     )
 

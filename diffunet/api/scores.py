@@ -21,6 +21,7 @@ def evaluate(
     dataset_json: Path | None = None,
     patients_csv: Path | None = None,
     output: Path | None = None,
+    rater: str | int | None = None,
     by_slice: bool = False,
     num_processes: int | None = None,
     progress: Progress = without_progress,
@@ -33,6 +34,8 @@ def evaluate(
         dataset_json: None: the one in `prediction`, else the one beside `reference`.
         patients_csv: None: the one beside `reference`, if any.
         output: summary file; None: `summary.json` in `prediction`.
+        rater: name or number of the one whose masks alone count, for masks that were drawn as he
+            would (`predict` with `rater`); cases that he did not draw are left out.
         by_slice: score positive and healthy slices apart as well, as block `slices`, by label
             (`diffunet.evaluation.slice_scores.summarise_slices`).
 
@@ -51,13 +54,19 @@ def evaluate(
     reference, prediction = Path(reference), Path(prediction)
     summary_file = new_summary_path(output or prediction / SUMMARY_FILE)
     folders = scored_folders_of(
-        reference, prediction, dataset_json=dataset_json, patients_csv=patients_csv
+        reference,
+        prediction,
+        dataset_json=dataset_json,
+        patients_csv=patients_csv,
+        rater=None if rater is None else str(rater),
     )
     num_processes = processes_of(num_processes)
     summary_file = output or prediction / SUMMARY_FILE
     if output is not None or prediction.is_dir():
         require_writable(summary_file)
     summary = evaluate_folders(folders, num_processes=num_processes, progress=progress)
+    if folders.rater is not None:
+        summary["rater"] = folders.rater
     logger.info("%s", format_table(summary))
     if by_slice:
         slices = score_slice_folder(folders, num_processes=num_processes, progress=progress)

@@ -44,6 +44,11 @@ def parser() -> argparse.ArgumentParser:
         "-o", dest="output", type=path_of, help="summary file; without it PREDICTION/summary.json"
     )
     made.add_argument(
+        "--rater",
+        help="score against the masks of this rater alone, his number or name in the files of "
+        "labels, such as 2 or r02: for masks that diffunet_predict --rater drew",
+    )
+    made.add_argument(
         "--by_slice",
         action="store_true",
         help=(

@@ -1,5 +1,6 @@
 """Which files are scored against which, and their label maps."""
 
+import logging
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ from diffunet.evaluation.packed_maps import PackedMaps
 from diffunet.labels import LabelScheme
 from diffunet.names import canonical
 
+logger = logging.getLogger(__name__)
+
 _COMPARED = ("shape", "spacing", "origin", "direction")
 
 _MAP = re.compile(r".+_(probability|uncertainty|saliency)(_.+)?")
@@ -37,6 +40,8 @@ class ScoredFolders:
         reference: `CASE.ext`, or `CASE_r00.ext`, ... with `has_raters`.
         prediction: `CASE.ext`, the consensus, and optionally the samples; without samples the mask
             of a case counts as its only sample (a folder of nnU-Net's).
+        rater: whose masks alone are references, such as "r01"; cases that he did not draw are left
+            out. None for all raters.
         patients: by case; a case without an entry is a patient of its own.
     """
 
@@ -45,6 +50,7 @@ class ScoredFolders:
     labels: LabelScheme
     file_ending: str
     has_raters: bool
+    rater: str | None = None
     patients: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -172,6 +178,8 @@ def pair_files(
     if cases is not None:
         references = {case: files for case, files in references.items() if case in cases}
     _report_extra(predicted | set(samples), set(references), problems=problems)
+    if folders.rater is not None:
+        references = _of_rater(folders.rater, references, problems=problems)
     _report_missing(set(references), predictions, folder=folders.prediction, problems=problems)
     complete = sorted(set(references) & predicted)
     paired = [
@@ -185,8 +193,19 @@ def pair_files(
     ]
     _report_uneven_samples(paired, problems=problems)
     if (folders.prediction / RECORDS_FOLDER).is_dir():
-        return _with_records(paired, folders.prediction, problems=problems)
+        return _with_records(paired, folders, problems=problems)
     return paired
+
+
+def _of_rater(
+    rater: str, references: Mapping[str, dict[str, Path]], *, problems: list[str]
+) -> dict[str, dict[str, Path]]:
+    """Return the masks of one rater, of the cases that he drew."""
+    found = {case: {rater: of[rater]} for case, of in references.items() if rater in of}
+    if not found:
+        known = {each for of in references.values() for each in of}
+        problems.append(f"--rater {rater}: expected one of the raters who drew, {listing(known)}")
+    return found
 
 
 def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
@@ -322,13 +341,14 @@ def _report_uneven_samples(paired: list[ScoredFiles], *, problems: list[str]) ->
 
 
 def _with_records(
-    paired: list[ScoredFiles], folder: Path, *, problems: list[str]
+    paired: list[ScoredFiles], folders: ScoredFolders, *, problems: list[str]
 ) -> list[ScoredFiles]:
     """Return the cases with the records of their samples, and report files that do not match them.
 
     All predictions of a folder must come from one model with one choice of settings, and all
     samples of a case from one run.
     """
+    folder = folders.prediction
     records = read_records(folder)
     known = {files.case: records[files.case] for files in paired if files.case in records}
     if unfinished := [files.case for files in paired if files.case not in known]:
@@ -338,6 +358,13 @@ def _with_records(
             "or they come from elsewhere: predict them again, or remove them"
         )
     _report_mixed_settings(known, problems=problems)
+    drawn_as = {each.settings.get("rater") for each in known.values()} - {None, folders.rater}
+    for name in drawn_as:
+        logger.warning(
+            "these masks were drawn as the rater %s would, and are scored against %s; --rater %s "
+            "scores them against his masks alone",
+            *(name, folders.rater or "all raters", name),
+        )
     found: list[ScoredFiles] = []
     for files in paired:
         record = known.get(files.case)

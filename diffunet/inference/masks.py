@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffunet.build import build_encoding, build_rater_tags, build_segmentation_encoding
 from diffunet.data.image_io import ImageGeometry
-from diffunet.data.raw.case_files import CaseFiles
+from diffunet.data.raw.case_files import CaseFiles, rater_name
 from diffunet.data.store.case import CaseProperties
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.encoding import Encoding
@@ -285,7 +285,7 @@ def _rater_of(configuration: ConfigurationPlan, asked: str | None) -> str | None
             f"--rater {asked}: this model was not told who drew the masks; train one with "
             "--set diffusion.conditions_on_rater=true, if the same people drew all cases"
         )
-    name = f"r{int(asked):02d}" if asked.isdecimal() else asked
+    name = rater_name(asked)
     if name not in plan.rater_names:
         raise UsageError(
             f"--rater {asked}: expected one of the raters in training, "

@@ -24,24 +24,24 @@ def write_mask(path: Path, seed: int) -> None:
     write_label_map(path, mask, geometry)
 
 
-def predict(folder: Path, *, seed: int, num_samples: int, cases=("a", "b")) -> None:
+def predict(folder: Path, *, seed: int, num_samples: int, cases=("a", "b"), settings=None) -> None:
     """Write what a prediction leaves, with its records."""
     for case in cases:
         names = [f"{case}.bmp", *(f"samples/{case}_s{k:02d}.bmp" for k in range(num_samples))]
         for number, name in enumerate(names):
             write_mask(folder / name, hash((seed, case, number)) % 2**32)
         files = {name: FileState.of(folder / name, has_time=False) for name in names}
-        record = {"settings": {"seed": seed}, "input": None, "files": files}
+        record = {"settings": {"seed": seed, **(settings or {})}, "input": None, "files": files}
         write_json(folder / "records" / f"{case}.json", record)
 
 
-def evaluate(references: Path, folder: Path) -> dict:
+def evaluate(references: Path, folder: Path, **more) -> dict:
     folders = ScoredFolders(
         reference=references,
         prediction=folder,
         labels=LABELS,
         file_ending=".bmp",
-        has_raters=False,
+        **{"has_raters": False, **more},
     )
     return evaluate_folders(folders, num_processes=0)
 
@@ -59,6 +59,25 @@ def test_what_one_run_wrote_is_scored_wherever_it_was_copied(references, tmp_pat
     shutil.copytree(tmp_path / "out", tmp_path / "copy", copy_function=shutil.copyfile)
     again = evaluate(references, tmp_path / "copy")
     assert again["distribution"]["mean"] == first["distribution"]["mean"]
+
+
+def test_masks_that_were_drawn_as_one_rater_are_told_where_others_count(
+    references, tmp_path, caplog
+):
+    predict(tmp_path / "out", seed=0, num_samples=2, settings={"rater": "r01"})
+    for number, rater in enumerate(("a_r00", "a_r01", "b_r00")):
+        write_mask(tmp_path / "raters" / f"{rater}.bmp", number)
+    found = evaluate(tmp_path / "raters", tmp_path / "out", has_raters=True)
+    assert "drawn as the rater r01 would, and are scored against all raters" in caplog.text
+    assert found["distribution"]["num_raters"] == [1, 2]
+    caplog.clear()
+    found = evaluate(tmp_path / "raters", tmp_path / "out", has_raters=True, rater="r01")
+    assert not caplog.text
+    assert found["distribution"]["num_raters"] == [1, 1]
+    (case,) = found["metric_per_case"]
+    assert case["reference_file"].endswith("a_r01.bmp")
+    with pytest.raises(DatasetError, match="--rater r07: expected one of .* 'r00', 'r01'"):
+        evaluate(tmp_path / "raters", tmp_path / "out", has_raters=True, rater="r07")
 
 
 def test_samples_of_two_runs_within_a_case_are_noticed(references, tmp_path):

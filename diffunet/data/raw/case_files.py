@@ -263,6 +263,11 @@ def is_rater(name: str) -> bool:
     return _RATER.fullmatch(f"case_{name}") is not None
 
 
+def rater_name(asked: str) -> str:
+    """Return the name of a rater in the names of files, who is asked for by name or number."""
+    return f"r{int(asked):02d}" if asked.isdecimal() else asked
+
+
 def without_rater(stem: str) -> str | None:
     """Return CASE of `CASE_r00`, None for a name without a rater."""
     matched = _RATER.fullmatch(stem)
