@@ -88,6 +88,14 @@ def _rename(old: str, new: str) -> Damage:
     return lambda folder: (folder / old).rename(folder / new) and None
 
 
+def _move(old: str, new: str) -> Damage:
+    def damage(folder: Path) -> None:
+        (folder / new).parent.mkdir(exist_ok=True)
+        (folder / old).rename(folder / new)
+
+    return damage
+
+
 def _all(*damages: Damage) -> Damage:
     return lambda folder: [damage(folder) for damage in damages] and None
 
@@ -503,7 +511,35 @@ IN_FILE_NAMES = [
         "rater_not_named",
         "raters",
         _png("labelsTr/b.png", mask_2d()),
-        ("labelsTr", "expected names CASE_r00.png", "'b.png'", "rename 'b.png' to 'b_r00.png'"),
+        ("expected names CASE_r00.png", "'b.png'", "remove 'b.png' if it joins", "'b_r01.png' if"),
+    ),
+    BrokenDataset(
+        "rater_and_consensus_of_another_name",
+        "raters",
+        _png("labelsTr/a_staple.png", mask_2d()),
+        ("'a_staple.png'", "remove 'a_staple.png' if it joins", "rename it to 'a_r02.png' if"),
+    ),
+    BrokenDataset(
+        "a_folder_of_each_rater",
+        "raters",
+        _all(
+            _move("labelsTr/a_r00.png", "labelsTr/anna/a.png"),
+            _move("labelsTr/a_r01.png", "labelsTr/ben/a.png"),
+            _move("labelsTr/b_r00.png", "labelsTr/anna/b.png"),
+        ),
+        ("expected label maps CASE_r00.png", "the folders 'anna', 'ben'", "move them up"),
+    ),
+    BrokenDataset(
+        "a_rater_written_in_two_ways",
+        "raters",
+        _rename("labelsTr/a_r01.png", "labelsTr/a_r000.png"),
+        ("one way to write a rater's number", "'r00' of case 'a'", "'r000' of case 'a'", "rename"),
+    ),
+    BrokenDataset(
+        "a_rater_written_otherwise_in_another_case",
+        "raters",
+        _rename("labelsTr/b_r00.png", "labelsTr/b_r000.png"),
+        ("'r00' of case 'a'", "'r000' of case 'b'", "would be two raters"),
     ),
     BrokenDataset(
         "raters_named_otherwise",
@@ -614,7 +650,7 @@ IN_FILES = [
         "folder_in_place_of_file",
         "2d",
         _as_folder,
-        ("case 'a'", "a_0000.png", "expected a .png file", "cannot be read"),
+        ("case 'a'", "a_0000.png", "expected a .png file", "found a folder", "remove or rename"),
     ),
     BrokenDataset(
         "link_to_nothing",
@@ -703,6 +739,43 @@ IN_FILES = [
         "2d",
         _png("labelsTr/b.png", np.zeros(_TALL, np.uint8)),
         ("case 'b'", "label has the shape (9, 6)", "expected the image's, (8, 6)", "resample"),
+    ),
+    BrokenDataset(
+        "a_rater_annotated_nothing",
+        "raters",
+        _all(
+            _edit(labels={"background": 0, "lesion": 1, "ignore": 2}),
+            _png("labelsTr/a_r01.png", np.full(SHAPE_2D, 2, np.uint8)),
+        ),
+        ("case 'a'", "'a_r01.png'", "the ignore label everywhere", "remove the file"),
+    ),
+    BrokenDataset(
+        "soft_mask",
+        "3d",
+        _volume("labelsTr/a.nii.gz", mask_3d() * np.float32(0.7)),
+        ("case 'a'", "such as 0.7", "of a soft mask", "write 1 from 0.5 on"),
+    ),
+    BrokenDataset(
+        "label_in_another_orientation",
+        "3d",
+        _volume(
+            "labelsTr/a.nii.gz",
+            mask_3d()[:, ::-1],
+            origin=(0.0, 5.0, 0.0),
+            direction=(1, 0, 0, 0, -1, 0, 0, 0, 1),
+        ),
+        ("case 'a'", "with its axes turned (LAS, the image LPS)", "the image's orientation"),
+    ),
+    BrokenDataset(
+        "label_with_its_axes_in_another_order",
+        "3d",
+        _volume(
+            "labelsTr/a.nii.gz",
+            mask_3d().transpose(0, 2, 1),
+            spacing_mm=(2.0, 0.5, 1.0),
+            direction=(0, 1, 0, 1, 0, 0, 0, 0, 1),
+        ),
+        ("case 'a'", "with its axes turned (PLS, the image LPS)", "equal indices mean other"),
     ),
     BrokenDataset(
         "raters_differ_in_shape",
@@ -1299,6 +1372,12 @@ DOUBTFUL_DATASETS = [
         "3d",
         _shifted(origin=(0.0, 0.0, 7.0)),
         ("case 'a'", "label has the origin (0, 0, 7) mm", "the image (0, 0, 0) mm", "overlay both"),
+    ),
+    BrokenDataset(
+        "a_rater_twice_under_two_numbers",
+        "raters",
+        _all(_png("labelsTr/a_r01.png", mask_2d()), _png("labelsTr/b_r01.png", mask_2d())),
+        ("raters r00 and r01 drew equal masks in all 2 cases", "copies of the other's", "twice"),
     ),
     BrokenDataset(
         "direction_differs",

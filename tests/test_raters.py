@@ -1,6 +1,7 @@
 """A network that is told who drew draws as that rater, and without being told as all together."""
 
 import dataclasses
+import json
 import logging
 
 import numpy as np
@@ -21,6 +22,7 @@ from diffunet.methods import METHODS
 from diffunet.plans import ConfigurationPlan, DiffusionPlan
 from diffunet.sharing.info import model_info
 from diffunet.training.fold import train_fold
+from diffunet.training.fold_data import open_fold
 from diffunet.training.objective import DiffusionObjective, TensorBatch
 from tests.data.tiny_datasets import write_png
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
@@ -257,3 +259,25 @@ def test_a_training_warns_where_numbers_seem_to_mean_nothing(
             **with_options(num_processes=0),
         )
     assert caplog.text.count("number means the same ") == num_warnings
+
+
+@pytest.mark.parametrize(("names", "is_unseen"), [(("r00", "r01"), False), (("r00", "r07"), True)])
+def test_a_training_names_raters_whom_it_never_sees(tmp_path, caplog, names, is_unseen):
+    folder = write_preprocessed(tmp_path / "preprocessed")
+    configuration = told(plans().configuration)
+    diffusion = dataclasses.replace(configuration.diffusion, rater_names=names)
+    configuration = dataclasses.replace(configuration, diffusion=diffusion)
+    open_fold(
+        dataclasses.replace(plans(), configuration=configuration), folder, fold="0", device=CPU
+    )
+    assert ("the raters r07 drew none of the training cases" in caplog.text) == is_unseen
+
+
+@pytest.mark.parametrize("names", [("disc",), ("disc", "oedema")])
+def test_a_training_names_labels_that_it_never_sees(tmp_path, caplog, names):
+    folder = write_preprocessed(tmp_path / "preprocessed")
+    content = json.loads((folder / "dataset.json").read_text())
+    content["labels"] = {"background": 0} | {name: n + 1 for n, name in enumerate(names)}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    open_fold(plans(), folder, fold="0", device=CPU)
+    assert ("fold 0: nobody marked 'oedema' in any of the" in caplog.text) == (len(names) > 1)

@@ -7,7 +7,13 @@ import numpy as np
 
 from diffunet.conversion.binary import MaskRule
 from diffunet.conversion.case import ConvertedCase
-from diffunet.data.image_io import ImageGeometry, grid_difference, read_image, read_label_map
+from diffunet.data.image_io import (
+    ImageGeometry,
+    grid_difference,
+    read_image,
+    read_label_map,
+    turned_axes,
+)
 from diffunet.errors import DatasetError
 
 _PLACES = ("origin", "direction")
@@ -52,19 +58,29 @@ def read_volume(
 def _read_mask_of(path: Path, geometry: ImageGeometry, image: Path) -> tuple[np.ndarray, list[str]]:
     """Return the label map at `path`, and doubts whether it lies on the grid of the file `image`.
 
+    A label map in another orientation is turned to the image's.
+
     Raises:
         DatasetError: it does not, or cannot be read, or holds negative numbers.
     """
     mask, grid = read_label_map(path)
+    if mask.min(initial=0) < 0:
+        raise DatasetError(
+            f"'{path}': expected labels from 0, found {mask.min()}; copy the file again"
+        )
+    if (turn := turned_axes(grid, geometry)) is not None:
+        backwards = tuple(axis for axis, (_, is_backwards) in enumerate(turn) if is_backwards)
+        turned = np.flip(np.transpose(mask, [axis for axis, _ in turn]), backwards)
+        mask = np.ascontiguousarray(turned)
+        return mask, [
+            f"'{path.name}' lies in the orientation {grid.orientation}, its image in "
+            f"{geometry.orientation}: it was turned to its image"
+        ]
     found = grid_difference(grid, geometry, attributes=("shape", "spacing"))
     if found is not None:
         raise DatasetError(
             f"'{path}': expected the {found.what} {found.expected} of '{image.name}', found "
             f"{found.found}; copy both files again from one download"
-        )
-    if mask.min(initial=0) < 0:
-        raise DatasetError(
-            f"'{path}': expected labels from 0, found {mask.min()}; copy the file again"
         )
     places = [grid_difference(grid, geometry, attributes=(name,)) for name in _PLACES]
     return mask, [

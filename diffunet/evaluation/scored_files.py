@@ -5,13 +5,12 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import final
 
 import numpy as np
 from jaxtyping import Integer
 
 from diffunet.data.file_state import FileState
-from diffunet.data.image_io import ImageGeometry, LabelMapReader, StoredMap, grid_difference
+from diffunet.data.image_io import ImageGeometry, StoredMap
 from diffunet.data.prediction_records import (
     RECORDS_FOLDER,
     PredictionRecord,
@@ -19,15 +18,15 @@ from diffunet.data.prediction_records import (
     setting_differences,
 )
 from diffunet.data.prediction_samples import SAMPLES_FOLDER, is_sample, samples_by_case
-from diffunet.data.raw.case_files import Findings, labels_by_case, listing
+from diffunet.data.raw.case_files import Findings, listing
+from diffunet.data.raw.label_files import labels_by_case, rater_problem
 from diffunet.errors import DatasetError, UsageError
+from diffunet.evaluation.checked_reader import CheckedReader
 from diffunet.evaluation.packed_maps import PackedMaps
 from diffunet.labels import LabelScheme
 from diffunet.names import canonical
 
 logger = logging.getLogger(__name__)
-
-_COMPARED = ("shape", "spacing", "origin", "direction")
 
 _MAP = re.compile(r".+_(probability|uncertainty|saliency)(_.+)?")
 
@@ -158,14 +157,21 @@ def pair_files(
     if problems:
         return []
     findings = Findings()
+    predictions = _by_stem(folders.prediction, file_ending)
     references = labels_by_case(
-        folders.reference, file_ending, has_raters=folders.has_raters, findings=findings
+        folders.reference,
+        file_ending,
+        has_raters=folders.has_raters,
+        findings=findings,
+        cases=[stem for stem in predictions if not _MAP.fullmatch(stem)],
     )
     problems += findings.problems
+    if of_raters := rater_problem(references.items()):
+        problems.append(of_raters)
     if not references:
-        problems.append(_nothing_in(folders.reference, file_ending))
+        if not findings.problems:
+            problems.append(_nothing_in(folders.reference, file_ending))
         return []
-    predictions = _by_stem(folders.prediction, file_ending)
     samples = samples_by_case(folders.prediction, file_ending, problems=problems)
     predicted = {stem for stem in predictions if stem in references or not _MAP.fullmatch(stem)}
     if references and predicted and not predicted & set(references):
@@ -221,13 +227,15 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
     first: ImageGeometry | None = None
     masks = [StoredMap(path=path) for path in (*files.references, files.prediction)]
     reader = CheckedReader(labels)
-    for stored in (*masks, *files.samples):
+    num_raters = len(files.references)
+    for number, stored in enumerate((*masks, *files.samples)):
         found = reader.read(
             stored,
             case=files.case,
             like=None if first is None else (masks[0].path, first),
             written=files.written.get(stored.path),
             problems=problems,
+            is_reference=number < num_raters,
         )
         if found is None:
             continue
@@ -239,57 +247,7 @@ def read_maps(files: ScoredFiles, *, labels: LabelScheme) -> LabelMaps:
             packed.add(label_map)
     if problems or first is None or packed is None:
         raise DatasetError(problems)
-    return LabelMaps(
-        packed=packed, num_references=len(files.references), spacing_mm=first.spacing_mm
-    )
-
-
-@final
-class CheckedReader:
-    """Reads label maps and tells all that is wrong with them."""
-
-    def __init__(self, labels: LabelScheme):
-        self._labels = labels
-        self._read = LabelMapReader()
-        self._compared: set[Path] = set()
-
-    def read(
-        self,
-        stored: StoredMap,
-        *,
-        case: str,
-        like: tuple[Path, ImageGeometry] | None,
-        written: FileState | None,
-        problems: list[str],
-    ) -> tuple[np.ndarray, ImageGeometry] | None:
-        """Return a label map of a case and its geometry; None where it cannot be read.
-
-        Args:
-            like: the file whose grid it must have, and that grid.
-            written: what its file was when it was drawn; None where that is not known.
-            problems: gets every fault of the map.
-        """
-        path = stored.path
-        try:
-            label_map, geometry = self._read(stored)
-        except DatasetError as error:
-            problems += error.problems
-            return None
-        if written is not None and path not in self._compared and not written.is_of(path):
-            problems.append(
-                f"case '{case}': '{path}' has changed since it was drawn, so samples of two "
-                "predictions may be mixed; predict the case again, or remove "
-                f"'{RECORDS_FOLDER}/{case}.json' and its like if you changed them yourself"
-            )
-        self._compared.add(path)
-        if like and (difference := grid_difference(geometry, like[1], attributes=_COMPARED)):
-            problems.append(
-                f"case '{case}': expected the {difference.what} {difference.expected} of "
-                f"'{like[0].name}', found {difference.found} in '{path}'; masks of a case are "
-                "compared voxel by voxel: export them in its geometry"
-            )
-        problems += _unknown_values(label_map, path, case=case, labels=self._labels)
-        return label_map, geometry
+    return LabelMaps(packed=packed, num_references=num_raters, spacing_mm=first.spacing_mm)
 
 
 def _by_stem(folder: Path, file_ending: str) -> dict[str, Path]:
@@ -396,22 +354,6 @@ def _report_mixed_settings(records: Mapping[str, PredictionRecord], *, problems:
             f"and {len(others)} that differ ({shown}): {listing(others)}; predict these again, or "
             "remove them"
         )
-
-
-def _unknown_values(
-    label_map: np.ndarray, path: Path, *, case: str, labels: LabelScheme
-) -> list[str]:
-    unknown: set[int] = set()
-    for rows in label_map:  # numpy looks up in eight bytes for each voxel
-        is_known = np.isin(rows, labels.all_values)
-        if not is_known.all():
-            unknown.update(np.unique(rows[~is_known]).tolist())
-    if not unknown:
-        return []
-    return [
-        f"case '{case}': expected the integers {list(labels.all_values)} of dataset.json, found "
-        f"{sorted(unknown)} in '{path}'; correct the file or 'labels'"
-    ]
 
 
 def _smallest_dtype(labels: LabelScheme) -> "type[np.uint8] | type[np.uint16]":

@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 
+from diffunet.fingerprint.agreement import AgreementAccumulator
 from diffunet.fingerprint.case import CaseMeasurement
 from diffunet.fingerprint.fingerprint import (
     ChannelFingerprint,
@@ -223,12 +224,14 @@ class RaterAccumulator:
         self._num_partly_empty = 0
         self._geds: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(1))
         self._habits = HabitsAccumulator()
+        self._agreement = AgreementAccumulator()
 
     def add(
         self, marked: dict[str, bool], labels: Sequence[LabelMeasurement], *, patient: str
     ) -> None:
         fractions = np.sum([label.foreground_fraction for label in labels], axis=0)
         self._habits.add(patient, dict(zip(marked, map(float, fractions), strict=True)))
+        self._agreement.add(tuple(marked), labels)
         self._per_case.add(len(marked))
         for rater, has_marked in marked.items():
             self._asked[rater] += 1
@@ -251,6 +254,7 @@ class RaterAccumulator:
             },
             share_of_cases_partly_empty=self._num_partly_empty / per_case.count,
             habits=self._habits.habits(),
+            agreement=self._agreement.by_rater(),
         )
 
     def trivial_answers(self) -> TrivialAnswers | None:

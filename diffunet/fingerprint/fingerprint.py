@@ -1,6 +1,6 @@
 """The measurements of a dataset from which planning chooses: `dataset_fingerprint.json`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -166,6 +166,21 @@ class RaterHabits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RaterAgreement:
+    """How much a rater's masks overlap with the others', where both marked something.
+
+    Attributes:
+        num_pairs: of his masks and another's, over all cases and labels.
+        iou: mean over these pairs.
+        iou_of_others: mean over all pairs without him; None where there are none.
+    """
+
+    num_pairs: int
+    iou: float
+    iou_of_others: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RaterFingerprint:
     """How many raters were asked, and how often they saw nothing (marked no label at all).
 
@@ -175,6 +190,7 @@ class RaterFingerprint:
         share_of_empty_masks_by_rater: by the rater's name.
         share_of_cases_partly_empty: cases in which some raters, but not all, saw nothing.
         habits: None of one rater, or of few patients.
+        agreement: by the rater's name; empty in files of earlier versions.
     """
 
     per_case: Summary
@@ -182,6 +198,7 @@ class RaterFingerprint:
     share_of_empty_masks_by_rater: dict[str, float]
     share_of_cases_partly_empty: float
     habits: RaterHabits | None = None
+    agreement: dict[str, RaterAgreement] = field(default_factory=dict[str, RaterAgreement])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,9 @@ _INTENSITY_RATIO = 20  # of the brightest to the median image
 _FEW_RATERS = 3
 _BY_CHANCE = 0.01  # p-value from which raters of one number need not be people
 _FEW_PATIENTS = 20
+_FEW_PAIRS = 3  # of masks of one rater and another: too few to say where he marks
+_ELSEWHERE = 0.25  # of the others' overlap: a rater below it marks other places
+_APART = 0.05  # mean IoU of two raters who hardly mark the same places at all
 _MANY_EMPTY = 0.05
 _MANY_LEFT_OUT = 0.3
 _FEW_LABELLED_IMAGES = 20  # of one kind: a fifth of them, for validation, says next to nothing
@@ -66,6 +69,7 @@ def _warnings(fingerprint: Fingerprint) -> Iterator[str]:
         yield from _label_warnings(name, label)
     if fingerprint.raters is not None:
         yield from _rater_warnings(fingerprint.raters)
+        yield from _elsewhere_warnings(fingerprint.raters)
     if fingerprint.trivial_answers is not None and fingerprint.raters is not None:
         yield from _trivial_warnings(fingerprint.trivial_answers, fingerprint.raters)
     for name, image_label in (fingerprint.image_labels or {}).items():
@@ -140,6 +144,29 @@ def _rater_warnings(raters: RaterFingerprint) -> Iterator[str]:
         yield (
             f"Cases have {raters.per_case.minimum:.0f} to {raters.per_case.maximum:.0f} raters: "
             "GED is not comparable between cases with different numbers of raters."
+        )
+
+
+def _elsewhere_warnings(raters: RaterFingerprint) -> Iterator[str]:
+    """Yield raters whose masks lie where nobody else's do, as inverted or turned files do."""
+    causes = "inverted, flipped, turned, or of other cases"
+    sure = {name: a for name, a in raters.agreement.items() if a.num_pairs >= _FEW_PAIRS}
+    odd = {
+        name: each
+        for name, each in sure.items()
+        if each.iou_of_others is not None and each.iou < _ELSEWHERE * each.iou_of_others
+    }
+    for name, each in odd.items():
+        yield (
+            f"Rater {name} marks other places than the others: a mean IoU of {each.iou:.2f} with "
+            f"them where both marked something, {each.iou_of_others:.2f} among them. Overlay the "
+            f"masks and images: his files may be {causes}."
+        )
+    if not odd and sure and all(each.iou < _APART for each in sure.values()):
+        yield (
+            "Raters hardly ever mark the same places (a mean IoU below "
+            f"{_APART:g} where both marked something). Overlay the masks and images: the files of "
+            f"one may be {causes}."
         )
 
 

@@ -1,5 +1,6 @@
 """Where a prediction may be written: it never replaces files that it did not write."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,8 @@ def check_output_file(files: CaseFiles, output_file: Path) -> None:
     Raises:
         UsageError: it would.
     """
-    inputs = {each for path in files.images for each in (path.absolute(), path.resolve())}
-    if inputs.intersection((output_file.absolute(), output_file.resolve())):
+    inputs = {each for path in files.images for each in (path.absolute(), _real(path))}
+    if inputs.intersection((output_file.absolute(), _real(output_file))):
         raise UsageError(f"the output '{output_file}' is the input; give another name")
     if output_file.exists() or output_file.is_symlink():
         raise UsageError(
@@ -109,12 +110,17 @@ def check_run(folder: Path, settings: Mapping[str, Any]) -> None:
 
 def _check_apart(cases: Sequence[CaseFiles], folder: Path) -> None:
     """Check that the output is not among the images; a single one may have a folder beside it."""
-    output = folder.resolve()
+    output = _real(folder)
     images = [path for files in cases for path in files.images]
-    inputs = {each for path in images for each in (path.parent.resolve(), path.resolve().parent)}
+    inputs = {each for path in images for each in (_real(path.parent), _real(path).parent)}
     for each in inputs:
         if each == output or (len(cases) > 1 and each in output.parents):
             raise UsageError(
                 f"the output folder '{folder}' lies in the input folder '{each}'; choose one "
                 "outside of it"
             )
+
+
+def _real(path: Path) -> Path:
+    """Return a path without links; unlike `Path.resolve`, of a link to itself too."""
+    return Path(os.path.realpath(path))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from diffunet.data.batches.places import Store
 from diffunet.data.image_io import ImageGeometry, read_image
+from diffunet.data.image_io.geometry import in_words
 from diffunet.data.raw.case_files import CaseFiles
 from diffunet.data.store.case import CaseProperties, FilePlace
 from diffunet.errors import DatasetError
@@ -21,6 +23,11 @@ from diffunet.inference.model import TrainedModel
 from diffunet.preprocessing.case import preprocess_case
 
 logger = logging.getLogger(__name__)
+
+_OTHER_UNIT = 8.0
+"""How much larger or smaller than the model's the side of a voxel may be: centimetres are ten."""
+_FLAT = 0.01
+"""Of the intensities that the model learned: what fills less of them looks flat to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +69,8 @@ def read_case(files: CaseFiles, *, model: TrainedModel) -> tuple[PreparedImage, 
             geometry.orientation,
             ", ".join(known),
         )
+    if geometry.has_spacing:
+        _warn_of_other_unit(geometry.spacing_mm, model=model, case=files.case)
     prepared = prepare(image, geometry.spacing_mm, model=model, case=files.case)
     placed = dataclasses.replace(prepared.properties, place=FilePlace.of(geometry))
     return dataclasses.replace(prepared, properties=placed), geometry
@@ -90,8 +99,49 @@ def prepare(
         case=case,
     )
     properties = preprocessed.properties
+    _warn_of_flat_channels(image, properties, model=model, case=case)
     normalized = properties.normalized(preprocessed.image)
     return PreparedImage(image=torch.from_numpy(normalized), properties=properties)
+
+
+def _warn_of_other_unit(spacing_mm: Sequence[float], *, model: TrainedModel, case: str) -> None:
+    """Warn of voxels so much larger or smaller than the model's that their unit must be another."""
+    trained_mm = model.configuration.preprocessing.spacing_mm
+    stored_mm = [spacing_mm[axis] for axis in model.plans.transpose_forward][-len(trained_mm) :]
+    ratio = math.prod(stored_mm) / math.prod(trained_mm)
+    if abs(math.log(ratio)) > len(trained_mm) * math.log(_OTHER_UNIT):
+        logger.warning(
+            "case '%s' has voxels of %s mm, the model was trained at %s mm, another order of size: "
+            "it sees everything so much larger or smaller; if the header counts in metres, "
+            "centimetres or micrometres, correct it",
+            case,
+            in_words(tuple(stored_mm)),
+            in_words(tuple(trained_mm)),
+        )
+
+
+def _warn_of_flat_channels(
+    image: np.ndarray, properties: CaseProperties, *, model: TrainedModel, case: str
+) -> None:
+    """Warn of channels in which the model can see nothing."""
+    names = model.channel_names
+    for name, channel, each in zip(names, image, properties.normalization, strict=True):
+        lowest, highest = float(channel.min()), float(channel.max())
+        if lowest == highest:
+            logger.warning(
+                "case '%s', channel '%s': every voxel is %g, so nothing can be seen in it; check "
+                "the file",
+                *(case, name, lowest),
+            )
+        elif each.lower is not None and each.upper is not None:
+            seen = np.clip([lowest, highest], each.lower, each.upper)
+            if seen[1] - seen[0] < _FLAT * (each.upper - each.lower):
+                logger.warning(
+                    "case '%s', channel '%s': intensities lie between %g and %g, where the model "
+                    "learned from %g to %g: it sees a flat image; bring them into the unit of the "
+                    "training images (of a CT, Hounsfield units)",
+                    *(case, name, lowest, highest, each.lower, each.upper),
+                )
 
 
 def _array_of(image: Any, *, case: str) -> np.ndarray:

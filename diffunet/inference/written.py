@@ -21,7 +21,7 @@ from diffunet.data.prediction_samples import is_sample, samples_of
 from diffunet.data.raw.case_files import CaseFiles, listing
 from diffunet.data.raw.dataset_json import file_ending_problems
 from diffunet.errors import DatasetError, DiffunetError, UsageError
-from diffunet.evaluation.scored_files import CheckedReader
+from diffunet.evaluation.checked_reader import CheckedReader
 from diffunet.inference.fuse import Votes, disagreements_of, volumes_of
 from diffunet.inference.output import PREDICTIONS_FILE, OutputFolder
 from diffunet.inference.place import check_output_folder

@@ -14,9 +14,9 @@ from diffunet.data.raw.case_files import (
     Findings,
     find_input_cases,
     images_by_case,
-    labels_by_case,
     listing,
 )
+from diffunet.data.raw.label_files import labels_by_case
 from diffunet.errors import UsageError
 from diffunet.report.charts import counted
 from diffunet.report.evaluation import Evaluation

@@ -1,11 +1,12 @@
 """What one fold trains and validates on."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -105,14 +106,19 @@ def open_fold(
         check_recipe(label_maps, plans, labels=labels)
     else:
         _check_tags(properties, plans)
+    patients = {case: each.patient for case, each in properties.items()}
+    split = split_of(fold, preprocessed_folder / SPLITS_FILE, patients, store=images.folder)
+    if label_maps is not None:
+        _warn_of_unseen_labels(label_maps, split.train, labels, fold=fold)
     if configuration.diffusion.conditions_on_rater and plans.method == "diffusion":
         _warn_of_nameless_raters(preprocessed_folder)
-    patients = {case: each.patient for case, each in properties.items()}
+        seen = {rater for case in split.train for rater in properties[case].raters}
+        _warn_of_unseen_raters(configuration.diffusion.rater_names, seen, fold=fold)
     return FoldData(
         plans=plans,
         images=images,
         label_maps=label_maps,
-        split=split_of(fold, preprocessed_folder / SPLITS_FILE, patients, store=images.folder),
+        split=split,
         patients=patients,
         labels=labels,
         dataset_content=content,
@@ -193,6 +199,37 @@ def _warn_of_nameless_raters(preprocessed_folder: Path) -> None:
             "others throughout (p = %.2g): if you do not know that each number means the same "
             "person in all cases, leave it off; --rater would then change nothing",
             raters.habits.p_value,
+        )
+
+
+def _warn_of_unseen_labels(
+    label_maps: CaseStore, cases: Sequence[str], labels: LabelScheme, *, fold: str
+) -> None:
+    """Warn of labels that nobody marked in any training case: they cannot be learned."""
+    unseen = set(range(len(labels.names)))
+    for case in cases:
+        locations = np.asarray(label_maps.array(case, "locations")[:])
+        unseen.difference_update(locations[:, 0].tolist())
+        if not unseen:
+            return
+    names = ", ".join(f"'{labels.names[index]}'" for index in sorted(unseen))
+    logger.warning(
+        "fold %s: nobody marked %s in any of the %d training cases, so it cannot be learned; add "
+        "cases that show it, or write splits_final.json so that each fold trains on some",
+        fold,
+        names,
+        len(cases),
+    )
+
+
+def _warn_of_unseen_raters(told: Sequence[str], seen: Collection[str], *, fold: str) -> None:
+    """Warn of raters who drew no training case: nothing is learned of them."""
+    if unseen := [rater for rater in told if rater not in seen]:
+        logger.warning(
+            "fold %s: the raters %s drew none of the training cases, so --rater would draw as "
+            "nobody for them; write splits_final.json so that each fold trains on cases of each",
+            fold,
+            ", ".join(unseen),
         )
 
 

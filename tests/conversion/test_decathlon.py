@@ -158,6 +158,25 @@ def test_a_mask_that_lies_elsewhere_than_its_image_is_told(
     assert "voxels are taken to match by index" in caplog.text
 
 
+def test_a_mask_in_another_orientation_is_turned_to_its_image(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    source = decathlon(tmp_path)
+    path = source / "labelsTr" / "hippocampus_001.nii.gz"
+    drawn = np.asarray(nibabel.Nifti1Image.from_filename(path).dataobj)
+    mask = nibabel.Nifti1Image.from_filename(path).as_reoriented([[1, -1], [0, 1], [2, 1]])
+    nibabel.save(nibabel.Nifti1Image(np.asarray(mask.dataobj), mask.affine), path)
+    converted = convert("msd", source, tmp_path / "workspace")
+    assert "it was turned to its image" in caplog.text
+    label_maps = [
+        nibabel.Nifti1Image.from_filename(files.labels["r00"])
+        for files in converted.training_cases
+        if files.case == "hippocampus_001"
+    ]
+    assert np.array_equal(np.asarray(label_maps[0].dataobj), drawn)
+
+
 def test_a_mask_of_another_shape_is_refused(tmp_path: Path) -> None:
     source = decathlon(tmp_path)
     path = source / "labelsTr" / "hippocampus_001.nii.gz"

@@ -1,5 +1,6 @@
 """What the check reads, and how it reports; its messages are tested in tests/test_bad_input.py."""
 
+import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,11 +10,13 @@ import pytest
 from diffunet.data.raw import integrity
 from diffunet.data.raw.dataset import open_dataset
 from diffunet.data.raw.integrity import verify_dataset
+from diffunet.data.raw.label_checks import digest_of
 from diffunet.errors import DatasetError
 from tests.data.tiny_datasets import (
     SHAPE_3D,
     build_2d,
     build_3d,
+    build_raters,
     build_tagged,
     mask_2d,
     mask_3d,
@@ -114,6 +117,29 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
     assert "found also 2, 3, 4" in report.problems[1]
     assert "21 and 26 more" in report.problems[1]
     assert "'x19' and 10 more" in report.problems[0].replace(".png", "")
+
+
+def test_raters_who_drew_alike_once_or_nothing_are_no_copies(tmp_path: Path) -> None:
+    build_raters(tmp_path)
+    write_png(tmp_path / "labelsTr/a_r01.png", mask_2d())  # as r00, in this case alone
+    for rater in ("r01", "r02"):
+        write_png(tmp_path / f"labelsTr/b_{rater}.png", mask_2d(is_empty=True))
+    write_png(tmp_path / "labelsTr/a_r02.png", mask_2d(is_empty=True))
+    assert verify_dataset(tmp_path, num_processes=0).warnings == ()
+
+
+def test_equal_masks_are_known_whatever_type_holds_them() -> None:
+    assert digest_of(mask_3d()) == digest_of(mask_3d().astype(np.int64))
+    assert digest_of(mask_3d()) != digest_of(np.roll(mask_3d(), 1))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_of_a_files_name_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    (tmp_path / "imagesTr/a_0000.png").unlink()
+    os.mkfifo(tmp_path / "imagesTr/a_0000.png")
+    (problem,) = verify_dataset(tmp_path, num_processes=0).problems
+    assert "found a pipe of this name" in problem
 
 
 @pytest.mark.parametrize("name", ("Dataset002_CHASE", "Dataset004_Hippocampus"))

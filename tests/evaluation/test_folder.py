@@ -174,6 +174,43 @@ def test_voxels_that_a_rater_ignored_are_scored_for_none(folders):
     assert metrics["n_pred"] == ((random_map(2) == 1) & is_scored).sum()
 
 
+@pytest.mark.parametrize("rater", [None, "r01"])
+def test_a_rater_who_annotated_nothing_silences_no_case(folders, rater):
+    write(folders[0], "a_r01", np.full((8, 8), 3, np.uint8))
+    labels = LabelScheme(names=("core", "rim"), values=((1,), (2,)), ignore_value=3)
+    (problem,) = problems_of(folders, labels=labels, rater=rater)
+    assert "a_r01.png', found the ignore label everywhere" in problem
+    assert "remove the file" in problem
+
+
+def test_a_mask_for_viewing_is_told_as_one(folders):
+    write(folders[0], "a_r01", np.where(random_map(1) > 0, 255, 0).astype(np.uint8))
+    (problem,) = problems_of(folders)
+    assert "write 1 in place of 255" in problem
+
+
+def test_a_rater_written_in_two_ways_is_no_second_rater(folders):
+    write(folders[0], "a_r001", random_map(1))
+    (problem,) = problems_of(folders)
+    assert "found 'r001' of case 'a' and 'r01' of case 'a', which would be two raters" in problem
+
+
+def test_references_of_other_names_get_the_names_of_their_cases(folders):
+    for path in sorted(folders[0].iterdir()):
+        path.rename(path.with_name(path.name.replace("_r", "_rater_")))
+    problem = problems_of(folders)[0]
+    assert "rename 'a_rater_00.png' to 'a_r00.png'" in problem
+
+
+def test_a_folder_of_each_rater_is_told(folders):
+    for path in sorted(folders[0].iterdir()):
+        case, _, rater = path.stem.partition("_")
+        (folders[0] / rater).mkdir(exist_ok=True)
+        path.rename(folders[0] / rater / f"{case}.png")
+    (problem,) = problems_of(folders)
+    assert "found none, but some in the folders 'r00', 'r01'; move them up" in problem
+
+
 def test_maps_beside_the_predictions_are_no_predictions(folders):
     for name in ("a_probability", "a_uncertainty", "a_probability_core", "a_saliency"):
         write(folders[1], name, random_map(0, highest=200))
@@ -201,7 +238,8 @@ def test_faults_within_files_are_reported_for_all_cases(folders):
     write(folders[0], "b_r01", np.zeros((8, 9), np.uint8))
     (folders[1] / "samples" / "c_s01.png").write_bytes(b"no image")
     first, second, third = problems_of(folders)
-    assert "expected the integers [0, 1, 2] of dataset.json, found [7]" in first
+    assert "expected the values 0, 1, 2 in" in first
+    assert "found also 7" in first
     assert "found (8, 9)" in second
     assert "c_s01.png" in third
 

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from diffunet.fingerprint.fingerprint import Fingerprint
+from diffunet.fingerprint.fingerprint import Fingerprint, RaterAgreement
 from diffunet.fingerprint.traps import is_centred, with_warnings
 from tests.planning.fingerprints import (
     a_channel,
@@ -17,6 +17,19 @@ from tests.planning.fingerprints import (
 
 def _warnings(fingerprint: Fingerprint) -> str:
     return "\n".join(with_warnings(fingerprint).warnings)
+
+
+def agreements(*iou: float, others: float | None = 0.5, num_pairs: int = 9):
+    return {
+        f"r{number:02d}": RaterAgreement(num_pairs=num_pairs, iou=each, iou_of_others=others)
+        for number, each in enumerate(iou)
+    }
+
+
+@pytest.mark.parametrize("found", [agreements(0.5, 0.2), agreements(0.5, 0.01, num_pairs=2)])
+def test_raters_who_agree_a_little_or_of_whom_little_is_known_are_no_trap(found):
+    fingerprint = a_fingerprint(raters=a_rater_fingerprint(4, agreement=found))
+    assert "marks other places" not in _warnings(fingerprint)
 
 
 def test_a_sound_dataset_has_no_warning():
@@ -56,6 +69,14 @@ def test_a_sound_dataset_has_no_warning():
         (
             {"raters": a_rater_fingerprint(3, minimum=2, maximum=5)},
             "Cases have 2 to 5 raters",
+        ),
+        (
+            {"raters": a_rater_fingerprint(3, agreement=agreements(0.5, 0.45, 0.02))},
+            "Rater r02 marks other places than the others: a mean IoU of 0.02 with them",
+        ),
+        (
+            {"raters": a_rater_fingerprint(3, agreement=agreements(0.01, 0.01, others=None))},
+            "Raters hardly ever mark the same places",
         ),
         (
             {"image_labels": {"tumour": an_image_label(position_auc=0.82, position_auc_seen=0.86)}},

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from diffunet.data.raw.case_files import find_input_cases
 from diffunet.errors import DatasetError, UsageError, WriteError
 from diffunet.inference import run as driver
 from diffunet.inference.model import TrainedModel, load_model
+from diffunet.plans import NormalizationPlan
 from tests.full_disk import full_disk
 from tests.inference import driving
 from tests.inference.driving import predict_into
@@ -81,6 +83,48 @@ def test_an_orientation_that_training_never_saw_is_warned_of(model, tmp_path, ca
     assert len(warnings) == 1
     assert "case 'unseen' lies in the orientation LAI" in warnings[0]
     assert "LPS, RAS" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("diagonal", "is_odd"), [((0.1, 0.1, 0.2), True), ((-3, -3, 3), False)], ids=["cm", "thick"]
+)
+def test_voxels_of_another_unit_are_warned_of(model, tmp_path, caplog, diagonal, is_odd):
+    write(tmp_path / "in", "a", diagonal=diagonal)
+    run(model, tmp_path / "in", tmp_path / "out")
+    assert ("the model was trained at (2, 1, 1) mm" in caplog.text) == is_odd
+
+
+def test_an_image_of_one_value_is_warned_of(model, tmp_path, caplog):
+    write(tmp_path / "in", "a", voxels=np.full_like(VOXELS, 5))
+    run(model, tmp_path / "in", tmp_path / "out")
+    assert "every voxel is 5, so nothing can be seen in it" in caplog.text
+
+
+@pytest.mark.parametrize(("factor", "is_flat"), [(1 / 1000, True), (300, False)])
+def test_intensities_of_another_unit_are_warned_of(tmp_path, caplog, factor, is_flat):
+    ct = NormalizationPlan(scheme="ct", mean=0.0, std=300.0, lower=-1000.0, upper=400.0)
+    configuration = small_configuration(3, spacing_mm=(2.0, 1.0, 1.0), patch=8)
+    preprocessing = replace(configuration.preprocessing, normalization=(ct,))
+    configuration = replace(configuration, preprocessing=preprocessing)
+    plans = small_plans(configuration, transpose_forward=(0, 1, 2))
+    model = write_model(tmp_path / "ct", plans, content=dataset_content(file_ending=".nii.gz"))
+    write(tmp_path / "in", "a", voxels=VOXELS * np.float32(factor))
+    run(model, tmp_path / "in", tmp_path / "out")
+    assert ("where the model learned from -1000 to 400" in caplog.text) == is_flat
+
+
+def test_a_link_to_itself_is_named_and_the_others_are_predicted(model, tmp_path):
+    write(tmp_path / "in", "a")
+    (tmp_path / "in" / "b_0000.nii.gz").symlink_to("b_0000.nii.gz")
+    with pytest.raises(DatasetError, match=r"b_0000\.nii\.gz': .*a link to nothing"):
+        run(model, tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out" / "a.nii.gz").is_file()
+
+
+def test_images_one_folder_deeper_are_told(tmp_path):
+    write(tmp_path / "in", "a")
+    with pytest.raises(DatasetError, match="move those of the folders 'in' up"):
+        find_input_cases(tmp_path, ".nii.gz", 1)
 
 
 def test_a_header_that_contradicts_itself_is_warned_of_by_the_cases_name(model, tmp_path, caplog):

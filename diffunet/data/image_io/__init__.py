@@ -11,7 +11,12 @@ from diffunet.data.image_io.formats import (
     require_library,
     supported_file_endings,
 )
-from diffunet.data.image_io.geometry import GridDifference, ImageGeometry, grid_difference
+from diffunet.data.image_io.geometry import (
+    GridDifference,
+    ImageGeometry,
+    grid_difference,
+    turned_axes,
+)
 from diffunet.data.image_io.images import read_image, write_image
 from diffunet.data.image_io.label_maps import read_label_map, write_label_map
 from diffunet.data.image_io.maps import MapScale, read_map, write_map, write_signed_map
@@ -44,6 +49,7 @@ __all__ = [
     "require_library",
     "stack_size",
     "supported_file_endings",
+    "turned_axes",
     "write_image",
     "write_label_map",
     "write_map",

@@ -91,6 +91,51 @@ def grid_difference(
     return next((found[name] for name in attributes if name in found), None)
 
 
+def turned_axes(
+    found: ImageGeometry, expected: ImageGeometry
+) -> tuple[tuple[int, bool], ...] | None:
+    """Return how a grid is another one with its axes turned; None if it is not, or not turned.
+
+    Both have a voxel at the same places then, but under other indices, as of a volume that was
+    saved in another orientation. A header of other directions around the same first voxel is not
+    that: there the header may be wrong.
+
+    Returns:
+        For each axis of `expected`, in array order, the axis of `found` that runs along it, and
+        whether it runs backwards.
+    """
+    if found.num_dimensions != expected.num_dimensions:
+        return None
+    if not all(each.origin and each.direction for each in (found, expected)):
+        return None
+    one, other = _affine(found), _affine(expected)
+    steps = np.linalg.solve(other[0], one[0])  # of `found`'s axes, in voxels of `expected`
+    axes = np.abs(steps).argmax(axis=1)
+    signs = np.sign(steps[range(len(axes)), axes])
+    turn = np.zeros_like(steps)
+    turn[range(len(axes)), axes] = signs
+    is_turn = len({*axes.tolist()}) == len(axes) and np.allclose(
+        steps, turn, rtol=0, atol=SPACING_TOLERANCE
+    )
+    shape, size = np.array(found.shape[::-1]), np.array(expected.shape[::-1])
+    if not is_turn or (turn == np.eye(len(turn))).all() or (shape[axes] != size).any():
+        return None
+    first = one[1] + one[0] @ np.where(turn.sum(axis=0) < 0, shape - 1, 0)
+    if np.abs(first - other[1]).max() > _ORIGIN_TOLERANCE * min(expected.spacing_mm):
+        return None
+    last = len(axes) - 1
+    return tuple(
+        (int(last - axes[last - axis]), bool(signs[last - axis] < 0)) for axis in range(len(axes))
+    )
+
+
+def _affine(geometry: ImageGeometry) -> tuple[np.ndarray, np.ndarray]:
+    """Return the step of each axis of the file, in columns, and the first voxel's place, in mm."""
+    sizes = np.array(geometry.spacing_mm[::-1])
+    direction = np.reshape(geometry.direction or (), (len(sizes), len(sizes)))
+    return direction * sizes, np.array(geometry.origin)
+
+
 def _differences(found: ImageGeometry, expected: ImageGeometry) -> dict[str, GridDifference]:
     if found.shape != expected.shape:
         shapes = (str(found.shape), str(expected.shape))

@@ -114,6 +114,11 @@ def read_checked(
     Raises:
         DatasetError: whatever is wrong: `read` fails, or what it returns are no voxels.
     """
+    if path.exists() and not path.is_file():  # to open a pipe would wait for ever
+        raise DatasetError(
+            f"'{path}': expected a {ending} file, found {'a folder' if path.is_dir() else 'a pipe'}"
+            " of this name; remove or rename it"
+        )
     try:
         with collected_warnings() as said:
             array, geometry = read(path, is_label=is_label)

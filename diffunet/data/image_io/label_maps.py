@@ -45,6 +45,11 @@ def whole_numbers(path: Path, array: np.ndarray, geometry: ImageGeometry) -> np.
         remedy = "resample label maps by nearest neighbour only"
         if not np.isfinite(value):
             remedy = "write the integer of the label that it stands for, such as the background's"
+        elif label_map.min() >= 0 and label_map.max() <= 1:
+            remedy += (
+                "; of a soft mask (shares or probabilities from 0 to 1) write 1 from 0.5 on or, if "
+                "it is the mean of several raters, the mask of each"
+            )
         raise DatasetError(
             f"'{path}': expected integers, found {label_map.dtype} with values such as {value:g}; "
             f"save the label map as integers, and {remedy}"

@@ -23,9 +23,6 @@ from diffunet.workspace import (
     TEST_LABELS_FOLDER,
 )
 
-ONLY_RATER = "r00"
-"""Name of the rater of a dataset without `"raters": true`, whose files have no such suffix."""
-
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>[0-9]{4})")
 _RATER = re.compile(r"(?P<case>.+)_(?P<rater>r[0-9]{2,})")
 _OTHER_IMAGE_ENDINGS = (*LOSSY_FILE_ENDINGS, ".dcm", ".npy", ".npz", ".mat", ".mhd", ".hdr", ".img")
@@ -146,9 +143,11 @@ def find_input_cases(path: Path, file_ending: str, num_channels: int) -> tuple[C
             for name in (TEST_IMAGES_FOLDER, IMAGES_FOLDER)
             if (path / name).is_dir()
         ]
+        deeper = folders_with(path, file_ending)
+        remedy = f"move those of the folders {listing(deeper)} up" if deeper else "put them there"
         findings.problems.append(
             f"'{path}': expected images CASE_0000{file_ending}, found none; "
-            + (f"did you mean {' or '.join(inside)}?" if inside else "put them there")
+            + (f"did you mean {' or '.join(inside)}?" if inside else remedy)
         )
     if findings.problems:
         raise DatasetError(findings.problems)
@@ -172,7 +171,7 @@ def images_by_case(
     """
     channels: dict[str, dict[int, Path]] = defaultdict(dict)
     unnumbered = []
-    files = _files_by_stem(folder, file_ending, findings=findings, ending_is=ending_is)
+    files = files_by_stem(folder, file_ending, findings=findings, ending_is=ending_is)
     for stem, path in files.items():
         matched = _CHANNEL.fullmatch(stem)
         if matched is None:
@@ -209,53 +208,15 @@ def images_by_case(
     return complete
 
 
-def labels_by_case(
-    folder: Path,
-    file_ending: str,
-    *,
-    has_raters: bool,
-    findings: Findings,
-    cases: Collection[str] = (),
-) -> dict[str, dict[str, Path]]:
-    """Return for each case in `folder` its label map per rater, sorted by rater.
-
-    Args:
-        cases: that have images, to tell where the name of a case ends and that of a rater begins.
-    """
-    files = _files_by_stem(folder, file_ending, findings=findings)
-    if not has_raters:
-        return {stem: {ONLY_RATER: path} for stem, path in files.items()}
-    labels: dict[str, dict[str, Path]] = defaultdict(dict)
-    unnamed = []
-    for stem, path in sorted(files.items()):
-        matched = _RATER.fullmatch(stem)
-        if matched is None:
-            unnamed.append(path.name)
-        else:
-            labels[matched["case"]][matched["rater"]] = path
-    if unnamed:
-        example = unnamed[0]
-        of_cases = {name: _case_before_rater(name, file_ending, cases) for name in unnamed}
-        findings.left_out.update(of_cases.values())
-        findings.problems.append(
-            f"{folder.name}: expected names CASE_r00{file_ending}, since dataset.json has "
-            f'"raters": true, found {len(unnamed)} without a rater: {listing(unnamed)}; rename '
-            f"'{example}' to '{of_cases[example]}_r00{file_ending}', the next rater's to "
-            f"'{of_cases[example]}_r01{file_ending}', and so on"
-        )
-    return dict(labels)
-
-
-def _case_before_rater(name: str, file_ending: str, cases: Collection[str]) -> str:
-    """Return the longest of `cases` that a file's name begins with; without one, all of its name.
-
-    So `c1_rater2` and `c1-A` are masks of the case `c1`.
-    """
-    stem = canonical(name[: -len(file_ending)])
-    begun = [
-        case for case in cases if stem.startswith(case) and not stem[len(case) :][:1].isalnum()
-    ]
-    return max(begun, key=len, default=stem)
+def folders_with(folder: Path, file_ending: str) -> list[str]:
+    """Return the names of the folders in `folder` that hold files of this ending."""
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_dir()
+        and not path.name.startswith(".")
+        and any(each.name.lower().endswith(file_ending.lower()) for each in path.glob("*"))
+    )
 
 
 def is_rater(name: str) -> bool:
@@ -268,10 +229,10 @@ def rater_name(asked: str) -> str:
     return f"r{int(asked):02d}" if asked.isdecimal() else asked
 
 
-def without_rater(stem: str) -> str | None:
-    """Return CASE of `CASE_r00`, None for a name without a rater."""
+def split_rater(stem: str) -> tuple[str, str] | None:
+    """Return CASE and r00 of `CASE_r00`, None for a name without a rater."""
     matched = _RATER.fullmatch(stem)
-    return matched["case"] if matched else None
+    return (matched["case"], matched["rater"]) if matched else None
 
 
 def without_channel(stem: str) -> str | None:
@@ -319,7 +280,7 @@ def _num_channels(path: Path) -> int:
     return len(image)
 
 
-def _files_by_stem(
+def files_by_stem(
     folder: Path, file_ending: str, *, findings: Findings, ending_is: str = _OF_DATASET
 ) -> dict[str, Path]:
     """Return the files of `folder` by their name without `file_ending`, in whatever case it is."""

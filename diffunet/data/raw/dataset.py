@@ -10,15 +10,15 @@ from diffunet.data.raw.case_files import (
     Findings,
     find_input_cases,
     images_by_case,
-    labels_by_case,
     listing,
     nearest,
+    split_rater,
     without_channel,
-    without_rater,
 )
 from diffunet.data.raw.dataset_json import DatasetJson, read_dataset_json, training_list_warnings
 from diffunet.data.raw.file_table import cases_of_table
 from diffunet.data.raw.image_labels import ImageLabels, read_image_labels
+from diffunet.data.raw.label_files import labels_by_case, rater_problem
 from diffunet.data.raw.splits import Split, load_splits, make_splits
 from diffunet.data.raw.tables import read_patients
 from diffunet.errors import DatasetError
@@ -192,7 +192,7 @@ def _check_matching(
 ) -> None:
     """Report label maps without an image, and training images without a label map."""
     alone = set(labels) - set(images) - findings.left_out
-    of_raters = {case for name in alone if (case := without_rater(name)) and case in images}
+    of_raters = {found[0] for name in alone if (found := split_rater(name)) and found[0] in images}
     if of_raters and not described.has_raters:
         findings.problems.append(
             f"labels{part}: expected one label map CASE{described.file_ending} per case, found "
@@ -236,6 +236,8 @@ def _check_cases(
             f"imagesTs: expected cases that are not in imagesTr, found {len(both)} in both: "
             f"{listing(both)}; remove them from one of the two, or scores on them are worthless"
         )
+    if of_raters := rater_problem((files.case, files.labels) for files in (*training, *test)):
+        findings.problems.append(of_raters)
     names = [files.case for files in (*training, *test)]
     findings.warnings.extend(
         f"the cases {listing(group)} differ only in upper and lower case: on a disk that does not "

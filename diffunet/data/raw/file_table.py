@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from diffunet.data.raw.case_files import ONLY_RATER, CaseFiles, Findings, is_rater
+from diffunet.data.raw.case_files import CaseFiles, Findings, is_rater
 from diffunet.data.raw.dataset_json import DatasetJson
+from diffunet.data.raw.label_files import ONLY_RATER
 from diffunet.names import canonical, name_problem
 
 

@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -12,20 +12,24 @@ import numpy as np
 
 from diffunet.data.image_io import (
     TIFF_FILE_ENDINGS,
-    ImageGeometry,
-    grid_difference,
     read_image,
     read_label_map,
 )
 from diffunet.data.raw.case_files import CaseFiles, Findings, listing
 from diffunet.data.raw.dataset import RawDataset, scan_dataset
+from diffunet.data.raw.label_checks import (
+    AlikeRaters,
+    digest_of,
+    grid_differences,
+    joined,
+    value_problems,
+)
 from diffunet.data.store.case import LARGEST_INTENSITY
 from diffunet.errors import DatasetError
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, map_ordered, without_progress
 
 _VOXELS_AT_ONCE = 2**22
-_WHITE = (255, 65535)  # of 8 and 16 bits
 _OTHER_UNIT = 100.0  # voxels this many times as large as others were measured in another unit
 
 
@@ -68,6 +72,7 @@ class _CaseReport:
         num_dimensions: None where the images cannot be read.
         digest: of the image's voxels; None where they all have one value, `is_constant`.
         voxel_mm: the side of a cube as large as a voxel.
+        marked: of several raters, the digest of each mask that marks anything.
     """
 
     case: str
@@ -81,6 +86,7 @@ class _CaseReport:
     voxel_mm: float = 1.0
     orientation: str | None = None
     label_values: frozenset[int] = frozenset()
+    marked: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
 
 def verify_dataset(
@@ -150,6 +156,7 @@ class _Summary:
         self._by_orientation: dict[str, list[str]] = defaultdict(list)
         self._training_cases = {files.case for files in dataset.training_cases}
         self._label_values: set[int] = set()
+        self._alike = AlikeRaters()
 
     def add(self, report: _CaseReport) -> None:
         """Take in the report of one case."""
@@ -168,6 +175,7 @@ class _Summary:
             self._by_orientation[report.orientation].append(report.case)
         if report.case in self._training_cases:
             self._label_values |= report.label_values
+        self._alike.add(report.marked)
 
     def problems(self) -> Iterator[str]:
         """Yield the faults."""
@@ -211,11 +219,12 @@ class _Summary:
                 f"different sides of the patient: {most.partition(' (')[0]}, {', '.join(others)}; "
                 "axes are used as they are in the file: bring all to one orientation"
             )
+        yield from self._alike.warnings()
         if self._checks_labels and self._training_cases:
             scheme = self._dataset.labels
             for name, values in zip(scheme.names, scheme.values, strict=True):
                 if not self._label_values.intersection(values):
-                    yield f"the label '{name}' ({_joined(values)}) is in no training label map"
+                    yield f"the label '{name}' ({joined(values)}) is in no training label map"
 
 
 def _spacing_remedy(file_ending: str) -> str:
@@ -249,6 +258,8 @@ def _check_case(files: CaseFiles, *, expected: _Expected) -> _CaseReport:
     problems: list[str] = []
     warnings: list[str] = []
     values: set[int] = set()
+    marked: dict[str, bytes] = {}
+    is_one_of_several = len(files.labels) > 1
     image, geometry = None, None
     try:
         image, geometry = read_image(files.images, num_channels=expected.num_channels)
@@ -262,13 +273,20 @@ def _check_case(files: CaseFiles, *, expected: _Expected) -> _CaseReport:
         except DatasetError as error:
             problems += [where + text for text in error.problems]
             continue
-        name = f"label of rater {rater}" if len(files.labels) > 1 else "label"
+        name = f"label of rater {rater}" if is_one_of_several else "label"
         warnings += [where + text for text in of_label.doubts]
         found = _values_of(label_map)
         values |= found
-        problems += [where + text for text in _value_problems(found, path, expected.labels)]
+        if is_one_of_several and found != {0}:
+            marked[rater] = digest_of(label_map)
+        problems += [
+            where + text
+            for text in value_problems(
+                found, path.name, expected.labels, must_be_annotated=is_one_of_several
+            )
+        ]
         if geometry is not None:
-            faults, doubts = _grid_differences(name, of_label, geometry)
+            faults, doubts = grid_differences(name, of_label, geometry)
             problems += [where + text for text in faults]
             warnings += [where + text for text in doubts]
     if image is None or geometry is None:
@@ -286,6 +304,7 @@ def _check_case(files: CaseFiles, *, expected: _Expected) -> _CaseReport:
         voxel_mm=math.prod(geometry.spacing_mm) ** (1 / geometry.num_dimensions),
         orientation=geometry.orientation,
         label_values=frozenset(values),
+        marked=marked,
     )
 
 
@@ -311,39 +330,6 @@ def _voxel_problems(image: np.ndarray, files: CaseFiles) -> Iterator[str]:
             )
 
 
-def _value_problems(found: set[int], path: Path, labels: LabelScheme) -> Iterator[str]:
-    unknown = sorted(found.difference(labels.all_values))
-    if not unknown:
-        return
-    remedy = "correct the label map, or add the label to 'labels' of dataset.json"
-    if unknown[0] in _WHITE and found <= {0, unknown[0]} and 1 in labels.all_values:
-        remedy = f"this looks like a mask for viewing; write 1 in place of {unknown[0]}"
-    yield (
-        f"expected the values {_joined(labels.all_values)} in '{path.name}', as 'labels' of "
-        f"dataset.json says, found also {_joined(unknown)}; {remedy}"
-    )
-
-
-def _grid_differences(
-    name: str, label: ImageGeometry, image: ImageGeometry
-) -> tuple[list[str], list[str]]:
-    """Return the faults and doubts about a label map's grid against its image's."""
-    fault = grid_difference(label, image, attributes=("shape", "spacing"))
-    if fault is not None:
-        remedy = "remove it" if fault.what == "shape" else "correct its header"
-        return [
-            f"{name} has the {fault.what} {fault.found}, expected the image's, {fault.expected}; "
-            f"resample the label map to the image's grid or {remedy}"
-        ], []
-    found = [grid_difference(label, image, attributes=(name,)) for name in ("origin", "direction")]
-    return [], [
-        f"{name} has the {doubt.what} {doubt.found}, the image {doubt.expected}; voxels are taken "
-        "to match by index: overlay both"
-        for doubt in found
-        if doubt is not None
-    ]
-
-
 def _slice_problems(dataset: RawDataset, report: _CaseReport) -> Iterator[str]:
     """Yield the image-level labels of slices that the case does not have."""
     if dataset.image_labels is None or report.num_dimensions is None:
@@ -359,7 +345,7 @@ def _slice_problems(dataset: RawDataset, report: _CaseReport) -> Iterator[str]:
         yield (
             f"case '{report.case}': expected slices 0 to {report.num_slices - 1} (the first array "
             f"axis, z of a NIfTI volume) in '{dataset.content['image_labels']}', found "
-            f"{_joined(wrong)}; count from 0 along that axis"
+            f"{joined(wrong)}; count from 0 along that axis"
         )
 
 
@@ -380,8 +366,3 @@ def _digest(image: np.ndarray) -> bytes:
     content = hashlib.blake2b(repr((image.shape, image.dtype.str)).encode(), digest_size=16)
     content.update(image.data)
     return content.digest()
-
-
-def _joined(values: tuple[int, ...] | list[int]) -> str:
-    shown = ", ".join(str(value) for value in values[:20])
-    return shown if len(values) <= 20 else f"{shown} and {len(values) - 20} more"
