@@ -97,6 +97,16 @@ _REFUSALS = {
         "too many files are open",
         "raise the limit (ulimit -n), or run with fewer worker processes (-np)",
     ),
+    errno.ENFILE: ("the machine has too many files open", "end other programs, and run again"),
+    errno.EAGAIN: (
+        "no more processes or threads may be started",
+        "raise the limit (ulimit -u, docker run --pids-limit), or run with fewer worker processes "
+        "(-np)",
+    ),
+    errno.ENOMEM: (
+        "there is not enough memory",
+        "close other programs, or run with fewer worker processes (-np)",
+    ),
 }
 
 
