@@ -137,9 +137,13 @@ def build_denoiser(
         num_label_channels=build_encoding(labels, configuration.diffusion).num_channels,
         num_raters=configuration.diffusion.num_raters,
         is_output_bounded=prediction.is_bounded,
+        is_self_conditioned=configuration.diffusion.is_self_conditioned,
     )
     return Denoiser(
-        network, schedule=build_schedule(configuration.diffusion), prediction=prediction
+        network,
+        schedule=build_schedule(configuration.diffusion),
+        prediction=prediction,
+        is_self_conditioned=configuration.diffusion.is_self_conditioned,
     )
 
 
@@ -264,12 +268,14 @@ def build_denoising_network(
     num_label_channels: int,
     num_raters: int = 0,
     is_output_bounded: bool,
+    is_self_conditioned: bool = False,
 ) -> DenoisingNetwork:
     """Return a network that predicts x_0, noise or v.
 
     Args:
         num_raters: that can be told to have drawn; 0 for none.
         is_output_bounded: only then does the plan's final tanh apply.
+        is_self_conditioned: x_t comes with an earlier x_0_hat.
 
     Raises:
         PlansError: the plan describes no network.
@@ -279,6 +285,7 @@ def build_denoising_network(
         num_label_channels=num_label_channels,
         num_classes=num_raters,
         has_final_tanh=plan.has_final_tanh and is_output_bounded,
+        sees_x_0_hat=is_self_conditioned,
     )
     with _faults_of("network"):
         return BACKBONES[plan.conditioning].denoising(plan, task)

@@ -27,7 +27,7 @@ class DenoisingNetwork(Protocol):
     def __call__(
         self, x_t: Tensor, t: Tensor, features: Features | None, condition: Tensor | None
     ) -> Tensor:
-        """Return the prediction, shaped as x_t, for times t (batch,)."""
+        """Return the prediction for times t (batch,), shaped as x_t without a given x_0_hat."""
         ...
 
 
@@ -63,15 +63,25 @@ class Denoiser(nn.Module):
         network: maps (x_t, t, features, condition) to a prediction.
         schedule: log SNR of t.
         prediction: what the network puts out, of `PREDICTIONS`.
+        is_self_conditioned: the network takes an earlier x_0_hat as more channels behind those of
+            x_t, 0 where there is none (Chen et al. 2022, arXiv:2208.04202).
     """
 
     network: DenoisingNetwork
 
-    def __init__(self, network: DenoisingNetwork, *, schedule: Schedule, prediction: Prediction):
+    def __init__(
+        self,
+        network: DenoisingNetwork,
+        *,
+        schedule: Schedule,
+        prediction: Prediction,
+        is_self_conditioned: bool = False,
+    ):
         super().__init__()
         self.network = network
         self.schedule = schedule
         self.prediction = prediction
+        self.is_self_conditioned = is_self_conditioned
 
     def encode_image(self, image: Float[Tensor, "batch channel *spatial"]) -> Features:
         """Return the image's features: once per image, for all samples and steps."""
@@ -91,6 +101,7 @@ class Denoiser(nn.Module):
         *,
         features: Features | None,
         condition: Float[Tensor, "batch dim"] | None = None,
+        x_0_hat: Float[Tensor, "batch channel *spatial"] | None = None,
     ) -> Float[Tensor, "batch channel *spatial"]:
         """Return x_0_hat in the dtype of x_t, not clipped.
 
@@ -98,9 +109,11 @@ class Denoiser(nn.Module):
             t: in [0, 1], one for all or one per sample; on any device.
             features: of `encode_image`, one row per sample of x_t.
             condition: of `embed_labels`; None where nothing is told.
+            x_0_hat: of an earlier call, in [-1, 1], for a self-conditioned denoiser; others do not
+                look at it. None where there is none.
         """
         times = _per_sample(t, x_t)
-        output = self._output(x_t, times, features, condition).to(x_t.dtype)
+        output = self._output(x_t, times, features, condition, x_0_hat).to(x_t.dtype)
         return self.prediction.x_0(output, x_t, log_snr=self.schedule.log_snr(times))
 
     def loss(
@@ -115,6 +128,7 @@ class Denoiser(nn.Module):
         valid: Bool[Tensor, "batch 1 *spatial"] | None,
         condition: Float[Tensor, "batch dim"] | None = None,
         alternatives: Alternatives | None = None,
+        told: Int[Tensor, " row"] | None = None,
     ) -> DenoisingLoss:
         """Return the weighted denoising error, evaluated in the output's own space.
 
@@ -124,10 +138,14 @@ class Denoiser(nn.Module):
             is_decoupled: also weight by -d log_snr / dt.
             valid: voxels that count; None for all of them.
             alternatives: what x_0 might have been as well; the target is then their mean given x_t.
+            told: rows of x_0 for which a self-conditioned network sees its own x_0_hat; None: none.
         """
         log_snr = self.schedule.log_snr(t)
         x_t = add_noise(x_0, noise, log_snr=log_snr)
-        output = self._output(x_t, t, features, condition)
+        x_0_hat = None
+        if told is not None and len(told):
+            x_0_hat = self._first_x_0_hat(x_t, t, features, condition, rows=told)
+        output = self._output(x_t, t, features, condition, x_0_hat)
         if alternatives is not None:
             shift = shift_to_mean(x_0, noise, alternatives, log_snr=log_snr)
             alpha, sigma = coefficients(log_snr, like=x_0)
@@ -146,9 +164,38 @@ class Denoiser(nn.Module):
         error = squared_error.flatten(1).sum(dim=1)
         return DenoisingLoss(weight.to(error) * error, _num_valid(x_0, valid))
 
-    def _output(
-        self, x_t: Tensor, t: Tensor, features: Features | None, condition: Tensor | None
+    def _first_x_0_hat(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        features: Features | None,
+        condition: Tensor | None,
+        *,
+        rows: Tensor,
     ) -> Tensor:
+        """Return x_0_hat of some rows of x_t, in [-1, 1] and without gradients; 0 in the others."""
+        x_0_hat = torch.zeros_like(x_t)
+        with torch.no_grad():
+            x_0_hat[rows] = self.predict_x_0(
+                x_t[rows],
+                t[rows],
+                features=None if features is None else tuple(each[rows] for each in features),
+                condition=None if condition is None else condition[rows],
+            ).clamp_(-1, 1)
+        torch.clear_autocast_cache()  # its casts of the weights know no gradients
+        return x_0_hat
+
+    def _output(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        features: Features | None,
+        condition: Tensor | None,
+        x_0_hat: Tensor | None,
+    ) -> Tensor:
+        if self.is_self_conditioned:
+            x_0_hat = torch.zeros_like(x_t) if x_0_hat is None else x_0_hat
+            x_t = torch.cat([x_t, x_0_hat], dim=1)
         return self.network(x_t, t.to(x_t), features, condition)
 
 

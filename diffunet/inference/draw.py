@@ -16,6 +16,9 @@ from diffunet.inference.slice_noise import PILOT, doubt_of, draw_slice_noise
 from diffunet.inference.sliding_window import Starts, Tiling, crop_to, flip, mirrorings, pad_to
 from diffunet.plans import SamplingPlan
 
+_State = tuple[Tensor, ...]
+"""x_t (sample, channel, *spatial), and x_0_hat of the step before where there is one."""
+
 
 def draw_x_0(
     denoisers: Sequence[Denoiser],
@@ -58,7 +61,7 @@ def draw_x_0(
         if not samples:
             break
         sampler = build_sampler(sampling, schedule=denoiser.schedule)
-        num_volumes = sampler.num_volumes
+        num_volumes = sampler.num_volumes + denoiser.is_self_conditioned
         group_size = min(compute.group_size(shape, num_volumes=num_volumes), len(samples))
         predict_x_0 = _TiledDenoiser(
             denoiser,
@@ -112,6 +115,7 @@ class _TiledDenoiser:
             tags: see `draw_x_0`.
         """
         self._denoiser = denoiser
+        self.is_self_conditioned = denoiser.is_self_conditioned
         self._condition = None
         if tags is not None:
             with compute.running():
@@ -124,14 +128,23 @@ class _TiledDenoiser:
         self._use_batches_of(compute.batch_size(tiling.patch_size))
 
     def __call__(
-        self, x_t: Float[Tensor, "sample channel *spatial"], t: float
+        self,
+        x_t: Float[Tensor, "sample channel *spatial"],
+        t: float,
+        *,
+        x_0_hat: Float[Tensor, "sample channel *spatial"] | None = None,
     ) -> Float[Tensor, "sample channel *spatial"]:
-        """Return x_0 predicted from `x_t` at time `t`, on the device of `x_t`; not clipped."""
+        """Return x_0 predicted from `x_t` at time `t`, on the device of `x_t`; not clipped.
+
+        Args:
+            x_0_hat: of the step before, clipped; only self-conditioned denoisers look at it.
+        """
+        state = (x_t,) if x_0_hat is None else (x_t, x_0_hat)
 
         def run(batch_size: int) -> Tensor:
             if batch_size != self._batch_size:
                 self._use_batches_of(batch_size)
-            return self._predict_image(x_t, t)
+            return self._predict_image(state, t)
 
         return run_in_memory(run, self._batch_size)[0]
 
@@ -142,59 +155,71 @@ class _TiledDenoiser:
         self._kept: dict[tuple[tuple[int, ...], tuple[int, ...]], Features] = {}
         self._free_bytes = self._compute.feature_bytes
 
-    def _predict_image(self, x_t: Tensor, t: float) -> Tensor:
+    def _predict_image(self, state: _State, t: float) -> Tensor:
+        x_t = state[0]
         if len(self._tiling.starts) == 1:
-            return self._predict(x_t, t, self._tiling.starts)[0].to(x_t.device)
+            return self._predict(state, t, self._tiling.starts)[0].to(x_t.device)
         x_0 = torch.zeros_like(x_t)
-        self._tiling.blend(self._chunks, lambda starts: self._predict(x_t, t, starts), x_0)
+        self._tiling.blend(self._chunks, lambda starts: self._predict(state, t, starts), x_0)
         return x_0
 
     def _predict(
-        self, x_t: Float[Tensor, "sample channel *spatial"], t: float, starts: Starts
+        self, state: _State, t: float, starts: Starts
     ) -> Float[Tensor, "tile sample channel *tile"]:
         """Return x_0 on some tiles, averaged over the mirrored inputs."""
         first, *others = self._mirrorings
-        total = self._predict_mirrored(x_t, t, starts, first)
+        total = self._predict_mirrored(state, t, starts, first)
         for axes in others:
-            total += self._predict_mirrored(x_t, t, starts, axes)
+            total += self._predict_mirrored(state, t, starts, axes)
         return total / len(self._mirrorings) if others else total
 
     def _predict_mirrored(
         self,
-        x_t: Float[Tensor, "sample channel *spatial"],
+        state: _State,
         t: float,
         starts: Starts,
         axes: tuple[int, ...],
     ) -> Float[Tensor, "tile sample channel *tile"]:
         features = self._features(starts, axes)
+        group_size = max(1, self._batch_size // len(starts))
         answers = [
-            self._call(samples, t, starts, axes, features)
-            for samples in x_t.split(max(1, self._batch_size // len(starts)))
+            self._call(of_samples, t, starts, axes, features)
+            for of_samples in zip(*(each.split(group_size) for each in state), strict=True)
         ]
         return answers[0] if len(answers) == 1 else torch.cat(answers, dim=1)
 
     def _call(
         self,
-        x_t: Float[Tensor, "sample channel *spatial"],
+        state: _State,
         t: float,
         starts: Starts,
         axes: tuple[int, ...],
         features: Features,
     ) -> Float[Tensor, "tile sample channel *tile"]:
         """Run the network once, on all pairs of a tile and a sample."""
-        num_samples, num_channels = x_t.shape[:2]
-        tiles = torch.stack([x_t[(..., *self._tiling.slices(start))] for start in starts])
-        batch = tiles.reshape(-1, num_channels, *self._tiling.patch_size).to(self._compute.device)
+        num_samples, num_channels = state[0].shape[:2]
+        batches = [flip(self._cut(volumes, starts), axes) for volumes in state]
         if len(starts) > 1:  # features of a single tile serve all samples as they are
             features = _repeat(features, num_samples)
         told = self._condition
-        condition = None if told is None else told.expand(len(batch), -1)
+        condition = None if told is None else told.expand(len(batches[0]), -1)
         with self._compute.running():
             x_0 = self._denoiser.predict_x_0(
-                flip(batch, axes), t, features=features, condition=condition
+                batches[0],
+                t,
+                features=features,
+                condition=condition,
+                x_0_hat=batches[1] if len(batches) > 1 else None,
             )
         x_0 = flip(self._compute.in_range(x_0), axes)
         return x_0.reshape(len(starts), num_samples, num_channels, *self._tiling.tile)
+
+    def _cut(
+        self, volumes: Float[Tensor, "sample channel *spatial"], starts: Starts
+    ) -> Float[Tensor, "tile_and_sample channel *patch"]:
+        tiles = torch.stack([volumes[(..., *self._tiling.slices(start))] for start in starts])
+        num_channels = volumes.shape[1]
+        return tiles.reshape(-1, num_channels, *self._tiling.patch_size).to(self._compute.device)
 
     def _features(self, starts: Starts, axes: tuple[int, ...]) -> Features:
         """Return what the network makes of the image alone, kept where there is room."""
@@ -219,9 +244,13 @@ def _sample(
     on_step: Callable[[int], None] | None,
 ) -> Float[Tensor, "sample channel *spatial"]:
     """Run the sampler once, for one group of samples."""
+    x_0_hat: Tensor | None = None
 
     def predict(x_t: Tensor, t: float) -> Tensor:
-        x_0 = predict_x_0(x_t, t)
+        nonlocal x_0_hat
+        x_0 = predict_x_0(x_t, t, x_0_hat=x_0_hat)
+        if predict_x_0.is_self_conditioned:
+            x_0_hat = x_0  # the sampler clips it in place
         if on_step is not None:
             on_step(len(x_t))
         return x_0

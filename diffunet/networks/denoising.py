@@ -35,12 +35,15 @@ class DenoisingModule(nn.Module, ABC):
 
     def forward(
         self,
-        x_t: Float[Tensor, "batch label *spatial"],
+        x_t: Float[Tensor, "batch state *spatial"],
         t: Float[Tensor, " batch"],
         features: Features | None = None,
         condition: Float[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "batch label *spatial"]:
         """Return the network's prediction for noised labels `x_t` at time `t` in [0, 1].
+
+        Args:
+            x_t: with an earlier x_0_hat as more channels, if the task says so.
 
         Raises:
             ValueError: features or a condition are missing, or are not what it was built for.
@@ -70,7 +73,7 @@ class ConcatenatedNetwork(DenoisingModule):
         self.conditioning = Conditioning(shape, num_classes=task.num_classes)
         self.condition_dim = self.conditioning.dim
         shape = dataclasses.replace(shape, embedding_dim=self.condition_dim)
-        in_channels = task.num_image_channels + task.num_label_channels
+        in_channels = task.num_image_channels + task.num_state_channels
         self.body = unet_body(
             in_channels, shape=shape, has_concatenated_skips=has_concatenated_skips
         )
@@ -122,7 +125,8 @@ class EncodedNetwork(DenoisingModule):
             for image_width, width in zip(image_shape.channels, shape.channels, strict=True)
         )
         shape = dataclasses.replace(shape, embedding_dim=self.condition_dim)
-        self.body = ResidualUNet(task.num_label_channels, shape=shape)
+        self.body = ResidualUNet(task.num_state_channels, shape=shape)
+        self.num_label_channels = task.num_label_channels
         self.pooled_input = (
             PooledInput(task.num_label_channels, shape=shape) if has_pooled_input else None
         )
@@ -147,14 +151,14 @@ class EncodedNetwork(DenoisingModule):
             )
         if self.pooled_input is not None:
             finest, *coarser = features
-            pooled = self.pooled_input(x_t)
+            pooled = self.pooled_input(x_t[:, : self.num_label_channels])
             added = (feature + each for feature, each in zip(coarser, pooled, strict=True))
             features = (finest, *added)
         return self.head(self.body(x_t, self.conditioning(t, condition), features)[0])
 
 
 def with_image(
-    x_t: Float[Tensor, "batch label *spatial"],
+    x_t: Float[Tensor, "batch state *spatial"],
     features: Features | None,
     *,
     num_image_channels: int,

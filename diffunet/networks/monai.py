@@ -35,7 +35,7 @@ class MonaiNetwork(DenoisingModule):
         if task.num_classes:
             self.labels = LabelEmbedding(task.num_classes, dim=self.condition_dim)
         self.body = _unet(
-            task.num_image_channels + task.num_label_channels,
+            task.num_image_channels + task.num_state_channels,
             task.num_label_channels,
             shape=shape,
             has_condition=self.labels is not None,

@@ -114,5 +114,5 @@ def measure_work(plans: ResolvedPlans, labels: LabelScheme) -> Work:
     features = tuple(each.detach() for each in model.encode_image(image))
     return Work(
         image=seconds(lambda: model.encode_image(image)),
-        draw=seconds(lambda: model.network(x_t, x_t.new_zeros(_BATCH_SIZE), features, None)),
+        draw=seconds(lambda: model.predict_x_0(x_t, 0.5, features=features)),
     )

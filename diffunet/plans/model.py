@@ -55,6 +55,9 @@ class DiffusionPlan(NoisePlan):
 
     Attributes:
         is_weighting_decoupled: multiply the weight by -d log_snr / dt.
+        is_self_conditioned: the network also sees its own x_0_hat: in half of the training that of
+            a first pass without gradients, when drawing that of the step before, else 0 (Chen et
+            al. 2022, arXiv:2208.04202).
         encoding: of exclusive labels: "signed": one channel per class; "analog_bits": the bits of
             the class number. Regions always have one signed channel each.
         conditions_on_rater: tell the network who drew the mask, so that it can draw as one of the
@@ -63,6 +66,7 @@ class DiffusionPlan(NoisePlan):
     """
 
     is_weighting_decoupled: bool = False
+    is_self_conditioned: bool = False
     encoding: Literal["signed", "analog_bits"] = "signed"
     conditions_on_rater: bool = False
     rater_names: tuple[str, ...] = ()

@@ -30,8 +30,8 @@ def as_graphs(
 ) -> nn.Module:
     """Return a model that trains the weights of `model` by CUDA graphs, or `model` itself.
 
-    Only a denoiser of segmentations on a GPU has graphs, without random operations of its own and
-    without a condition.
+    Only a denoiser of segmentations on a GPU has graphs, without random operations of its own,
+    without a condition and without its own x_0_hat.
 
     Args:
         configuration: patch and batch size.
@@ -39,6 +39,7 @@ def as_graphs(
     device = next(model.parameters()).device
     is_random = configuration.network.dropout > 0
     is_told = configuration.diffusion.conditions_on_rater
+    is_told |= configuration.diffusion.is_self_conditioned
     if device.type != "cuda" or is_random or is_told or not isinstance(model, Denoiser):
         return model
     shape = (configuration.training.batch_size, num_image_channels, *configuration.patch_size)

@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol, cast, final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Integer, Shaped
+from jaxtyping import Bool, Float, Float64, Int64, Integer, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -173,6 +173,7 @@ class DiffusionObjective:
             is_decoupled=self.configuration.diffusion.is_weighting_decoupled,
             valid=None if ignored is None else repeated(~ignored, num_draws),
             alternatives=self._alternatives(batch, ignored=ignored, is_told=is_told),
+            told=self._told_x_0_hat(batch, num_draws=num_draws),
         )
         total = batch.weighted(loss.weighted_sum.reshape(-1, num_draws)).sum()
         return {"denoising": LossTerm(total, loss.num_valid.sum().float())}
@@ -186,6 +187,17 @@ class DiffusionObjective:
         )[list(batch.indices)]
         is_told = draws >= self.configuration.training.rater_dropout
         return on_device(is_told, batch.images.device)
+
+    def _told_x_0_hat(self, batch: TensorBatch, *, num_draws: int) -> Int64[Tensor, " row"] | None:
+        """Return the rows for which the network sees its own x_0_hat: every other draw.
+
+        Which ones alternates with the iteration, and depends on no other sample of the batch.
+        """
+        if not self.configuration.diffusion.is_self_conditioned:
+            return None
+        draws = np.array(_draws_of(batch.indices, num_draws))
+        rows = np.flatnonzero((draws + batch.iteration) % 2 == 0)
+        return on_device(rows, batch.images.device)
 
     def _alternatives(
         self,
