@@ -25,6 +25,10 @@ DEFAULT_REASONS: dict[str, dict[str, str]] = {
         "is_weighting_decoupled": (
             "P1's loss unchanged; decoupling would change how often a noise level counts."
         ),
+        "is_self_conditioned": (
+            "As P1. On known truth it gained a little in two short trainings; on patients it was "
+            "not tried."
+        ),
     },
     "sampling": {
         "sampler": (
