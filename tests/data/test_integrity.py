@@ -18,6 +18,7 @@ from tests.data.tiny_datasets import (
     build_3d,
     build_raters,
     build_tagged,
+    image_2d,
     mask_2d,
     mask_3d,
     write_png,
@@ -126,6 +127,17 @@ def test_raters_who_drew_alike_once_or_nothing_are_no_copies(tmp_path: Path) -> 
         write_png(tmp_path / f"labelsTr/b_{rater}.png", mask_2d(is_empty=True))
     write_png(tmp_path / "labelsTr/a_r02.png", mask_2d(is_empty=True))
     assert verify_dataset(tmp_path, num_processes=0).warnings == ()
+
+
+def test_copies_among_training_masks_are_told_although_test_masks_differ(tmp_path: Path) -> None:
+    build_raters(tmp_path)
+    for case in ("a", "b"):
+        write_png(tmp_path / f"labelsTr/{case}_r01.png", mask_2d())
+    write_png(tmp_path / "imagesTs/c_0000.png", image_2d(seed=9))
+    write_png(tmp_path / "labelsTs/c_r00.png", mask_2d())
+    write_png(tmp_path / "labelsTs/c_r01.png", np.roll(mask_2d(), 1))
+    (warning,) = verify_dataset(tmp_path, num_processes=0).warnings
+    assert warning.startswith("labelsTr: raters r00 and r01 drew equal masks in all 2 cases")
 
 
 def test_equal_masks_are_known_whatever_type_holds_them() -> None:

@@ -28,6 +28,7 @@ from diffunet.data.store.case import LARGEST_INTENSITY
 from diffunet.errors import DatasetError
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, map_ordered, without_progress
+from diffunet.workspace import LABELS_FOLDER, TEST_LABELS_FOLDER
 
 _VOXELS_AT_ONCE = 2**22
 _OTHER_UNIT = 100.0  # voxels this many times as large as others were measured in another unit
@@ -156,7 +157,9 @@ class _Summary:
         self._by_orientation: dict[str, list[str]] = defaultdict(list)
         self._training_cases = {files.case for files in dataset.training_cases}
         self._label_values: set[int] = set()
-        self._alike = AlikeRaters()
+        self._alike = {
+            folder: AlikeRaters(folder) for folder in (LABELS_FOLDER, TEST_LABELS_FOLDER)
+        }
 
     def add(self, report: _CaseReport) -> None:
         """Take in the report of one case."""
@@ -173,9 +176,10 @@ class _Summary:
             self._voxel_mm[report.case] = report.voxel_mm
         if report.orientation is not None:
             self._by_orientation[report.orientation].append(report.case)
-        if report.case in self._training_cases:
+        is_training = report.case in self._training_cases
+        if is_training:
             self._label_values |= report.label_values
-        self._alike.add(report.marked)
+        self._alike[LABELS_FOLDER if is_training else TEST_LABELS_FOLDER].add(report.marked)
 
     def problems(self) -> Iterator[str]:
         """Yield the faults."""
@@ -219,7 +223,8 @@ class _Summary:
                 f"different sides of the patient: {most.partition(' (')[0]}, {', '.join(others)}; "
                 "axes are used as they are in the file: bring all to one orientation"
             )
-        yield from self._alike.warnings()
+        for alike in self._alike.values():
+            yield from alike.warnings()
         if self._checks_labels and self._training_cases:
             scheme = self._dataset.labels
             for name, values in zip(scheme.names, scheme.values, strict=True):

@@ -68,9 +68,14 @@ def grid_differences(
 
 
 class AlikeRaters:
-    """Finds raters whose masks are equal in all cases: copies of one mask, or links to it."""
+    """Finds raters whose masks are equal in all cases: copies of one mask, or links to it.
 
-    def __init__(self) -> None:
+    Args:
+        folder: of the masks; files of training and of test cases are copied apart.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
         self._num_cases: dict[tuple[str, str], int] = {}
         self._num_equal: dict[tuple[str, str], int] = {}
 
@@ -90,9 +95,9 @@ class AlikeRaters:
         for (one, other), num_cases in self._num_cases.items():
             if num_cases >= _FEWEST_CASES and self._num_equal[one, other] == num_cases:
                 yield (
-                    f"raters {one} and {other} drew equal masks in all {num_cases} cases in which "
-                    "both marked something: if the files of one are copies of the other's, or "
-                    "links to them, remove these; otherwise his opinion counts twice"
+                    f"{self._folder}: raters {one} and {other} drew equal masks in all {num_cases} "
+                    "cases in which both marked something: if the files of one are copies of the "
+                    "other's, or links to them, remove these; otherwise his opinion counts twice"
                 )
 
 
