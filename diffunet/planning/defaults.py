@@ -26,8 +26,8 @@ DEFAULT_REASONS: dict[str, dict[str, str]] = {
             "P1's loss unchanged; decoupling would change how often a noise level counts."
         ),
         "is_self_conditioned": (
-            "As P1. On known truth it gained a little in two short trainings; on patients it was "
-            "not tried."
+            "As P1. It gained a little in two short trainings on known truth; one on LIDC could "
+            "not tell."
         ),
     },
     "sampling": {
