@@ -182,7 +182,7 @@ class Denoiser(nn.Module):
                 features=None if features is None else tuple(each[rows] for each in features),
                 condition=None if condition is None else condition[rows],
             ).clamp_(-1, 1)
-        torch.clear_autocast_cache()  # its casts of the weights know no gradients
+        torch.clear_autocast_cache()  # older torch keeps casts without gradients
         return x_0_hat
 
     def _output(

@@ -8,8 +8,6 @@ from diffunet.planning.choice import Choice
 from diffunet.plans import NormalizationPlan
 
 _MASK_BELOW = 0.75  # nnU-Net: crops that leave less come from images with a masked background
-
-
 _SCHEMES = ("ct", "nonorm", "rescale_to_0_1", "rgb_to_0_1", "zscore")
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diffunet.backbones import BACKBONES
-from diffunet.build import build_denoiser
+from diffunet.build import build_denoiser, build_sampler
 from diffunet.diffusion.denoiser import Denoiser
 from diffunet.diffusion.predictions import PREDICTIONS
 from diffunet.diffusion.process import ScaledSchedule, add_noise
@@ -18,10 +18,11 @@ from diffunet.diffusion.weighting import WEIGHTINGS
 from diffunet.inference.compute import Compute
 from diffunet.inference.draw import draw_x_0
 from diffunet.labels import LabelScheme
-from diffunet.plans import SamplingPlan
+from diffunet.plans import NetworkPlan, SamplingPlan
 from diffunet.training.objective import DiffusionObjective
 from tests.inference.fakes import random_image
 from tests.inference.models import small_configuration
+from tests.test_backbones import built, of_backbone
 from tests.training.test_objective import batch, label_maps
 
 SCHEDULE = ScaledSchedule(CosineSchedule(), 0.1, 20.0)
@@ -113,8 +114,13 @@ def test_nobody_told_is_one_pass(given):
     assert (denoiser.network.seen[0] == 0).all()
 
 
-def test_autocast_keeps_the_gradients_of_the_second_pass(given):
-    """It keeps casts of weights, and those of a pass without gradients have none."""
+def test_autocast_keeps_the_gradients_of_the_second_pass(given, monkeypatch):
+    """Older torch keeps casts of weights, and those of a pass without gradients have none."""
+    cleared: list[bool] = []
+    clear = torch.clear_autocast_cache
+    monkeypatch.setattr(
+        torch, "clear_autocast_cache", lambda: (cleared.append(torch.is_grad_enabled()), clear())
+    )
     x_0, noise, features = given
 
     class Convolving(nn.Module):
@@ -132,6 +138,7 @@ def test_autocast_keeps_the_gradients_of_the_second_pass(given):
     denoiser = self_conditioned(Convolving())
     with torch.autocast("cpu", torch.bfloat16):
         loss = loss_of(denoiser, (x_0, noise, features), [0, 1, 2, 3])
+        assert True in cleared
     loss.sum().backward()
     in_bfloat16 = denoiser.network.convolution.weight.grad.clone()
     denoiser.zero_grad()
@@ -176,34 +183,23 @@ def test_every_draw_is_told_in_every_other_iteration_on_whatever_rank(num_draws)
     assert sorted(whole + other) == everything
 
 
-def self_conditioned_plan(*, num_draws: int = 1, backbone: str | None = None):
+def self_conditioned_plan(*, num_draws: int = 1, network: NetworkPlan | None = None):
     plan = small_configuration()
-    network = plan.network
-    if backbone not in (None, network.conditioning):
-        network = dataclasses.replace(
-            network,
-            conditioning=backbone,
-            num_decoder_blocks=(2, 2),
-            num_middle_blocks=2,
-            num_groups=4,
-            has_attention=(False, True),
-            image_channels=(),
-            num_image_blocks=(),
-        )
     return dataclasses.replace(
         plan,
-        network=network,
+        network=network or plan.network,
         diffusion=dataclasses.replace(plan.diffusion, is_self_conditioned=True),
         training=dataclasses.replace(plan.training, num_draws=num_draws),
     )
 
 
+@pytest.mark.parametrize("has_pooled_input", [False, True])
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_network_takes_x_0_hat_and_learns_from_it(backbone):
-    if backbone == "monai":
-        pytest.importorskip("monai")
+def test_every_network_takes_x_0_hat_and_learns_from_it(backbone, has_pooled_input):
     torch.manual_seed(0)
-    plan = self_conditioned_plan(backbone=backbone)
+    network = of_backbone(built(backbone))
+    network = dataclasses.replace(network, has_pooled_input=has_pooled_input)
+    plan = self_conditioned_plan(network=network)
     denoiser = build_denoiser(plan, num_image_channels=1, labels=DISC)
     with torch.no_grad():  # last layers of a new network are 0, and hide all before them
         for parameter in denoiser.parameters():
@@ -264,6 +260,15 @@ def test_each_step_sees_x_0_hat_of_the_step_before(sampler):
         assert all(each.abs().max() <= 1 and each.abs().sum() > 0 for each in others)
         assert not torch.equal(others[0], others[1])
         assert drawn[sample].shape == (1, 12, 12)
+
+
+def test_x_0_hat_counts_among_the_volumes_of_a_group():
+    image, network = random_image(1, 12, 12), Mixing()
+    room = 3 * 3 * 4 * 12 * 12 / 1024**3  # three volumes of three samples
+    compute = Compute(device=torch.device("cpu"), state_gib=room)
+    drawn_by(self_conditioned(network), image, patch_size=(12, 12), sampler="ddim", compute=compute)
+    volumes = build_sampler(SamplingPlan(sampler="ddim"), schedule=SCHEDULE).num_volumes
+    assert len(network.seen[0]) == 9 // (volumes + 1)
 
 
 @pytest.mark.parametrize("shape", [(40, 27), (20, 17, 18)])

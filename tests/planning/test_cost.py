@@ -51,6 +51,12 @@ def test_a_noise_level_more_costs_less_than_an_image_more():
     assert once < work.of_step(several.configuration) < work.of_step(twice.configuration)
 
 
+def test_a_self_conditioned_network_has_a_little_more_work():
+    diffusion = dataclasses.replace(plans().configuration.diffusion, is_self_conditioned=True)
+    work, before = measure_work(plans(diffusion=diffusion), LABELS), measure_work(plans(), LABELS)
+    assert before.draw < work.draw < 1.2 * before.draw
+
+
 def test_an_image_of_many_tiles_takes_longer_than_its_voxels_alone():
     work = measure_work(plans(), LABELS)
     small = work.of_case(plans(median_shape=(16, 16)))

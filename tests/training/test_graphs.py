@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -46,3 +48,13 @@ def test_graphs_give_the_losses_and_gradients_of_the_model():
             found.append([loss.detach(), *(each.clone() for each in gradients)])
         for one, other in zip(*found, strict=True):
             torch.testing.assert_close(one, other)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_network_that_sees_its_own_x_0_hat_has_no_graphs():
+    diffusion = dataclasses.replace(plans().configuration.diffusion, is_self_conditioned=True)
+    configuration = plans(diffusion=diffusion).configuration
+    model = model_of(configuration).cuda()
+    graphs = as_graphs(model, configuration, labels=ONE, num_image_channels=1, precision="float32")
+    assert graphs is model
