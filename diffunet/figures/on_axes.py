@@ -43,7 +43,7 @@ def outline(axes: Any, mask: np.ndarray, colour: str | Colour, *, is_wide: bool 
         is_wide: and pale, below another outline: where both coincide, it shows on either side.
     """
     if mask.any():
-        style = {"linewidths": 3.2, "alpha": 0.6} if is_wide else {"linewidths": 1.2}
+        style = {"linewidths": 2.2, "alpha": 0.6} if is_wide else {"linewidths": 0.9}
         axes.contour(mask, levels=[0.5], colors=[colour], **style)
 
 
