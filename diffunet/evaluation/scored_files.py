@@ -316,12 +316,16 @@ def _with_records(
             "or they come from elsewhere: predict them again, or remove them"
         )
     _report_mixed_settings(known, problems=problems)
-    drawn_as = {each.settings.get("rater") for each in known.values()} - {None, folders.rater}
+    drawn_as = {each.settings.get("rater") for each in known.values()} - {folders.rater}
     for name in drawn_as:
+        remedy = f"--rater {name} scores them against his masks alone"
+        if name is None:
+            remedy = f"leave --rater out, or draw with diffunet_predict --rater {folders.rater}"
         logger.warning(
-            "these masks were drawn as the rater %s would, and are scored against %s; --rater %s "
-            "scores them against his masks alone",
-            *(name, folders.rater or "all raters", name),
+            "these masks were drawn as %s would, and are scored against %s; %s",
+            f"the rater {name}" if name else "all raters together",
+            f"{folders.rater} alone" if folders.rater else "all raters",
+            remedy,
         )
     found: list[ScoredFiles] = []
     for files in paired:

@@ -78,6 +78,11 @@ def test_masks_that_were_drawn_as_one_rater_are_told_where_others_count(
     assert case["reference_file"].endswith("a_r01.bmp")
     with pytest.raises(DatasetError, match="--rater r07: expected one of .* 'r00', 'r01'"):
         evaluate(tmp_path / "raters", tmp_path / "out", has_raters=True, rater="r07")
+    predict(tmp_path / "mixed", seed=0, num_samples=2)
+    evaluate(tmp_path / "raters", tmp_path / "mixed", has_raters=True)
+    assert "drawn as" not in caplog.text
+    evaluate(tmp_path / "raters", tmp_path / "mixed", has_raters=True, rater="r01")
+    assert "drawn as all raters together would, and are scored against r01 alone" in caplog.text
 
 
 def test_samples_of_two_runs_within_a_case_are_noticed(references, tmp_path):
