@@ -706,7 +706,7 @@ IN_FILES = [
             folder / "imagesTr/a_0000.tif",
             mask_2d(),
             photometric="palette",
-            colormap=np.zeros((3, 256), np.uint16),
+            colormap=np.arange(768, dtype=np.uint16).reshape(3, 256),
         ),
         ("case 'a'", "expected 1 channel(s)", "found 3", "save the images as grey"),
     ),
@@ -908,7 +908,7 @@ IN_FILES = [
     BrokenDataset(
         "coloured_label",
         "2d",
-        _png("labelsTr/a.png", np.stack([mask_2d()] * 3, axis=-1)),
+        _png("labelsTr/a.png", np.stack([mask_2d(), mask_2d() * 0, mask_2d()], axis=-1)),
         ("case 'a'", "expected a label map of one channel", "found 3", "a grey image"),
     ),
     BrokenDataset(

@@ -28,6 +28,7 @@ def convert_dataset(
     slices: bool = False,
     min_share: float | None = None,
     task: str | None = None,
+    values: Sequence[str | int] = (),
     skip_faulty: bool = False,
     num_processes: int | None = None,
     progress: Progress = without_progress,
@@ -46,6 +47,8 @@ def convert_dataset(
         slices: write each axial slice as an image of its own, with image-level labels.
         min_share: a label is 1 where more than this share of a slice shows it.
         task: which of several tasks of a download.
+        values: in the masks, of the background and of each of `labels`; several of one label as
+            "0,1,6".
         skip_faulty: leave out cases that cannot be read; dataset.json names them in `left_out`.
 
     Returns:
@@ -69,6 +72,7 @@ def convert_dataset(
         slices=slices,
         min_share=min_share,
         task=task,
+        values=tuple(map(str, values)),
     )
     wishes.require_known(chosen.wishes, format_name=format)
     source, place = Path(source).resolve(), workspace_of(workspace)

@@ -55,6 +55,16 @@ def _add_wishes(made: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labels", nargs="+", default=[], metavar="NAME", help="which structures; without it, all"
     )
+    group.add_argument(
+        "--values",
+        nargs="+",
+        default=[],
+        metavar="VALUE",
+        help=(
+            "the value in the masks of the background and of each of --labels, where they are not "
+            "0, 1, 2, ...: 255 128 0; several of one label as 0,1,6"
+        ),
+    )
     group.add_argument("--task", metavar="NAME", help="which of several tasks of a download")
     add_flag(group, "--tags", "add image-level labels of each axial slice")
     add_flag(

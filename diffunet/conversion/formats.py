@@ -108,7 +108,7 @@ FORMATS: Mapping[str, Format] = {
         summary="images of your own, with a folder of masks from each reader",
         layout="images/CASE.jpg, and READER/CASE.png in a folder for each reader",
         module="observers",
-        wishes=("channels", "labels"),
+        wishes=("channels", "labels", "values"),
     ),
 }
 

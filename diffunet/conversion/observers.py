@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from diffunet.conversion.binary import MaskRule, binary_mask
+from diffunet.conversion.binary import MaskRule
 from diffunet.conversion.case import Conversion, ConvertedCase, SourceCase
 from diffunet.conversion.formats import format_of
+from diffunet.conversion.mask_values import mask_rule
 from diffunet.conversion.photographs import COLOURS, read_photographed, require_lossless
+from diffunet.conversion.reader_files import by_name, common_suffix, ending_of, without_suffix
 from diffunet.conversion.tree import (
     files_below,
     folders_of,
@@ -24,16 +26,22 @@ from diffunet.conversion.tree import (
 )
 from diffunet.conversion.volume import read_volume
 from diffunet.conversion.wishes import Wishes
-from diffunet.data.image_io import ImageGeometry, file_ending_of, read_image
+from diffunet.data.image_io import (
+    META_HEADER_ENDING,
+    ImageGeometry,
+    file_ending_of,
+    read_image,
+)
 from diffunet.data.image_io.photograph import has_colours, photograph_ending_of
 from diffunet.data.raw.case_files import listing
 from diffunet.data.raw.tables import read_patients
 from diffunet.errors import DatasetError, UsageError
-from diffunet.names import canonical, file_parts
+from diffunet.names import file_parts
 from diffunet.workspace import PATIENTS_FILE
 
 _IMAGES = "images"
 _DEFAULT_LABELS = ("foreground",)
+_WRITTEN = {META_HEADER_ENDING: ".mha"}  # of images that are only read
 _TIFF = (".tif", ".tiff")
 _SEARCHED_LEVELS = 2
 
@@ -60,16 +68,20 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
         UsageError: `wishes` names another number of channels than the images have.
     """
     root = _root_of(source)
-    images, others = _by_name(subfolder(root, _IMAGES))
-    readers = {
-        folder.name: _by_name(folder)[0]
+    labels = wishes.labels or _DEFAULT_LABELS
+    rule = mask_rule(labels, wishes.values)
+    images, others = by_name(subfolder(root, _IMAGES))
+    as_named = {
+        folder.name: by_name(folder)[0]
         for folder in visible(root)
         if folder.is_dir() and folder.name.lower() != _IMAGES
     }
-    _check(root, images, readers)
+    suffixes = {name: common_suffix(masks, images) for name, masks in as_named.items()}
+    readers = {
+        name: without_suffix(masks, suffixes[name], images) for name, masks in as_named.items()
+    }
+    _check(root, images, readers, needs_lossless=len(labels) > 1 or bool(wishes.values))
     kind = _kind_of(list(images.values()))
-    labels = wishes.labels or _DEFAULT_LABELS
-    rule = binary_mask if len(labels) == 1 else partial(_label_map, names=labels)
     raters = {f"r{number:02d}": name for number, name in enumerate(readers)}
     masks = {
         case: {
@@ -100,7 +112,7 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
         cases=tuple(cases),
         suggested_name=file_parts([root.absolute().name])[0],
         is_colour=kind.is_colour,
-        remarks=tuple(_remarks(who, unread, others)),
+        remarks=tuple(_remarks(who, unread, others, suffixes)),
     )
 
 
@@ -121,22 +133,12 @@ def _root_of(source: Path) -> Path:
     return only_one(found, what=f"a folder '{_IMAGES}'")
 
 
-def _by_name(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Return the images of a folder by their name without ending, and the names of other files."""
-    files: dict[str, Path] = {}
-    others: list[str] = []
-    for path in visible(folder):
-        ending = photograph_ending_of(path) or file_ending_of(path)
-        if ending is None:
-            others.append(path.name)
-            continue
-        name = canonical(path.name[: -len(ending)])
-        files[name] = only_one([path, *([files[name]] if name in files else [])], what=f"'{name}'")
-    return files, others
-
-
 def _check(
-    root: Path, images: Mapping[str, Path], readers: Mapping[str, Mapping[str, Path]]
+    root: Path,
+    images: Mapping[str, Path],
+    readers: Mapping[str, Mapping[str, Path]],
+    *,
+    needs_lossless: bool,
 ) -> None:
     if not images or not readers:
         what = "image in 'images'" if not images else "folder of a reader beside 'images'"
@@ -149,7 +151,8 @@ def _check(
         if alone:
             problems.append(
                 f"'{root / reader}': expected masks with the names of images, whatever the ending, "
-                f"found no image for {listing(alone)}; correct the names"
+                "or with one addition to all (EYE_mask.png for EYE.jpg), found no image for "
+                f"{listing(alone)}; correct the names, and join several masks of one image"
             )
         elif not masks:
             problems.append(
@@ -157,7 +160,8 @@ def _check(
                 f"{_in_place_of_masks(root / reader)}, or take the folder away"
             )
     refuse_all(problems)
-    for_each((path for masks in readers.values() for path in masks.values()), require_lossless)
+    if needs_lossless:
+        for_each((path for masks in readers.values() for path in masks.values()), require_lossless)
 
 
 def _in_place_of_masks(folder: Path) -> str:
@@ -179,7 +183,7 @@ def _kind_of(images: Sequence[Path]) -> _Kind:
             f"'{images[0].parent}': expected images of one kind, found photographs, such as "
             f"'{odd[0]}', and others, such as '{odd[1]}'; make a dataset of each"
         )
-    endings = {file_ending_of(path) for path in images}
+    endings = {file_ending_of(path) or _WRITTEN.get(ending_of(path) or "") for path in images}
     if not any(are_photographs) or (endings <= {*_TIFF} and not _is_picture(*_first(images))):
         array, _ = _first(images)
         ending = endings.pop() if len(endings) == 1 else None
@@ -228,8 +232,12 @@ def _patients(root: Path, images: Mapping[str, Path], unread: Sequence[str]) -> 
     return read_patients(table, training_cases=read, test_cases=unread)
 
 
-def _remarks(who: str, unread: Sequence[str], others: Sequence[str]) -> Iterator[str]:
+def _remarks(
+    who: str, unread: Sequence[str], others: Sequence[str], suffixes: Mapping[str, str]
+) -> Iterator[str]:
     yield f"readers: {who}; a reader who has no file for an image was not asked about it"
+    for suffix in sorted({*suffixes.values()} - {""}):
+        yield f"masks are named as their images, with '{suffix}' added"
     if unread:
         yield f"images that nobody read go to imagesTs: {listing(unread)}"
     if others:
@@ -264,13 +272,3 @@ def _reading(
         rule=rule,
         patient=patient,
     )
-
-
-def _label_map(mask: np.ndarray, *, where: str, names: Sequence[str]) -> np.ndarray:
-    found = [int(value) for value in np.unique(mask)]
-    if found[0] < 0 or found[-1] > len(names):
-        raise DatasetError(
-            f"{where}: expected the labels 0 to {len(names)}, for {', '.join(names)} of --labels, "
-            f"found {', '.join(map(str, found[:6]))}; name all labels, or correct the mask"
-        )
-    return mask

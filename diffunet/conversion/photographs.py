@@ -7,10 +7,13 @@ import numpy as np
 
 from diffunet.conversion.binary import MaskRule
 from diffunet.conversion.case import ConvertedCase
+from diffunet.data.image_io.images import without_equal_colours
 from diffunet.data.image_io.photograph import LOSSY_ENDINGS, read_photograph
 from diffunet.errors import DatasetError
 
 COLOURS = ("red", "green", "blue")
+
+_BLACK, _WHITE = 64, 192  # JPEG of any usual quality moves 0 and 255 by less than a quarter
 
 
 def read_photographed(
@@ -33,6 +36,8 @@ def read_photographed(
     """
     photograph, geometry = read_photograph(image)
     num_channels = len(COLOURS) if is_colour else 1
+    if not is_colour:
+        photograph = without_equal_colours(photograph)
     depth = "8 bits" if is_colour else "8 or 16 bits"
     kinds = (np.uint8,) if is_colour else (np.uint8, np.uint16)
     is_fitting = len(photograph) in (1, num_channels) and photograph.dtype in kinds
@@ -74,6 +79,8 @@ def _drawn(path: Path, shape: tuple[int, ...], image: Path) -> np.ndarray:
             f"'{path}': expected the size of '{image.name}', {_size(shape)} pixels, found "
             f"{_size(geometry.shape)}; take both from one download"
         )
+    if path.name.lower().endswith(LOSSY_ENDINGS):
+        return _black_and_white(mask, path)
     if (mask == mask[:1]).all():
         return mask[0]
     indices, _ = read_photograph(path, is_label=True)
@@ -82,6 +89,24 @@ def _drawn(path: Path, shape: tuple[int, ...], image: Path) -> np.ndarray:
             f"'{path}': expected a grey mask, found colours; save one label as one grey value"
         )
     return indices[0]
+
+
+def _black_and_white(mask: np.ndarray, path: Path) -> np.ndarray:
+    """Return the 0 and 255 that were saved as a JPEG, which added ripples at the edges.
+
+    A mask of small numbers (0 and 1) would come out black, so black has to be 0 where nothing is
+    white.
+    """
+    is_white = mask >= _WHITE
+    is_unclear = (mask >= _BLACK) & ~is_white
+    if is_unclear.any() or (mask.any() and not is_white.any()) or (is_white != is_white[0]).any():
+        value = mask[is_unclear].flat[0] if is_unclear.any() else mask.max()
+        raise DatasetError(
+            f"'{path}': expected a mask in a format without loss, such as PNG, or black and white "
+            f"saved as JPEG, found a JPEG with values such as {value}; use the mask as it was "
+            "first saved"
+        )
+    return np.where(is_white[0], np.uint8(255), np.uint8(0))
 
 
 def _size(shape: tuple[int, ...]) -> str:

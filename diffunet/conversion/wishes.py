@@ -23,6 +23,8 @@ class Wishes:
         slices: write each axial slice as an image of its own, with image-level labels.
         min_share: a label is 1 where more than this share of a slice shows it.
         task: which of several tasks of a download.
+        values: in the masks, of the background and of each of `labels`: ("255", "128", "0");
+            several of one label are joined by commas.
     """
 
     channels: tuple[str, ...] = ()
@@ -31,11 +33,16 @@ class Wishes:
     slices: bool = False
     min_share: Annotated[float, MIN_SHARE] | None = None
     task: str | None = None
+    values: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_ranges(self)
         if self.min_share is not None and not self.tags and not self.slices:
             raise ValueError("--min_share works only with --tags or --slices; add one of them")
+        if self.values and not self.labels:
+            raise ValueError(
+                "--values says which value of a mask is which of --labels; name the labels too"
+            )
 
     @property
     def share(self) -> float:

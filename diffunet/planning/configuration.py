@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,7 @@ def plan_configuration(
         chosen.spacing_mm, fingerprint
     )
     crop = _choose_crop(patch.patch_size, axes=axes, labels=fingerprint.labels or {})
+    warnings += _larger_than_patch(patch.patch_size, crop.value, axes=axes, fingerprint=fingerprint)
     augmentation, augmentation_reasons = choose_augmentation(
         label_names=labels.names, patch_size=patch.patch_size, spacing_mm=axes.spacing_mm
     )
@@ -233,6 +234,32 @@ def _choose_crop(
         object_diameter=diameter,
         objects_per_image=sum(each.per_mask.mean for each in objects),
         is_centred=any(is_centred(label) for label in labels.values()),
+    )
+
+
+def _larger_than_patch(
+    patch_size: Sequence[int], crop: CropPlan, *, axes: PatchGrid, fingerprint: Fingerprint
+) -> Iterator[str]:
+    """Yield a warning for the label whose objects hardly any patch shows whole."""
+    if crop.policy == "whole":
+        return
+    diameters = {
+        name: objects.diameter_mm.mean / axes.voxel_edge_mm
+        for name, label in (fingerprint.labels or {}).items()
+        if (objects := label.objects_of_slice if axes.is_slicewise else label.objects) is not None
+    }
+    edge = math.prod(patch_size) ** (1 / len(patch_size))
+    name = max(diameters, key=lambda each: diameters[each], default=None)
+    if name is None or diameters[name] <= edge:
+        return
+    factor = math.ceil(2 * diameters[name] / edge)
+    spacing = " ".join(f"{factor * size:.3g}" for size in axes.spacing_mm)
+    is_image = len(fingerprint.geometry.spacing_mm) == 2
+    yield (
+        f"Objects of '{name}' are {diameters[name]:.0f} voxels across on average, the patch is "
+        f"{edge:.0f}: the network sees no whole one. Where their surroundings matter, not their "
+        f"texture alone, plan with voxels {factor} times as long (-overwrite_target_spacing"
+        + (f" {spacing})" if is_image else ", mm of z y x)")
     )
 
 

@@ -170,10 +170,10 @@ def test_masks_without_an_image_are_all_named_before_anything_is_written(tmp_pat
     assert not (tmp_path / "workspace").exists()
 
 
-def test_all_masks_as_jpeg_are_refused(tmp_path: Path) -> None:
+def test_all_masks_of_several_labels_as_jpeg_are_refused(tmp_path: Path) -> None:
     source = made_by(tmp_path, mask_ending=".jpeg")
     with pytest.raises(DatasetError, match=r"(?s)1\.jpeg': .*found a JPEG.*2\.jpeg'"):
-        convert("observers", source, tmp_path / "workspace")
+        convert("observers", source, tmp_path / "workspace", labels=["cup", "disc"])
 
 
 def test_one_name_in_two_formats_is_refused(tmp_path: Path) -> None:

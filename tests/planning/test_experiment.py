@@ -246,3 +246,18 @@ def test_a_spacing_at_which_no_memory_holds_a_case_is_refused_with_what_it_would
 def test_the_coarsest_spacing_gives_plans_all_the_same():
     plans = plan_experiment(a_volume_fingerprint(), CONTENT, overwrite_target_spacing=(1e5,) * 3)
     assert plans.configurations["2d"].median_shape == (1, 1)
+
+
+@pytest.mark.parametrize(("diameter", "is_told"), [(1000, True), (100, False)])
+def test_objects_larger_than_the_patch_are_told(
+    diameter: float, is_told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    fingerprint = a_fingerprint(
+        geometry=a_geometry((1500, 2000)),
+        labels={"lesion": a_label(objects=an_object(diameter))},
+    )
+    with caplog.at_level(logging.WARNING):
+        plan_experiment(fingerprint, CONTENT, gpu_memory_gb=2.0)
+    told = "Objects of 'lesion' are 1000 voxels across" in caplog.text
+    assert told == is_told
+    assert ("-overwrite_target_spacing" in caplog.text) == is_told

@@ -5,6 +5,7 @@ Images are (channel, *spatial), label maps (*spatial), with spatial (y, x) or (z
 
 from diffunet.data.image_io.formats import (
     LOSSY_FILE_ENDINGS,
+    META_HEADER_ENDING,
     file_ending_of,
     files_of_image,
     map_file_ending,
@@ -31,6 +32,7 @@ from diffunet.data.image_io.tiff import FILE_ENDINGS as TIFF_FILE_ENDINGS
 
 __all__ = [
     "LOSSY_FILE_ENDINGS",
+    "META_HEADER_ENDING",
     "STACK_FILE_ENDINGS",
     "TIFF_FILE_ENDINGS",
     "GridDifference",

@@ -12,6 +12,9 @@ from diffunet.data.image_io import itk, nifti, pillow, tiff
 from diffunet.data.image_io.geometry import ImageGeometry
 from diffunet.errors import UsageError
 
+META_HEADER_ENDING = itk.HEADER_ENDING
+"""Of images that are read, by conversions, but belong to no raw dataset."""
+
 LOSSY_FILE_ENDINGS = (".jpg", ".jpeg", ".webp", ".gif")
 
 
@@ -52,6 +55,16 @@ def file_ending_of(path: Path) -> str | None:
     """Return the supported ending of `path`, in lower case, whatever its case; None for others."""
     name = path.name.lower()
     return next((ending for ending in FORMATS if name.endswith(ending)), None)
+
+
+def reader_of(path: Path) -> tuple[str, Reader] | None:
+    """Return the ending of `path` and what reads it: a supported one, or `META_HEADER_ENDING`."""
+    ending = file_ending_of(path)
+    if ending is not None:
+        return ending, FORMATS[ending].read
+    if path.name.lower().endswith(META_HEADER_ENDING):
+        return META_HEADER_ENDING, itk.read
+    return None
 
 
 def require_library(file_ending: str) -> None:

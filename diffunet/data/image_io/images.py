@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from diffunet.data.image_io import pillow, tiff
-from diffunet.data.image_io.formats import FORMATS, Reader, file_ending_of
+from diffunet.data.image_io.formats import FORMATS, Reader, file_ending_of, reader_of
 from diffunet.data.image_io.geometry import ImageGeometry, grid_difference, in_words
 from diffunet.data.image_io.warned import collected_warnings
 from diffunet.errors import DatasetError
@@ -49,12 +49,20 @@ def read_image(
                     f"{len(channel)}; keep either one file per channel or one file with all"
                 )
         array = np.concatenate(channels)
+    if num_channels == 1:
+        array = without_equal_colours(array)
     if num_channels is not None and len(array) != num_channels:
         raise DatasetError(
             f"'{paths[0]}': expected {num_channels} channel(s), from 'channel_names' of "
             f"dataset.json, found {len(array)}; {_channel_remedy(len(array), num_channels)}"
         )
     return array, geometry
+
+
+def without_equal_colours(array: np.ndarray) -> np.ndarray:
+    """Return one channel of a picture (channel, y, x) that was grey before it was saved as RGB."""
+    is_grey = array.ndim == 3 and len(array) == 3 and (array == array[:1]).all()
+    return array[:1] if is_grey else array
 
 
 def write_image(path: Path, image: np.ndarray, geometry: ImageGeometry) -> None:
@@ -79,12 +87,13 @@ def read_array(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry
     Raises:
         DatasetError: it cannot be read, or its ending is none of `FORMATS`.
     """
-    ending = file_ending_of(path)
-    if ending is None:
+    found = reader_of(path)
+    if found is None:
         raise DatasetError(
             f"'{path}': expected one of {', '.join(FORMATS)}; convert the file without loss"
         )
-    return read_checked(FORMATS[ending].read, path, ending, is_label=is_label)
+    ending, read = found
+    return read_checked(read, path, ending, is_label=is_label)
 
 
 def write_array(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:

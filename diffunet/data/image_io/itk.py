@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 FILE_ENDINGS = (".nrrd", ".mha", ".gipl")
 
+HEADER_ENDING = ".mhd"
+"""Of MetaImage in two files, which is only read, to be written again in one."""
+
 # ITK's classes are named, since it knows the endings in lower case only.
 _IMAGE_IO = {
     ".nrrd": "NrrdImageIO",
     ".mha": "MetaImageIO",
+    HEADER_ENDING: "MetaImageIO",
     ".gipl": "GiplImageIO",
 }
 

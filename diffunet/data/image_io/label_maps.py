@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from diffunet.data.image_io.geometry import ImageGeometry
-from diffunet.data.image_io.images import read_array, write_array
+from diffunet.data.image_io.images import read_array, without_equal_colours, write_array
 from diffunet.errors import DatasetError
 
 _WHOLE_TOLERANCE = 0.05  # of a label: whole numbers up to 25 that were scaled to 8 bits miss less
@@ -30,6 +30,7 @@ def whole_numbers(path: Path, array: np.ndarray, geometry: ImageGeometry) -> np.
     Raises:
         DatasetError: as `read_label_map`.
     """
+    array = without_equal_colours(array)
     if len(array) != 1:
         raise DatasetError(
             f"'{path}': expected a label map of one channel, found {len(array)} channels; "

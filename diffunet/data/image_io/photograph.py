@@ -11,7 +11,7 @@ import numpy as np
 
 from diffunet.data.image_io import pillow, tiff
 from diffunet.data.image_io.geometry import ImageGeometry
-from diffunet.data.image_io.images import read_checked
+from diffunet.data.image_io.images import read_checked, without_equal_colours
 from diffunet.errors import DatasetError
 
 LOSSY_ENDINGS = (".jpg", ".jpeg")
@@ -61,7 +61,7 @@ def _read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
 
 
 def has_colours(path: Path) -> bool:
-    """Whether the header of a file tells of colours; not where it is damaged.
+    """Whether a file shows colours: not what was grey when it was saved as RGB, nor if damaged.
 
     Whoever reads the file learns what is wrong with it.
     """
@@ -69,9 +69,12 @@ def has_colours(path: Path) -> bool:
 
     try:
         with pillow.without_pixel_limit(), Image.open(io.BytesIO(pillow.content_of(path))) as file:
-            return file.mode not in _GREY_MODES
+            if file.mode in _GREY_MODES:
+                return False
+        array, _ = read_photograph(path)
     except Exception:  # what Pillow raises for a damaged file is not documented
         return False
+    return len(without_equal_colours(array)) > 1
 
 
 def _is_tiff(path: Path) -> bool:

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from diffunet.errors import DatasetError
 from diffunet.jsonio import atomic_file
 from diffunet.limits import max_image_bytes
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 FILE_ENDINGS = (".png", ".bmp")
 _LOSSY = ("JPEG", "MPO", "WEBP")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -23,6 +27,7 @@ _SAMPLE_BYTES = {"I": 4, "F": 4, "I;16": 2}
 _PNG_PALETTE = 1  # bit of the header's colour type: indices into a palette
 _PPM_COLOUR = re.compile(rb"P[36]\s+(?:#[^\n]*\s+)*[0-9]+\s+[0-9]+\s+([0-9]+)\s")
 _HEADER_BYTES = 512
+_WITH_ALPHA = {"RGBA": "RGB", "LA": "L"}
 _WITH_PREVIEW = "MPO"  # a JPEG of a telephone: the photograph is the first of its images
 
 
@@ -41,6 +46,7 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
         require_room(path, shape=file.size, num_bytes=samples * file.width * file.height)
         doubts = _format_doubts(path, file.format or "", is_label=is_label)
         image = file.convert("RGB") if file.mode == "P" and not is_label else file
+        image = _without_opaque_alpha(image)
         if image.mode not in ("1", "L", "P", "I", "I;16", "RGB"):
             raise DatasetError(
                 f"'{path}': expected a grey or RGB image, found the mode {image.mode}; "
@@ -53,6 +59,13 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     return np.ascontiguousarray(channels), ImageGeometry(
         shape=shape, spacing_mm=(1.0, 1.0), has_spacing=False, doubts=doubts
     )
+
+
+def _without_opaque_alpha(image: "Image") -> "Image":
+    """Return grey or RGB where the alpha channel says of no pixel that anything shines through."""
+    if image.mode not in _WITH_ALPHA or image.getchannel("A").getextrema() != (255, 255):
+        return image
+    return image.convert(_WITH_ALPHA[image.mode])
 
 
 def _format_doubts(path: Path, content: str, *, is_label: bool) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from diffunet.data.image_io import (
 )
 from diffunet.data.raw.case_files import CaseFiles, Findings, listing
 from diffunet.data.raw.dataset import RawDataset, scan_dataset
+from diffunet.data.raw.gathered import gathered
 from diffunet.data.raw.label_checks import (
     AlikeRaters,
     digest_of,
@@ -24,11 +25,12 @@ from diffunet.data.raw.label_checks import (
     joined,
     value_problems,
 )
+from diffunet.data.raw.patient_names import patients_in_names
 from diffunet.data.store.case import LARGEST_INTENSITY
 from diffunet.errors import DatasetError
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, map_ordered, without_progress
-from diffunet.workspace import LABELS_FOLDER, TEST_LABELS_FOLDER
+from diffunet.workspace import LABELS_FOLDER, PATIENTS_FILE, SPLITS_FILE, TEST_LABELS_FOLDER
 
 _VOXELS_AT_ONCE = 2**22
 _OTHER_UNIT = 100.0  # voxels this many times as large as others were measured in another unit
@@ -128,11 +130,15 @@ def verify_dataset(
         num_processes=num_processes,
         describe=lambda files: f"case '{files.case}'",
     )
+    problems: list[tuple[str, str]] = []
+    warnings: list[tuple[str, str]] = []
     for report in progress(reports, len(cases), "checking"):
-        findings.problems.extend(report.problems)
-        findings.warnings.extend(report.warnings)
-        findings.problems.extend(_slice_problems(opened, report))
+        problems += [(report.case, text) for text in report.problems]
+        warnings += [(report.case, text) for text in report.warnings]
+        problems += [(report.case, text) for text in _slice_problems(opened, report)]
         summary.add(report)
+    findings.problems.extend(gathered(problems))
+    findings.warnings.extend(gathered(warnings))
     findings.problems.extend(summary.problems())
     findings.warnings.extend(summary.warnings())
     return IntegrityReport(
@@ -223,6 +229,8 @@ class _Summary:
                 f"different sides of the patient: {most.partition(' (')[0]}, {', '.join(others)}; "
                 "axes are used as they are in the file: bring all to one orientation"
             )
+        if (doubt := self._patients_in_names()) is not None:
+            yield doubt
         for alike in self._alike.values():
             yield from alike.warnings()
         if self._checks_labels and self._training_cases:
@@ -230,6 +238,13 @@ class _Summary:
             for name, values in zip(scheme.names, scheme.values, strict=True):
                 if not self._label_values.intersection(values):
                     yield f"the label '{name}' ({joined(values)}) is in no training label map"
+
+    def _patients_in_names(self) -> str | None:
+        """Return the doubt whether each case is a patient; None where a file says who is."""
+        folder = self._dataset.folder
+        if (folder / PATIENTS_FILE).exists() or (folder / SPLITS_FILE).exists():
+            return None
+        return patients_in_names(self._training_cases)
 
 
 def _spacing_remedy(file_ending: str) -> str:
