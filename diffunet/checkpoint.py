@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from diffunet.errors import CheckpointError
+from diffunet.errors import CheckpointError, refused_by_the_system
 from diffunet.jsonio import atomic_file
 from diffunet.tensor_archive import read_tensor_archive
 
@@ -51,18 +51,23 @@ def load_checkpoint(path: Path, device: str | torch.device) -> dict[str, Any]:
     """Return what `save_checkpoint` wrote, with its tensors on `device`; runs no code of the file.
 
     Raises:
-        CheckpointError: the file is missing, truncated, of another program or of another version.
+        CheckpointError: the file is missing, truncated, of another program or of another version;
+            or the operating system does not let it be read.
     """
     if not path.is_file():
         raise CheckpointError(
             f"'{path}' {'is a folder' if path.is_dir() else 'does not exist'}, expected a "
             "checkpoint file; train first, or name another"
         )
-    if not zipfile.is_zipfile(path):
-        raise _damaged(path, "its end is missing, or it never was one")
     try:
+        with path.open("rb") as file:  # `is_zipfile` takes a file that it cannot open for none
+            is_archive = zipfile.is_zipfile(file)
+        if not is_archive:
+            raise _damaged(path, "its end is missing, or it never was one")
         marked = read_tensor_archive(path)
-    except (OSError, ValueError) as cause:
+    except (OSError, ValueError, MemoryError) as cause:
+        if said := refused_by_the_system(cause, path=path):
+            raise CheckpointError(said) from cause
         raise _damaged(path, str(cause).partition("\n")[0]) from None
     if not isinstance(marked, dict) or marked.get("format") != FORMAT:
         raise CheckpointError(

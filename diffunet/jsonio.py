@@ -52,8 +52,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         unfinished.replace(path)
     except OSError as failure:
-        is_ours = failure.filename in (None, str(unfinished))
-        raise WriteError(explain(failure, path=path if is_ours else None)) from failure
+        raise _not_written(failure, unfinished, path) from failure
     finally:
         with suppress(OSError):  # the folder may be read-only, or no folder
             unfinished.unlink(missing_ok=True)
@@ -112,8 +111,13 @@ def require_writable(path: Path) -> None:
         with suppress(FileNotFoundError):
             path.lstat()  # notices a name that is too long
     except OSError as failure:
-        is_ours = failure.filename in (None, str(unfinished))
-        raise WriteError(explain(failure, path=path if is_ours else None)) from failure
+        raise _not_written(failure, unfinished, path) from failure
+
+
+def _not_written(failure: OSError, unfinished: Path, path: Path) -> WriteError:
+    """Return the error of `path`, unless the failure names another file than `unfinished`."""
+    is_ours = failure.filename is None or failure.filename in (unfinished, str(unfinished))
+    return WriteError(explain(failure, path=path if is_ours else None))
 
 
 def _unfinished(path: Path) -> Path:

@@ -112,7 +112,12 @@ def _held(path: Path) -> Iterator[None]:
     file, is_locked = _opened(path)
     with file:
         holder = _this_process()
-        _write(file, holder)
+        try:
+            _write(file, holder)
+        except OSError as failure:  # a full disk: it names no file
+            if is_locked:
+                path.unlink(missing_ok=True)
+            raise OSError(failure.errno, failure.strerror, str(path)) from failure
         if not is_locked:
             time.sleep(_UNSUPPORTED_WAIT_S)
             if (other := _holder(path)) is None or other.mark != holder.mark:
@@ -128,14 +133,14 @@ def _held(path: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _opened(path: Path) -> tuple[IO[str], bool]:
+def _opened(path: Path) -> tuple[IO[bytes], bool]:
     """Open and lock the file; returns whether the file system has locks.
 
     Raises:
         InUseError: it is held.
     """
     while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
         try:
             is_locked = _lock(file)
             if is_locked is False or _is_held_elsewhere(path, has_locks=is_locked is True):
@@ -149,7 +154,7 @@ def _opened(path: Path) -> tuple[IO[str], bool]:
         file.close()
 
 
-def _lock(file: IO[str]) -> bool | None:
+def _lock(file: IO[bytes]) -> bool | None:
     """Lock a file that was opened: True, or False where another has it; None without locks."""
     try:
         import fcntl
@@ -165,7 +170,7 @@ def _lock(file: IO[str]) -> bool | None:
 
 
 def _refuse_if_held(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError), path.open("r+", encoding="utf-8") as file:
+    with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
         is_locked = _lock(file)
         if is_locked is False or _is_held_elsewhere(path, has_locks=is_locked is True):
             raise _refusal(path, _holder(path))
@@ -185,22 +190,25 @@ def _is_held_elsewhere(path: Path, *, has_locks: bool) -> bool:
     finally:
         probe.unlink(missing_ok=True)
     try:
-        return now - path.stat().st_mtime < _SECONDS_UNTIL_DEAD
+        # a sign that lies ahead is from before the clock was set back, and says as little
+        return abs(now - path.stat().st_mtime) < _SECONDS_UNTIL_DEAD
     except FileNotFoundError:
         return False
 
 
-def _give_signs(file: IO[str], holder: Holder, ended: threading.Event) -> None:
+def _give_signs(file: IO[bytes], holder: Holder, ended: threading.Event) -> None:
     while not ended.wait(_SECONDS_BETWEEN_SIGNS):
         with contextlib.suppress(OSError):
             _write(file, holder)
 
 
-def _write(file: IO[str], holder: Holder) -> None:
+def _write(file: IO[bytes], holder: Holder) -> None:
+    """Write who holds a lock into its file, which is not buffered: closing it writes nothing."""
+    content = (json.dumps(asdict(holder), indent=2) + "\n").encode("utf-8")
     file.seek(0)
-    file.write(json.dumps(asdict(holder), indent=2) + "\n")
+    while content:
+        content = content[file.write(content) :]
     file.truncate()
-    file.flush()
     os.fsync(file.fileno())
 
 

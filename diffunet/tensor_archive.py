@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import Tensor
 
+from diffunet.errors import lacks_memory
+
 _MAX_DEPTH = 64
 _MAX_VALUES = 10**6
 _MAX_PICKLE_BYTES = 2**24  # each may make an object of 64 bytes
@@ -43,18 +45,20 @@ def read_tensor_archive(path: Path) -> Any:
 
     Raises:
         ValueError: it is no such file, it is damaged, or it declares more than it holds.
-        OSError: it cannot be read.
+        OSError, MemoryError: it cannot be read.
     """
     size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
             records = _Records(archive, size)
             return _plain(_Unpickler(io.BytesIO(records.pickle())).load(), records, [0])
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except RecursionError:
         raise ValueError("its values are nested without end") from None
     except Exception as cause:  # whatever a stream of chance bytes can make of pickle and zipfile
+        if lacks_memory(cause):
+            raise MemoryError(str(cause)) from cause
         raise ValueError(f"{cause or type(cause).__name__}") from None
 
 

@@ -1,4 +1,4 @@
-"""A disk that takes no more than a few bytes of each file, without being root."""
+"""A disk that takes a few bytes of each file, and a machine without open files, without root."""
 
 import contextlib
 import resource
@@ -17,3 +17,14 @@ def full_disk(num_bytes: int) -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+@contextlib.contextmanager
+def no_more_files() -> Iterator[None]:
+    """Refuse to open another file to this process."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

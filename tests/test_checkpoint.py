@@ -10,7 +10,7 @@ from torch import nn
 
 from diffunet.checkpoint import load_checkpoint, load_weights, save_checkpoint, weights_of
 from diffunet.errors import CheckpointError, WriteError
-from tests.full_disk import full_disk
+from tests.full_disk import full_disk, no_more_files
 
 
 def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path):
@@ -286,3 +286,26 @@ def test_tensors_that_share_a_record_come_back_with_their_strides(tmp_path):
     loaded = load_checkpoint(path, "cpu")
     assert all(torch.equal(loaded[name], tensor) for name, tensor in content.items())
     assert loaded["a"].stride() == content["a"].stride()
+
+
+def test_a_good_checkpoint_is_not_called_damaged_where_too_many_files_are_open(tmp_path):
+    save_checkpoint(tmp_path / "a.pth", {"iteration": 1})
+    with (
+        pytest.raises(CheckpointError, match="too many files are open") as refused,
+        no_more_files(),
+    ):
+        load_checkpoint(tmp_path / "a.pth", "cpu")
+    assert "damaged" not in str(refused.value)
+
+
+def test_a_good_checkpoint_is_not_called_damaged_where_memory_does_not_suffice(
+    tmp_path, monkeypatch
+):
+    def refuse(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    save_checkpoint(tmp_path / "a.pth", {"weights": torch.zeros(5)})
+    monkeypatch.setattr(torch, "frombuffer", refuse)
+    with pytest.raises(CheckpointError, match="a.pth': there is not enough memory") as refused:
+        load_checkpoint(tmp_path / "a.pth", "cpu")
+    assert "damaged" not in str(refused.value)

@@ -19,7 +19,7 @@ from diffunet.jsonio import (
     write_json,
     write_text,
 )
-from tests.full_disk import full_disk
+from tests.full_disk import full_disk, no_more_files
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - nothing is written there
 
@@ -240,3 +240,10 @@ def test_a_folder_in_place_of_a_file_is_told(tmp_path):
 def test_a_missing_file_is_told_with_its_remedy(tmp_path):
     with pytest.raises(DatasetError, match="does not exist; plan again"):
         read_json(tmp_path / "none.json", DatasetError, remedy="plan again")
+
+
+def test_a_file_that_cannot_be_begun_is_told_by_its_own_name(tmp_path):
+    refused = pytest.raises(WriteError, match=r"a\.bin': too many files")
+    with refused as said, no_more_files(), atomic_file(tmp_path / "a.bin"):
+        pytest.fail("opened")
+    assert "unfinished" not in str(said.value)

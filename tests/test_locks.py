@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -12,11 +13,13 @@ import pytest
 from diffunet import locks
 from diffunet.errors import InUseError
 from diffunet.locks import in_use
+from tests.full_disk import full_disk
 
 HOLDER = """
 import sys
 from pathlib import Path
 from diffunet.locks import in_use
+from tests.full_disk import full_disk
 with in_use(Path(sys.argv[1]), part=sys.argv[2]):
     print("held", flush=True)
     sys.stdin.read()
@@ -99,6 +102,12 @@ def test_a_lock_of_another_machine_counts_while_its_holder_gives_signs_of_life(t
         pass
 
 
+def test_a_lock_from_before_the_clock_was_set_back_holds_nothing(tmp_path):
+    leave(tmp_path, host="node7", machine="node7", age_s=-3600)
+    with in_use(tmp_path):
+        pass
+
+
 def test_the_holder_gives_signs_of_life(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "_SECONDS_BETWEEN_SIGNS", 0.01)
     path = tmp_path / ".in_use.json"
@@ -144,3 +153,11 @@ def test_a_file_that_is_no_lock_of_ours_is_taken_over(tmp_path):
     (tmp_path / ".in_use.json").write_text("[]")
     with in_use(tmp_path):
         pass
+
+
+def test_a_full_disk_names_the_lock_and_leaves_nothing(tmp_path):
+    folder = tmp_path / "new"
+    with pytest.raises(OSError, match=r"\.in_use\.json") as refused, full_disk(10), in_use(folder):
+        pytest.fail("work began")
+    assert refused.value.errno == errno.EFBIG
+    assert not folder.exists()

@@ -20,7 +20,7 @@ from diffunet.plans.differences import differences
 from diffunet.plans.edits import edited_fields, knows_edits
 from diffunet.plans.presets import Size
 from diffunet.plans.settings import value_at, without_size
-from diffunet.training.begun import begun_training
+from diffunet.training.begun import BegunTraining, begun_training
 from diffunet.training.state import BEST, FINAL, LATEST
 from diffunet.workspace import (
     DEFAULT_PLANS_NAME,
@@ -108,13 +108,20 @@ class AskedTraining:
         )
 
     def begun_folders(self, fold: str, *, only_validates: bool) -> list[Path]:
-        """Return the model folders that hold a training of `fold` and agree with what is said."""
+        """Return the model folders that hold a training of `fold` and agree with what is said.
+
+        Those that hold plans alone, since it ended before it saved weights, count if there are no
+        others.
+        """
         names = (FINAL, LATEST, BEST) if only_validates else (LATEST,)
         plans = "*" if self.plans_name == DEFAULT_PLANS_NAME else glob.escape(self.plans_name)
         parts = [glob.escape(each) if each else "*" for each in (self.method, self.configuration)]
-        pattern = f"{parts[0]}__{plans}__{parts[1]}/fold_{fold}/checkpoint_*.pth"
-        found = (self.place.results / self.dataset).glob(pattern)
-        return sorted({path.parents[1] for path in found if path.name in names})
+        pattern = f"{parts[0]}__{plans}__{parts[1]}/fold_{fold}"
+        found = sorted((self.place.results / self.dataset).glob(pattern))
+        begun = [each.parent for each in found if any((each / name).exists() for name in names)]
+        if begun or only_validates:
+            return begun
+        return [each.parent for each in found if (each / RESOLVED_PLANS_FILE).is_file()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +201,8 @@ def plan_fold(
             )
         resolved = training.plans.with_settings(settings)
         seed = training.seed if asked.seed is None else asked.seed
+        if not training.has_weights:
+            _begin_again(training, fold)
         is_same = as_json(resolved)["configuration"] == as_json(training.plans)["configuration"]
         is_finished = training.is_finished and is_same and seed == training.seed
         _warn_of_other_plans(asked, training.plans)
@@ -202,9 +211,23 @@ def plan_fold(
         folder=folder,
         plans=resolved,
         seed=seed,
-        is_begun=training is not None,
+        is_begun=training is not None and training.has_weights,
         is_finished=is_finished,
     )
+
+
+def _begin_again(training: BegunTraining, fold: str) -> None:
+    """Say that a training starts once more as it began, since it has saved no weights.
+
+    Raises:
+        UsageError: it began from weights that are not at hand now.
+    """
+    if training.pretrained_weights:
+        raise UsageError(
+            f"the training of fold {fold} began from '{training.pretrained_weights}' and has saved "
+            "no weights of its own; train it again without --c, and with -pretrained_weights"
+        )
+    logger.info("fold %s has saved no weights yet; it keeps the plans that it began with", fold)
 
 
 def refuse_interrupted(planned: Sequence[PlannedFold]) -> None:

@@ -17,7 +17,13 @@ from diffunet.cli import nnunet_words
 from diffunet.cli.console import lasting_console
 from diffunet.cli.nnunet_folders import hint_at_nnunet_folders, refuse_nnunet_folders
 from diffunet.cli.parser import EXIT_USER_MISTAKE, HelpFormatter, Parser
-from diffunet.errors import DiffunetError, UsageError, explain
+from diffunet.errors import (
+    DiffunetError,
+    UsageError,
+    explain,
+    explain_lack_of_memory,
+    lacks_memory,
+)
 from diffunet.limits import VARIABLE, max_image_bytes_from, set_max_image_bytes
 from diffunet.names import undecoded_problem
 from diffunet.stopping import interrupted_by_signals
@@ -153,7 +159,8 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
     """Wrap a command: set up logging, turn mistakes into one message and an exit code.
 
     Exit codes: 0, 2 after a user's mistake or a refusal of the operating system, such as a full
-    disk (one message, no traceback), 130 when interrupted (see `diffunet.stopping`).
+    disk or too little memory (one message, no traceback), 130 when interrupted (see
+    `diffunet.stopping`).
     """
 
     @functools.wraps(main)
@@ -186,6 +193,12 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
             return EXIT_INTERRUPTED
         except OSError as failure:
             print(f"error: {explain(failure)}", file=sys.stderr)
+            logger.debug("where it happened", exc_info=True)
+            return EXIT_USER_MISTAKE
+        except Exception as failure:
+            if not lacks_memory(failure):
+                raise
+            print(f"error: {explain_lack_of_memory(failure)}", file=sys.stderr)
             logger.debug("where it happened", exc_info=True)
             return EXIT_USER_MISTAKE
         return 0

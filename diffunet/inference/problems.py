@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from diffunet.errors import DatasetError
-
-_NO_MEMORY = "can't allocate memory"  # in the words of torch, which has no class for it on a CPU
+from diffunet.errors import DatasetError, lacks_memory
 
 
 @contextmanager
@@ -16,7 +14,7 @@ def kept_problems(problems: list[str], *, case: str) -> Iterator[None]:
     except DatasetError as error:
         problems.extend(error.problems)
     except (MemoryError, RuntimeError) as cause:
-        if not isinstance(cause, MemoryError) and _NO_MEMORY not in str(cause):
+        if not lacks_memory(cause):
             raise
         problems.append(
             f"case '{case}': there is not enough memory to predict it; check its shape and "

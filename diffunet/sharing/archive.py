@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
-from diffunet.errors import CheckpointError
+from diffunet.errors import CheckpointError, refused_by_the_system
 from diffunet.jsonio import parse_json
 from diffunet.methods import METHODS
 from diffunet.names import name_problem
@@ -133,6 +133,8 @@ class ModelArchive:
         try:
             opened = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as cause:
+            if said := refused_by_the_system(cause, path=path):
+                raise CheckpointError(said) from cause
             raise _refused(path, _why_no_zip(path, str(cause))) from None
         with opened:
             yield cls(path, opened)

@@ -244,6 +244,10 @@ class _Run:
                 start_record(
                     state.model,
                     iteration=state.iteration,
+                    seed=self.seed,
+                    pretrained_weights=(
+                        self.options.pretrained_source or self.options.pretrained_weights
+                    ),
                     device=self.data.compute.device,
                     num_ranks=self.ranks.num_ranks,
                 ),

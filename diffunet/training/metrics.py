@@ -6,17 +6,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from diffunet.errors import WriteError, explain
 from diffunet.jsonio import parse_json, write_text
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
-    """Add a line; an undefined number becomes null."""
+    """Add a line; an undefined number becomes null.
+
+    Raises:
+        WriteError: the disk is full, or refuses; the line may be there in part.
+    """
     plain = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in record.items()
     }
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(plain, allow_nan=False) + "\n")
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(plain, allow_nan=False) + "\n")
+    except OSError as failure:
+        raise WriteError(explain(failure, path=path)) from failure
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

@@ -90,18 +90,27 @@ def new_state(
 
 
 def start_record(
-    model: nn.Module, *, iteration: int, device: torch.device, num_ranks: int
+    model: nn.Module,
+    *,
+    iteration: int,
+    seed: int,
+    pretrained_weights: Path | None,
+    device: torch.device,
+    num_ranks: int,
 ) -> dict[str, Any]:
     """Return what `metrics.jsonl` says of where a training begins or goes on, and on what.
 
     Args:
         iteration: finished ones.
+        pretrained_weights: that the training began from, as the user named them.
         num_ranks: processes that train together, each on a device.
     """
     is_cuda = device.type == "cuda"
     return {
         "kind": "start",
         "iteration": iteration,
+        "seed": seed,
+        "pretrained_weights": None if pretrained_weights is None else str(pretrained_weights),
         "num_parameters": sum(each.numel() for each in model.parameters()),
         "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
         "num_devices": num_ranks,

@@ -1,12 +1,14 @@
 """Folds one after the other, and trainings that go on with what they began with."""
 
+import contextlib
+
 import pytest
 
 from diffunet import api
 from diffunet.checkpoint import load_checkpoint
 from diffunet.cli import train
 from diffunet.cli.plan_fields import take_settings
-from diffunet.errors import CheckpointError, DatasetError, PlansError, UsageError
+from diffunet.errors import CheckpointError, DatasetError, PlansError, UsageError, WriteError
 from diffunet.jsonio import read_json, write_json
 from diffunet.plans import Plans
 from diffunet.training.reporting import Pictures
@@ -58,6 +60,54 @@ def test_a_continued_training_keeps_settings_seed_method_and_length(place):
     assert (found["iteration"], found["seed"]) == (2, 7)
     assert found["plans"]["configuration"]["training"]["batch_size"] == 2
     assert (folder / "checkpoint_final.pth").exists()
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """Let no checkpoint be written while it is entered."""
+
+    def refuse(path, content):
+        raise WriteError(f"'{path}': the disk is full")
+
+    @contextlib.contextmanager
+    def entered():
+        with monkeypatch.context() as patched:
+            patched.setattr("diffunet.training.state.save_checkpoint", refuse)
+            with pytest.raises(WriteError):
+                yield
+
+    return entered
+
+
+def test_a_training_that_saved_no_weights_yet_begins_again_as_it_began(place, full):
+    settings = ["training.num_iterations=2", "training.batch_size=2"]
+    with full():
+        run(place, method="supervised", settings=settings, seed=7)
+    folder = run(place, continues=True)
+    assert folder.parent.name.startswith("supervised__")
+    found = checkpoint(folder)
+    assert (found["iteration"], found["seed"]) == (2, 7)
+    assert found["plans"]["configuration"]["training"]["batch_size"] == 2
+
+
+def test_a_training_that_saved_no_weights_yet_can_begin_with_other_settings(place, full):
+    with full():
+        run(place, settings=["training.batch_size=2"])
+    found = checkpoint(run(place, settings=["training.batch_size=3"]))
+    assert found["plans"]["configuration"]["training"]["batch_size"] == 3
+    with full():
+        run(place, 1, settings=["training.batch_size=2"])
+    run(place, [0, 1])
+    assert (found["seed"], found["iteration"]) == (0, 1)
+
+
+def test_pretrained_weights_are_not_lost_where_no_others_were_saved_yet(place, full):
+    weights = run(place, 1) / "checkpoint_final.pth"
+    with full():
+        run(place, pretrained_weights=weights)
+    with pytest.raises(UsageError, match="without --c, and with -pretrained_weights") as refused:
+        run(place, 0, continues=True)
+    assert str(weights) in str(refused.value)
 
 
 def test_a_finished_training_is_not_trained_on_by_continuing_it(place, caplog):

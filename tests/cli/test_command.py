@@ -60,6 +60,17 @@ def test_what_the_system_refuses_is_one_message_and_exit_code_2(capsys, number, 
     assert said.count("\n") == 1
 
 
+def test_too_little_memory_is_one_message_and_exit_code_2(capsys):
+    @command
+    def main(arguments):
+        raise RuntimeError("can't allocate memory:\nyou tried to allocate 8 bytes")
+
+    assert main() == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: there is not enough memory (can't allocate memory: you tried")
+    assert said.count("\n") == 1
+
+
 def test_a_fault_of_ours_keeps_its_traceback():
     @command
     def main(arguments):

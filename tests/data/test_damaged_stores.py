@@ -17,6 +17,7 @@ from diffunet.data.store.case_store import CaseStore
 from diffunet.data.store.compression import check_block, compress, decompress
 from diffunet.errors import WorkspaceError
 from tests.data.test_case_store import make, make_large, properties, write_store
+from tests.full_disk import no_more_files
 
 
 def read_all(folder):
@@ -260,3 +261,14 @@ def test_an_index_of_another_form_is_an_error(tmp_path, index):
     path = shard_with_index(tmp_path, lambda _: index)
     with pytest.raises(WorkspaceError, match=r"x\.shard"):
         shards.read_index(path)
+
+
+@pytest.mark.parametrize("read", [shards.read_index, BlockedArray])
+def test_a_good_file_is_not_called_damaged_where_too_many_files_are_open(tmp_path, read):
+    path = shard_with_index(tmp_path, lambda index: index)
+    if read is BlockedArray:
+        path = tmp_path / "x.blocks"
+        write_blocked(path, np.ones((2, 3)), block_shape=(2, 2))
+    with pytest.raises(WorkspaceError, match="too many files are open") as said, no_more_files():
+        read(path)
+    assert "damaged" not in str(said.value)

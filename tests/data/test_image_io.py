@@ -40,6 +40,7 @@ from tests.data.tiny_datasets import (
     write_sheared_nifti,
     write_volume,
 )
+from tests.full_disk import no_more_files
 
 MEDICAL = (".nii.gz", ".nii", ".nrrd", ".mha")
 ANGLE = 0.3
@@ -609,3 +610,14 @@ def test_a_fourth_axis_of_one_point_is_none_and_of_several_no_label_map(
         return
     with pytest.raises(DatasetError, match=r"found 6 channels; .*several points in time"):
         read_label_map(path)
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".png"])
+def test_a_good_image_is_not_called_damaged_where_too_many_files_are_open(tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    shape = (4, 4) if ending == ".png" else (3, 4, 4)
+    geometry = ImageGeometry(shape=shape, spacing_mm=(1.0,) * len(shape))
+    write_label_map(path, np.ones(shape, np.uint8), geometry)
+    read_image([path])  # which loads the library
+    with pytest.raises(DatasetError, match="too many files are open"), no_more_files():
+        read_image([path])

@@ -1,4 +1,8 @@
+import pytest
+
+from diffunet.errors import WriteError
 from diffunet.training.metrics import append_record, keep_records_until, read_records
+from tests.full_disk import full_disk
 
 
 def test_records_come_back_in_order_and_undefined_numbers_as_none(tmp_path):
@@ -33,3 +37,9 @@ def test_of_a_run_that_left_no_checkpoint_not_even_its_start_is_kept(tmp_path):
         append_record(path, {"kind": "start", "iteration": iteration})
     keep_records_until(path, 4, last_validation=0)
     assert [record["iteration"] for record in read_records(path)] == [0]
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with pytest.raises(WriteError, match=r"metrics\.jsonl'"), full_disk(5):
+        append_record(path, {"kind": "training", "iteration": 1})

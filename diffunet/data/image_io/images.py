@@ -13,7 +13,7 @@ from diffunet.data.image_io import pillow, tiff
 from diffunet.data.image_io.formats import FORMATS, Reader, file_ending_of, reader_of
 from diffunet.data.image_io.geometry import ImageGeometry, grid_difference, in_words
 from diffunet.data.image_io.warned import collected_warnings
-from diffunet.errors import DatasetError
+from diffunet.errors import DatasetError, refused_by_the_system
 
 
 def read_image(
@@ -133,11 +133,6 @@ def read_checked(
             array, geometry = read(path, is_label=is_label)
     except DatasetError:
         raise
-    except MemoryError as cause:
-        raise DatasetError(
-            f"'{path}': there is not enough memory to read it; close other programs, run with "
-            "fewer processes (-np), or use a machine with more memory"
-        ) from cause
     except Exception as cause:  # what the libraries raise for a damaged file is not documented
         raise DatasetError(reading_problem(path, ending, cause)) from cause
     if array.size == 0:
@@ -167,8 +162,12 @@ def reading_problem(path: Path, ending: str, cause: Exception) -> str:
         return f"'{path}': expected a {ending} file, found none (a link to nothing?); add the file"
     if is_empty:
         return f"'{path}': expected a {ending} file, found an empty one (0 bytes); copy it again"
-    if isinstance(cause, PermissionError) or not _is_readable(path):
+    failures = (cause, _failure_to_open(path))  # libraries do not always say what was refused
+    if any(isinstance(failure, PermissionError) for failure in failures):
         return f"'{path}': expected a readable file, found no permission; allow reading (chmod +r)"
+    for failure in failures:
+        if failure is not None and (said := refused_by_the_system(failure, path=path)):
+            return said
     reason = " ".join(str(cause).split())[-200:]
     return (
         f"'{path}': expected a {ending} file, found one that cannot be read "
@@ -177,14 +176,12 @@ def reading_problem(path: Path, ending: str, cause: Exception) -> str:
     )
 
 
-def _is_readable(path: Path) -> bool:
+def _failure_to_open(path: Path) -> OSError | None:
     try:
         path.open("rb").close()
-    except IsADirectoryError:
-        return True
-    except OSError:
-        return False
-    return True
+    except OSError as failure:
+        return failure
+    return None
 
 
 def _require_same_grid(

@@ -22,10 +22,10 @@ from diffunet.data.store.compression import (
     check_size,
     checksum,
     compress,
-    damaged,
     decompress,
     digest,
     plain_dtype,
+    unusable,
 )
 from diffunet.errors import WorkspaceError
 from diffunet.jsonio import parse_json, write_bytes
@@ -105,7 +105,7 @@ class BlockedArray:
             with path.open("rb", buffering=0) as file:
                 self.header, lengths, self._checksums = _read_index(file, path)
         except (OSError, ValueError) as cause:
-            raise damaged(path, str(cause)) from None
+            raise unusable(path, cause) from None
         self._grid = self.header.grid
         self._ends = np.cumsum(lengths, dtype=np.int64)
         self._starts = self._ends - lengths
@@ -138,7 +138,7 @@ class BlockedArray:
                     target = tuple(overlap[0] for overlap in overlaps)
                     result[target] = block[tuple(overlap[1] for overlap in overlaps)]
         except (OSError, ValueError) as cause:
-            raise damaged(self._path, str(cause)) from None
+            raise unusable(self._path, cause) from None
         return result[tuple(0 if axis in dropped else slice(None) for axis in range(result.ndim))]
 
     def check(self) -> None:
@@ -152,7 +152,7 @@ class BlockedArray:
                 for number in range(len(self._starts)):
                     self._content(file, number)
         except (OSError, ValueError) as cause:
-            raise damaged(self._path, str(cause)) from None
+            raise unusable(self._path, cause) from None
 
     def _number_of(self, index: tuple[int, ...]) -> int:
         number = 0

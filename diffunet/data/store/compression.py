@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from diffunet.errors import WorkspaceError
+from diffunet.errors import WorkspaceError, refused_by_the_system
 
 _callers_state = random.getstate()  # a library that blosc2 imports draws from it
 import blosc2  # noqa: E402
@@ -126,6 +126,13 @@ def digest(array: np.ndarray) -> str:
     """Return 16 hexadecimal digits that tell the values of one array from those of another."""
     plain = np.ascontiguousarray(array).reshape(-1)
     return hashlib.blake2b(plain.view(np.uint8).data, digest_size=8).hexdigest()
+
+
+def unusable(path: Path, cause: OSError | ValueError) -> WorkspaceError:
+    """Return the error for a preprocessed file that could not be read."""
+    if said := refused_by_the_system(cause, path=path):
+        return WorkspaceError(said)
+    return damaged(path, str(cause))
 
 
 def damaged(path: Path, reason: str) -> WorkspaceError:

@@ -25,6 +25,7 @@ from diffunet.data.store.compression import (
     decompress,
     digest,
     plain_dtype,
+    unusable,
 )
 from diffunet.errors import WorkspaceError
 from diffunet.jsonio import parse_json, write_bytes
@@ -158,7 +159,7 @@ def read_index(path: Path) -> dict[str, CaseEntry]:
         with path.open("rb", buffering=0) as file:
             content = parse_json(_index_bytes(file))
     except (OSError, ValueError) as cause:
-        raise damaged(path, str(cause)) from None
+        raise unusable(path, cause) from None
     if not isinstance(content, dict):
         raise damaged(path, "its index is not one of cases")
     return {
@@ -185,7 +186,7 @@ def read_array(path: Path, entry: ArrayEntry) -> PackedArray:
             raise ValueError("the checksum of an array is another one")
         check_block(content, dtype=np.dtype(entry.dtype), shape=entry.shape)
     except (OSError, ValueError) as cause:
-        raise damaged(path, str(cause)) from None
+        raise unusable(path, cause) from None
     return PackedArray(content, entry.dtype, entry.shape, entry.is_differenced, entry.digest)
 
 
@@ -198,7 +199,7 @@ def unpack_array(path: Path, entry: ArrayEntry) -> np.ndarray:
     try:
         return read_array(path, entry).unpack()
     except ValueError as cause:
-        raise damaged(path, str(cause)) from None
+        raise unusable(path, cause) from None
 
 
 def read_case(path: Path, entry: CaseEntry) -> PackedCase:
