@@ -60,7 +60,8 @@ def load_checkpoint(path: Path, device: str | torch.device) -> dict[str, Any]:
             "checkpoint file; train first, or name another"
         )
     try:
-        with path.open("rb") as file:  # `is_zipfile` takes a file that it cannot open for none
+        with path.open("rb") as file:
+            file.read(1)  # `is_zipfile` takes a file that it is not allowed to read for none
             is_archive = zipfile.is_zipfile(file)
         if not is_archive:
             raise _damaged(path, "its end is missing, or it never was one")

@@ -6,10 +6,10 @@ measures instead (`diffunet.planning.memory`).
 
 import math
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffunet.backbones.size import NetworkSize, encoder_size, image_encoder_sizes, unet_size
+from diffunet.cgroups import memory_limit_bytes
 from diffunet.errors import PlansError
 from diffunet.methods import METHODS
 from diffunet.plans import ConfigurationPlan
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 _FLOAT32, _HALF = 4, 2  # bytes
 _NUM_STATES = 5  # weight, gradient, AdamW's two moments, the averaged weight
 _GIB = 2**30
-_LIMITS_OF_CONTAINERS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
 
 
 def require_memory_to_train(
@@ -98,19 +94,12 @@ def classifier_sizes(configuration: ConfigurationPlan) -> list[NetworkSize]:
 
 
 def _memory_of(device: "torch.device | None") -> float:
-    """Return the bytes of a GPU, or of this machine or container."""
+    """Return the bytes of a GPU, or of this machine, container or job."""
     if device is not None and device.type == "cuda":
         import torch
 
         return torch.cuda.mem_get_info(device)[1]
-    known = [_number_in(path) for path in _LIMITS_OF_CONTAINERS]
+    known = [memory_limit_bytes()]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         known.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return min(known)
-
-
-def _number_in(path: Path) -> float:
-    try:
-        return float(path.read_text())
-    except (OSError, ValueError):  # there is none, or "max"
-        return math.inf

@@ -1,6 +1,7 @@
 """The only process pool: results in order, errors that name their item, no process left behind."""
 
 import contextlib
+import math
 import os
 import queue
 from collections import deque
@@ -9,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from diffunet.cgroups import core_limit
 from diffunet.errors import DiffunetError, explain
 from diffunet.limits import max_image_bytes, set_max_image_bytes
 from diffunet.workers import Worker, WorkerLostError
@@ -104,8 +106,13 @@ def _called_by_threads(
 
 def default_num_processes() -> int:
     """Return how many processes this machine can keep busy: its usable cores, at most 8."""
+    return min(8, num_usable_cores())
+
+
+def num_usable_cores() -> int:
+    """Return how many cores this process may use, of its machine, container or job."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(8, usable or 1))
+    return max(1, math.ceil(min(usable or 1, core_limit())))
 
 
 def _under_limit(function: Callable[[Item], Result], limit: int, item: Item) -> Result:

@@ -1,3 +1,4 @@
+import errno
 import pickle
 import tracemalloc
 import zipfile
@@ -309,3 +310,15 @@ def test_a_good_checkpoint_is_not_called_damaged_where_memory_does_not_suffice(
     with pytest.raises(CheckpointError, match="a.pth': there is not enough memory") as refused:
         load_checkpoint(tmp_path / "a.pth", "cpu")
     assert "damaged" not in str(refused.value)
+
+
+def test_a_disk_that_fails_to_read_a_checkpoint_is_not_called_a_damaged_checkpoint(
+    tmp_path, monkeypatch
+):
+    def refuse(self, *_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    save_checkpoint(tmp_path / "a.pth", {"iteration": 1})
+    monkeypatch.setattr(zipfile, "ZipFile", refuse)
+    with pytest.raises(CheckpointError, match="a.pth': Input/output error; check the disk"):
+        load_checkpoint(tmp_path / "a.pth", "cpu")

@@ -7,6 +7,7 @@ from diffunet.ablation.outcome import outcome_of
 from diffunet.ablation.plot import plot_outcome
 from diffunet.ablation.run import Sweep, SweepRun, Train
 from diffunet.ablation.table import as_csv, as_markdown
+from diffunet.figures.files import warning_only
 from diffunet.inference.compute import Compute
 from diffunet.jsonio import write_json, write_text
 from diffunet.parallel import Progress
@@ -32,7 +33,9 @@ def run_and_write(
     run.run(after_seed=lambda: _write(run))
     outcome = _write(run)
     if any(row["runs"] for row in outcome["variants"]):
-        plot_outcome(outcome, sweep.folder / f"{sweep.name}.png")
+        png = sweep.folder / f"{sweep.name}.png"
+        with warning_only(png):
+            plot_outcome(outcome, png)
     table = sweep.folder / f"{sweep.name}.md"
     logger.info("%swrote '%s' and its like", table.read_text(encoding="utf-8"), table)
     return outcome

@@ -3,6 +3,7 @@
 import argparse
 import functools
 import logging
+import math
 import os
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from diffunet import __version__
+from diffunet.cgroups import core_limit
 from diffunet.cli import nnunet_words
 from diffunet.cli.console import lasting_console
 from diffunet.cli.nnunet_folders import hint_at_nnunet_folders, refuse_nnunet_folders
@@ -26,6 +28,7 @@ from diffunet.errors import (
 )
 from diffunet.limits import VARIABLE, max_image_bytes_from, set_max_image_bytes
 from diffunet.names import undecoded_problem
+from diffunet.parallel import num_usable_cores
 from diffunet.stopping import interrupted_by_signals
 from diffunet.workspace import FOLDERS, Workspace
 
@@ -110,6 +113,16 @@ def _wait_passively() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
+def _keep_to_own_cores() -> None:
+    """Let OpenMP start no more threads than a container or a job has cores, and not the machine.
+
+    Where the time of more is limited, threads are stopped in the midst of their work, and all
+    others wait for them. The user's own choice stays.
+    """
+    if core_limit() < math.inf:
+        os.environ.setdefault("OMP_NUM_THREADS", str(num_usable_cores()))
+
+
 def _require_current_folder() -> None:
     """Check that the current folder is there: libraries that are loaded next end without a word."""
     try:
@@ -171,6 +184,7 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[..., int]:
     def run(arguments: list[str] | None) -> int:
         _log_to_terminal()
         _wait_passively()
+        _keep_to_own_cores()
         try:
             _require_current_folder()
             folders = (os.environ.get(f"diffunet_{name}", "") for name in FOLDERS)

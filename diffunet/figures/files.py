@@ -1,10 +1,15 @@
 """Pictures as files."""
 
+import contextlib
+import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from diffunet.jsonio import atomic_file
+
+logger = logging.getLogger(__name__)
 
 
 def save(figure: Any, png: Path) -> None:
@@ -12,3 +17,17 @@ def save(figure: Any, png: Path) -> None:
     with atomic_file(png) as file, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph ")
         figure.savefig(file, dpi=110, format="png")
+
+
+@contextlib.contextmanager
+def warning_only(png: Path) -> Iterator[None]:
+    """Turn any failure of drawing a picture inside this context into a warning.
+
+    All results are written before; a failed picture is no failed work.
+    """
+    try:
+        yield
+    except ImportError as cause:
+        logger.warning("%s is not drawn: %s; install matplotlib", png.name, cause)
+    except Exception as cause:
+        logger.warning("%s is not drawn: %s: %s", png.name, type(cause).__name__, cause)

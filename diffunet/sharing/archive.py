@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
-from diffunet.errors import CheckpointError, refused_by_the_system
-from diffunet.jsonio import parse_json
+from diffunet.errors import CheckpointError, explain, refused_by_the_system
+from diffunet.jsonio import atomic_file, parse_json
 from diffunet.methods import METHODS
 from diffunet.names import name_problem
 from diffunet.ranges import Range
@@ -158,13 +158,11 @@ class ModelArchive:
         """Write every member below `folder`, which must be new.
 
         Raises:
-            CheckpointError: a member is damaged.
-            OSError: the disk is full, or refuses.
+            CheckpointError: a member is damaged, or cannot be read.
+            WriteError: the disk is full, or refuses.
         """
         for name in (MANIFEST_FILE, *self.manifest.files):
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("xb") as file:
+            with atomic_file(folder / name) as file:
                 file.writelines(self._blocks(name))
 
     @property
@@ -244,6 +242,8 @@ class ModelArchive:
                     yield block
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as cause:
             raise _refused(self._path, f"'{name}' is damaged ({cause})") from None
+        except OSError as cause:
+            raise CheckpointError(explain(cause, path=self._path)) from cause
 
 
 def as_manifest_json(manifest: Mapping[str, Any]) -> dict[str, Any]:

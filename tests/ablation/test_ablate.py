@@ -12,7 +12,14 @@ from diffunet.api import ablation as ablation_api
 from diffunet.cli import ablate as command
 from diffunet.cli.plan_fields import take_settings
 from diffunet.data.image_io import ImageGeometry, write_label_map
-from diffunet.errors import DatasetError, DiffunetError, InUseError, PlansError, UsageError
+from diffunet.errors import (
+    DatasetError,
+    DiffunetError,
+    InUseError,
+    PlansError,
+    UsageError,
+    WriteError,
+)
 from diffunet.jsonio import read_json, write_json
 from diffunet.training.reporting import Pictures
 from tests.ablation.sweeps import NAME, ablate, write_workspace
@@ -229,6 +236,20 @@ def test_the_failure_of_the_plans_own_variant_leaves_the_others_without_differen
     found = read_json(tmp_path / "ablation.json")
     assert all(row["difference"]["mean"] is None for row in found["variants"])
     assert not (tmp_path / "ablation.png").exists()
+
+
+def test_a_picture_that_cannot_be_drawn_is_a_warning_since_the_tables_are_there(
+    place, grid, tmp_path, monkeypatch, caplog
+):
+    def refuse(*_, **__):
+        raise WriteError("the disk is full")
+
+    folder = shutil.copytree(grid[0], tmp_path / "sweep")
+    (folder / "ablation.md").unlink()
+    monkeypatch.setattr("diffunet.ablation.results.plot_outcome", refuse)
+    ablate(place, folder, *GRID, seeds=(0, 1))
+    assert (folder / "ablation.md").is_file()
+    assert "ablation.png is not drawn: WriteError: the disk is full" in caplog.text
 
 
 def test_a_full_disk_stops_the_sweep_and_keeps_what_is_done(place, grid, tmp_path):

@@ -1,6 +1,7 @@
 import argparse
 import errno
 import itertools
+import math
 import os
 import re
 import subprocess
@@ -203,6 +204,22 @@ def test_threads_of_a_command_wait_asleep_unless_the_user_says_otherwise(given, 
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
     assert done.stdout.split() == [*expected, "False"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("limit", "given", "expected"), [(1.0, None, "1"), (1.0, "3", "3"), (math.inf, None, None)]
+)
+def test_a_command_has_no_more_threads_than_its_container_has_cores(
+    monkeypatch, limit, given, expected
+):
+    found = []
+    monkeypatch.setattr("diffunet.cli.command.core_limit", lambda: limit)
+    monkeypatch.setattr("diffunet.parallel.core_limit", lambda: limit)
+    monkeypatch.setenv("OMP_NUM_THREADS", given or "")
+    if given is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    assert command(lambda _: found.append(os.environ.get("OMP_NUM_THREADS")))() == 0
+    assert found == [expected]
 
 
 def test_the_options_that_commands_share_load_no_plans():

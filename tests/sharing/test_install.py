@@ -1,5 +1,6 @@
 """Files of models that came from anyone: each is whole, or refused without a trace."""
 
+import errno
 import hashlib
 import json
 import re
@@ -21,6 +22,7 @@ from diffunet.sharing.export import export_model
 from diffunet.sharing.info import lines_of, model_info
 from diffunet.sharing.install import install_model, opened_weights
 from diffunet.training.state import load_pretrained
+from tests.full_disk import full_disk
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 
 CHECKPOINT = "fold_0/checkpoint_final.pth"
@@ -335,6 +337,22 @@ def test_a_disk_without_room_is_told_before_anything_is_written(whole, tmp_path,
     with pytest.raises(WriteError, match="MB free"):
         install_model(path, tmp_path / "workspace" / "results", dataset_name=None)
     assert not (tmp_path / "workspace").exists()
+
+
+def test_a_disk_that_fills_in_the_midst_is_told_with_the_file(whole, tmp_path):
+    path = written(tmp_path / "m.zip", whole)
+    with pytest.raises(WriteError, match=r"\.pth': the limit on the size"), full_disk(20_000):
+        install_model(path, tmp_path / "workspace" / "results", dataset_name=None)
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_a_disk_that_cannot_be_read_is_told_with_the_file(whole, tmp_path, monkeypatch):
+    def refuse(self, *_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = written(tmp_path / "m.zip", whole)
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", refuse)
+    refused(path, tmp_path, "m.zip': Input/output error; check the disk")
 
 
 def test_a_refusal_leaves_what_was_in_results(whole, tmp_path):

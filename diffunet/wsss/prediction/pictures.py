@@ -1,6 +1,5 @@
 """`pictures/saliency.png`: image, saliency and mask of the first cases that have one."""
 
-import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from diffunet.data.image_io import MapScale, read_image, read_label_map
 from diffunet.data.raw.case_files import CaseFiles
+from diffunet.figures.files import warning_only
 from diffunet.figures.masks import SaliencyCase, plot_saliency
 from diffunet.inference.output import OutputFolder
 from diffunet.plans import CamSaliency, SaliencyMethod
@@ -51,20 +51,6 @@ def draw_rows(
     is_activation = saliency in get_args(CamSaliency)
     units = "activation" if is_activation else "normalised intensity"
     plot_saliency(rows[:MOST_ROWS], png, title=title, units=units)
-
-
-@contextlib.contextmanager
-def warning_only(png: Path) -> Iterator[None]:
-    """Turn any failure of drawing a picture inside this context into a warning.
-
-    All results are written before; a failed picture is not a failed prediction.
-    """
-    try:
-        yield
-    except ImportError as cause:
-        logger.warning("%s is not drawn: %s; install matplotlib", png.name, cause)
-    except Exception as cause:
-        logger.warning("%s is not drawn: %s: %s", png.name, type(cause).__name__, cause)
 
 
 def saliency_rows(

@@ -19,6 +19,7 @@ from diffunet.data.raw.dataset import RawDataset
 from diffunet.data.raw.image_labels import ImageLabels
 from diffunet.data.raw.splits import Split
 from diffunet.errors import DatasetError
+from diffunet.figures.files import warning_only
 from diffunet.inference.compute import Compute
 from diffunet.inference.options import FolderRun, PredictionOptions
 from diffunet.inference.run import predict_folder
@@ -29,7 +30,7 @@ from diffunet.plans import SaliencyMethod
 from diffunet.workspace import DATASET_FILE, LABELS_FOLDER
 from diffunet.wsss.prediction.case_records import read_weak_case
 from diffunet.wsss.prediction.given_labels import given_of_case
-from diffunet.wsss.prediction.pictures import MOST_ROWS, draw_rows, saliency_rows, warning_only
+from diffunet.wsss.prediction.pictures import MOST_ROWS, draw_rows, saliency_rows
 from diffunet.wsss.second_stage.fold_shares import ShareRun, runs_of, say_what_is_in_sample
 from diffunet.wsss.second_stage.pseudo_dataset import (
     RECORD_FILE,
