@@ -81,11 +81,12 @@ def _windows(
 
 def _pieces(windows: Bool[np.ndarray, "window *edges"]) -> list[float]:
     components, count = label_components(windows, separate_axis=0)
-    places = np.nonzero(components)
-    numbers = components[places]
+    # what differs is little of a large image: only these voxels are counted
+    places = np.flatnonzero(windows)
+    numbers = components.reshape(-1)[places]
     voxels = np.bincount(numbers, minlength=count + 1)
     owners = np.zeros(count + 1, np.intp)
-    owners[numbers] = places[0]
+    owners[numbers] = places // windows[0].size
     largest = np.zeros(len(windows))
     np.maximum.at(largest, owners[1:], voxels[1:])
     return [float(size) for size in largest]

@@ -188,7 +188,7 @@ def _measure_disagreement(
         if not difference.any():
             continue
         components, _ = label_components(difference)
-        pieces.append(np.bincount(components.ravel())[1:].astype(np.float64))
+        pieces.append(np.bincount(components[difference])[1:].astype(np.float64))
         measure = partial(
             largest_pieces,
             difference,

@@ -30,8 +30,9 @@ def find_objects(mask: Bool[np.ndarray, "*spatial"], *, slice_axis: int | None =
     if box is None:
         nowhere = np.zeros((0, mask.ndim))
         return Objects(voxels=np.zeros(0), centres=nowhere, extents=nowhere)
-    components, count = label_components(mask[box.slices], separate_axis=slice_axis)
-    places = np.nonzero(components)
+    inside = mask[box.slices]
+    components, count = label_components(inside, separate_axis=slice_axis)
+    places = np.nonzero(inside)  # of booleans: several times as fast as of integers
     owners = components[places]
     voxels = np.bincount(owners, minlength=count + 1)[1:].astype(np.float64)
     centres = [
