@@ -129,7 +129,6 @@ def test_resolving_takes_the_recommended_configuration_and_leaves_the_plans_alon
         ("training.batch_size=0", "batch_size should be from 1 to 65536"),
         ("training.ema_decay=1.5", "ema_decay should be from 0 to below 1"),
         ("network.num_blocks=[1]", "num_blocks should have 2 entries"),
-        ("network.strides=[[2,2],[2,2]]", "first stage should be 1"),
         ("network.conditioning=concatenated", "image_channels are only for"),
     ],
 )

@@ -6,6 +6,7 @@
 import functools
 import importlib.util
 import logging
+import math
 from collections.abc import Sequence
 
 import torch
@@ -39,6 +40,36 @@ def convolution(
         stride=stride,  # type: ignore[arg-type]  # the same
         padding=tuple(size // 2 for size in kernel),  # type: ignore[arg-type]  # the same
     )
+
+
+def folded(
+    x: Float[Tensor, "batch channel *spatial"], cell: Sequence[int]
+) -> Float[Tensor, "batch folded *cells"]:
+    """Return `x` with the voxels of each cell as channels (space to depth).
+
+    Args:
+        cell: voxels per axis; divides the axis.
+    """
+    if math.prod(cell) == 1:
+        return x
+    axes, cells = len(cell), [edge // step for edge, step in zip(x.shape[2:], cell, strict=True)]
+    x = x.reshape(*x.shape[:2], *(size for pair in zip(cells, cell, strict=True) for size in pair))
+    within = [3 + 2 * axis for axis in range(axes)]
+    of_cells = [2 + 2 * axis for axis in range(axes)]
+    return x.permute(0, 1, *within, *of_cells).flatten(1, 1 + axes)
+
+
+def unfolded(
+    x: Float[Tensor, "batch folded *cells"], cell: Sequence[int]
+) -> Float[Tensor, "batch channel *spatial"]:
+    """Return what `folded` made `x` of."""
+    if math.prod(cell) == 1:
+        return x
+    axes, cells = len(cell), x.shape[2:]
+    x = x.reshape(len(x), -1, *cell, *cells)
+    order = [place for axis in range(axes) for place in (2 + axes + axis, 2 + axis)]
+    edges = [edge * step for edge, step in zip(cells, cell, strict=True)]
+    return x.permute(0, 1, *order).reshape(*x.shape[:2], *edges)
 
 
 def initialized_with_zeros(module: nn.Module) -> nn.Module:

@@ -219,7 +219,7 @@ class PooledInput(nn.Module):
 
     def __init__(self, in_channels: int, *, shape: UNetShape):
         super().__init__()
-        self.strides = shape.strides[1:]
+        self.cell, *self.strides = shape.strides
         self.convolutions = nn.ModuleList(
             convolution(in_channels, width, kernel_size=kernel)
             for width, kernel in zip(shape.channels[1:], shape.kernel_sizes[1:], strict=True)
@@ -228,6 +228,7 @@ class PooledInput(nn.Module):
     def forward(self, x_t: Float[Tensor, "batch label *spatial"]) -> Features:
         """Return one feature map per stage but the first."""
         maps: list[Tensor] = []
+        x_t = pooled(x_t, self.cell)
         for stride, project in zip(self.strides, self.convolutions, strict=True):
             x_t = pooled(x_t, stride)
             maps.append(project(x_t))
@@ -238,6 +239,8 @@ def pooled(
     x: Float[Tensor, "batch channel *spatial"], stride: Sequence[int]
 ) -> Float[Tensor, "batch channel *coarser"]:
     """Return sums over cells of `stride` voxels, divided by the root of their number."""
+    if math.prod(stride) == 1:
+        return x
     pool = functional.avg_pool2d if len(stride) == 2 else functional.avg_pool3d
     return pool(x, list(stride)) * math.sqrt(math.prod(stride))
 

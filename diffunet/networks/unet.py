@@ -4,6 +4,7 @@ A body turns an input into one feature map per resolution stage; what it is used
 encoding an image, segmenting) is in `denoising.py` and `segmentation.py`.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +18,9 @@ from diffunet.networks.blocks import (
     ResidualBlock,
     SelfAttention,
     convolution,
+    folded,
     initialized_with_zeros,
+    unfolded,
     upsample,
 )
 
@@ -30,7 +33,8 @@ class UNetShape:
 
     Attributes:
         channels: of the feature maps.
-        strides: per stage and axis, the down-sampling on entering the stage; ones at the first.
+        strides: per stage and axis, the down-sampling on entering the stage. At the first, the
+            voxels of each cell of this size become channels, and those of the output voxels again.
         kernel_sizes: per stage and axis.
         num_blocks: residual blocks per stage of the encoder.
         num_decoder_blocks: the same for the decoder.
@@ -107,7 +111,7 @@ class UNet(nn.Module):
             )
         self.shape = shape
         widths = shape.channels
-        self.stem = convolution(in_channels, widths[0], kernel_size=shape.kernel_sizes[0])
+        self.stem = _stem(in_channels, shape)
         entering = (widths[0], *widths[:-1])
         self.downsamplings = _downsamplings(zip(widths[:-1], widths[:-1], strict=True), shape)
         self.encoder = nn.ModuleList(
@@ -130,7 +134,7 @@ class UNet(nn.Module):
         embedding: Float[Tensor, "batch dim"] | None,
     ) -> Features:
         """Return the decoder's output at every stage, finest first."""
-        x = self.stem(x)
+        x = self.stem(folded(x, self.shape.strides[0]))
         skips: list[list[Tensor]] = []
         for stage, layers in enumerate(self.encoder):
             if stage:
@@ -168,7 +172,7 @@ class ResidualUNet(nn.Module):
         super().__init__()
         self.shape = shape
         widths = shape.channels
-        self.stem = convolution(in_channels, widths[0], kernel_size=shape.kernel_sizes[0])
+        self.stem = _stem(in_channels, shape)
         self.downsamplings = _downsamplings(pairwise(widths), shape)
         self.encoder = _stages(shape.num_blocks, shape)
         self.middle = _middle(shape)
@@ -192,7 +196,8 @@ class ResidualUNet(nn.Module):
             features: one per stage, of the stage's channels and resolution, or none at all; a batch
                 of one serves every sample.
         """
-        skips = _encoded(self.stem(x), embedding, self.encoder, self.downsamplings, features)
+        x = self.stem(folded(x, self.shape.strides[0]))
+        skips = _encoded(x, embedding, self.encoder, self.downsamplings, features)
         x = _through(self.middle, skips[-1], embedding)
         outputs: list[Tensor] = []
         for stage in reversed(range(self.shape.num_stages)):
@@ -214,8 +219,9 @@ class Encoder(nn.Module):
 
     def __init__(self, in_channels: int, *, shape: UNetShape):
         super().__init__()
+        self.shape = shape
         widths = shape.channels
-        self.stem = convolution(in_channels, widths[0], kernel_size=shape.kernel_sizes[0])
+        self.stem = _stem(in_channels, shape)
         self.downsamplings = _downsamplings(pairwise(widths), shape)
         self.stages = _stages(shape.num_blocks, shape)
         self.middle = _middle(shape)
@@ -226,7 +232,8 @@ class Encoder(nn.Module):
         embedding: Float[Tensor, "batch dim"] | None,
     ) -> Features:
         """Return what each stage puts out, finest first; the last one has passed the middle."""
-        maps = _encoded(self.stem(x), embedding, self.stages, self.downsamplings)
+        x = self.stem(folded(x, self.shape.strides[0]))
+        maps = _encoded(x, embedding, self.stages, self.downsamplings)
         return (*maps[:-1], _through(self.middle, maps[-1], embedding))
 
 
@@ -238,16 +245,18 @@ class Head(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, shape: UNetShape):
         super().__init__()
+        self.cell = shape.strides[0]
         self.norm = GroupNorm(in_channels, num_groups=shape.num_groups)
+        out_channels *= math.prod(self.cell)
         self.convolution = initialized_with_zeros(
             convolution(in_channels, out_channels, kernel_size=shape.kernel_sizes[0])
         )
 
     def forward(
-        self, x: Float[Tensor, "batch channel_in *spatial"]
+        self, x: Float[Tensor, "batch channel_in *cells"]
     ) -> Float[Tensor, "batch channel_out *spatial"]:
-        """Return the output."""
-        return self.convolution(self.norm.silu(x)).float()
+        """Return the output, a value for each voxel of a cell."""
+        return unfolded(self.convolution(self.norm.silu(x)).float(), self.cell)
 
 
 def unet_body(
@@ -255,6 +264,12 @@ def unet_body(
 ) -> UNet | ResidualUNet:
     """Return P1's body, or the lighter one."""
     return (UNet if has_concatenated_skips else ResidualUNet)(in_channels, shape=shape)
+
+
+def _stem(in_channels: int, shape: UNetShape) -> nn.Module:
+    """Return the first convolution, which takes the voxels of a cell as channels."""
+    in_channels *= math.prod(shape.strides[0])
+    return convolution(in_channels, shape.channels[0], kernel_size=shape.kernel_sizes[0])
 
 
 def _downsamplings(widths: Iterable[tuple[int, int]], shape: UNetShape) -> nn.ModuleList:

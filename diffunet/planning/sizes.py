@@ -24,12 +24,18 @@ LAPTOP_SECONDS = 1500
 
 _LAPTOP_WIDTH, _LARGE_WIDTH = 0.5, 2.0
 
-# Voxels of a patch of a laptop. Whole images are cut only above the second number: a network that
-# sees only parts does not know where in the image it is (real-data.md, LIDC).
-_LAPTOP_PATCH = {2: 128**2, 3: 40**3}
+# Larger images of a laptop are seen in cells of two pixels an axis: in the same time, a network
+# learns from four times as many (results/real-data.md). Of volumes, and of models that draw no
+# samples, this was not measured.
+_LARGEST_UNFOLDED = {2: 64**2, 3: math.inf}
+
+# Cells (or voxels, where none are folded) of a patch that is cut for a laptop, and voxels of the
+# largest whole images that are not: a network that sees only parts does not know where in the image
+# it is (real-data.md, LIDC).
+_CELLS_OF_CUT_PATCH = {2: 128**2, 3: 40**3}
 _LARGEST_WHOLE = {2: 256**2, 3: 40**3}
 
-_LAPTOP_BATCH_VOXELS = 2**16
+_LAPTOP_BATCH_CELLS = 2**16
 _LAPTOP_MIN_BATCH, _LAPTOP_MAX_BATCH = {2: 4, 3: 2}, 16
 _FEWEST_ITERATIONS = 300
 _DECAY_SHARE = 0.4
@@ -82,12 +88,13 @@ def _default(plans: ResolvedPlans, labels: LabelScheme) -> ResolvedPlans:
 def _laptop(plans: ResolvedPlans, labels: LabelScheme) -> ResolvedPlans:
     """Return plans whose training takes about half an hour on two cores of a CPU."""
     keeps_networks = _sets_networks(plans)
-    divisors = _divisors(plans.configuration) if keeps_networks else None
-    patch = _laptop_patch(plans, divisors=divisors)
+    patch = _laptop_patch(plans, keeps_networks=keeps_networks)
     choices = _patch_choices(plans, patch)
     if not keeps_networks:
-        choices |= _networks(plans, labels, patch=patch, width=_LAPTOP_WIDTH)
-    choices["training.batch_size"] = _laptop_batch(plans.configuration, patch)
+        is_folded = _is_folded(plans, patch)
+        choices |= _networks(plans, labels, patch=patch, width=_LAPTOP_WIDTH, is_folded=is_folded)
+    plans = with_choices(plans, _named("laptop", choices))
+    choices = {"training.batch_size": _laptop_batch(plans)}
     plans = with_choices(plans, _named("laptop", choices))
     return _with_laptop_length(plans, labels)
 
@@ -174,27 +181,32 @@ def _fitted(plans: ResolvedPlans, *, size: Size) -> ResolvedPlans:
     return with_choices(plans, _named(size, named))
 
 
-def _laptop_patch(plans: ResolvedPlans, *, divisors: Sequence[int] | None) -> tuple[int, ...]:
+def _laptop_patch(plans: ResolvedPlans, *, keeps_networks: bool) -> tuple[int, ...]:
     """Return the planned patch, or a smaller one that is isotropic in mm.
 
     Args:
-        divisors: what its axes must be multiples of; None: of what its own network needs.
+        keeps_networks: the patch is for the networks that there are.
     """
     configuration = plans.configuration
     planned, dimensions = configuration.patch_size, configuration.dimensions
+    spacing = configuration.preprocessing.spacing_mm
     is_whole = configuration.crop.policy == "whole"
-    largest = (_LARGEST_WHOLE if is_whole else _LAPTOP_PATCH)[dimensions]
+    pooling = plan_pooling(planned, spacing)
+    if keeps_networks:
+        cell = configuration.network.strides[0]
+    else:
+        cell = (pooling.folded() if _is_folded(plans, planned) else pooling).strides[0]
+    num_voxels = _CELLS_OF_CUT_PATCH[dimensions] * math.prod(cell)
     is_kept = (
-        math.prod(planned) <= largest
+        math.prod(planned) <= (_LARGEST_WHOLE[dimensions] if is_whole else num_voxels)
         or METHODS[plans.method].learns_from == "image_labels"
         or plans.is_set_by_user("patch_size")
         or (is_whole and plans.is_set_by_user("crop.policy"))
     )
     if is_kept:
         return planned
-    spacing = configuration.preprocessing.spacing_mm
-    patch = _isotropic(planned, spacing, num_voxels=_LAPTOP_PATCH[dimensions])
-    divisors = divisors or plan_pooling(patch, spacing).divisors
+    patch = _isotropic(planned, spacing, num_voxels=num_voxels)
+    divisors = _divisors(configuration) if keeps_networks else plan_pooling(patch, spacing).divisors
     return tuple(
         min(whole, math.ceil(edge / divisor) * divisor)
         for whole, edge, divisor in zip(planned, patch, divisors, strict=True)
@@ -236,27 +248,51 @@ def _patch_choices(plans: ResolvedPlans, patch: tuple[int, ...]) -> dict[str, Ch
     }
 
 
-def _laptop_batch(configuration: ConfigurationPlan, patch: Sequence[int]) -> Choice[int]:
-    fitting = round(_LAPTOP_BATCH_VOXELS / math.prod(patch))
+def _is_folded(plans: ResolvedPlans, patch: Sequence[int]) -> bool:
+    """Whether the finest stage of the network is left out: of models that draw masks alone."""
+    draws_masks = "num_samples" in METHODS[plans.method].options
+    return draws_masks and math.prod(patch) > _LARGEST_UNFOLDED[len(patch)]
+
+
+def _laptop_batch(plans: ResolvedPlans) -> Choice[int]:
+    configuration = plans.configuration
+    cells = math.prod(configuration.patch_size) / math.prod(configuration.network.strides[0])
+    fitting = round(_LAPTOP_BATCH_CELLS / cells)
     smallest = _LAPTOP_MIN_BATCH[configuration.dimensions]
     batch = min(_LAPTOP_MAX_BATCH, max(smallest, fitting), configuration.training.batch_size)
     return Choice(batch, "in a short training more iterations serve better than larger batches.")
 
 
 def _networks(
-    plans: ResolvedPlans, labels: LabelScheme, *, patch: Sequence[int], width: float
+    plans: ResolvedPlans,
+    labels: LabelScheme,
+    *,
+    patch: Sequence[int],
+    width: float,
+    is_folded: bool = False,
 ) -> dict[str, Choice[Any]]:
-    """Return the networks that the planner makes for a patch, with other widths."""
+    """Return the networks that the planner makes for a patch, with other widths.
+
+    Args:
+        is_folded: of the network of masks; see `plan_network`.
+    """
     configuration = plans.configuration
     spacing = configuration.preprocessing.spacing_mm
     num_labels = build_encoding(labels, configuration.diffusion).num_channels
-    masks = plan_network(patch, spacing, num_label_channels=num_labels, width=width).network
+    masks = plan_network(
+        patch, spacing, num_label_channels=num_labels, width=width, is_folded=is_folded
+    ).network
     reason = f"as planned for this patch, with {width:g} of the usual widths."
-    choices: dict[str, Choice[Any]] = {_MASKS: Choice(masks, reason)}
+    folded = f" Cells of {_by(masks.strides[0])} voxels are seen as one, and drawn voxel by voxel."
+    choices: dict[str, Choice[Any]] = {_MASKS: Choice(masks, reason + folded * is_folded)}
     if configuration.weak is not None:
         images = plan_image_model_network(patch, spacing, width=width).network
         choices[_IMAGES] = Choice(images, reason)
     return choices
+
+
+def _by(cell: Sequence[int]) -> str:
+    return " x ".join(map(str, cell))
 
 
 def _sets_networks(plans: ResolvedPlans) -> bool:

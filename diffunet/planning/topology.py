@@ -47,7 +47,7 @@ class Pooling:
     """How the resolution falls; one entry per stage, finest first, each with one value per axis.
 
     Attributes:
-        strides: 1 or 2; ones at the first stage.
+        strides: 1 or 2; ones at the first stage, unless voxels are folded.
         kernel_sizes: 1 or 3.
     """
 
@@ -64,6 +64,12 @@ class Pooling:
         return tuple(
             -(-edge // divisor) for edge, divisor in zip(patch_size, self.divisors, strict=True)
         )
+
+    def folded(self) -> "Pooling":
+        """Return the same without the finest stage: its cells become channels of the next one."""
+        if len(self.strides) == 1:
+            return self
+        return Pooling(strides=self.strides[1:], kernel_sizes=self.kernel_sizes[1:])
 
     def network(
         self, channels: Sequence[int], *, has_attention: bool, num_groups: int, **others: Any
@@ -130,6 +136,7 @@ def plan_network(
     *,
     num_label_channels: int,
     width: float = 1.0,
+    is_folded: bool = False,
 ) -> Topology:
     """Return diffunet's default network: an image encoder, and a light network for the steps.
 
@@ -138,14 +145,19 @@ def plan_network(
         spacing_mm: of these voxels.
         num_label_channels: channels of x_t.
         width: factor of all channels.
+        is_folded: leave out the finest stage, where most of the work is; see `Pooling.folded`.
     """
     pooling = plan_pooling(patch_size, spacing_mm)
+    pooling = pooling.folded() if is_folded else pooling
     num_stages = len(pooling.strides)
     largest = MAX_IMAGE_CHANNELS[len(patch_size)]
     image_channels = tuple(
         round(width * min(IMAGE_BASE_CHANNELS * 2**stage, largest)) for stage in range(num_stages)
     )
-    narrowest = NUM_GROUPS * math.ceil(2 * num_label_channels / NUM_GROUPS)
+    num_values = num_label_channels * max(2, math.prod(pooling.strides[0]))
+    narrowest = NUM_GROUPS * math.ceil(num_values / NUM_GROUPS)
+    if is_folded:  # half the width is too little for all voxels of a cell (log.md)
+        narrowest = max(narrowest, image_channels[0])
     network = pooling.network(
         [max(channels // 2, narrowest) for channels in image_channels],
         has_attention=True,

@@ -120,7 +120,8 @@ class NetworkPlan:
     Attributes:
         conditioning: the backbone: how the networks see the image, and what they are made of.
         channels: of the per-step network.
-        strides: per stage the down-sampling per axis on entering it; all ones at the first.
+        strides: per stage the down-sampling per axis on entering it. At the first stage, the voxels
+            of each cell of this size become channels; the output has all voxels again.
         kernel_sizes: per stage and axis; the planner takes 1 and 3.
         num_blocks: residual blocks per stage of the encoder.
         num_decoder_blocks: the same for the decoder.
@@ -165,8 +166,6 @@ class NetworkPlan:
             raise ValueError(f"image_channels are only for conditioning {names}")
         for name in per_stage:
             require_stages(self, name)
-        if any(stride != 1 for stride in self.strides[0]):
-            raise ValueError(f"strides of the first stage should be 1, got {self.strides[0]}")
         if len({len(each) for each in (*self.strides, *self.kernel_sizes)}) != 1:
             raise ValueError("strides and kernel_sizes should have one value per axis everywhere")
         backbone.check(self)

@@ -1,9 +1,11 @@
 import dataclasses
+import math
 
 import pytest
 import torch
 
-from diffunet.networks.denoising import ConcatenatedNetwork, EncodedNetwork, pooled
+from diffunet.networks.blocks import folded, unfolded
+from diffunet.networks.denoising import ConcatenatedNetwork, EncodedNetwork, PooledInput, pooled
 from diffunet.networks.segmentation import SegmentationNetwork
 from diffunet.networks.task import NetworkTask
 from diffunet.networks.unet import UNetShape
@@ -24,6 +26,8 @@ SHAPE = UNetShape(
 VOLUME_SHAPE = dataclasses.replace(
     SHAPE, strides=((1, 1, 1), (1, 2, 2), (2, 2, 2)), kernel_sizes=((1, 3, 3),) + ((3, 3, 3),) * 2
 )
+CELL_SHAPE = dataclasses.replace(SHAPE, strides=((2, 2), (2, 2), (1, 2)))
+VOLUME_CELL_SHAPE = dataclasses.replace(VOLUME_SHAPE, strides=((1, 2, 2), (2, 2, 2), (1, 1, 1)))
 # Christensen et al. 2025, as documentation/explanation says; parameters counted by hand from the
 # layers of an OpenAI-type U-Net.
 P1_SHAPE = UNetShape(
@@ -65,7 +69,14 @@ def build(kind, *, shape=SHAPE, num_classes=2, has_final_tanh=False, is_randomiz
 
 kinds = pytest.mark.parametrize("kind", ["encoded", "pooled", "concatenated"])
 shapes = pytest.mark.parametrize(
-    ("shape", "spatial"), [(SHAPE, (8, 12)), (VOLUME_SHAPE, (4, 8, 12))], ids=["2d", "3d"]
+    ("shape", "spatial"),
+    [
+        (SHAPE, (8, 12)),
+        (VOLUME_SHAPE, (4, 8, 12)),
+        (CELL_SHAPE, (8, 16)),
+        (VOLUME_CELL_SHAPE, (4, 8, 12)),
+    ],
+    ids=["2d", "3d", "2d_cells", "3d_cells"],
 )
 
 
@@ -252,3 +263,41 @@ def test_a_voxel_of_the_pooled_map_is_the_sum_of_its_cell():
     x = torch.arange(16.0).reshape(1, 1, 4, 4)
     assert pooled(x, (2, 2))[0, 0].tolist() == [[5.0, 9.0], [21.0, 25.0]]
     assert torch.equal(pooled(x, (1, 1)), x)
+
+
+@pytest.mark.parametrize("kind", ["encoded", "concatenated"])
+def test_cells_are_folded_into_channels_and_unfolded_at_the_end(kind):
+    """The network of cells is that of one voxel each on images with the cells as channels."""
+    network = build(kind, shape=CELL_SHAPE)
+    folded_shape = dataclasses.replace(CELL_SHAPE, strides=((1, 1), *CELL_SHAPE.strides[1:]))
+    task = NetworkTask(num_image_channels=12, num_label_channels=8, num_classes=2)
+    if kind == "encoded":
+        image_shape = dataclasses.replace(folded_shape, channels=(8, 16, 24))
+        other = EncodedNetwork(task, shape=folded_shape, image_shape=image_shape)
+    else:
+        other = ConcatenatedNetwork(task, shape=folded_shape)
+    other.load_state_dict(network.state_dict())
+    image, x_t, t = torch.randn(2, 3, 8, 16), torch.randn(2, 2, 8, 16), torch.tensor([0.1, 0.8])
+    fold = torch.nn.PixelUnshuffle(2)
+    output = network(x_t, t, network.encode_image(image))
+    expected = other(fold(x_t), t, other.encode_image(fold(image)))
+    torch.testing.assert_close(output, torch.nn.functional.pixel_shuffle(expected, 2))
+
+
+def test_the_pooled_input_starts_from_single_voxels_where_cells_are_folded():
+    finest = PooledInput(1, shape=dataclasses.replace(SHAPE, strides=((1, 1), (4, 4), (2, 2))))
+    cells = PooledInput(1, shape=CELL_SHAPE)
+    cells.load_state_dict(finest.state_dict())
+    x_t = torch.randn(2, 1, 16, 16)
+    torch.testing.assert_close(cells(x_t)[0], finest(x_t)[0])
+
+
+@pytest.mark.parametrize("cell", [(2, 2), (1, 2), (2, 3, 4), (1, 1)])
+def test_unfolding_undoes_folding(cell):
+    x = torch.randn(2, 3, *(4 * step for step in cell))
+    cells = folded(x, cell)
+    assert cells.shape == (2, 3 * math.prod(cell), *(4,) * len(cell))
+    assert torch.equal(unfolded(cells, cell), x)
+    # a channel of the result is one voxel of every cell
+    every = tuple(slice(step - 1, None, step) for step in cell)
+    assert torch.equal(cells[:, math.prod(cell) - 1], x[(slice(None), 0, *every)])

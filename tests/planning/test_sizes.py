@@ -92,7 +92,7 @@ def test_the_same_plans_give_the_same_training():
 
 
 def test_a_laptop_has_half_the_widths_and_groups_of_several_channels():
-    before, after = planned((128, 128)), laptop(planned((128, 128)))
+    before, after = planned((64, 64)), laptop(planned((64, 64)))
     for name in ("network", "weak.network"):
         networks = [each.configuration.network for each in (before, after)]
         if name == "weak.network":
@@ -101,6 +101,37 @@ def test_a_laptop_has_half_the_widths_and_groups_of_several_channels():
         assert [2 * width for width in narrow.channels] == list(usual.channels)
         assert 2 * narrow.num_groups == usual.num_groups
         assert narrow.strides == usual.strides
+
+
+@pytest.mark.parametrize(
+    ("patch", "spacing_mm", "cell"),
+    [
+        ((128, 128), (1.0, 1.0), (2, 2)),
+        ((80, 64), (0.5, 0.5), (2, 2)),
+        ((128, 128), (4.0, 1.0), (1, 2)),  # rows are far apart: none is folded
+        ((40, 40, 40), (1.0, 1.0, 1.0), (1, 1, 1)),  # volumes
+        ((64, 64), (1.0, 1.0), (1, 1)),  # small enough
+        ((8, 1024), (1.0, 1.0), (1, 2)),  # too few voxels along the first axis
+    ],
+)
+def test_a_laptop_sees_large_patches_in_cells(patch, spacing_mm, cell):
+    before = planned(patch, spacing_mm=spacing_mm)
+    after = laptop(before).configuration
+    network, usual = after.network, before.configuration.network
+    assert network.strides[0] == cell
+    assert network.strides == (usual.strides if math.prod(cell) == 1 else usual.strides[1:])
+    assert network.kernel_sizes == usual.kernel_sizes[-len(network.strides) :]
+    assert network.channels[0] >= 3 * math.prod(cell)  # of x_t, as an output needs them
+    assert after.patch_size == patch
+    reason = laptop(before).reasons["network"]
+    is_told = f"Cells of {' x '.join(map(str, cell))} voxels" in reason
+    assert is_told == (math.prod(cell) > 1)
+
+
+@pytest.mark.parametrize("learner", [name for name in METHODS if name != "diffusion"])
+def test_models_that_draw_no_samples_see_voxels(learner):
+    made = laptop(planned((128, 128), method=learner)).configuration
+    assert made.weak.network.strides[0] == made.network.strides[0] == (1, 1)
 
 
 def test_whole_images_stay_whole_where_a_laptop_can_train_on_them():
@@ -121,6 +152,12 @@ def test_larger_patches_are_cut_and_often_show_objects():
 @pytest.mark.parametrize("learner", ["cdm", "classifier"])
 def test_image_level_labels_need_whole_images_of_any_size(learner):
     assert laptop(planned((512, 512), method=learner)).configuration.patch_size == (512, 512)
+
+
+def test_a_cut_patch_has_as_many_cells_as_one_of_voxels_had_voxels():
+    made = laptop(planned((512, 544), policy="random")).configuration
+    assert (made.patch_size, made.network.strides[0]) == ((256, 256), (2, 2))
+    assert made.training.batch_size == 4
 
 
 def test_a_patch_that_is_cut_is_isotropic_in_mm_and_fits_its_network():
@@ -160,7 +197,7 @@ def test_what_the_user_sets_wins(setting):
 def test_networks_of_another_preset_stay_and_the_patch_fits_them():
     made = laptop(planned((512, 544), "network=p1", policy="random"))
     assert made.configuration.network.channels == (32, 32, 64, 128)
-    assert made.configuration.patch_size == (128, 128)
+    assert made.configuration.patch_size == (128, 128)  # no cells are folded
     assert seconds_of(made) == pytest.approx(LAPTOP_SECONDS, rel=0.3)
 
 

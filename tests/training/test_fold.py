@@ -462,11 +462,13 @@ def test_training_imports_no_reader_of_files_and_no_matplotlib():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("cell", [(1, 1), (2, 2)])
 @pytest.mark.parametrize("method", FIRST_LOSSES)
-def test_a_real_training_learns(tmp_path, method):
+def test_a_real_training_learns(tmp_path, method, cell):
     """Discs bright on noise, 150 iterations: better than the trivial answers, and a falling loss.
 
-    A supervised network has no answer to raters who disagree, so that it learns from one.
+    Voxels are seen one by one or in cells. A supervised network has no answer to raters who
+    disagree, so that it learns from one.
     """
     num_raters = 1 if method == "supervised" else 2
     folder = write_preprocessed(
@@ -476,6 +478,9 @@ def test_a_real_training_learns(tmp_path, method):
         method=method,
         training={"num_iterations": 150, "batch_size": 8, "num_validations": 1},
     )
+    network = dataclasses.replace(resolved.configuration.network, strides=(cell, (2, 2)))
+    configuration = dataclasses.replace(resolved.configuration, network=network)
+    resolved = dataclasses.replace(resolved, configuration=configuration)
     result = train(folder, tmp_path, resolved, validates_all_cases=True)
     losses = [record["loss"] for record in records(tmp_path, "training")]
     assert np.mean(losses[-30:]) < 0.5 * np.mean(losses[:5])
