@@ -5,12 +5,14 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
 from diffunet.arguments import labels_of, plans_of
 from diffunet.durations import in_words
 from diffunet.errors import DatasetError, DiffunetError, UsageError
 from diffunet.jsonio import as_json, read_json
+from diffunet.methods import METHODS
 from diffunet.names import is_fold, require_fold
 from diffunet.planning.cost import measure_work
 from diffunet.planning.sizes import may_be_resized, with_size
@@ -91,8 +93,7 @@ class AskedTraining:
             folder: of the model, whose folds should fit together.
             fold: that is trained.
         """
-        sizes = _sizes_of_folds(folder)
-        sizes.pop(f"fold_{fold}", None)
+        sizes = {name: each.size for name, each in _plans_of_folds(folder, but=fold).items()}
         if len(set(sizes.values())) == 1:
             other, size = next(iter(sizes.items()))
             return size, f"As {other} of the same model."
@@ -192,6 +193,7 @@ def plan_fold(
         resolved = resolved or asked.planned(fold)[0]
         seed = 0 if asked.seed is None else asked.seed
         is_finished = training is not None and training.is_finished
+        _warn_of_unlike_folds(model_folder, fold, resolved)
     else:
         size, settings = without_size(asked.settings)
         if size not in (None, training.plans.size):
@@ -244,17 +246,37 @@ def refuse_interrupted(planned: Sequence[PlannedFold]) -> None:
         )
 
 
-def _sizes_of_folds(folder: Path) -> dict[str, Size]:
-    """Return the sizes of a model's folds; one whose plans cannot be read is left out."""
-    sizes: dict[str, Size] = {}
+def _plans_of_folds(folder: Path, *, but: str) -> dict[str, ResolvedPlans]:
+    """Return the plans of a model's folds but one; those that cannot be read are left out."""
+    plans: dict[str, ResolvedPlans] = {}
     for file in sorted(folder.glob(f"fold_*/{RESOLVED_PLANS_FILE}")):
-        if not is_fold(file.parent.name.removeprefix("fold_")):
+        name = file.parent.name.removeprefix("fold_")
+        if name == but or not is_fold(name):
             continue
         try:
-            sizes[file.parent.name] = ResolvedPlans.load(file).size
+            plans[file.parent.name] = ResolvedPlans.load(file)
         except DiffunetError as cause:
             logger.warning("another fold of the same model cannot be read: %s", cause)
-    return sizes
+    return plans
+
+
+def _warn_of_unlike_folds(folder: Path, fold: str, plans: ResolvedPlans) -> None:
+    """Say that a fold that begins cannot predict together with others of its model."""
+    fields = METHODS[plans.method].weight_fields
+    for name, other in _plans_of_folds(folder, but=fold).items():
+        unlike = [
+            field
+            for field in fields
+            if attrgetter(field)(plans.configuration) != attrgetter(field)(other.configuration)
+        ]
+        if unlike:
+            logger.warning(
+                "fold %s is to be trained with another %s than %s of the same model, and cannot "
+                "predict together with it: train all folds alike",
+                fold,
+                " and ".join(unlike),
+                name,
+            )
 
 
 def _warn_of_other_plans(asked: AskedTraining, own: ResolvedPlans) -> None:

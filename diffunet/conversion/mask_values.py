@@ -1,15 +1,12 @@
 """What the values of masks mean where labels are named: 1, 2, ..., or other values."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 
 from diffunet.conversion.binary import MaskRule, binary_mask
 from diffunet.errors import DatasetError, UsageError
-
-Number = TypeVar("Number")
 
 _MOST_SHOWN = 6
 
@@ -41,7 +38,7 @@ def _numbers(labels: Sequence[str], values: Sequence[str]) -> Mapping[int, int]:
     numbers: dict[int, int] = {}
     for label, text in enumerate(values):
         for part in text.split(","):
-            value = _parsed(part, int, text)
+            value = _integer(part, text)
             if value in numbers:
                 raise UsageError(
                     f"--values: expected each value once, got {value} again in '{text}'"
@@ -50,9 +47,9 @@ def _numbers(labels: Sequence[str], values: Sequence[str]) -> Mapping[int, int]:
     return numbers
 
 
-def _parsed(part: str, kind: Callable[[str], Number], text: str) -> Number:
+def _integer(part: str, text: str) -> int:
     try:
-        return kind(part)
+        return int(part)
     except ValueError:
         raise UsageError(
             f"--values: expected integers, those of one label joined by commas (0,1,6), got "

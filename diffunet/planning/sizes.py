@@ -283,16 +283,13 @@ def _networks(
         patch, spacing, num_label_channels=num_labels, width=width, is_folded=is_folded
     ).network
     reason = f"as planned for this patch, with {width:g} of the usual widths."
-    folded = f" Cells of {_by(masks.strides[0])} voxels are seen as one, and drawn voxel by voxel."
+    cell = " x ".join(map(str, masks.strides[0]))
+    folded = f" Cells of {cell} voxels are seen as one, and drawn voxel by voxel."
     choices: dict[str, Choice[Any]] = {_MASKS: Choice(masks, reason + folded * is_folded)}
     if configuration.weak is not None:
         images = plan_image_model_network(patch, spacing, width=width).network
         choices[_IMAGES] = Choice(images, reason)
     return choices
-
-
-def _by(cell: Sequence[int]) -> str:
-    return " x ".join(map(str, cell))
 
 
 def _sets_networks(plans: ResolvedPlans) -> bool:

@@ -1,9 +1,11 @@
 """Which size a training has: what the user says, what other folds have, or what the device can."""
 
+from dataclasses import replace
+
 import pytest
 
 from diffunet import api
-from diffunet.api.asked import AskedTraining
+from diffunet.api.asked import AskedTraining, plan_fold
 from diffunet.cli import train
 from diffunet.errors import UsageError
 from diffunet.plans import ResolvedPlans
@@ -141,3 +143,24 @@ def test_a_preset_is_one_word_of_the_command(place):
 def test_an_unknown_preset_is_refused(place):
     with pytest.raises(UsageError, match="one of laptop, default, large, p1, monai, got 'tiny'"):
         run(place, preset="tiny")
+
+
+def test_a_fold_that_cannot_predict_with_the_others_is_told_before_it_is_trained(place, caplog):
+    run(place, settings=["default"])
+    asked_of = AskedTraining(
+        place=place,
+        dataset=NAME,
+        configuration=None,
+        method=None,
+        plans_name="diffunet_plans",
+        settings=["network.num_groups=2"],
+        seed=None,
+    )
+    caplog.clear()
+    plan_fold(asked_of, "0", goes_on=False)  # in place of the one that is there
+    assert "cannot predict together" not in caplog.text
+    plan_fold(asked_of, "1", goes_on=False)
+    assert "fold 1 is to be trained with another network than fold_0" in caplog.text
+    caplog.clear()
+    plan_fold(replace(asked_of, settings=["training.batch_size=3"]), "1", goes_on=False)
+    assert "cannot predict together" not in caplog.text

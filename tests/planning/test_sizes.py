@@ -128,6 +128,15 @@ def test_a_laptop_sees_large_patches_in_cells(patch, spacing_mm, cell):
     assert is_told == (math.prod(cell) > 1)
 
 
+def test_the_light_network_of_cells_begins_as_wide_as_the_image_encoder():
+    """Half of it is too little for all voxels of a cell (log.md)."""
+    one = LabelScheme(names=("a",), values=((1,),))
+    network = with_size(planned((128, 128)), "laptop", labels=one).configuration.network
+    assert network.channels[0] == network.image_channels[0] == 16
+    usual = with_size(planned((64, 64)), "laptop", labels=one).configuration.network
+    assert usual.channels[0] == usual.image_channels[0] // 2
+
+
 @pytest.mark.parametrize("learner", [name for name in METHODS if name != "diffusion"])
 def test_models_that_draw_no_samples_see_voxels(learner):
     made = laptop(planned((128, 128), method=learner)).configuration
