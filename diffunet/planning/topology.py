@@ -145,7 +145,7 @@ def plan_network(
         spacing_mm: of these voxels.
         num_label_channels: channels of x_t.
         width: factor of all channels.
-        is_folded: leave out the finest stage, where most of the work is; see `Pooling.folded`.
+        is_folded: leave out the finest stage, and begin with its widths at the next one.
     """
     pooling = plan_pooling(patch_size, spacing_mm)
     pooling = pooling.folded() if is_folded else pooling

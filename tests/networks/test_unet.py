@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from diffunet.networks.unet import Head, ResidualUNet, UNet, UNetShape
+from diffunet.networks.unet import Encoder, Head, ResidualUNet, UNet, UNetShape
 
 SHAPE = UNetShape(
     channels=(4, 6, 8),
@@ -35,6 +35,17 @@ def test_a_body_returns_one_feature_map_per_stage(body):
         (2, 6, 8, 6),
         (2, 8, 4, 3),
     ]
+
+
+@pytest.mark.parametrize("body", [UNet, ResidualUNet, Encoder])
+def test_a_body_of_cells_sees_every_voxel_of_a_cell(body):
+    shape = dataclasses.replace(SHAPE, strides=((2, 2), (1, 2), (2, 2)))
+    network = randomized(body(1, shape=shape))
+    image = torch.zeros(1, 1, 8, 16, requires_grad=True)
+    finest = network(image, None)[0]
+    assert finest.shape == (1, 4, 4, 8)
+    finest[0, :, 2, 3].square().sum().backward()
+    assert (image.grad[0, 0, 4:6, 6:8] != 0).all()
 
 
 @pytest.mark.parametrize("num_decoder_blocks", [(1, 1, 1), (2, 3, 2), (4, 5, 6)])
