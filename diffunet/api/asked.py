@@ -93,7 +93,8 @@ class AskedTraining:
             folder: of the model, whose folds should fit together.
             fold: that is trained.
         """
-        sizes = {name: each.size for name, each in _plans_of_folds(folder, but=fold).items()}
+        others = _plans_of_folds(folder, but=fold)
+        sizes: dict[str, Size] = {name: each.size for name, each in others.items()}
         if len(set(sizes.values())) == 1:
             other, size = next(iter(sizes.items()))
             return size, f"As {other} of the same model."
