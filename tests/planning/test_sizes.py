@@ -123,6 +123,9 @@ def test_a_laptop_sees_large_patches_in_cells(patch, spacing_mm, cell):
     assert network.kernel_sizes == usual.kernel_sizes[-len(network.strides) :]
     assert network.channels[0] >= 3 * math.prod(cell)  # of x_t, as an output needs them
     assert after.patch_size == patch
+    cells = math.prod(patch) // math.prod(cell)
+    smallest = 4 if len(patch) == 2 else 2
+    assert after.training.batch_size == min(16, max(smallest, round(2**16 / cells)))
     reason = laptop(before).reasons["network"]
     is_told = f"Cells of {' x '.join(map(str, cell))} voxels" in reason
     assert is_told == (math.prod(cell) > 1)
