@@ -37,7 +37,9 @@ _SLICES_OF_A_VOLUME = 64  # which the plans of a slicewise configuration do not 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Seconds of a forward pass per voxel of a patch, on two cores.
+    """Seconds of a forward pass per voxel of the plans' patch, on two cores.
+
+    Attention takes longer per voxel in larger patches, so this holds for that patch alone.
 
     Attributes:
         image: of what runs once per image; of methods without samples, all of it; of the diffusion
@@ -92,11 +94,13 @@ def measure_work(plans: ResolvedPlans, labels: LabelScheme) -> Work:
     patch = measured_patch(network)
     image = torch.zeros(_BATCH_SIZE, num_image_channels, *patch)
 
+    num_measured = math.prod(configuration.patch_size) / math.prod(patch)
+
     def seconds(forward: Callable[[], Any]) -> float:
         cost = forward_cost(model, forward)
+        multiply_adds = cost.multiply_adds + num_measured * cost.attention_multiply_adds
         of_core = (
-            cost.multiply_adds / _MULTIPLY_ADDS_PER_S
-            + cost.kept / _KEPT_BYTES_PER_S / _PASSES_OF_A_STEP
+            multiply_adds / _MULTIPLY_ADDS_PER_S + cost.kept / _KEPT_BYTES_PER_S / _PASSES_OF_A_STEP
         )
         return of_core / _TWO_CORES / (_BATCH_SIZE * math.prod(patch))
 

@@ -78,12 +78,15 @@ class ForwardCost:
 
     Attributes:
         multiply_adds: of convolutions and linear layers.
+        attention_multiply_adds: of the products of attention, which grow with the square of the
+            number of positions.
         kept: distinct storages saved for the backward pass, parameters left out.
         transient: gradients with respect to output and input of the layer where they are largest
             together; what the backward pass needs besides.
     """
 
     multiply_adds: int
+    attention_multiply_adds: int
     kept: int
     transient: int
 
@@ -200,7 +203,8 @@ def forward_cost(network: nn.Module, forward: Callable[[], Tensor]) -> ForwardCo
     leaves = [module for module in network.modules() if not any(module.children())]
     handles = [module.register_forward_hook(compare) for module in leaves]
     try:
-        with torch.autograd.graph.saved_tensors_hooks(keep, keep), _FusedAttention():
+        attention = _FusedAttention()
+        with torch.autograd.graph.saved_tensors_hooks(keep, keep), attention:
             output = forward()
     finally:
         for handle in handles:
@@ -208,7 +212,12 @@ def forward_cost(network: nn.Module, forward: Callable[[], Tensor]) -> ForwardCo
     for parameter in network.parameters():
         kept.pop(_identity_of(parameter), None)
     del output  # until here it kept alive what was counted, and so the identity of each storage
-    return ForwardCost(multiply_adds=multiply_adds, kept=sum(kept.values()), transient=largest)
+    return ForwardCost(
+        multiply_adds=multiply_adds,
+        attention_multiply_adds=attention.multiply_adds,
+        kept=sum(kept.values()),
+        transient=largest,
+    )
 
 
 def fill_with_zeros(network: nn.Module) -> None:
@@ -247,15 +256,25 @@ def _identity_of(tensor: Tensor) -> int:
 
 
 class _FusedAttention(TorchFunctionMode):
-    """Let attention keep what the fused kernels keep; others keep the whole matrix."""
+    """Count the work of attention, and let it keep what the fused kernels keep, no whole matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.multiply_adds = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is functional.scaled_dot_product_attention:
-            return _fused_attention(*args, **(kwargs or {}))
+            return self._attend(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
+        self.multiply_adds += key.shape[-2] * (
+            query.numel() + value.shape[-1] * query[..., 0].numel()
+        )
+        return _fused_attention(query, key, value)
 
-def _fused_attention(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
+
+def _fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return cast("Tensor", _AttentionShapes.apply(query, key, value))  # type: ignore[no-untyped-call]  # torch
 
 

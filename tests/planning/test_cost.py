@@ -41,6 +41,23 @@ def test_every_method_has_work_that_grows_with_batch_and_patch(method):
     assert work.of_training(configuration) == pytest.approx(12 * work.of_step(configuration))
 
 
+def test_attention_grows_with_the_square_of_a_patch():
+    def seconds_of_draw(*, edge, has_attention):
+        network = dataclasses.replace(
+            plans().configuration.network, has_attention=(has_attention, False)
+        )
+        made = plans(network=network, patch_size=(edge, edge))
+        return edge**2 * measure_work(made, LABELS).draw
+
+    small, large = (
+        seconds_of_draw(edge=edge, has_attention=True)
+        - seconds_of_draw(edge=edge, has_attention=False)
+        for edge in (32, 64)
+    )
+    ratio = large / small  # the projections of attention grow with the patch alone
+    assert 10 < ratio < 16
+
+
 def test_a_noise_level_more_costs_less_than_an_image_more():
     made = plans()
     work = measure_work(made, LABELS)

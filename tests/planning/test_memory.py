@@ -92,6 +92,9 @@ def test_attention_counts_as_fused(device, length):
     measured = forward_cost(network, lambda: network(tokens))
     # tokens, query with key and value, the output, and a log-sum-exp for each of two heads
     assert measured.kept == 4 * length * (8 + 24 + 8 + 2)
+    # two heads of four channels: each position's product with every key, and the sum of all values
+    assert measured.attention_multiply_adds == 2 * (length * length * 4) * 2
+    assert measured.multiply_adds == length * 8 * (24 + 8)
 
 
 def test_real_fused_attention_keeps_as_much_as_counted():
