@@ -40,15 +40,16 @@ def test_progress_is_drawn_with_or_without_validations(tmp_path, has_scores):
         assert picture.width > 600
 
 
+@pytest.mark.parametrize("steps", [(1, 2), (2,)])
 def test_a_perfect_model_and_the_trivial_answers_are_lines_beside_the_unbiased_ged(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, steps
 ):
     drawn = []
     monkeypatch.setattr("diffunet.figures.progress.save", lambda figure, _: drawn.append(figure))
     shared = {"kind": "validation", "num_cases": 2, "is_best": False, "dice": 0.5}
     scores = {"ged_fully_unbiased": 0.1, "ged": 0.4, "ged_of_perfect_model": 0.3}
     trivial = {"ged_fully_unbiased_of_always_empty": 0.9}
-    lines = [{**shared, "iteration": step, **scores, **trivial} for step in (1, 2)]
+    lines = [{**shared, "iteration": step, **scores, **trivial} for step in steps]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     plot_training(tmp_path / "metrics.jsonl", tmp_path / "progress.png")
     shown = {line.get_label(): line for line in drawn[0].axes[1].get_lines()}
@@ -56,6 +57,7 @@ def test_a_perfect_model_and_the_trivial_answers_are_lines_beside_the_unbiased_g
     assert levels["unbiased GED of a perfect model: 0"] == {0}
     assert levels["GED of a perfect model"] == {0.3}
     assert levels["unbiased GED, always empty"] == {0.9}
+    assert len(set(shown["unbiased GED, always empty"].get_xdata())) == 2
 
 
 def test_progress_shows_what_the_method_validates_undefined_values_too(tmp_path):

@@ -131,7 +131,8 @@ class Predictor(LoadedModel):
             num_samples, num_steps, sampler: None for the plans'.
             rater: name or number of the rater to draw as, of a model that is told who drew.
             seed, case: each sample is a function of these two and its number.
-            on_step: called after each sampling step with the number of samples that took it.
+            on_step: called as sampling goes on with the number of samples that took a step; where
+                an image has several tiles, once for some of these, with their share of it.
 
         Raises:
             DatasetError: the image does not fit the model.

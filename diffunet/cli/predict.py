@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     add_path(
         made,
         "-i",
-        "folder with CASE_0000.ext files, or one image file",
+        "folder with CASE_0000.ext files (of photographs also NAME.jpg), or one image file",
         dest="input",
         required=True,
         metavar="INPUT",

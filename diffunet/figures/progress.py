@@ -91,7 +91,8 @@ def _plot_scores(axes: Any, scores: list[dict[str, Any]]) -> None:
         of, linestyle, label = LEVELS[name]
         style = {"color": f"C{names.index(of)}", "linewidth": 1, "linestyle": linestyle}
         values = np.array([record.get(name) for record in scores], float)
-        lines += axes.plot(iterations, values, label=label, **style)
+        # across the axes, since a single validation makes no line
+        lines.append(axes.axhline(values[-1], label=label, **style))
     if "ged_fully_unbiased" in names:
         style = {"color": f"C{names.index('ged_fully_unbiased')}", "linewidth": 1}
         label = "unbiased GED of a perfect model: 0"

@@ -15,8 +15,8 @@ from diffunet.inference.prepared import PreparedImage
 
 Result = TypeVar("Result")
 
-OnStep = Callable[[int], None]
-"""Called with the number of steps just taken."""
+OnStep = Callable[[float], None]
+"""Called with the number of steps just taken, or with the share of one that is done."""
 
 OnSample = Callable[[int, np.ndarray], None]
 """Called with a sample's number and its boolean masks (label, *spatial)."""

@@ -32,7 +32,7 @@ def draw_x_0(
     case: str,
     compute: Compute,
     tags: Float[Tensor, "1 class"] | None = None,
-    on_step: Callable[[int], None] | None = None,
+    on_step: Callable[[float], None] | None = None,
 ) -> Iterator[tuple[int, Float[Tensor, "channel *spatial"]]]:
     """Yield (k, x_0) of each sample, fold by fold, in groups that fit the memory.
 
@@ -44,7 +44,8 @@ def draw_x_0(
         mirror_axes: axes of the patch over which `sampling.is_mirrored` averages.
         seed: sample k is a function of (seed, case, k) and of its network, of nothing else.
         tags: of who draws, for denoisers that are told; None: nothing is told.
-        on_step: called after each sampling step with the number of samples that took it.
+        on_step: called as sampling goes on with the number of samples that took a step; where an
+            image has several tiles, once for some of these, with their share of it.
 
     Yields:
         x_0 on the CPU, float32, in [-1, 1], on the image's own grid.
@@ -133,20 +134,27 @@ class _TiledDenoiser:
         t: float,
         *,
         x_0_hat: Float[Tensor, "sample channel *spatial"] | None = None,
+        on_tiles: Callable[[int], None] = lambda num_tiles: None,
     ) -> Float[Tensor, "sample channel *spatial"]:
         """Return x_0 predicted from `x_t` at time `t`, on the device of `x_t`; not clipped.
 
         Args:
             x_0_hat: of the step before, clipped; only self-conditioned denoisers look at it.
+            on_tiles: called with the number of tiles that are done, for some at a time.
         """
         state = (x_t,) if x_0_hat is None else (x_t, x_0_hat)
 
         def run(batch_size: int) -> Tensor:
             if batch_size != self._batch_size:
                 self._use_batches_of(batch_size)
-            return self._predict_image(state, t)
+            return self._predict_image(state, t, on_tiles=on_tiles)
 
         return run_in_memory(run, self._batch_size)[0]
+
+    @property
+    def num_tiles(self) -> int:
+        """Of the image."""
+        return len(self._tiling.starts)
 
     def _use_batches_of(self, batch_size: int) -> None:
         self._batch_size = batch_size
@@ -155,12 +163,18 @@ class _TiledDenoiser:
         self._kept: dict[tuple[tuple[int, ...], tuple[int, ...]], Features] = {}
         self._free_bytes = self._compute.feature_bytes
 
-    def _predict_image(self, state: _State, t: float) -> Tensor:
+    def _predict_image(self, state: _State, t: float, *, on_tiles: Callable[[int], None]) -> Tensor:
         x_t = state[0]
+
+        def predict(starts: Starts) -> Tensor:
+            answers = self._predict(state, t, starts)
+            on_tiles(len(starts))
+            return answers
+
         if len(self._tiling.starts) == 1:
-            return self._predict(state, t, self._tiling.starts)[0].to(x_t.device)
+            return predict(self._tiling.starts)[0].to(x_t.device)
         x_0 = torch.zeros_like(x_t)
-        self._tiling.blend(self._chunks, lambda starts: self._predict(state, t, starts), x_0)
+        self._tiling.blend(self._chunks, predict, x_0)
         return x_0
 
     def _predict(
@@ -241,18 +255,22 @@ def _sample(
     noise: Callable[..., Tensor],
     sampler: PlannedSampler,
     *,
-    on_step: Callable[[int], None] | None,
+    on_step: Callable[[float], None] | None,
 ) -> Float[Tensor, "sample channel *spatial"]:
     """Run the sampler once, for one group of samples."""
     x_0_hat: Tensor | None = None
+    all_tiles = predict_x_0.num_tiles
 
     def predict(x_t: Tensor, t: float) -> Tensor:
         nonlocal x_0_hat
-        x_0 = predict_x_0(x_t, t, x_0_hat=x_0_hat)
+
+        def on_tiles(num_tiles: int) -> None:
+            if on_step is not None:
+                on_step(len(x_t) if num_tiles == all_tiles else len(x_t) * num_tiles / all_tiles)
+
+        x_0 = predict_x_0(x_t, t, x_0_hat=x_0_hat, on_tiles=on_tiles)
         if predict_x_0.is_self_conditioned:
             x_0_hat = x_0  # the sampler clips it in place
-        if on_step is not None:
-            on_step(len(x_t))
         return x_0
 
     return sampler(predict, noise(step=0), noise_source=lambda step: noise(step=step + 1))

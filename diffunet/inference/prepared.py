@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diffunet.data.batches.places import Store
-from diffunet.data.image_io import ImageGeometry, read_image
+from diffunet.data.image_io import ImageGeometry, read_input
 from diffunet.data.image_io.geometry import in_words
 from diffunet.data.raw.case_files import CaseFiles
 from diffunet.data.store.case import CaseProperties, FilePlace
@@ -54,7 +54,7 @@ def read_case(files: CaseFiles, *, model: TrainedModel) -> tuple[PreparedImage, 
     Raises:
         DatasetError: it cannot be read, or is no image as the model was trained on.
     """
-    image, geometry = read_image(files.images, num_channels=model.num_channels)
+    image, geometry = read_input(files.images, num_channels=model.num_channels)
     _require_dimensions(image, files.images[0], model=model)
     for doubt in geometry.doubts:
         logger.warning("case '%s': %s", files.case, doubt)

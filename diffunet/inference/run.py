@@ -42,6 +42,9 @@ logger = logging.getLogger(__name__)
 _SECONDS_UNTIL_SPEED, _LONG_SECONDS = 30.0, 300.0
 """When a prediction knows how long it takes, and from what length on that is said."""
 
+_ROUNDING = 1e-6
+"""Of parts of a step that make a whole one."""
+
 
 def predict_path(
     model: TrainedModel,
@@ -113,8 +116,9 @@ def predict_folder(
             finish()
             written.append(case)
 
+    advice = _advice(settings, num_cases=len(part))
     with (
-        _ticking(progress, predictor.num_steps * len(part), advice=_advice(settings)) as on_step,
+        _ticking(progress, predictor.num_steps * len(part), advice=advice) as on_step,
         WritingBeside() as beside,
     ):
         for files in part:
@@ -272,14 +276,15 @@ def _alone_at(output_file: Path) -> AbstractContextManager[None]:
     return in_use(output_file.parent, part=output_file.name, goes_with=bool)
 
 
-def _advice(settings: Mapping[str, Any]) -> str:
-    """Return how the prediction would be shorter, to be said after how long it takes."""
+def _advice(settings: Mapping[str, Any], *, num_cases: int = 1) -> str:
+    """Return what is to be said after how long a prediction takes: how it would be shorter."""
+    alike = ", if the images are as large as those so far" if num_cases > 1 else ""
     if "num_samples" not in METHODS[settings["method"]].options:
-        return ""
+        return alike
     sampling = settings["sampling"]
     return (
-        f"; {sampling['num_samples']} samples of {sampling['num_steps']} steps are drawn, and half "
-        "of either (--num_samples, --num_steps) takes half the time"
+        f"{alike}; {sampling['num_samples']} samples of {sampling['num_steps']} steps are drawn, "
+        "and half of either (--num_samples, --num_steps) takes half the time"
     )
 
 
@@ -290,13 +295,14 @@ def _ticking(progress: Progress, total: int, *, advice: str) -> Iterator[OnStep]
     If it will take long, it is said once how long, and `advice`.
     """
     ticks = iter(progress(itertools.repeat(None, total), total, "predicting"))
-    begin, num_done, is_told = time.monotonic(), 0, False
+    begin, num_done, num_shown, is_told = time.monotonic(), 0.0, 0, False
 
-    def move(num_steps: int) -> None:
-        nonlocal num_done, is_told
-        for _ in range(num_steps):
-            next(ticks, None)
+    def move(num_steps: float) -> None:
+        nonlocal num_done, num_shown, is_told
         num_done += num_steps
+        while num_shown + 1 <= num_done + _ROUNDING:
+            next(ticks, None)
+            num_shown += 1
         seconds = time.monotonic() - begin
         if is_told or seconds < _SECONDS_UNTIL_SPEED or not num_done:
             return

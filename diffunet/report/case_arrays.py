@@ -14,7 +14,7 @@ from diffunet.data.image_io import (
     MapScale,
     StoredMap,
     map_file_ending,
-    read_image,
+    read_input,
     read_label_map,
     read_map,
 )
@@ -157,7 +157,7 @@ class CaseArrays:
         """Return the first channel, or (slice, row, column, 3) of colours."""
         if not self._inputs.images:
             return None
-        image, _ = read_image(self._inputs.images)
+        image, _ = read_input(self._inputs.images)
         if self.orientation is None or image.ndim - 1 != len(self.orientation.axes):
             return None
         is_coloured = len(image) == 3 and image.dtype == np.uint8
@@ -196,7 +196,7 @@ class CaseArrays:
         if self._stored_mask is not None:
             return self._stored_mask[1]
         if self._inputs.images:
-            return read_image(self._inputs.images)[1]
+            return read_input(self._inputs.images)[1]
         for path in self._inputs.references.values():
             return read_label_map(path)[1]
         maps = [files.uncertainty, *files.probabilities, *files.saliencies.values()]

@@ -29,7 +29,7 @@ from diffunet.training.graphs import as_graphs
 from diffunet.training.header import sentence_of_time, training_header
 from diffunet.training.loggers import NO_LOGGER, Loggers, require_loggers
 from diffunet.training.loop import TrainingLoop, own_random_state, training_precision
-from diffunet.training.method import FinalModel, TrainingMethod
+from diffunet.training.method import FinalModel, Finishing, TrainingMethod
 from diffunet.training.metrics import append_record
 from diffunet.training.model_folder import check_same_dataset
 from diffunet.training.objective import Objective
@@ -258,7 +258,7 @@ class _Run:
                 iteration=state.iteration,
                 num_ranks=self.ranks.num_ranks,
                 model=state.model,
-                method=self.method,
+                finishing=self._finishing(),
             ):
                 logger.info("%s", sentence)
         if self.options.compiles:
@@ -328,9 +328,12 @@ class _Run:
             self.data,
             seconds_per_iteration=seconds_per_iteration,
             num_left=num_left,
-            method=self.method,
+            finishing=self._finishing(),
         )
         logger.info("time: %s", sentence)
+
+    def _finishing(self) -> Finishing | None:
+        return self.method.finishing(self.data, is_whole=self.options.validates_all_cases)
 
     def _iterate(self, state: TrainingState, loop: TrainingLoop) -> bool:
         """Load batches and train on them; returns whether all iterations are done."""

@@ -8,10 +8,14 @@ from diffunet.errors import PlansError
 from diffunet.planning.cost import measure_work
 from diffunet.planning.sizes import with_size
 from diffunet.training.fold_data import FoldData
-from diffunet.training.method import TrainingMethod
+from diffunet.training.method import Finishing
 
 _LONG_SECONDS = 2 * 3600
 """Of trainings for which it is said how long a smaller one would take."""
+
+_VALIDATION_SHARE, _FEWEST_VALIDATIONS = 0.1, 2
+"""Validations take this share of a training's time, unless it is too short for one at its first
+twentieth and one at its end."""
 
 
 def training_header(
@@ -21,7 +25,7 @@ def training_header(
     iteration: int,
     num_ranks: int,
     model: nn.Module,
-    method: TrainingMethod,
+    finishing: Finishing | None,
 ) -> tuple[str, ...]:
     """Return sentences on where a fold trains, on what, and how progress is read.
 
@@ -29,7 +33,7 @@ def training_header(
         iteration: finished ones; not 0 where a training goes on.
         num_ranks: processes that train together.
         model: before it is compiled.
-        method: that trains it, and finishes the training.
+        finishing: what follows on the training.
     """
     plans, split = data.plans, data.split
     configuration, training = plans.configuration, plans.configuration.training
@@ -51,29 +55,33 @@ def training_header(
         f"validation; patches of {patch} voxels, {cropped}",
         f"training: {training.num_iterations} iterations of {training.batch_size} patches, "
         f"{num_weights:,} parameters{_size(data)}; the time left is shown after some iterations",
-        *_estimate(data, num_left=training.num_iterations - iteration, method=method),
+        *_estimate(data, num_left=training.num_iterations - iteration, finishing=finishing),
         read,
     )
 
 
 def sentence_of_time(
-    data: FoldData, *, seconds_per_iteration: float, num_left: int, method: TrainingMethod
+    data: FoldData, *, seconds_per_iteration: float, num_left: int, finishing: Finishing | None
 ) -> str:
     """Return how long a training takes at its speed, and how long a smaller one, if that is long.
 
     Args:
         seconds_per_iteration: as measured.
         num_left: iterations.
-        method: that trains, and finishes the training.
+        finishing: what follows on the training.
     """
     seconds = seconds_per_iteration * num_left
     spoken = f"{in_words(seconds_per_iteration)} an iteration: the {num_left} iterations left take "
     spoken += f"about {in_words(seconds)}"
-    if data.split.val:
-        spoken += ", validations up to a tenth more, and a final validation follows"
-        if finish := method.seconds_to_finish(data):
-            estimated = measure_work(data.plans, data.labels).of_step(data.plans.configuration)
-            spoken += _finish(finish * seconds_per_iteration / estimated)
+    if finishing is not None:
+        estimated = measure_work(data.plans, data.labels).of_step(data.plans.configuration)
+        slower = seconds_per_iteration / estimated
+        least = _FEWEST_VALIDATIONS * slower * finishing.case_seconds
+        is_short = least > _VALIDATION_SHARE * seconds
+        spoken += (
+            f", validations {f'about {in_words(least)}' if is_short else 'up to a tenth'} more"
+        )
+        spoken += _finish(finishing, slower=slower)
     if seconds > _LONG_SECONDS and (smaller := _seconds_of_laptop(data)) is not None:
         planned, whole = smaller
         share = planned / whole * data.plans.configuration.training.num_iterations
@@ -83,9 +91,15 @@ def sentence_of_time(
     return spoken
 
 
-def _finish(seconds: float) -> str:
-    """Return in words how long a method's choices take at the end, if it makes any."""
-    return f"; choosing how to make masks takes about {in_words(seconds)} then" if seconds else ""
+def _finish(finishing: Finishing | None, *, slower: float = 1.0) -> str:
+    """Return in words what follows on the training, and how long it takes.
+
+    Args:
+        slower: times that this machine takes what is estimated.
+    """
+    if finishing is None:
+        return ""
+    return f"; {finishing.what} takes about {in_words(slower * finishing.seconds)} then"
 
 
 def _size(data: FoldData) -> str:
@@ -93,14 +107,14 @@ def _size(data: FoldData) -> str:
     return "" if size == "default" else f" (preset {size})"
 
 
-def _estimate(data: FoldData, *, num_left: int, method: TrainingMethod) -> list[str]:
+def _estimate(data: FoldData, *, num_left: int, finishing: Finishing | None) -> list[str]:
     """Return what the plans alone say about the time, where they can: on a CPU."""
     if data.compute.device.type != "cpu" or num_left <= 0:
         return []
     configuration = data.plans.configuration
     seconds = num_left * measure_work(data.plans, data.labels).of_step(configuration)
     spoken = f"time: an estimated {in_words(seconds)} on two cores, besides validations"
-    spoken += _finish(method.seconds_to_finish(data))
+    spoken += _finish(finishing)
     if seconds > _LONG_SECONDS and (smaller := _seconds_of_laptop(data)) is not None:
         spoken += f"; a new training with --preset laptop: {in_words(smaller[0])}"
     return [spoken]

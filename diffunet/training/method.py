@@ -36,6 +36,22 @@ class FinalModel:
     progress: Progress
 
 
+@dataclass(frozen=True, kw_only=True)
+class Finishing:
+    """How long validating takes on two cores of a CPU, estimated from the plans.
+
+    Attributes:
+        what: comes after the last iteration, in words.
+        seconds: of it.
+        case_seconds: of one case while the training goes on, if that may be long; a validation has
+            at least one.
+    """
+
+    what: str
+    seconds: float
+    case_seconds: float = 0.0
+
+
 class TrainingMethod(Protocol):
     """A way to learn from a dataset; `train_fold` does what all of them have in common."""
 
@@ -59,8 +75,12 @@ class TrainingMethod(Protocol):
         """Return the validation during training; None if there is nothing to validate on."""
         ...
 
-    def seconds_to_finish(self, data: FoldData) -> float:
-        """Return how long `finish` takes on two cores of a CPU, besides the final validation."""
+    def finishing(self, data: FoldData, *, is_whole: bool) -> Finishing | None:
+        """Return how long `finish` takes; None where the fold has no validation cases.
+
+        Args:
+            is_whole: see `FinalModel`.
+        """
         ...
 
     def finish(self, final: FinalModel) -> dict[str, Any] | None:

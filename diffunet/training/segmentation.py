@@ -15,6 +15,7 @@ from diffunet.inference.masks import sampling_of
 from diffunet.inference.prepared import PreparedImage, stored_image
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
+from diffunet.planning.cost import measure_work
 from diffunet.plans import AugmentationPlan, ConfigurationPlan
 from diffunet.training.final_validation import (
     VALIDATION_OPTIONS,
@@ -24,7 +25,7 @@ from diffunet.training.final_validation import (
     run_final_validation,
 )
 from diffunet.training.fold_data import FoldData
-from diffunet.training.method import FinalModel
+from diffunet.training.method import FinalModel, Finishing
 from diffunet.training.objective import DiffusionObjective, SupervisedObjective
 from diffunet.training.reporting import Pictures
 from diffunet.training.validation import SampledValidation, spread_over_patients
@@ -77,9 +78,8 @@ class SegmentationMethod:
         cases = cases[: configuration.training.num_validation_cases]
         num_raters = max((len(data.images.properties(case).raters) for case in cases), default=1)
         draws_samples = "num_samples" in METHODS[data.plans.method].options
-        num_samples = max(2, min(NUM_SAMPLES, configuration.sampling.num_samples))
         options = dataclasses.replace(
-            VALIDATION_OPTIONS, num_samples=num_samples if draws_samples else None
+            VALIDATION_OPTIONS, num_samples=_num_samples(configuration) if draws_samples else None
         )
         sampling_of(configuration, options)  # refuse what no prediction would do, before hours
         scorer = DrawnMaskScorer(
@@ -92,13 +92,30 @@ class SegmentationMethod:
         )
         return SampledValidation(scorer=scorer, cases=cases)
 
-    def seconds_to_finish(self, data: FoldData) -> float:
-        """Return 0: nothing but the validation comes after the training."""
-        return 0.0
+    def finishing(self, data: FoldData, *, is_whole: bool) -> Finishing | None:
+        """Return how long the final validation predicts, and a case in between."""
+        num_cases = len(data.split.val)
+        if not num_cases:
+            return None
+        configuration = data.plans.configuration
+        if not is_whole:
+            num_cases = min(num_cases, configuration.training.num_final_validation_cases)
+        seconds = measure_work(data.plans, data.labels).of_case(data.plans)
+        share = _num_samples(configuration) / configuration.sampling.num_samples
+        return Finishing(
+            what=f"the final validation of {num_cases} case{'s' * (num_cases > 1)}",
+            seconds=num_cases * seconds,
+            case_seconds=share * seconds,
+        )
 
     def finish(self, final: FinalModel) -> dict[str, Any] | None:
         """Predict validation cases, write and score them; see `run_final_validation`."""
         return run_final_validation(final)
+
+
+def _num_samples(configuration: ConfigurationPlan) -> int:
+    """Return how many segmentations a sampled validation draws of a case."""
+    return max(2, min(NUM_SAMPLES, configuration.sampling.num_samples))
 
 
 DIFFUSION = SegmentationMethod(DiffusionObjective)

@@ -5,10 +5,13 @@ import dataclasses
 import pytest
 from torch import nn
 
+from diffunet.durations import in_words
 from diffunet.methods import METHODS
+from diffunet.planning.cost import measure_work
 from diffunet.planning.sizes import with_size
 from diffunet.training.fold_data import FoldData
 from diffunet.training.header import sentence_of_time, training_header
+from diffunet.training.method import Finishing
 from tests.training.folds import plans, write_preprocessed
 from tests.training.test_fold_data import opened
 
@@ -27,7 +30,7 @@ def header(data: FoldData) -> list[str]:
             iteration=0,
             num_ranks=1,
             model=nn.Linear(1, 1),
-            method=METHODS[data.plans.method].training(),
+            finishing=finishing_of(data),
         )
     )
 
@@ -37,13 +40,44 @@ def told_at(data: FoldData, *, seconds_per_iteration: float, num_left: int) -> s
         data,
         seconds_per_iteration=seconds_per_iteration,
         num_left=num_left,
-        method=METHODS[data.plans.method].training(),
+        finishing=finishing_of(data),
     )
 
 
+def finishing_of(data: FoldData, *, is_whole: bool = False) -> Finishing | None:
+    return METHODS[data.plans.method].training().finishing(data, is_whole=is_whole)
+
+
 def test_on_a_cpu_the_plans_alone_tell_the_time(tmp_path):
-    (sentence,) = [each for each in header(fold(tmp_path)) if each.startswith("time:")]
-    assert sentence.endswith("on two cores, besides validations")
+    data = fold(tmp_path)
+    (sentence,) = [each for each in header(data) if each.startswith("time:")]
+    found = finishing_of(data)
+    assert found is not None
+    assert sentence.endswith(
+        "on two cores, besides validations; the final validation of 3 cases takes about "
+        f"{in_words(found.seconds)} then"
+    )
+
+
+def test_the_final_validation_takes_as_long_as_the_masks_of_its_cases(tmp_path):
+    data = fold(tmp_path, num_final_validation_cases=2)
+    data = dataclasses.replace(data, split=dataclasses.replace(data.split, val=("a", "b", "c")))
+    of_case = measure_work(data.plans, data.labels).of_case(data.plans)
+    for is_whole, num_cases in ((False, 2), (True, 3)):
+        found = finishing_of(data, is_whole=is_whole)
+        assert found is not None
+        assert found.seconds == pytest.approx(num_cases * of_case)
+        assert f"of {num_cases} cases" in found.what
+
+
+def test_a_training_shorter_than_its_validations_says_how_long_these_take(tmp_path):
+    data = fold(tmp_path)
+    found = finishing_of(data)
+    assert found is not None
+    step = measure_work(data.plans, data.labels).of_step(data.plans.configuration)
+    told = told_at(data, seconds_per_iteration=10 * step, num_left=1)
+    assert f"validations about {in_words(2 * 10 * found.case_seconds)} more" in told
+    assert "up to a tenth" in told_at(data, seconds_per_iteration=10 * step, num_left=10**6)
 
 
 def test_of_a_long_training_it_is_said_what_a_laptops_would_take(tmp_path):
@@ -68,7 +102,7 @@ def test_of_a_short_training_or_a_laptops_it_is_not(tmp_path, seconds_per_iterat
 def test_without_validation_cases_no_validation_is_announced(tmp_path):
     data = fold(tmp_path)
     told = told_at(data, seconds_per_iteration=1.0, num_left=12)
-    assert told.endswith("and a final validation follows")
+    assert "validation" in told
     split = dataclasses.replace(data.split, val=())
     data = dataclasses.replace(data, split=split)
     told = told_at(data, seconds_per_iteration=1.0, num_left=12)

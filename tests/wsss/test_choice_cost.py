@@ -115,16 +115,17 @@ def test_denoiser_and_classifier_have_work_of_their_own(fold):
 
 def test_a_training_says_how_long_its_choice_takes_and_again_at_its_speed(fold):
     data = fold("cdm")
-    method = METHODS["cdm"].training()
+    finishing = METHODS["cdm"].training().finishing(data, is_whole=False)
+    assert finishing is not None
     said = training_header(
-        data, fold="0", iteration=0, num_ranks=1, model=model_of(data), method=method
+        data, fold="0", iteration=0, num_ranks=1, model=model_of(data), finishing=finishing
     )
     (sentence,) = [each for each in said if each.startswith("time:")]
     assert re.search(
         "besides validations; choosing how to make masks takes about .+ then$", sentence
     )
     work = measure_work(data.plans, LABELS)
-    expected = method.seconds_to_finish(data)
     slow = 10 * work.of_step(data.plans.configuration)
-    told = sentence_of_time(data, seconds_per_iteration=slow, num_left=5, method=method)
-    assert told.endswith(f"choosing how to make masks takes about {in_words(10 * expected)} then")
+    told = sentence_of_time(data, seconds_per_iteration=slow, num_left=5, finishing=finishing)
+    expected = in_words(10 * finishing.seconds)
+    assert told.endswith(f"choosing how to make masks takes about {expected} then")

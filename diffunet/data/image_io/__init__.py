@@ -19,6 +19,7 @@ from diffunet.data.image_io.geometry import (
     turned_axes,
 )
 from diffunet.data.image_io.images import read_image, write_image
+from diffunet.data.image_io.inputs import is_photograph, read_input, takes_photographs
 from diffunet.data.image_io.label_maps import read_label_map, write_label_map
 from diffunet.data.image_io.maps import MapScale, read_map, write_map, write_signed_map
 from diffunet.data.image_io.stacks import (
@@ -44,13 +45,16 @@ __all__ = [
     "file_ending_of",
     "files_of_image",
     "grid_difference",
+    "is_photograph",
     "map_file_ending",
     "read_image",
+    "read_input",
     "read_label_map",
     "read_map",
     "require_library",
     "stack_size",
     "supported_file_endings",
+    "takes_photographs",
     "turned_axes",
     "write_image",
     "write_label_map",

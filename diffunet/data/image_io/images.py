@@ -51,12 +51,22 @@ def read_image(
         array = np.concatenate(channels)
     if num_channels == 1:
         array = without_equal_colours(array)
-    if num_channels is not None and len(array) != num_channels:
+    if num_channels is not None:
+        require_channels(array, num_channels, path=paths[0])
+    return array, geometry
+
+
+def require_channels(array: np.ndarray, num_channels: int, *, path: Path) -> None:
+    """Check how many channels an image (channel, *spatial) has.
+
+    Raises:
+        DatasetError: not `num_channels`.
+    """
+    if len(array) != num_channels:
         raise DatasetError(
-            f"'{paths[0]}': expected {num_channels} channel(s), from 'channel_names' of "
+            f"'{path}': expected {num_channels} channel(s), from 'channel_names' of "
             f"dataset.json, found {len(array)}; {_channel_remedy(len(array), num_channels)}"
         )
-    return array, geometry
 
 
 def without_equal_colours(array: np.ndarray) -> np.ndarray:

@@ -10,8 +10,10 @@ from pathlib import Path
 from diffunet.data.image_io import (
     LOSSY_FILE_ENDINGS,
     file_ending_of,
+    is_photograph,
     read_image,
     supported_file_endings,
+    takes_photographs,
 )
 from diffunet.data.raw.spellings import as_typed
 from diffunet.errors import DatasetError
@@ -123,6 +125,9 @@ def find_input_cases(path: Path, file_ending: str, num_channels: int) -> tuple[C
     all channels or the model has only one. Otherwise a name like `CASE_0001` names a channel, and
     the other channels are expected beside it.
 
+    Of a model of pictures, photographs may be given as they are (`CASE.jpg`): they need no channel
+    in their name.
+
     Args:
         path: a folder with `CASE_0000.ext` files, or such a file.
         file_ending: of the model's dataset; what a folder is searched for.
@@ -132,11 +137,15 @@ def find_input_cases(path: Path, file_ending: str, num_channels: int) -> tuple[C
         DatasetError: all that is wrong with the names, or there is no case.
     """
     if path.is_file():
+        if is_photograph(path) and takes_photographs(file_ending):
+            return (CaseFiles(case=_case_of_photograph(path), images=(path,)),)
         return (_case_of_file(path, num_channels),)
     if not path.is_dir():
         raise DatasetError(f"'{path}': expected a folder or an image file, found neither")
     findings = Findings()
     images = images_by_case(path, file_ending, num_channels, findings=findings, ending_is=_OF_MODEL)
+    if takes_photographs(file_ending):
+        images |= _photographs_by_case(path, images, findings=findings)
     if not images and not findings.problems:
         inside = [
             f"'{path / name}'"
@@ -151,7 +160,7 @@ def find_input_cases(path: Path, file_ending: str, num_channels: int) -> tuple[C
         )
     if findings.problems:
         raise DatasetError(findings.problems)
-    return tuple(CaseFiles(case=case, images=files) for case, files in images.items())
+    return tuple(CaseFiles(case=case, images=images[case]) for case in sorted(images))
 
 
 def images_by_case(
@@ -271,6 +280,44 @@ def _case_of_file(path: Path, num_channels: int) -> CaseFiles:
     return CaseFiles(case=canonical(matched["case"]), images=siblings)
 
 
+def _photographs_by_case(
+    folder: Path, others: Collection[str], *, findings: Findings
+) -> dict[str, tuple[Path, ...]]:
+    """Return the photograph of each case in `folder`; faults go into `findings`.
+
+    Args:
+        others: cases of other files in it.
+    """
+    found: dict[str, tuple[Path, ...]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not is_photograph(path):
+            continue
+        try:
+            case = _case_of_photograph(path)
+        except DatasetError as fault:
+            findings.problems.extend(fault.problems)
+            continue
+        if case in found or case in others:
+            findings.problems.append(
+                f"case '{case}': expected one file, found '{path.name}' and another of this name "
+                f"in {folder.name}; remove one"
+            )
+        found[case] = (path,)
+    return found
+
+
+def _case_of_photograph(path: Path) -> str:
+    """Return CASE of `CASE.jpg` or `CASE_0000.jpg`.
+
+    Raises:
+        DatasetError: files to be written cannot have this name.
+    """
+    stem = canonical(path.stem)
+    if problem := name_problem(stem):
+        raise DatasetError(f"'{path}': expected a name for files to be written: {problem}")
+    return stem.removesuffix("_0000")
+
+
 def _num_channels(path: Path) -> int:
     """Return how many channels a file holds; 1 where it cannot be read, which is said later."""
     try:
@@ -324,6 +371,12 @@ def _report_other_files(
     for ending, names in sorted(others.items()):
         if ending == ".json" and file_ending_of(Path(f"x{file_ending}")) in (".tif", ".tiff"):
             continue  # the spacing of a volume
+        if (
+            ending_is == _OF_MODEL
+            and takes_photographs(file_ending)
+            and is_photograph(Path(names[0]))
+        ):
+            continue  # which are predicted too
         if ending not in (*supported_file_endings(), *_OTHER_IMAGE_ENDINGS):
             findings.warnings.append(
                 f"{folder.name}: {len(names)} other files or folders are ignored: {listing(names)}"

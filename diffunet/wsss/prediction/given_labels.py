@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffunet.data.image_io import read_image
+from diffunet.data.image_io import read_input
 from diffunet.data.raw.case_files import CaseFiles
 from diffunet.data.raw.image_labels import ImageLabels, read_given_labels
 from diffunet.errors import DatasetError, UsageError
@@ -24,7 +24,7 @@ def read_given_table(path: Path, cases: Sequence[CaseFiles], *, model: TrainedMo
 
     def num_slices(case: str) -> int | None:
         try:
-            image, _ = read_image(images[case], num_channels=model.num_channels)
+            image, _ = read_input(images[case], num_channels=model.num_channels)
         except DatasetError:
             return None  # said when the case is to be predicted
         return image.shape[1] if image.ndim == 4 else 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from diffunet.data.image_io import MapScale, read_image, read_label_map
+from diffunet.data.image_io import MapScale, read_input, read_label_map
 from diffunet.data.raw.case_files import CaseFiles
 from diffunet.figures.files import warning_only
 from diffunet.figures.masks import SaliencyCase, plot_saliency
@@ -74,7 +74,7 @@ def saliency_rows(
     if record is None or not shown:
         return
     num_channels = len(predictor.model.configuration.preprocessing.normalization)
-    image, _ = read_image(files.images, num_channels=num_channels)
+    image, _ = read_input(files.images, num_channels=num_channels)
     label_map, _ = read_label_map(output.mask_path(files.case))
     masks = predictor.model.labels.masks(label_map)
     for name in shown:

@@ -12,7 +12,7 @@ from diffunet.planning.choice import with_choices
 from diffunet.planning.cost import measure_work
 from diffunet.plans import AugmentationPlan, ConfigurationPlan, ResolvedPlans
 from diffunet.training.fold_data import FoldData
-from diffunet.training.method import FinalModel
+from diffunet.training.method import FinalModel, Finishing
 from diffunet.training.reporting import Pictures
 from diffunet.training.validation import SampledValidation
 from diffunet.workspace import RESOLVED_PLANS_FILE, VALIDATION_SUMMARY
@@ -79,11 +79,16 @@ class WeakMethod:
         num_images = configuration.training.num_validation_cases * IMAGES_PER_CASE
         return SampledValidation(scorer=TaggedImageScorer(data=data), cases=images[:num_images])
 
-    def seconds_to_finish(self, data: FoldData) -> float:
-        """Return how long the choice of maps and masks takes."""
+    def finishing(self, data: FoldData, *, is_whole: bool) -> Finishing | None:
+        """Return how long the choice of maps and masks takes; the validation itself is short."""
         plan = weak_plan_of(data.plans.configuration)
         images = validation_images(data, has_slice_labels=plan.has_slice_labels)
-        return seconds_of_choice(data, images, work=measure_work(data.plans, data.labels))
+        if not images:
+            return None
+        work = measure_work(data.plans, data.labels)
+        return Finishing(
+            what="choosing how to make masks", seconds=seconds_of_choice(data, images, work=work)
+        )
 
     def finish(self, final: FinalModel) -> dict[str, Any] | None:
         """Validate on image-level labels, and write what they choose into the fold's plans."""
