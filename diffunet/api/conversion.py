@@ -29,6 +29,8 @@ def convert_dataset(
     min_share: float | None = None,
     task: str | None = None,
     values: Sequence[str | int] = (),
+    images: Sequence[str] = (),
+    masks: Sequence[str] = (),
     skip_faulty: bool = False,
     num_processes: int | None = None,
     progress: Progress = without_progress,
@@ -49,6 +51,8 @@ def convert_dataset(
         task: which of several tasks of a download.
         values: in the masks, of the background and of each of `labels`; several of one label as
             "0,1,6".
+        images: how the paths of images end, such as "{case}/image.nii.gz", for each channel.
+        masks: how the paths of masks end, for each rater.
         skip_faulty: leave out cases that cannot be read; dataset.json names them in `left_out`.
 
     Returns:
@@ -73,6 +77,8 @@ def convert_dataset(
         min_share=min_share,
         task=task,
         values=tuple(map(str, values)),
+        images=tuple(images),
+        masks=tuple(masks),
     )
     wishes.require_known(chosen.wishes, format_name=format)
     source, place = Path(source).resolve(), workspace_of(workspace)

@@ -65,6 +65,23 @@ def _add_wishes(made: argparse.ArgumentParser) -> None:
             "0, 1, 2, ...: 255 128 0; several of one label as 0,1,6"
         ),
     )
+    group.add_argument(
+        "--images",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help=(
+            "how the paths of images end, one for each channel: '{case}/image.nii.gz'; {case} and "
+            "{patient} stand for their names, * for anything"
+        ),
+    )
+    group.add_argument(
+        "--masks",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="the same of the masks, one for each rater, or one with {rater}",
+    )
     group.add_argument("--task", metavar="NAME", help="which of several tasks of a download")
     add_flag(group, "--tags", "add image-level labels of each axial slice")
     add_flag(

@@ -110,6 +110,12 @@ FORMATS: Mapping[str, Format] = {
         module="observers",
         wishes=("channels", "labels", "values"),
     ),
+    "patterns": Format(
+        summary="images of your own in any folders: --images and --masks say how files are named",
+        layout="images and masks in files that --images and --masks find",
+        module="patterns",
+        wishes=("images", "masks", "channels", "labels", "values"),
+    ),
 }
 
 

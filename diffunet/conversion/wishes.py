@@ -25,6 +25,8 @@ class Wishes:
         task: which of several tasks of a download.
         values: in the masks, of the background and of each of `labels`: ("255", "128", "0");
             several of one label are joined by commas.
+        images: how the paths of images end, a pattern for each channel: ("{case}/t1.nii.gz",).
+        masks: how the paths of masks end, a pattern for each rater, or one with {rater}.
     """
 
     channels: tuple[str, ...] = ()
@@ -34,6 +36,8 @@ class Wishes:
     min_share: Annotated[float, MIN_SHARE] | None = None
     task: str | None = None
     values: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_ranges(self)
