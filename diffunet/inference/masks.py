@@ -225,12 +225,11 @@ class ProbabilityPredictor(MaskPredictor):
         self, prepared: PreparedImage, *, on_step: OnStep | None
     ) -> tuple[Votes, Iterator[tuple[int, np.ndarray]]]:
         is_exclusive = not self.model.labels.is_regions
-        votes = Votes(self._probabilities(prepared), total=1, is_exclusive=is_exclusive)
-        if on_step is not None:
-            on_step(1)
+        probabilities = self._probabilities(prepared, on_step=on_step)
+        votes = Votes(probabilities, total=1, is_exclusive=is_exclusive)
         return votes, iter([(0, votes.consensus())])
 
-    def _probabilities(self, prepared: PreparedImage) -> np.ndarray:
+    def _probabilities(self, prepared: PreparedImage, *, on_step: OnStep | None) -> np.ndarray:
         """Return the probability of each label on the original grid, (label, *spatial)."""
         configuration, labels = self.model.configuration, self.model.labels
         mirror_axes = configuration.augmentation.mirror_axes if self.sampling.is_mirrored else ()
@@ -243,6 +242,7 @@ class ProbabilityPredictor(MaskPredictor):
             tile_step_size=self.sampling.tile_step_size,
             mirror_axes=mirror_axes,
             compute=self.compute,
+            on_step=on_step,
         ).numpy()
         num_labels = len(labels.names)
         of_labels = probabilities[len(probabilities) - num_labels :]  # background comes first

@@ -4,12 +4,9 @@ One case comes after the other, each whole or absent, so that a run can be conti
 predicted, and how it is written, is the predictor's (`diffunet.inference.case_predictor`).
 """
 
-import contextlib
-import itertools
 import json
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -21,7 +18,6 @@ import torch
 from diffunet import __version__
 from diffunet.data.image_io import write_label_map
 from diffunet.data.raw.case_files import CaseFiles, find_input_cases
-from diffunet.durations import in_words
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.beside import WritingBeside
 from diffunet.inference.case_predictor import CasePredictor, OnStep, Result
@@ -32,18 +28,13 @@ from diffunet.inference.output import OutputFolder
 from diffunet.inference.place import check_output_file, check_output_folder, is_output_file
 from diffunet.inference.prepared import read_case
 from diffunet.inference.problems import kept_problems
+from diffunet.inference.ticking import ticking
 from diffunet.jsonio import require_writable
 from diffunet.locks import in_use
 from diffunet.methods import METHODS
 from diffunet.parallel import Progress, without_progress
 
 logger = logging.getLogger(__name__)
-
-_SECONDS_UNTIL_SPEED, _LONG_SECONDS = 30.0, 300.0
-"""When a prediction knows how long it takes, and from what length on that is said."""
-
-_ROUNDING = 1e-6
-"""Of parts of a step that make a whole one."""
 
 
 def predict_path(
@@ -116,9 +107,8 @@ def predict_folder(
             finish()
             written.append(case)
 
-    advice = _advice(settings, num_cases=len(part))
     with (
-        _ticking(progress, predictor.num_steps * len(part), advice=advice) as on_step,
+        _ticking(predictor, settings, progress, num_cases=len(part)) as on_step,
         WritingBeside() as beside,
     ):
         for files in part:
@@ -168,7 +158,7 @@ def predict_file(
     settings = settings_of(predictor, model)
     logger.info("predicting one image %s", _how(settings))
     prepared, geometry = read_case(files, model=model)
-    with _ticking(progress, predictor.num_steps, advice=_advice(settings)) as on_step:
+    with _ticking(predictor, settings, progress, num_cases=1) as on_step:
         result = predictor.predict(prepared, on_step=on_step)
     write_label_map(output_file, predictor.label_map(result), geometry)
     logger.info("wrote '%s'", output_file)
@@ -276,7 +266,7 @@ def _alone_at(output_file: Path) -> AbstractContextManager[None]:
     return in_use(output_file.parent, part=output_file.name, goes_with=bool)
 
 
-def _advice(settings: Mapping[str, Any], *, num_cases: int = 1) -> str:
+def _advice(settings: Mapping[str, Any], *, num_cases: int) -> str:
     """Return what is to be said after how long a prediction takes: how it would be shorter."""
     alike = ", if the images are as large as those so far" if num_cases > 1 else ""
     if "num_samples" not in METHODS[settings["method"]].options:
@@ -288,29 +278,18 @@ def _advice(settings: Mapping[str, Any], *, num_cases: int = 1) -> str:
     )
 
 
-@contextlib.contextmanager
-def _ticking(progress: Progress, total: int, *, advice: str) -> Iterator[OnStep]:
-    """Yield a function that moves a progress bar on by a number of steps.
-
-    If it will take long, it is said once how long, and `advice`.
-    """
-    ticks = iter(progress(itertools.repeat(None, total), total, "predicting"))
-    begin, num_done, num_shown, is_told = time.monotonic(), 0.0, 0, False
-
-    def move(num_steps: float) -> None:
-        nonlocal num_done, num_shown, is_told
-        num_done += num_steps
-        while num_shown + 1 <= num_done + _ROUNDING:
-            next(ticks, None)
-            num_shown += 1
-        seconds = time.monotonic() - begin
-        if is_told or seconds < _SECONDS_UNTIL_SPEED or not num_done:
-            return
-        is_told = True
-        expected = seconds / num_done * total
-        if expected > _LONG_SECONDS:
-            logger.info("time: the prediction takes about %s%s", in_words(expected), advice)
-
-    yield move
-    for _ in ticks:  # a bar closes when it is asked for more than there is
-        pass
+def _ticking(
+    predictor: CasePredictor[Any],
+    settings: Mapping[str, Any],
+    progress: Progress,
+    *,
+    num_cases: int,
+) -> AbstractContextManager[OnStep]:
+    return ticking(
+        progress,
+        predictor.num_steps * num_cases,
+        "predicting",
+        what="the prediction",
+        device=predictor.compute.device,
+        advice=_advice(settings, num_cases=num_cases),
+    )

@@ -1,6 +1,6 @@
 """Supervised networks on a whole image: probabilities, blended over tiles, mirrors and folds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ def segment_image(
     tile_step_size: float,
     mirror_axes: tuple[int, ...],
     compute: Compute,
+    on_step: Callable[[float], None] | None = None,
 ) -> Float[Tensor, "output *spatial"]:
     """Return the mean probability of each output channel over folds and mirrors.
 
@@ -31,6 +32,7 @@ def segment_image(
         is_exclusive: labels do not overlap: several channels are one distribution (softmax). A
             single channel, or each of those that overlap, is a probability of its own (sigmoid).
         mirror_axes: axes of the patch over which to average; empty for none.
+        on_step: called as tiles are done, with their share of all.
 
     Returns:
         float32 on the CPU.
@@ -52,6 +54,8 @@ def segment_image(
                 probabilities = logits.softmax(dim=1) if has_softmax else logits.sigmoid()
                 total += flip(probabilities, axes)
         total /= len(networks) * len(flips)
+        if on_step is not None:
+            on_step(len(starts) / len(tiling.starts))
         return total.reshape(len(starts), 1, num_channels, *tiling.tile)
 
     def run(batch_size: int) -> Tensor:

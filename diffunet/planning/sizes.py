@@ -46,7 +46,7 @@ _TILE_STEP_SIZE = 0.75
 # order: four steps of the usual sampler are nearly as good as ten (decisions.md 321).
 _SLOW_CASE_SECONDS = 60.0
 _FINAL_VALIDATION_SECONDS = 300.0
-_FEWEST_VALIDATION_CASES = 2
+_FEWEST_VALIDATION_CASES = 2  # one, where a case alone takes all of this time
 _FEW_SAMPLES, _FEW_STEPS = 4, 5
 
 _MASKS, _IMAGES = "network", "weak.network"
@@ -78,6 +78,24 @@ def may_be_resized(plans: ResolvedPlans) -> bool:
         for path in plans.set_by_user
         for group in groups
     )
+
+
+def coarser_spacing(plans: ResolvedPlans, *, share: float) -> tuple[float, ...] | None:
+    """Return the spacing in mm, by axes of the files, at which images have a share of their voxels.
+
+    The finest axes become coarser first. None where slices of volumes are predicted, whose distance
+    the plans do not say.
+    """
+    spacing = plans.configuration.preprocessing.spacing_mm
+    if len(spacing) != len(plans.transpose_forward):
+        return None
+    left, edges = math.prod(spacing) / share, dict(enumerate(spacing))
+    by_edge = sorted(edges, key=edges.__getitem__, reverse=True)
+    for number, axis in enumerate(by_edge):
+        edges[axis] = max(spacing[axis], left ** (1 / (len(spacing) - number)))
+        left /= edges[axis]
+    of_files = {plans.transpose_forward[axis]: edge for axis, edge in edges.items()}
+    return tuple(of_files[axis] for axis in sorted(of_files))
 
 
 def _default(plans: ResolvedPlans, labels: LabelScheme) -> ResolvedPlans:
@@ -160,13 +178,23 @@ def _fewer_samples(plans: ResolvedPlans, work: Work) -> dict[str, Choice[Any]]:
     return {
         "sampling.num_steps": Choice(num_steps, reason),
         "sampling.num_samples": Choice(num_samples, reason),
-        "training.num_validations": Choice(1, f"At the end alone: {reason}"),
+        "training.num_validations": _validations(
+            seconds * num_samples / sampling.num_samples, reason
+        ),
     }
+
+
+def _validations(case_seconds: float, reason: str) -> Choice[int]:
+    """Choose one sampled validation, or none where the final one alone takes long enough."""
+    if case_seconds > _FINAL_VALIDATION_SECONDS:
+        return Choice(0, f"The final validation alone: {reason}")
+    return Choice(1, f"At the end alone: {reason}")
 
 
 def _validated(plans: ResolvedPlans, case_seconds: float) -> Choice[int]:
     planned = plans.configuration.training.num_final_validation_cases
-    affordable = max(_FEWEST_VALIDATION_CASES, int(_FINAL_VALIDATION_SECONDS / case_seconds))
+    fewest = 1 if case_seconds > _FINAL_VALIDATION_SECONDS else _FEWEST_VALIDATION_CASES
+    affordable = max(fewest, int(_FINAL_VALIDATION_SECONDS / case_seconds))
     return Choice(
         min(planned, affordable),
         f"one takes an estimated {in_words(case_seconds)}; diffunet_train --val --all_cases "

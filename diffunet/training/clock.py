@@ -1,5 +1,7 @@
 """When things last happened in a training, and how fast it is; without influence on weights."""
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,16 +13,32 @@ _NUM_WARMING_UP, _SECONDS_UNTIL_SPEED = 5, 20.0
 
 @dataclass
 class Clock:
-    """When things last happened; it has no influence on the weights."""
+    """When things last happened; it has no influence on the weights.
+
+    Attributes:
+        saved: the time of the last checkpoint.
+        recorded: iterations and seconds of the training at the last record.
+        next_agreement: the iteration at which ranks ask each other whether to stop.
+    """
 
     saved: float
-    recorded: float
+    recorded: tuple[int, float]
     next_agreement: int = 0
 
-    def iterations_per_second(self, state: TrainingState, num_iterations: int) -> float:
-        """Return the speed since the last record."""
-        before, self.recorded = self.recorded, state.seconds
-        return num_iterations / max(state.seconds - before, 1e-9)
+    @classmethod
+    def at(cls, state: TrainingState) -> "Clock":
+        """Return the clock of a training that begins, or goes on, with `state`."""
+        return cls(saved=time.monotonic(), recorded=(state.iteration, state.seconds))
+
+    def iterations_per_second(self, state: TrainingState) -> float:
+        """Return the speed since the last record, or since the training went on.
+
+        NaN where it has made no iteration since.
+        """
+        (iteration, seconds), self.recorded = self.recorded, (state.iteration, state.seconds)
+        if state.iteration == iteration:
+            return math.nan
+        return (state.iteration - iteration) / max(state.seconds - seconds, 1e-9)
 
 
 @dataclass

@@ -18,12 +18,13 @@ from diffunet.errors import UsageError, WriteError
 from diffunet.evaluation.blocks import summary_blocks
 from diffunet.evaluation.scores import CaseScores, score_case
 from diffunet.evaluation.table import SCORE_TITLES, leading_score
-from diffunet.inference.case_predictor import CasePredictor
+from diffunet.inference.case_predictor import CasePredictor, OnStep
 from diffunet.inference.model import Model, TrainedModel
 from diffunet.inference.options import PredictionOptions
 from diffunet.inference.output import PREDICTIONS_FILE, OutputFolder
 from diffunet.inference.prepared import PreparedImage, stored_image
 from diffunet.inference.run import settings_of
+from diffunet.inference.ticking import ticking
 from diffunet.jsonio import write_json
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
@@ -57,10 +58,17 @@ def run_final_validation(final: FinalModel) -> dict[str, Any] | None:
     validation = _Validation.of(final)
     writes = ranks.of_first(ranks.is_first and validation.begin(cases))
     own = cases[ranks.rank :: ranks.num_ranks]
-    scored = {
-        case: validation.score(case, blob_volumes=blob_volumes, writes=writes)
-        for case in final.progress(own, len(own), "final validation")
-    }
+    with ticking(
+        final.progress,
+        validation.predictor.num_steps * len(own),
+        "final validation",
+        what="the final validation",
+        device=data.compute.device,
+    ) as on_step:
+        scored = {
+            case: validation.score(case, blob_volumes=blob_volumes, writes=writes, on_step=on_step)
+            for case in own
+        }
     scores: dict[str, CaseScores] = {}
     for part in ranks.gather(scored):
         scores |= part
@@ -222,7 +230,9 @@ class _Validation:
             )
         return True
 
-    def score(self, case: str, *, blob_volumes: Sequence[float], writes: bool) -> CaseScores:
+    def score(
+        self, case: str, *, blob_volumes: Sequence[float], writes: bool, on_step: OnStep
+    ) -> CaseScores:
         """Predict a case, write it if it can be, and score it."""
         references = references_of(self.data, case)
         geometry = self.data.images.properties(case).original_geometry
@@ -233,7 +243,9 @@ class _Validation:
             if writes and self.predictor.options.saves_samples:
                 self.output.write_sample(case, number, masks, geometry)
 
-        result = self.predictor.predict(stored_image(self.data.images, case), on_sample=keep)
+        result = self.predictor.predict(
+            stored_image(self.data.images, case), on_step=on_step, on_sample=keep
+        )
         if writes:
             content = self.predictor.write(result, case=case, geometry=geometry, output=self.output)
             self.output.write_record(case, content, geometry)

@@ -5,13 +5,17 @@ from torch import nn
 
 from diffunet.durations import in_words
 from diffunet.errors import PlansError
+from diffunet.methods import METHODS
 from diffunet.planning.cost import measure_work
-from diffunet.planning.sizes import with_size
+from diffunet.planning.sizes import coarser_spacing, with_size
 from diffunet.training.fold_data import FoldData
 from diffunet.training.method import Finishing
 
 _LONG_SECONDS = 2 * 3600
 """Of trainings for which it is said how long a smaller one would take."""
+
+_SLOW_CASE_SECONDS = 300.0
+"""Of cases for which it is said how they are predicted sooner."""
 
 _VALIDATION_SHARE, _FEWEST_VALIDATIONS = 0.1, 2
 """Validations take this share of a training's time, unless it is too short for one at its first
@@ -43,10 +47,14 @@ def training_header(
     begun = f"from iteration {iteration} on" if iteration else "from the beginning"
     cropped = {"whole": "whole images"}.get(configuration.crop.policy, "cut from the images")
     read = "the loss alone says little about predictions, and there is no validation"
-    if split.val:
+    if split.val and training.num_validations:
         read = (
             "read progress in the validation scores of progress.png, beside the checkpoints; the "
             "loss alone says little about predictions"
+        )
+    elif split.val:
+        read = (
+            "the loss alone says little about predictions, and the only validation comes at the end"
         )
     return (
         f"fold {fold} of {plans.dataset_name}: method {plans.method}, "
@@ -76,11 +84,7 @@ def sentence_of_time(
     if finishing is not None:
         estimated = measure_work(data.plans, data.labels).of_step(data.plans.configuration)
         slower = seconds_per_iteration / estimated
-        least = _FEWEST_VALIDATIONS * slower * finishing.case_seconds
-        is_short = least > _VALIDATION_SHARE * seconds
-        spoken += (
-            f", validations {f'about {in_words(least)}' if is_short else 'up to a tenth'} more"
-        )
+        spoken += _in_between(data, finishing, seconds=seconds, slower=slower)
         spoken += _finish(finishing, slower=slower)
     if seconds > _LONG_SECONDS and (smaller := _seconds_of_laptop(data)) is not None:
         planned, whole = smaller
@@ -89,6 +93,22 @@ def sentence_of_time(
             f"; a new training with --preset laptop: {in_words(share * seconds_per_iteration)}"
         )
     return spoken
+
+
+def _in_between(data: FoldData, finishing: Finishing, *, seconds: float, slower: float) -> str:
+    """Return in words how long the validations before the final one take.
+
+    Args:
+        seconds: of the iterations.
+        slower: see `_finish`.
+    """
+    num_validations = data.plans.configuration.training.num_validations
+    if not num_validations:
+        return ""
+    fewest = min(_FEWEST_VALIDATIONS, num_validations)
+    least = fewest * slower * finishing.case_seconds
+    is_short = least > _VALIDATION_SHARE * seconds
+    return f", validations {f'about {in_words(least)}' if is_short else 'up to a tenth'} more"
 
 
 def _finish(finishing: Finishing | None, *, slower: float = 1.0) -> str:
@@ -112,12 +132,34 @@ def _estimate(data: FoldData, *, num_left: int, finishing: Finishing | None) -> 
     if data.compute.device.type != "cpu" or num_left <= 0:
         return []
     configuration = data.plans.configuration
-    seconds = num_left * measure_work(data.plans, data.labels).of_step(configuration)
-    spoken = f"time: an estimated {in_words(seconds)} on two cores, besides validations"
+    work = measure_work(data.plans, data.labels)
+    seconds = num_left * work.of_step(configuration)
+    spoken = f"time: an estimated {in_words(seconds)} on two cores"
+    if configuration.training.num_validations:
+        spoken += ", besides validations"
     spoken += _finish(finishing)
     if seconds > _LONG_SECONDS and (smaller := _seconds_of_laptop(data)) is not None:
         spoken += f"; a new training with --preset laptop: {in_words(smaller[0])}"
-    return [spoken]
+    return [spoken, *_slow_cases(data, work.of_case(data.plans))]
+
+
+def _slow_cases(data: FoldData, case_seconds: float) -> list[str]:
+    """Return how long a case takes to predict on a CPU, and what to do, if that is long."""
+    plans, sampling = data.plans, data.plans.configuration.sampling
+    method = METHODS[plans.method]
+    if method.learns_from != "masks" or case_seconds <= _SLOW_CASE_SECONDS:
+        return []
+    drawn = ""
+    if "num_samples" in method.options:
+        drawn = f" ({sampling.num_samples} samples of {sampling.num_steps} steps)"
+    coarser = coarser_spacing(plans, share=_SLOW_CASE_SECONDS / case_seconds)
+    advice = " ".join(f"{edge:.2g}" for edge in coarser) if coarser else "Z Y X"
+    less = f"about {in_words(_SLOW_CASE_SECONDS)}" if coarser else "a part of it"
+    return [
+        f"time: predicting a case of median size takes an estimated {in_words(case_seconds)} on "
+        f"two cores{drawn}; with coarser voxels it takes {less}: diffunet_plan_and_preprocess -d "
+        f"{plans.dataset_name} -overwrite_target_spacing {advice}, then train anew"
+    ]
 
 
 def _seconds_of_laptop(data: FoldData) -> tuple[float, float] | None:

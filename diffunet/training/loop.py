@@ -116,7 +116,7 @@ class TrainingLoop:
         """
         step = self._wrapped(TrainingStep(self.model, self.objective))
         pending = iter(batches)
-        clock = Clock(saved=time.monotonic(), recorded=state.seconds)
+        clock = Clock.at(state)
         speed = Speed(self.tell_time)
         while True:
             self._record_if_due(state, clock)
@@ -205,10 +205,10 @@ class TrainingLoop:
         if not state.num_summed or (state.iteration % interval and not is_last):
             return
         state.check_finite()
-        num_iterations = state.num_summed
         means = state.take_means()
         norm = means.pop("gradient_norm")
-        speed = clock.iterations_per_second(state, num_iterations)
+        speed = clock.iterations_per_second(state) * self.plan.batch_size
+        told = "" if math.isnan(speed) else f", {speed:.3g} samples/s"
         self._append(
             record={
                 "kind": "training",
@@ -218,12 +218,9 @@ class TrainingLoop:
                 "gradient_norm": norm,
                 "learning_rate": learning_rate_at(state.iteration - 1, self.plan),
                 "seconds": round(state.seconds, 3),
-                "samples_per_second": round(speed * self.plan.batch_size, 2),
+                "samples_per_second": round(speed, 2),
             },
-            sentence=(
-                f"loss {math.fsum(means.values()):.5g}, "
-                f"{speed * self.plan.batch_size:.3g} samples/s"
-            ),
+            sentence=f"loss {math.fsum(means.values()):.5g}{told}",
         )
 
     def _validate_if_due(self, state: TrainingState, should_stop: StopRequest) -> bool:

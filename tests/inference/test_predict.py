@@ -420,7 +420,7 @@ def test_a_long_prediction_says_how_long_it_takes_and_what_fewer_samples_would(
     run(model, images, tmp_path / "short")
     assert "time: " not in caplog.text
     for name in ("_SECONDS_UNTIL_SPEED", "_LONG_SECONDS"):
-        monkeypatch.setattr(f"diffunet.inference.run.{name}", 0.0)
+        monkeypatch.setattr(f"diffunet.inference.ticking.{name}", 0.0)
     run(model, images, tmp_path / "long")
     assert caplog.text.count("time: the prediction takes about ") == 1
     assert "and half of either (--num_samples, --num_steps) takes half the time" in caplog.text

@@ -10,7 +10,12 @@ from diffunet.errors import PlansError
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS, methods_that_learn_from
 from diffunet.planning.cost import measure_work
-from diffunet.planning.sizes import LAPTOP_SECONDS, may_be_resized, with_size
+from diffunet.planning.sizes import (
+    LAPTOP_SECONDS,
+    coarser_spacing,
+    may_be_resized,
+    with_size,
+)
 from diffunet.planning.topology import plan_image_model_network, plan_network
 from diffunet.plans import (
     AugmentationPlan,
@@ -238,7 +243,26 @@ def test_where_a_case_would_take_minutes_it_gets_fewer_steps_and_samples():
     assert (4 < sampling.num_samples < 16, sampling.num_steps) == (True, 5)
     made = laptop(huge).configuration
     assert (made.sampling.num_samples, made.sampling.num_steps) == (4, 5)
-    assert (made.training.num_validations, made.training.num_final_validation_cases) == (1, 2)
+    assert (made.training.num_validations, made.training.num_final_validation_cases) == (0, 1)
+
+
+def test_where_a_case_takes_less_than_five_minutes_two_are_validated():
+    made = of_many_samples(planned((64, 64), policy="random", median=(1900, 1900)))
+    case_seconds = measure_work(laptop(made), LABELS).of_case(laptop(made))
+    assert 150 < case_seconds < 300
+    training = laptop(made).configuration.training
+    assert (training.num_validations, training.num_final_validation_cases) == (1, 2)
+
+
+def test_a_coarser_spacing_has_the_share_of_voxels_and_begins_with_the_finest_axes():
+    made = planned((40, 40, 40), spacing_mm=(5.0, 0.5, 0.8))
+    assert coarser_spacing(made, share=0.25) == pytest.approx((5.0, 1.6**0.5, 1.6**0.5))
+    assert coarser_spacing(made, share=0.001) == pytest.approx((2000 ** (1 / 3),) * 3)
+    assert coarser_spacing(made, share=1.0) == pytest.approx((5.0, 0.6325, 0.6325), rel=1e-3)
+    turned = dataclasses.replace(made, transpose_forward=(2, 0, 1))
+    assert coarser_spacing(turned, share=0.25) == pytest.approx((1.6**0.5, 1.6**0.5, 5.0))
+    slices = dataclasses.replace(planned((64, 64)), transpose_forward=(0, 1, 2))
+    assert coarser_spacing(slices, share=0.5) is None
 
 
 def of_many_samples(made: ResolvedPlans) -> ResolvedPlans:

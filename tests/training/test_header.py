@@ -1,6 +1,7 @@
 """What a training says of its time."""
 
 import dataclasses
+import re
 
 import pytest
 from torch import nn
@@ -9,6 +10,8 @@ from diffunet.durations import in_words
 from diffunet.methods import METHODS
 from diffunet.planning.cost import measure_work
 from diffunet.planning.sizes import with_size
+from diffunet.planning.topology import plan_network
+from diffunet.plans import AugmentationPlan, NormalizationPlan, PreprocessingPlan
 from diffunet.training.fold_data import FoldData
 from diffunet.training.header import sentence_of_time, training_header
 from diffunet.training.method import Finishing
@@ -107,3 +110,40 @@ def test_without_validation_cases_no_validation_is_announced(tmp_path):
     data = dataclasses.replace(data, split=split)
     told = told_at(data, seconds_per_iteration=1.0, num_left=12)
     assert told == "1 second an iteration: the 12 iterations left take about 12 seconds"
+
+
+def large_volumes(tmp_path) -> FoldData:
+    """Return a fold of volumes as large as a whole CT, of which only the plans know."""
+    data = fold(tmp_path)
+    preprocessing = PreprocessingPlan(
+        spacing_mm=(1.0, 0.8, 0.8), normalization=(NormalizationPlan(),)
+    )
+    configuration = dataclasses.replace(
+        data.plans.configuration,
+        dimensions=3,
+        patch_size=(16, 16, 16),
+        median_shape=(320, 512, 512),
+        network=plan_network((16,) * 3, (1.0,) * 3, num_label_channels=1).network,
+        preprocessing=preprocessing,
+        augmentation=AugmentationPlan(),
+        weak=None,
+    )
+    made = dataclasses.replace(data.plans, configuration=configuration, transpose_forward=(0, 1, 2))
+    return dataclasses.replace(data, plans=made)
+
+
+def test_where_a_case_takes_long_to_predict_it_is_said_at_once_and_what_to_do(tmp_path):
+    lines = header(large_volumes(tmp_path))
+    (told,) = [each for each in lines if each.startswith("time: predicting a case")]
+    assert re.search(r"takes an estimated [\d.]+ (minutes|hours|days) on two cores", told)
+    command = r"diffunet_plan_and_preprocess -d \S+ -overwrite_target_spacing ([\d.]+ ?){3}, then"
+    assert re.search(f"with coarser voxels it takes about 5 minutes: {command}", told)
+    assert not any("predicting a case" in each for each in header(fold(tmp_path / "small")))
+
+
+def test_without_validations_in_between_none_are_announced(tmp_path):
+    data = fold(tmp_path, num_validations=0)
+    lines = header(data)
+    assert "besides" not in " ".join(lines)
+    assert lines[-1].endswith("the only validation comes at the end")
+    assert "more" not in told_at(data, seconds_per_iteration=1.0, num_left=12)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from diffunet.data.batches.loader import Batch
 from diffunet.stopping import StopRequest
-from diffunet.training.clock import Speed
+from diffunet.training.clock import Clock, Speed
 from diffunet.training.distributed import Ranks
 from diffunet.training.ema import ExponentialMovingAverage
 from diffunet.training.loggers import Loggers
@@ -213,3 +213,12 @@ def test_the_speed_of_a_training_is_told_once_without_the_first_iterations():
     for seconds in (*(100.0,) * 5, 8.0, 10.0, 12.0, 50.0, 50.0):
         speed.note(seconds)
     assert told == [10.0]
+
+
+def test_the_speed_counts_only_the_iterations_since_the_training_went_on():
+    """Terms that are summed up since the last record may be older than the process."""
+    state = SimpleNamespace(iteration=17, seconds=81.6)
+    clock = Clock.at(state)  # type: ignore[arg-type]  # all that it looks at
+    assert math.isnan(clock.iterations_per_second(state))  # type: ignore[arg-type]
+    state.iteration, state.seconds = 19, 85.6
+    assert clock.iterations_per_second(state) == pytest.approx(0.5)  # type: ignore[arg-type]
