@@ -10,6 +10,7 @@ import torch
 
 from diffunet.calls import from_python
 from diffunet.errors import UsageError
+from diffunet.evaluation.kept_masks import stacked
 from diffunet.inference.case_predictor import OnStep
 from diffunet.inference.compute import Compute, Precision, device_of
 from diffunet.inference.fuse import VolumeSummary, disagreements_of
@@ -159,7 +160,7 @@ class Predictor(LoadedModel):
             mask=predictor.label_map(result),
             probability=np.stack([votes.probability(i) for i in range(len(votes.votes))]),
             uncertainty=votes.uncertainty(),
-            samples=np.stack([samples[sample] for sample in range(len(samples))]),
+            samples=stacked(samples),
             volumes=result.volumes,
             disagreement=disagreements_of(votes, result.volumes),
         )

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int
 from diffunet.evaluation.baselines import centre_blob, majority, redraw_raters
 from diffunet.evaluation.calibration import Reliability
 from diffunet.evaluation.distribution import score_distribution
+from diffunet.evaluation.kept_masks import KeptLabel, KeptMasks
 from diffunet.evaluation.label_masks import LabelMasks, MaskBlock, MasksInMemory
 from diffunet.evaluation.mask_pool import MaskPool
 from diffunet.evaluation.overlap import Confusion, relative_volume_error, volume_error
@@ -99,7 +100,7 @@ def mean_scores(scores: Sequence[Mapping[str, int | float]]) -> dict[str, float]
 
 
 def score_case(
-    samples: Bool[np.ndarray, "sample label *spatial"],
+    samples: Bool[np.ndarray, "sample label *spatial"] | KeptMasks,
     raters: Bool[np.ndarray, "rater label *spatial"],
     *,
     spacing_mm: Sequence[float],
@@ -112,7 +113,7 @@ def score_case(
     """Score the samples of a case, and their consensus, against its raters.
 
     Args:
-        samples: drawn masks; a deterministic method gives one.
+        samples: drawn masks, in an array or as bits; a deterministic method gives one.
         raters: at least one; a rater who saw nothing gives an empty mask.
         spacing_mm: voxel size per spatial axis; 1.0 for natural images.
         ignored: voxels that count nowhere.
@@ -124,23 +125,50 @@ def score_case(
     Raises:
         ValueError: shapes differ, or there is no sample, rater or label.
     """
-    _check_shapes(samples, raters, consensus=consensus, ignored=ignored, spacing_mm=spacing_mm)
+    shape = samples.shape if isinstance(samples, KeptMasks) else samples.shape[1:]
+    _check_shapes(
+        shape,
+        raters,
+        num_samples=len(samples),
+        consensus=consensus,
+        ignored=ignored,
+        spacing_mm=spacing_mm,
+    )
     labels = [
         score_label(
-            MasksInMemory(
-                samples=samples[:, label],
+            _masks_of(
+                samples,
+                label,
                 raters=raters[:, label],
-                ignored=ignored,
                 consensus=None if consensus is None else consensus[label],
+                ignored=ignored,
             ),
             spacing_mm=spacing_mm,
             case=case,
             blob_volume=None if blob_volumes is None else blob_volumes[label],
             options=options,
         )
-        for label in range(samples.shape[1])
+        for label in range(shape[0])
     ]
     return CaseScores(labels=tuple(labels), num_samples=len(samples), num_raters=len(raters))
+
+
+def _masks_of(
+    samples: Bool[np.ndarray, "sample label *spatial"] | KeptMasks,
+    label: int,
+    *,
+    raters: Bool[np.ndarray, "rater *spatial"],
+    consensus: Bool[np.ndarray, "*spatial"] | None,
+    ignored: Bool[np.ndarray, "*spatial"] | None,
+) -> LabelMasks:
+    """Return all masks of one label."""
+    if isinstance(samples, KeptMasks):
+        return KeptLabel(
+            samples=samples, label=label, raters=raters, consensus=consensus, ignored=ignored
+        )
+    return MasksInMemory(
+        samples=samples[:, label], raters=raters, consensus=consensus, ignored=ignored
+    )
 
 
 def score_label(
@@ -315,18 +343,18 @@ def _pooled_blocks(
 
 
 def _check_shapes(
-    samples: Bool[np.ndarray, "sample label *spatial"],
+    shape: tuple[int, ...],
     raters: Bool[np.ndarray, "rater other_label *other_spatial"],
     *,
+    num_samples: int,
     consensus: np.ndarray | None,
     ignored: np.ndarray | None,
     spacing_mm: Sequence[float],
 ) -> None:
-    shape = samples.shape[1:]
-    if 0 in (len(samples), len(raters), shape[0]):
+    if 0 in (num_samples, len(raters), *shape[:1]):
         raise ValueError(
-            f"expected at least one sample, rater and label, found samples {samples.shape} and "
-            f"raters {raters.shape}"
+            f"expected at least one sample, rater and label, found samples {(num_samples, *shape)} "
+            f"and raters {raters.shape}"
         )
     shapes = {"raters": raters.shape[1:]}
     if consensus is not None:

@@ -16,6 +16,7 @@ from diffunet.data.prediction_records import read_records
 from diffunet.data.store.case_store import CaseStore
 from diffunet.errors import UsageError, WriteError
 from diffunet.evaluation.blocks import summary_blocks
+from diffunet.evaluation.kept_masks import KeptMasks, stacked
 from diffunet.evaluation.scores import CaseScores, score_case
 from diffunet.evaluation.table import SCORE_TITLES, leading_score
 from diffunet.inference.case_predictor import CasePredictor, OnStep
@@ -154,7 +155,7 @@ def drawn_masks(
     )
     samples: dict[int, np.ndarray] = {}
     predictor.predict(prepared, on_sample=samples.__setitem__)
-    return np.stack([samples[number] for number in range(len(samples))])
+    return stacked(samples)
 
 
 def _label_store(data: FoldData) -> CaseStore:
@@ -236,10 +237,10 @@ class _Validation:
         """Predict a case, write it if it can be, and score it."""
         references = references_of(self.data, case)
         geometry = self.data.images.properties(case).original_geometry
-        samples: dict[int, np.ndarray] = {}
+        samples = KeptMasks()
 
         def keep(number: int, masks: np.ndarray) -> None:
-            samples[number] = masks
+            samples.keep(number, masks)
             if writes and self.predictor.options.saves_samples:
                 self.output.write_sample(case, number, masks, geometry)
 
@@ -250,7 +251,7 @@ class _Validation:
             content = self.predictor.write(result, case=case, geometry=geometry, output=self.output)
             self.output.write_record(case, content, geometry)
         return score_case(
-            np.stack([samples[number] for number in range(len(samples))]),
+            samples,
             references.masks,
             spacing_mm=references.spacing_mm,
             ignored=references.ignored,
