@@ -1437,7 +1437,7 @@ DOUBTFUL_DATASETS = [
         "tiff_without_spacing",
         "tiff",
         _remove("imagesTr/b.json"),
-        ("1 volumes have no spacing, and 1 mm is used: 'b'", "CASE.json"),
+        ("1 volumes have no spacing, and 1 mm is used: 'b'", "CASE.json", "the pages of a file"),
     ),
     BrokenDataset(
         "nifti_without_spacing",

@@ -1,6 +1,7 @@
 """The summary of an evaluation as a table for a terminal."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any, Literal
 
 from diffunet.evaluation.baselines import TRIVIAL_ANSWERS
@@ -81,6 +82,7 @@ def format_table(summary: Mapping[str, Any]) -> str:
         _labels_table(block),
         _consensus_table(block["mean"]["consensus"], has_raters=_has_raters(block)),
         _distribution_table(block),
+        *_where_nothing_is_marked(summary),
         _how_to_read(block),
     ]
     return "\n\n".join(parts) + "\n"
@@ -243,6 +245,29 @@ def _of_several_raters(distribution: Mapping[str, Any]) -> str:
     if distribution["num_raters"][0] == 1:
         lines.append("Where a case has one rater, it is 2 E d(s,y) - D_ss, whose best is above 0.")
     return "\n".join(lines)
+
+
+def _where_nothing_is_marked(summary: Mapping[str, Any]) -> list[str]:
+    """Return, for each label that some references lack, how cases with and without it score.
+
+    A mean over both says little: an empty mask has Dice 1 where nothing is marked.
+    """
+    lines = []
+    who = " (more than half of the raters)" if _has_raters(summary["distribution"]) else ""
+    of_cases = [list(case["metrics"].values()) for case in summary["metric_per_case"]]
+    for label, name in enumerate(summary["distribution"]["labels"]):
+        found = [scores[label] for scores in of_cases]
+        dice = [each["Dice"] for each in found if each["n_ref"] and each["Dice"] is not None]
+        without = [each["n_pred"] for each in found if not each["n_ref"]]
+        if not dice or not without:
+            continue
+        num_empty = sum(not num_voxels for num_voxels in without)
+        lines.append(
+            f"{name}: {len(dice)} of {len(found)} cases have it{who}, with a mean Dice of "
+            f"{fmean(dice):.4f}.\nIn {num_empty} of the {len(without)} others the mask is empty "
+            "too, which counts as a Dice of 1."
+        )
+    return ["\n".join(lines)] if lines else []
 
 
 def _with_interval(score: Mapping[str, float | None]) -> str:

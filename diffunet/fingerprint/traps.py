@@ -1,6 +1,7 @@
 """The fingerprint's warnings, which a user should read before trusting a score."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 
 from diffunet.fingerprint.fingerprint import (
@@ -22,6 +23,7 @@ _INTENSITY_RATIO = 20  # of the brightest to the median image
 _FEW_RATERS = 3
 _BY_CHANCE = 0.01  # p-value from which raters of one number need not be people
 _FEW_PATIENTS = 20
+_SIZE_RATIO = 3  # of the sides of images: augmentation scales by 2 at most
 _FEW_PAIRS = 3  # of masks of one rater and another: too few to say where he marks
 _ELSEWHERE = 0.25  # of the others' overlap: a rater below it marks other places
 _APART = 0.05  # mean IoU of two raters who hardly mark the same places at all
@@ -59,10 +61,12 @@ def is_predicted_by_position(label: ImageLabelFingerprint) -> bool:
 
 def _warnings(fingerprint: Fingerprint) -> Iterator[str]:
     if fingerprint.num_patients < _FEW_PATIENTS:
+        patients = "patient" if fingerprint.num_patients == 1 else "patients"
         yield (
-            f"Only {fingerprint.num_patients} patients: scores of single folds will differ a lot; "
-            "compare methods over all folds, with paired differences."
+            f"Only {fingerprint.num_patients} {patients}: scores of single folds will differ a "
+            "lot; compare methods over all folds, with paired differences."
         )
+    yield from _size_warnings(fingerprint.geometry)
     for channel in fingerprint.channels:
         yield from _channel_warnings(channel, fingerprint.num_cases)
     for name, label in (fingerprint.labels or {}).items():
@@ -79,6 +83,22 @@ def _warnings(fingerprint: Fingerprint) -> Iterator[str]:
         yield (
             "Image-level labels are declared: no mask was opened, so the size and number of "
             "objects are unknown."
+        )
+
+
+def _size_warnings(geometry: GeometryFingerprint) -> Iterator[str]:
+    """Yield that pictures, whose files tell no spacing, differ so much in size."""
+    if geometry.has_spacing or len(geometry.shape) != 2:
+        return
+    rows, columns = geometry.shape
+    ratio = math.sqrt(rows.maximum / rows.minimum * columns.maximum / columns.minimum)
+    if ratio > _SIZE_RATIO:
+        yield (
+            f"Images have from {rows.minimum:g} to {rows.maximum:g} rows and from "
+            f"{columns.minimum:g} to {columns.maximum:g} columns, and no file tells the size of a "
+            "pixel. If larger images show the same in more pixels, as those of other cameras do, "
+            f"the network sees it up to {ratio:.2g} times as large: bring images and masks to "
+            "about one size first (masks by nearest neighbour)."
         )
 
 

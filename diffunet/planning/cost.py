@@ -5,7 +5,7 @@ is counted on the networks themselves, as memory is (`diffunet.planning.memory`)
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,19 +60,27 @@ class Work:
         """Return the seconds of all optimiser steps."""
         return configuration.training.num_iterations * self.of_step(configuration)
 
-    def of_case(self, plans: ResolvedPlans) -> float:
-        """Return the seconds in which the masks of a case of median size are predicted.
+    def of_case(self, plans: ResolvedPlans, *, shape: Sequence[int] | None = None) -> float:
+        """Return the seconds in which the masks of a case are predicted.
 
         Only of methods that learn from masks: the others make maps, whose work this does not count.
+
+        Args:
+            shape: of the case on the grid of training; None: the median one.
         """
         configuration, sampling = plans.configuration, plans.configuration.sampling
+        is_sliced = len(plans.transpose_forward) > configuration.dimensions
+        if shape is None:
+            num_slices, lengths = _SLICES_OF_A_VOLUME, configuration.median_shape
+        else:
+            num_slices, lengths = shape[0], shape[is_sliced:]
         # the median shape is for information alone: an edited file may have any
-        shapes = zip(configuration.median_shape, configuration.patch_size, strict=False)
+        shapes = zip(lengths, configuration.patch_size, strict=False)
         voxels = math.prod(
             edge if length <= edge else length / sampling.tile_step_size for length, edge in shapes
         )
-        if len(plans.transpose_forward) > configuration.dimensions:
-            voxels *= _SLICES_OF_A_VOLUME
+        if is_sliced:
+            voxels *= num_slices
         return voxels * (self.image + sampling.num_samples * sampling.num_steps * self.draw)
 
 

@@ -94,18 +94,20 @@ class SegmentationMethod:
 
     def finishing(self, data: FoldData, *, is_whole: bool) -> Finishing | None:
         """Return how long the final validation predicts, and a case in between."""
-        num_cases = len(data.split.val)
-        if not num_cases:
-            return None
         configuration = data.plans.configuration
+        cases = spread_over_patients(data.split.val, data.patients)
         if not is_whole:
-            num_cases = min(num_cases, configuration.training.num_final_validation_cases)
-        seconds = measure_work(data.plans, data.labels).of_case(data.plans)
+            cases = cases[: configuration.training.num_final_validation_cases]
+        if not cases:
+            return None
+        work = measure_work(data.plans, data.labels)
+        shapes = [data.images.properties(case).shape for case in cases]
+        seconds = [work.of_case(data.plans, shape=shape) for shape in shapes]
         share = _num_samples(configuration) / configuration.sampling.num_samples
         return Finishing(
-            what=f"the final validation of {num_cases} case{'s' * (num_cases > 1)}",
-            seconds=num_cases * seconds,
-            case_seconds=share * seconds,
+            what=f"the final validation of {len(cases)} case{'s' * (len(cases) > 1)}",
+            seconds=sum(seconds),
+            case_seconds=share * seconds[0],
         )
 
     def finish(self, final: FinalModel) -> dict[str, Any] | None:

@@ -325,6 +325,21 @@ def test_the_table_shows_what_a_perfect_model_would_score(folders):
     assert row.split("]")[1].split()[0] == f"{expected:.4f}"
 
 
+def test_cases_with_and_without_a_label_are_told_apart(folders):
+    keep_one_rater(folders)
+    assert "cases have it" not in format_table(evaluate(folders))
+    nothing = np.zeros(PLANE.shape, np.uint8)
+    for case in ("a", "b"):
+        write(folders[0], f"{case}_r00", nothing)
+    write(folders[1], "a", nothing)
+    summary = evaluate(folders)
+    dice = summary["metric_per_case"][2]["metrics"]["1"]["Dice"]
+    assert (
+        f"core: 1 of 3 cases have it, with a mean Dice of {dice:.4f}.\n"
+        "In 1 of the 2 others the mask is empty too, which counts as a Dice of 1."
+    ) in format_table(summary)
+
+
 def rows_of_distribution(text: str) -> list[str]:
     lines = text.splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("distribution "))

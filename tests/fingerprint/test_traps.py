@@ -155,6 +155,19 @@ def _spaced(*spacing_mm: float) -> Fingerprint:
     )
 
 
+@pytest.mark.parametrize(
+    ("has_spacing", "largest", "is_told"),
+    [(False, 4000, True), (True, 4000, False), (False, 900, False)],
+)
+def test_pictures_of_very_different_sizes_may_show_the_same_larger(has_spacing, largest, is_told):
+    base = a_fingerprint()
+    shape = (a_summary(500, minimum=450, maximum=largest), a_summary(600, maximum=1.5 * largest))
+    geometry = dataclasses.replace(base.geometry, shape=shape, has_spacing=has_spacing)
+    warnings = _warnings(dataclasses.replace(base, geometry=geometry))
+    assert ("from 450 to 4000 rows" in warnings) is is_told
+    assert ("up to" in warnings) is is_told
+
+
 def test_labels_of_slices_across_which_voxels_are_not_coarsest_are_doubted():
     warnings = _warnings(_spaced(1.0, 1.0, 5.0))
     assert "where voxels measure 1 mm; they are coarsest along axis 2 (x), 5 mm" in warnings

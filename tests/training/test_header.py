@@ -15,6 +15,7 @@ from diffunet.plans import AugmentationPlan, NormalizationPlan, PreprocessingPla
 from diffunet.training.fold_data import FoldData
 from diffunet.training.header import sentence_of_time, training_header
 from diffunet.training.method import Finishing
+from diffunet.training.validation import spread_over_patients
 from tests.training.folds import plans, write_preprocessed
 from tests.training.test_fold_data import opened
 
@@ -62,15 +63,27 @@ def test_on_a_cpu_the_plans_alone_tell_the_time(tmp_path):
     )
 
 
-def test_the_final_validation_takes_as_long_as_the_masks_of_its_cases(tmp_path):
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_the_final_validation_takes_as_long_as_the_masks_of_its_cases(tmp_path, is_whole):
     data = fold(tmp_path, num_final_validation_cases=2)
-    data = dataclasses.replace(data, split=dataclasses.replace(data.split, val=("a", "b", "c")))
-    of_case = measure_work(data.plans, data.labels).of_case(data.plans)
-    for is_whole, num_cases in ((False, 2), (True, 3)):
-        found = finishing_of(data, is_whole=is_whole)
-        assert found is not None
-        assert found.seconds == pytest.approx(num_cases * of_case)
-        assert f"of {num_cases} cases" in found.what
+    cases = spread_over_patients(data.split.val, data.patients)[: None if is_whole else 2]
+    work = measure_work(data.plans, data.labels)
+    found = finishing_of(data, is_whole=is_whole)
+    assert found is not None
+    assert f"of {len(cases)} cases" in found.what
+    assert len(cases) == (4 if is_whole else 2)
+    shapes = [data.images.properties(case).shape for case in cases]
+    expected = sum(work.of_case(data.plans, shape=shape) for shape in shapes)
+    assert found.seconds == pytest.approx(expected)
+
+
+def test_a_large_case_takes_longer_than_the_median_one(tmp_path):
+    data = fold(tmp_path)
+    work = measure_work(data.plans, data.labels)
+    median = data.plans.configuration.median_shape
+    of_median = work.of_case(data.plans)
+    assert work.of_case(data.plans, shape=median) == of_median
+    assert work.of_case(data.plans, shape=[8 * edge for edge in median]) > 60 * of_median
 
 
 def test_a_training_shorter_than_its_validations_says_how_long_these_take(tmp_path):

@@ -249,7 +249,10 @@ class _Summary:
 
 def _spacing_remedy(file_ending: str) -> str:
     if file_ending.lower() in TIFF_FILE_ENDINGS:
-        return 'write CASE.json with {"spacing": [z, y, x]} in mm beside them'
+        return (
+            'write CASE.json with {"spacing": [z, y, x]} in mm beside them; where the pages of a '
+            "file are images of their own, save each as an image CASE_0000.tif of its own"
+        )
     return "write the size of a voxel in mm into the header of images and masks"
 
 
