@@ -76,7 +76,7 @@ def format_table(summary: Mapping[str, Any]) -> str:
     """
     block = summary["distribution"]
     parts = [
-        f"{block['num_cases']} cases of {block['num_patients']} patients, "
+        f"{block['num_cases']} cases{_patients(block)}, "
         f"{_span(block['num_samples'])} sample(s) and {_span(block['num_raters'])} rater(s) per "
         f"case; intervals: {block['interval']}",
         _labels_table(block),
@@ -86,6 +86,12 @@ def format_table(summary: Mapping[str, Any]) -> str:
         _how_to_read(block),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _patients(block: Mapping[str, Any]) -> str:
+    if block["num_cases"] == block["num_patients"]:
+        return ", each counted as a patient of its own"  # as they are where no table says more
+    return f" of {block['num_patients']} patients"
 
 
 def leading_score(distribution: Mapping[str, Any]) -> str:

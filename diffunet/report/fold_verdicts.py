@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
 from diffunet.figures.progress import VALUE_LABELS
 from diffunet.report import verdicts
@@ -11,8 +12,9 @@ from diffunet.report.evaluation import Evaluation
 from diffunet.report.fold_facts import FoldFacts
 from diffunet.report.json_facts import number_at
 
-_STILL_IMPROVING = 0.9
-_FEWEST_VALIDATIONS = 3
+_FEWEST_OF_QUARTER = 3
+_CHANCE = 0.05
+_LOWER_IS_BETTER = ("ged_fully_unbiased",)
 
 
 def of_folds(folds: Sequence[FoldFacts]) -> list[str]:
@@ -78,32 +80,52 @@ def _of_several(scored: Sequence[FoldFacts], *, num_folds: int) -> list[str]:
 
 
 def _progress(folds: Sequence[FoldFacts]) -> list[str]:
-    """Return whether the trainings are finished, and whether they were still improving."""
-    names = [
-        fold.name
-        for fold in folds
-        if fold.best_iteration is not None
-        and fold.iteration
-        and len(fold.validation) >= _FEWEST_VALIDATIONS
-        and fold.best_iteration >= _STILL_IMPROVING * fold.iteration
-    ]
-    unfinished = [fold for fold in folds if fold.num_iterations and not fold.is_finished]
-    sentences = []
-    if names and not unfinished:
-        one = "The best validation was among the last ones"
-        sentences.append(
-            f"{one}{'' if len(folds) == 1 else ' in ' + ', '.join(names)}: the score was still "
-            "improving, and a longer training may be better."
-        )
-    elif (
-        folds
-        and not unfinished
-        and any(len(fold.validation) >= _FEWEST_VALIDATIONS for fold in folds)
-    ):
-        sentences.append(
-            "The best validation came before the end: a longer training promises little."
-        )
-    return sentences
+    """Return how the validations of finished trainings went on at the end."""
+    if not folds or any(fold.num_iterations and not fold.is_finished for fold in folds):
+        return []
+    trends = {fold.name: trend for fold in folds if (trend := _trend(fold)) is not None}
+    better, worse = ([name for name in trends if trends[name] == each] for each in (1, -1))
+
+    def of(names: Sequence[str]) -> str:
+        return "" if len(folds) == 1 else f" of {', '.join(names)}"
+
+    if better:
+        return [
+            f"The validations{of(better)} were still improving at the end: a longer training may "
+            "be better."
+        ]
+    if worse:
+        return [f"The validations{of(worse)} got worse at the end: look at the curves."]
+    if trends:
+        records = [each for fold in folds for each in fold.records]
+        sizes = [
+            number_at(each, "num_cases") for each in records if each.get("kind") == "validation"
+        ]
+        known = [size for size in sizes if size is not None]
+        cases = f", as far as {min(known):.0f} cases tell" if known else ""
+        return [f"The last validations were level{cases}."]
+    return []
+
+
+def _trend(fold: FoldFacts) -> int | None:
+    """Return whether the last quarter of the validations is better (1) or worse (-1).
+
+    It is compared with the quarter before. Validations are of few cases and differ by chance, so
+    that the best one tells little; 0 where the means differ by no more than chance allows, None
+    where there are too few.
+    """
+    known = np.array([value for _, value in fold.validation if value is not None], float)
+    length = len(known) // 4
+    if length < _FEWEST_OF_QUARTER:
+        return None
+    before, last = known[-2 * length : -length], known[-length:]
+    if np.ptp(known[-2 * length :]) == 0:
+        return 0
+    chance = float(np.asarray(stats.ttest_ind(before, last, equal_var=False))[1])
+    if chance > _CHANCE:
+        return 0
+    is_better = (last.mean() < before.mean()) == (fold.validation_name in _LOWER_IS_BETTER)
+    return 1 if is_better else -1
 
 
 def warnings_of(folds: Sequence[FoldFacts]) -> list[str]:

@@ -28,9 +28,11 @@ def of_scores(evaluation: Evaluation) -> list[str]:
     """Return what the leading score is, beside other answers, and what that means."""
     leading = evaluation.leading
     direction = _DIRECTIONS.get(leading.better or "", "")
-    patients = (
-        f" of {counted(evaluation.num_patients, 'patient')}" if evaluation.num_patients else ""
-    )
+    patients = ""
+    if evaluation.num_patients == evaluation.num_cases > 1:
+        patients = ", each counted as a patient of its own"
+    elif evaluation.num_patients:
+        patients = f" of {counted(evaluation.num_patients, 'patient')}"
     title = leading.title[:1].upper() + leading.title[1:]
     sentences = [
         f"{title} {with_interval(leading)} on "

@@ -295,7 +295,9 @@ def test_progress_wraps_each_pass(folders):
 def test_table_shows_scores_intervals_and_trivial_answers(folders):
     summary = evaluate(folders)
     lines = format_table(summary).splitlines()
-    assert lines[0].startswith("3 cases of 3 patients, 3 sample(s) and 2 rater(s) per case")
+    assert lines[0].startswith(
+        "3 cases, each counted as a patient of its own, 3 sample(s) and 2 rater(s) per case"
+    )
     (row,) = [line for line in lines if line.startswith("GED ")]
     block = summary["distribution"]["mean"]
     assert f"{block['scores']['ged']['mean']:.4f} [" in row

@@ -1,6 +1,7 @@
 """Pages about models."""
 
 import io
+import json
 import re
 
 import pytest
@@ -40,6 +41,34 @@ def test_one_fold_alone(tmp_path, summary):
     assert "Dataset001_X: diffusion__diffunet_plans__2d, fold_0" in page.text
     assert "side by side" not in page.text
     assert "Worst cases by unbiased GED" in page.text
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "told"),
+    [
+        ((0.30, 0.32, 0.31), (0.20, 0.22, 0.21), "still improving at the end"),
+        ((0.20, 0.22, 0.21), (0.30, 0.32, 0.31), "got worse at the end"),
+        ((0.02, 0.12, 0.05), (0.01, 0.09, 0.06), "were level, as far as 4 cases tell"),
+        ((0.2, 0.2, 0.2), (0.2, 0.2, 0.2), "were level"),
+        ((0.3,), (0.1,), None),  # too few
+    ],
+)
+def test_validations_at_the_end_are_compared_beyond_chance(tmp_path, first, last, told):
+    fold = write_fold(tmp_path / MODEL / "fold_0")
+    values = [0.8] * len(first + last) + [*first, *last]
+    lines = [
+        json.dumps({"kind": "validation", "iteration": 3 * number, "num_cases": 4} | scores)
+        for number, value in enumerate(values, start=1)
+        for scores in [{"ged_fully_unbiased": value, "is_best": number == 2}]
+    ]
+    trained = '{"kind": "training", "iteration": 40, "loss": 0.1}'
+    (fold / "metrics.jsonl").write_text("\n".join([*lines, trained]))
+    text = read_page(api.report(fold, workspace=tmp_path)).text
+    sentences = ("still improving", "got worse", "were level")
+    assert [each for each in sentences if each in text] == [
+        each for each in sentences if told and each in told
+    ]
+    assert told is None or told in text
 
 
 def test_a_page_tells_what_a_training_cost(tmp_path):
