@@ -174,15 +174,18 @@ def _found(source: Path, paths: Sequence[Path], wishes: Wishes) -> _Files:
     A file that several patterns find belongs to the one that says most about its name.
     """
     for option, given in (("images", wishes.images), ("masks", wishes.masks)):
-        if not given or len({*given}) < len(given):
-            what = "which files are" if not given else "each pattern once for"
+        if not given:
             raise UsageError(
-                f"--{option}: expected {what} the {option}, such as --{option} "
+                f"--{option}: expected which files are the {option}, such as --{option} "
                 f"'{_example(source, paths)}'; in '{source}' there are {_shown(source, paths)}"
             )
+    text, count = Counter((*wishes.images, *wishes.masks)).most_common(1)[0]
+    if count > 1:
+        raise UsageError(f"--images, --masks: expected each pattern once, got '{text}' again")
     images = [_pattern(each, option="images", known=_PLACEHOLDERS[:2]) for each in wishes.images]
     masks = [_pattern(each, option="masks", known=_PLACEHOLDERS) for each in wishes.masks]
     by_pattern: dict[str, list[_Found]] = {each.text: [] for each in (*images, *masks)}
+    problems = []
     for path in paths:
         inside = canonical(path.relative_to(source).as_posix())
         matches = [
@@ -190,9 +193,15 @@ def _found(source: Path, paths: Sequence[Path], wishes: Wishes) -> _Files:
             for each in (*images, *masks)
             if (match := each.expression.fullmatch(inside))
         ]
-        if matches:
-            best, match = max(matches, key=lambda found: found[0].num_literal)
-            by_pattern[best.text].append(_file_of(path, match))
+        if not matches:
+            continue
+        most = max(each.num_literal for each, _ in matches)
+        (best, match), *others = [found for found in matches if found[0].num_literal == most]
+        by_pattern[best.text].append(_file_of(path, match))
+        problems += [
+            f"'{inside}' is found by '{best.text}' and '{each.text}'" for each, _ in others
+        ]
+    refuse_all(problems, remedy="write more of the name into one of the patterns")
     empty = [text for text, files in by_pattern.items() if not files]
     refuse_all(
         [f"'{text}' finds no file below '{source}'" for text in empty],

@@ -199,7 +199,8 @@ def test_values_of_masks(tmp_path: Path) -> None:
         ({**KITS, "images": ["{id}/imaging.nii.gz"]}, r"got '\{id\}/imaging.nii.gz'"),
         ({**KITS, "images": ["{case}/{rater}.nii.gz"]}, r"got '\{case\}/\{rater\}.nii.gz'"),
         ({**KITS, "images": ["/data/{case}/imaging.nii.gz"]}, "--images: expected how the path"),
-        ({**KITS, "images": KITS["images"] * 2}, "--images: expected each pattern once"),
+        ({**KITS, "images": KITS["images"] * 2}, "--images, --masks: expected each pattern once"),
+        ({**KITS, "masks": KITS["images"]}, "expected each pattern once, got '{case}/imaging"),
         ({**KITS, "channels": ["CT", "PET"]}, "--channels: expected a name for each of the 1"),
     ],
 )  # fmt: skip
@@ -215,6 +216,8 @@ def test_a_pattern_that_is_none(tmp_path: Path, wishes: dict[str, list[str]], me
          r"(?s)'\{case\}/image.nii.gz' finds no file below .*correct the patterns; there are"),
         ("{case}/case_00000/*.nii.gz", "{case}/segmentation.nii.gz",
          "'{case}/segmentation.nii.gz' finds masks for which '{case}/case_00000/"),
+        ("*/{case}ing.nii.gz", "{case}/ima*.nii.gz",
+         r"is found by '\*/\{case\}ing.nii.gz' and '\{case\}/ima\*"),
         ("data/*/{case}ing.nii.gz", "{case}/segmentation.nii.gz",
          "(?s)finds 3 files for the case 'imag': .*write more of the path into the pattern"),
     ],
