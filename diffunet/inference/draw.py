@@ -158,7 +158,8 @@ class _TiledDenoiser:
 
     def _use_batches_of(self, batch_size: int) -> None:
         self._batch_size = batch_size
-        num_tiles = max(1, batch_size // self._num_samples)
+        fewest = self._compute.fewest_tiles(self._tiling.patch_size)
+        num_tiles = max(fewest, batch_size // self._num_samples)
         self._chunks = self._tiling.chunks(num_tiles)
         self._kept: dict[tuple[tuple[int, ...], tuple[int, ...]], Features] = {}
         self._free_bytes = self._compute.feature_bytes

@@ -51,6 +51,14 @@ def test_a_gpu_takes_larger_batches_than_a_cpu():
     assert Compute(device=CUDA, batch_voxels=3000).batch_size((10, 100)) == 3
 
 
+def test_a_cpu_takes_two_small_tiles_at_once_and_one_large_one():
+    """Of a single small volume, one thread of torch is many times slower."""
+    assert Compute(device=CPU).batch_size((40, 40, 40)) == 2
+    assert Compute(device=CPU).batch_size((88, 128, 128)) == 1
+    assert Compute(device=CPU, batch_voxels=1).batch_size((40, 40, 40)) == 1
+    assert Compute(device=CUDA, batch_voxels=1).batch_size((40, 40, 40)) == 1
+
+
 def test_the_state_stays_on_the_gpu_only_if_it_takes_a_quarter_of_what_is_free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 * 1600, 10**9))
     assert Compute(device=CUDA).state_device((1, 1, 10, 10), num_volumes=4) == CUDA

@@ -286,6 +286,23 @@ def test_every_step_of_every_sample_is_reported():
     assert max(steps) < 1, "a step of a large image may take minutes: its tiles are told"
 
 
+def test_a_cpu_gives_tiles_of_volumes_in_pairs_to_the_network():
+    network = PointwiseNetwork()
+    drawn = draw_x_0(
+        [denoiser_of(network)],
+        random_image(1, 40, 40, 70),
+        num_channels=1,
+        sampling=SamplingPlan(num_steps=1, num_samples=4),
+        patch_size=(40, 40, 40),
+        mirror_axes=(),
+        seed=0,
+        case="case",
+        compute=Compute(device=CPU),
+    )
+    assert len(list(drawn)) == 4
+    assert set(network.batch_sizes) == {2}
+
+
 def test_no_seam_shows_where_tiles_meet():
     """With zeros around each tile the network errs at its rim; the weights must hide that.
 
