@@ -165,11 +165,15 @@ def level(name: str, value: float, *, limits: tuple[float, float], colour: int =
     return Series(name=name, points=points, look="dashed", colour=colour)
 
 
+_ROUNDING = 1e-12
+"""What a difference of equal scores may leave."""
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number for people: three digits, seldom an exponent; "–" of None."""
     if value is None or not math.isfinite(value):
         return "–"
-    if value == 0:
+    if abs(value) < _ROUNDING:
         return "0"
     if abs(value) >= 1e7 or abs(value) < 1e-4:
         return f"{value:.2g}"
