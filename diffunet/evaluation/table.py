@@ -258,7 +258,7 @@ def _where_nothing_is_marked(summary: Mapping[str, Any]) -> list[str]:
 
     A mean over both says little: an empty mask has Dice 1 where nothing is marked.
     """
-    lines = []
+    lines: list[str] = []
     who = " (more than half of the raters)" if _has_raters(summary["distribution"]) else ""
     of_cases = [list(case["metrics"].values()) for case in summary["metric_per_case"]]
     for label, name in enumerate(summary["distribution"]["labels"]):

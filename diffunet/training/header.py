@@ -85,7 +85,7 @@ def sentence_of_time(
         estimated = measure_work(data.plans, data.labels).of_step(data.plans.configuration)
         slower = seconds_per_iteration / estimated
         spoken += _in_between(data, finishing, seconds=seconds, slower=slower)
-        spoken += _finish(finishing, slower=slower)
+        spoken += f"; {_finish(finishing, slower=slower)} then"
     if seconds > _LONG_SECONDS and (smaller := _seconds_of_laptop(data)) is not None:
         planned, whole = smaller
         share = planned / whole * data.plans.configuration.training.num_iterations
@@ -111,15 +111,13 @@ def _in_between(data: FoldData, finishing: Finishing, *, seconds: float, slower:
     return f", validations {f'about {in_words(least)}' if is_short else 'up to a tenth'} more"
 
 
-def _finish(finishing: Finishing | None, *, slower: float = 1.0) -> str:
+def _finish(finishing: Finishing, *, slower: float = 1.0) -> str:
     """Return in words what follows on the training, and how long it takes.
 
     Args:
         slower: times that this machine takes what is estimated.
     """
-    if finishing is None:
-        return ""
-    return f"; {finishing.what} takes about {in_words(slower * finishing.seconds)} then"
+    return f"{finishing.what} takes about {in_words(slower * finishing.seconds)}"
 
 
 def _size(data: FoldData) -> str:
@@ -129,15 +127,18 @@ def _size(data: FoldData) -> str:
 
 def _estimate(data: FoldData, *, num_left: int, finishing: Finishing | None) -> list[str]:
     """Return what the plans alone say about the time, where they can: on a CPU."""
-    if data.compute.device.type != "cpu" or num_left <= 0:
+    if data.compute.device.type != "cpu":
         return []
+    if num_left <= 0:
+        return [] if finishing is None else [f"time: {_finish(finishing)} on two cores"]
     configuration = data.plans.configuration
     work = measure_work(data.plans, data.labels)
     seconds = num_left * work.of_step(configuration)
     spoken = f"time: an estimated {in_words(seconds)} on two cores"
     if configuration.training.num_validations:
         spoken += ", besides validations"
-    spoken += _finish(finishing)
+    if finishing is not None:
+        spoken += f"; {_finish(finishing)} then"
     if seconds > _LONG_SECONDS and (smaller := _seconds_of_laptop(data)) is not None:
         spoken += f"; a new training with --preset laptop: {in_words(smaller[0])}"
     return [spoken, *_slow_cases(data, work.of_case(data.plans))]

@@ -26,12 +26,12 @@ def fold(tmp_path, **training) -> FoldData:
     return opened(write_preprocessed(tmp_path), plans(training=training))
 
 
-def header(data: FoldData) -> list[str]:
+def header(data: FoldData, *, iteration: int = 0) -> list[str]:
     return list(
         training_header(
             data,
             fold="0",
-            iteration=0,
+            iteration=iteration,
             num_ranks=1,
             model=nn.Linear(1, 1),
             finishing=finishing_of(data),
@@ -61,6 +61,16 @@ def test_on_a_cpu_the_plans_alone_tell_the_time(tmp_path):
         "on two cores, besides validations; the final validation of 3 cases takes about "
         f"{in_words(found.seconds)} then"
     )
+
+
+def test_where_only_the_final_validation_is_left_its_time_is_told(tmp_path):
+    data = fold(tmp_path)
+    is_last = data.plans.configuration.training.num_iterations
+    (sentence,) = [each for each in header(data, iteration=is_last) if each.startswith("time:")]
+    found = finishing_of(data)
+    assert found is not None
+    told = in_words(found.seconds)
+    assert sentence == f"time: {found.what} takes about {told} on two cores"
 
 
 @pytest.mark.parametrize("is_whole", [False, True])
