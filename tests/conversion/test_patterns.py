@@ -158,6 +158,15 @@ def test_a_case_that_is_called_as_its_patient_keeps_its_name(tmp_path: Path) -> 
     assert {*made.patients.values()} == {"patient001"}
 
 
+def test_a_table_of_patients_goes_first(tmp_path: Path) -> None:
+    source = kits(tmp_path)
+    (source / "patients.csv").write_text(
+        "case,patient\ncase_00000,Anna\ncase_00001,Anna\ncase_00002,Ben\n"
+    )
+    made = convert("patterns", source, tmp_path / "w", **KITS, labels=["kidney", "mass", "cyst"])
+    assert made.patients["case_00000"] == made.patients["case_00001"] == "Anna"
+
+
 def test_photographs_with_masks_beside(tmp_path: Path) -> None:
     source = tmp_path / "photographs"
     for number, name in enumerate(("eye 1", "eye 2")):
@@ -167,7 +176,7 @@ def test_photographs_with_masks_beside(tmp_path: Path) -> None:
         "patterns",
         source,
         tmp_path / "w",
-        images=["in/{case}.jpg"],
+        images=["./in/{case}.jpg"],
         masks=["out\\{case}_Segmentation.PNG"],
     )
     assert not verify_dataset(made, num_processes=0).problems
