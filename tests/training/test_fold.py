@@ -206,12 +206,12 @@ def test_fold_all_trains_on_every_case_and_validates_on_none(preprocessed, tmp_p
 
 
 def test_a_training_says_first_what_it_does_and_how_it_is_read(preprocessed, tmp_path, caplog):
-    short = plans(training={"num_iterations": 2, "num_validations": 0})
+    short = plans(training={"num_iterations": 2, "num_validations": 1})
     with caplog.at_level(logging.INFO):
         train(preprocessed, tmp_path, short)
         begun = caplog.text
         caplog.clear()
-        longer = plans(training={"num_iterations": 4, "num_validations": 0})
+        longer = plans(training={"num_iterations": 4, "num_validations": 1})
         train(preprocessed, tmp_path, longer, continues=True)
     assert "method diffusion, 2d, from the beginning, on cpu (1 thread(s))" in begun
     assert f"patches of {SIZE} x {SIZE} voxels" in begun
