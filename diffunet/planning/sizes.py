@@ -25,8 +25,8 @@ LAPTOP_SECONDS = 1500
 _LAPTOP_WIDTH, _LARGE_WIDTH = 0.5, 2.0
 
 # Larger images of a laptop are seen in cells of two pixels an axis: in the same time, a network
-# learns from four times as many (results/real-data.md). Of volumes, and of models that draw no
-# samples, this was not measured.
+# learns from four times as many (results/real-data.md). Volumes lose by it (log.md); of models that
+# draw no samples, it was not measured.
 _LARGEST_UNFOLDED = {2: 64**2, 3: math.inf}
 
 # Cells (or voxels, where none are folded) of a patch that is cut for a laptop, and voxels of the
