@@ -22,10 +22,10 @@ from diffunet.data.image_io import (
     write_label_map,
 )
 from diffunet.data.prediction_records import record_path
-from diffunet.data.raw.case_files import find_input_cases
 from diffunet.data.raw.dataset import open_dataset
 from diffunet.data.raw.dataset_state import DatasetState
 from diffunet.data.raw.image_labels import read_image_labels
+from diffunet.data.raw.input_cases import find_input_cases
 from diffunet.data.raw.integrity import verify_dataset
 from diffunet.data.store.case import CaseProperties, IntensityNormalization
 from diffunet.data.store.case_store import CaseStore

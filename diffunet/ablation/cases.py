@@ -10,7 +10,8 @@ import torch
 
 from diffunet.data.file_state import FileState
 from diffunet.data.image_io import ImageGeometry, read_label_map
-from diffunet.data.raw.case_files import CaseFiles, Findings, find_input_cases
+from diffunet.data.raw.case_files import CaseFiles, Findings
+from diffunet.data.raw.input_cases import find_input_cases
 from diffunet.data.raw.label_files import labels_by_case
 from diffunet.data.raw.tables import read_rows
 from diffunet.data.store.case_store import MANIFEST, CaseStore

@@ -9,7 +9,8 @@ from diffunet.conversion.tree import subfolder, visible
 from diffunet.conversion.volume import read_volume
 from diffunet.conversion.wishes import Wishes
 from diffunet.data.image_io.nifti import FILE_ENDINGS as NIFTI_ENDINGS
-from diffunet.data.raw.case_files import find_input_cases, listing
+from diffunet.data.raw.case_files import listing
+from diffunet.data.raw.input_cases import find_input_cases
 from diffunet.errors import DatasetError
 from diffunet.workspace import (
     IMAGES_FOLDER,

@@ -27,6 +27,7 @@ from diffunet.conversion.tree import (
     refuse_all,
 )
 from diffunet.conversion.wishes import Wishes
+from diffunet.data.image_io import file_ending_of
 from diffunet.data.raw.case_files import listing
 from diffunet.errors import DatasetError, UsageError
 from diffunet.names import canonical, file_parts
@@ -222,8 +223,8 @@ def _found(source: Path, paths: Sequence[Path], wishes: Wishes) -> _Files:
 def _file_of(path: Path, match: re.Match[str]) -> _Found:
     parts = match.groupdict()
     case, patient = parts["case"], parts.get("patient", "")
-    if not case.startswith(patient):
-        case = f"{patient}_{case}"
+    if patient and case != patient and not re.match(rf"{re.escape(patient)}[\W_]", case):
+        case = f"{patient}_{case}"  # unless it begins with the patient: p1_frame01, but not p12
     return _Found(path=path, case=case, patient=patient, rater=parts.get("rater", ""))
 
 
@@ -280,13 +281,14 @@ def _kind_of(channels: Sequence[Mapping[str, Path]], wishes: Wishes) -> ImageKin
     kinds = [kind_of(list(images.values())) for images in channels]
     if len(kinds) == 1:
         return kinds[0]
-    for kind, pattern in zip(kinds, wishes.images, strict=True):
-        if kind.is_photograph or kind.num_channels > 1:
+    for kind, images, pattern in zip(kinds, channels, wishes.images, strict=True):
+        found = f"{kind.num_channels} channels" if kind.num_channels > 1 else ""
+        if any(file_ending_of(path) is None for path in images.values()):
+            found = "a format that holds whole photographs alone"
+        if found:
             raise DatasetError(
                 f"'{pattern}': expected images of one channel each, since --images names "
-                f"{len(kinds)}, found "
-                f"{'photographs' if kind.is_photograph else f'{kind.num_channels} channels'}; name "
-                "one pattern alone"
+                f"{len(kinds)}, found {found}; name one pattern alone, or convert the files"
             )
     return ImageKind(file_ending=kinds[0].file_ending, num_channels=len(kinds))
 

@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from diffunet.evaluation.label_masks import MaskBlock
+from diffunet.evaluation.label_masks import MaskBlock, References
 
 VOXELS_PER_BLOCK = 2**20
 """Of each mask: a block of twenty masks then takes 20 MiB."""
@@ -67,14 +67,11 @@ class KeptMasks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptLabel:
-    """One label of samples that are kept as bits, with all else as `MasksInMemory` has it."""
+class KeptLabel(References):
+    """One label of samples that are kept as bits."""
 
     samples: KeptMasks
     label: int
-    raters: Bool[np.ndarray, "rater *spatial"]
-    consensus: Bool[np.ndarray, "*spatial"] | None
-    ignored: Bool[np.ndarray, "*spatial"] | None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -84,21 +81,8 @@ class KeptLabel:
     def num_samples(self) -> int:
         return len(self.samples)
 
-    @property
-    def num_raters(self) -> int:
-        return len(self.raters)
-
     def blocks(self) -> Iterator[MaskBlock]:
         length = max(1, VOXELS_PER_BLOCK // max(1, math.prod(self.shape[1:])))
         for start in range(0, self.shape[0], length):
             rows = slice(start, min(start + length, self.shape[0]))
-            yield MaskBlock(
-                rows=rows,
-                samples=self.samples.block(self.label, rows),
-                raters=self.raters[:, rows],
-                consensus=None if self.consensus is None else self.consensus[rows],
-                ignored=None if self.ignored is None else self.ignored[rows],
-            )
-
-    def rater(self, number: int) -> Bool[np.ndarray, "*spatial"]:
-        return self.raters[number]
+            yield self.beside(self.samples.block(self.label, rows), rows)

@@ -47,13 +47,36 @@ class LabelMasks(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MasksInMemory:
-    """Masks that are all in memory: one block."""
+class References:
+    """What the samples of one label are compared with, all in memory."""
 
-    samples: Bool[np.ndarray, "sample *spatial"]
     raters: Bool[np.ndarray, "rater *spatial"]
     consensus: Bool[np.ndarray, "*spatial"] | None
     ignored: Bool[np.ndarray, "*spatial"] | None
+
+    @property
+    def num_raters(self) -> int:
+        return len(self.raters)
+
+    def rater(self, number: int) -> Bool[np.ndarray, "*spatial"]:
+        return self.raters[number]
+
+    def beside(self, samples: Bool[np.ndarray, "sample *block"], rows: slice) -> MaskBlock:
+        """Return the block of these rows, of which `samples` are."""
+        return MaskBlock(
+            rows=rows,
+            samples=samples,
+            raters=self.raters[:, rows],
+            consensus=None if self.consensus is None else self.consensus[rows],
+            ignored=None if self.ignored is None else self.ignored[rows],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MasksInMemory(References):
+    """Masks that are all in memory: one block."""
+
+    samples: Bool[np.ndarray, "sample *spatial"]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -63,18 +86,5 @@ class MasksInMemory:
     def num_samples(self) -> int:
         return len(self.samples)
 
-    @property
-    def num_raters(self) -> int:
-        return len(self.raters)
-
     def blocks(self) -> Iterator[MaskBlock]:
-        yield MaskBlock(
-            rows=slice(0, self.shape[0]),
-            samples=self.samples,
-            raters=self.raters,
-            consensus=self.consensus,
-            ignored=self.ignored,
-        )
-
-    def rater(self, number: int) -> Bool[np.ndarray, "*spatial"]:
-        return self.raters[number]
+        yield self.beside(self.samples, slice(0, self.shape[0]))

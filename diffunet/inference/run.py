@@ -17,7 +17,8 @@ import torch
 
 from diffunet import __version__
 from diffunet.data.image_io import write_label_map
-from diffunet.data.raw.case_files import CaseFiles, find_input_cases
+from diffunet.data.raw.case_files import CaseFiles
+from diffunet.data.raw.input_cases import find_input_cases
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.beside import WritingBeside
 from diffunet.inference.case_predictor import CasePredictor, OnStep, Result

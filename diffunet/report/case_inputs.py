@@ -12,10 +12,10 @@ from diffunet.data.image_io import files_of_image
 from diffunet.data.prediction_records import PredictionRecord
 from diffunet.data.raw.case_files import (
     Findings,
-    find_input_cases,
     images_by_case,
     listing,
 )
+from diffunet.data.raw.input_cases import find_input_cases
 from diffunet.data.raw.label_files import labels_by_case
 from diffunet.errors import UsageError
 from diffunet.report.charts import counted

@@ -89,13 +89,16 @@ def _progress(folds: Sequence[FoldFacts]) -> list[str]:
     def of(names: Sequence[str]) -> str:
         return "" if len(folds) == 1 else f" of {', '.join(names)}"
 
+    sentences = []
     if better:
-        return [
+        sentences.append(
             f"The validations{of(better)} were still improving at the end: a longer training may "
             "be better."
-        ]
+        )
     if worse:
-        return [f"The validations{of(worse)} got worse at the end: look at the curves."]
+        sentences.append(f"The validations{of(worse)} got worse at the end: look at the curves.")
+    if sentences:
+        return sentences
     if trends:
         records = [each for fold in folds for each in fold.records]
         sizes = [
@@ -112,7 +115,8 @@ def _trend(fold: FoldFacts) -> int | None:
 
     It is compared with the quarter before. Validations are of few cases and differ by chance, so
     that the best one tells little; 0 where the means differ by no more than chance allows, None
-    where there are too few.
+    where there are too few. Validations that follow on each other are alike, which the test does
+    not know: where nothing changes, it says so too rarely.
     """
     known = np.array([value for _, value in fold.validation if value is not None], float)
     length = len(known) // 4

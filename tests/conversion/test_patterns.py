@@ -251,15 +251,58 @@ def test_a_channel_that_a_case_lacks(tmp_path: Path) -> None:
         )
 
 
-def test_photographs_are_no_channels(tmp_path: Path) -> None:
-    source = tmp_path / "photographs"
-    for name in ("a.png", "b.png", "m.png"):
-        save(source / "eye" / name, photograph(0) if name != "m.png" else white(0))
-    with pytest.raises(DatasetError, match="expected images of one channel each"):
+@pytest.mark.parametrize(
+    ("name", "found"), [("b.png", "3 channels"), ("b.jpg", "a format that holds whole photographs")]
+)
+def test_photographs_are_no_channels(tmp_path: Path, name: str, found: str) -> None:
+    source = tmp_path / "photographs" / "eye"
+    save(source / "a.png", photograph(0)[..., 0])
+    save(source / name, photograph(0) if name == "b.png" else photograph(0)[..., 0])
+    save(source / "m.png", white(0))
+    with pytest.raises(DatasetError, match=f"expected images of one channel each.*found {found}"):
         convert(
             "patterns",
-            source,
+            source.parent,
             tmp_path / "w",
-            images=["{case}/a.png", "{case}/b.png"],
+            images=["{case}/a.png", f"{{case}}/{name}"],
             masks=["{case}/m.png"],
         )
+
+
+def test_grey_pictures_are_channels(tmp_path: Path) -> None:
+    source = tmp_path / "microscope"
+    grey = photograph(0)[..., 0].astype(np.uint16) * 99
+    for name in ("f1", "f2"):
+        save(source / f"{name}_dapi.tif", grey)
+        save(source / f"{name}_gfp.tif", grey[::-1])
+        save(source / f"{name}_mask.png", white(1))
+    made = convert(
+        "patterns",
+        source,
+        tmp_path / "w",
+        images=["{case}_dapi.tif", "{case}_gfp.tif"],
+        masks=["{case}_mask.png"],
+    )
+    assert not verify_dataset(made, num_processes=0).problems
+    np.testing.assert_array_equal(read_image(made.training_cases[0].images)[0], [grey, grey[::-1]])
+    (path,) = made.training_cases[0].labels.values()
+    np.testing.assert_array_equal(read_label_map(path)[0], white(1) // 255)
+
+
+def test_cases_are_counted_anew_for_each_patient(tmp_path: Path) -> None:
+    source = tmp_path / "numbers"
+    for patient, case in (("1", "1"), ("1", "10"), ("10", "1"), ("10", "10")):
+        save_nifti(source / patient / f"{case}.nii.gz", image(int(patient + case)))
+        save_nifti(source / "masks" / patient / f"{case}.nii.gz", label_map(int(patient + case)))
+    made = convert(
+        "patterns",
+        source,
+        tmp_path / "w",
+        images=["{patient}/{case}.nii.gz"],
+        masks=["masks/{patient}/{case}.nii.gz"],
+    )
+    assert made.patients == {"1": "1", "1_10": "1", "10": "10", "10_1": "10"}
+    labels = {case.case: case.labels for case in made.training_cases}
+    for name, seed in (("1", 11), ("1_10", 110), ("10_1", 101), ("10", 1010)):
+        (path,) = labels[name].values()
+        np.testing.assert_array_equal(read_label_map(path)[0], label_map(seed).T)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from diffunet.data.raw.case_files import CaseFiles, Findings
-from diffunet.data.raw.dataset import find_input_cases, open_dataset, scan_dataset
+from diffunet.data.raw.dataset import open_dataset, scan_dataset
+from diffunet.data.raw.input_cases import find_input_cases
 from diffunet.data.raw.splits import Split
 from diffunet.errors import DatasetError
 from tests.data.tiny_datasets import (

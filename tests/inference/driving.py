@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from diffunet.data.raw.case_files import find_input_cases
+from diffunet.data.raw.input_cases import find_input_cases
 from diffunet.inference.compute import Compute
 from diffunet.inference.model import TrainedModel
 from diffunet.inference.options import FolderRun, PredictionOptions

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffunet.data.raw.case_files import find_input_cases
+from diffunet.data.raw.input_cases import find_input_cases
 from diffunet.errors import DatasetError, UsageError, WriteError
 from diffunet.inference import run as driver
 from diffunet.inference.model import TrainedModel, load_model

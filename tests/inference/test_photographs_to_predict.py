@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageOps
 
 from diffunet.data.image_io import read_input
-from diffunet.data.raw.case_files import find_input_cases
+from diffunet.data.raw.input_cases import find_input_cases
 from diffunet.errors import DatasetError
 from diffunet.inference.model import TrainedModel, load_model
 from tests.inference.driving import predict_into
@@ -70,6 +70,13 @@ def test_two_files_of_one_name_and_names_that_no_file_can_have_are_refused(tmp_p
     assert any(
         "case 'a'" in problem and "remove one" in problem for problem in caught.value.problems
     )
+
+
+def test_an_empty_folder_is_told_both_names_for_pictures_alone(tmp_path):
+    for ending, told in ((".png", " or photographs CASE.jpg"), (".nii.gz", "")):
+        with pytest.raises(DatasetError) as caught:
+            find_input_cases(tmp_path, ending, 1)
+        assert f"expected images CASE_0000{ending}{told}, found none" in str(caught.value)
 
 
 def test_models_of_other_files_take_no_photographs(tmp_path):

@@ -43,32 +43,49 @@ def test_one_fold_alone(tmp_path, summary):
     assert "Worst cases by unbiased GED" in page.text
 
 
-@pytest.mark.parametrize(
-    ("first", "last", "told"),
-    [
-        ((0.30, 0.32, 0.31), (0.20, 0.22, 0.21), "still improving at the end"),
-        ((0.20, 0.22, 0.21), (0.30, 0.32, 0.31), "got worse at the end"),
-        ((0.02, 0.12, 0.05), (0.01, 0.09, 0.06), "were level, as far as 4 cases tell"),
-        ((0.2, 0.2, 0.2), (0.2, 0.2, 0.2), "were level"),
-        ((0.3,), (0.1,), None),  # too few
-    ],
-)
-def test_validations_at_the_end_are_compared_beyond_chance(tmp_path, first, last, told):
-    fold = write_fold(tmp_path / MODEL / "fold_0")
-    values = [0.8] * len(first + last) + [*first, *last]
+HIGH, LOW = (0.30, 0.32, 0.31), (0.20, 0.22, 0.21)
+
+
+def write_validations(fold, last_half, *, score="ged_fully_unbiased"):
+    """Write a training whose validations have these scores in its second half."""
     lines = [
-        json.dumps({"kind": "validation", "iteration": 3 * number, "num_cases": 4} | scores)
-        for number, value in enumerate(values, start=1)
-        for scores in [{"ged_fully_unbiased": value, "is_best": number == 2}]
+        json.dumps({"kind": "validation", "iteration": 3 * number, "num_cases": 4, score: value})
+        for number, value in enumerate([0.8] * len(last_half) + [*last_half], start=1)
     ]
     trained = '{"kind": "training", "iteration": 40, "loss": 0.1}'
     (fold / "metrics.jsonl").write_text("\n".join([*lines, trained]))
+
+
+@pytest.mark.parametrize(
+    ("last_half", "score", "told"),
+    [
+        (HIGH + LOW, "ged_fully_unbiased", "still improving at the end"),
+        (LOW + HIGH, "ged_fully_unbiased", "got worse at the end"),
+        (LOW + HIGH, "dice", "still improving at the end"),
+        (HIGH + LOW, "dice", "got worse at the end"),
+        ((0.02, 0.12, 0.05, 0.01, 0.09, 0.06), "dice", "were level, as far as 4 cases tell"),
+        ((0.2,) * 6, "ged_fully_unbiased", "were level"),
+        ((0.3, 0.1), "ged_fully_unbiased", None),  # too few
+    ],
+)
+def test_validations_at_the_end_are_compared_beyond_chance(tmp_path, last_half, score, told):
+    fold = write_fold(tmp_path / MODEL / "fold_0")
+    write_validations(fold, last_half, score=score)
     text = read_page(api.report(fold, workspace=tmp_path)).text
     sentences = ("still improving", "got worse", "were level")
     assert [each for each in sentences if each in text] == [
         each for each in sentences if told and each in told
     ]
     assert told is None or told in text
+
+
+def test_folds_that_went_on_differently_are_named(tmp_path):
+    for number, last_half in enumerate((HIGH + LOW, LOW + HIGH)):
+        fold = write_fold(tmp_path / MODEL / f"fold_{number}")
+        write_validations(fold, last_half)
+    text = read_page(api.report(tmp_path / MODEL, workspace=tmp_path)).text
+    assert "The validations of fold_0 were still improving" in text
+    assert "The validations of fold_1 got worse" in text
 
 
 def test_a_page_tells_what_a_training_cost(tmp_path):

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from diffunet.data.raw.case_files import (
     CaseFiles,
     Findings,
-    find_input_cases,
     images_by_case,
     listing,
     nearest,
@@ -32,7 +31,7 @@ from diffunet.workspace import (
     SPLITS_FILE,
 )
 
-__all__ = ["CaseFiles", "RawDataset", "find_input_cases", "open_dataset", "scan_dataset"]
+__all__ = ["CaseFiles", "RawDataset", "open_dataset", "scan_dataset"]
 
 Result = TypeVar("Result")
 
