@@ -148,6 +148,22 @@ class Compute:
         return output.float()
 
 
+def parts(number: int, *, size: int, fewest: int) -> list[int]:
+    """Return how many of `number` tiles or samples to give to the network at a time.
+
+    Args:
+        size: of a part.
+        fewest: a rest of fewer joins the part before it, if there is one.
+    """
+    whole, rest = divmod(number, size)
+    sizes = [size] * whole
+    if sizes and rest < fewest:
+        sizes[-1] += rest
+    elif rest:
+        sizes.append(rest)
+    return sizes
+
+
 def computes_in(precision: Precision, device: torch.device) -> bool:
     """Return whether a device computes in a precision by itself; emulation does not count."""
     if precision == "float32":

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffunet.build import PlannedSampler, build_sampler
 from diffunet.diffusion.denoiser import Denoiser, Features
-from diffunet.inference.compute import Compute, run_in_memory
+from diffunet.inference.compute import Compute, parts, run_in_memory
 from diffunet.inference.noise import draw_noise
 from diffunet.inference.slice_noise import PILOT, doubt_of, draw_slice_noise
 from diffunet.inference.sliding_window import Starts, Tiling, crop_to, flip, mirrorings, pad_to
@@ -126,6 +126,7 @@ class _TiledDenoiser:
         self._mirrorings = mirrorings
         self._compute = compute
         self._num_samples = num_samples
+        self._fewest = compute.fewest_tiles(tiling.patch_size)
         self._use_batches_of(compute.batch_size(tiling.patch_size))
 
     def __call__(
@@ -158,9 +159,10 @@ class _TiledDenoiser:
 
     def _use_batches_of(self, batch_size: int) -> None:
         self._batch_size = batch_size
-        fewest = self._compute.fewest_tiles(self._tiling.patch_size)
-        num_tiles = max(fewest, batch_size // self._num_samples)
-        self._chunks = self._tiling.chunks(num_tiles)
+        num_tiles = max(self._fewest, batch_size // self._num_samples)
+        self._chunks = self._tiling.chunks(
+            parts(len(self._tiling.starts), size=num_tiles, fewest=self._fewest)
+        )
         self._kept: dict[tuple[tuple[int, ...], tuple[int, ...]], Features] = {}
         self._free_bytes = self._compute.feature_bytes
 
@@ -197,9 +199,12 @@ class _TiledDenoiser:
     ) -> Float[Tensor, "tile sample channel *tile"]:
         features = self._features(starts, axes)
         group_size = max(1, self._batch_size // len(starts))
+        # samples of several tiles are together already
+        fewest = self._fewest if len(starts) == 1 else 1
+        groups = parts(len(state[0]), size=group_size, fewest=fewest)
         answers = [
             self._call(of_samples, t, starts, axes, features)
-            for of_samples in zip(*(each.split(group_size) for each in state), strict=True)
+            for of_samples in zip(*(each.split(groups) for each in state), strict=True)
         ]
         return answers[0] if len(answers) == 1 else torch.cat(answers, dim=1)
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diffunet.inference.compute import Compute, run_in_memory
+from diffunet.inference.compute import Compute, parts, run_in_memory
 from diffunet.inference.sliding_window import Starts, Tiling, crop_to, flip, mirrorings, pad_to
 
 
@@ -60,7 +60,9 @@ def segment_image(
 
     def run(batch_size: int) -> Tensor:
         out = torch.zeros(1, num_channels, *tiling.shape)
-        tiling.blend(tiling.chunks(batch_size), predict, out)
+        fewest = compute.fewest_tiles(patch_size)
+        sizes = parts(len(tiling.starts), size=batch_size, fewest=fewest)
+        tiling.blend(tiling.chunks(sizes), predict, out)
         return out[0]
 
     probabilities, _ = run_in_memory(run, compute.batch_size(patch_size))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import cast
 
 import numpy as np
@@ -80,9 +81,10 @@ class Tiling:
             weights = weights * self._profiles[axis][position].view(shape)
         return weights
 
-    def chunks(self, size: int) -> list[Starts]:
-        """Return the starts of all tiles in pieces of at most `size`."""
-        return [self.starts[first : first + size] for first in range(0, len(self.starts), size)]
+    def chunks(self, sizes: Sequence[int]) -> list[Starts]:
+        """Return the starts of all tiles in pieces of these sizes."""
+        starts = iter(self.starts)
+        return [list(islice(starts, size)) for size in sizes]
 
     def cut(
         self, image: Float[Tensor, "channel *spatial"], starts: Starts

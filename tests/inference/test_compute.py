@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffunet.errors import UsageError
-from diffunet.inference.compute import Compute, computes_in, run_in_memory
+from diffunet.inference.compute import Compute, computes_in, parts, run_in_memory
 from diffunet.inference.draw import draw_x_0
 from diffunet.inference.segment import segment_image
 from diffunet.plans import SamplingPlan
@@ -49,6 +49,14 @@ def test_a_gpu_takes_larger_batches_than_a_cpu():
     assert Compute(device=CUDA).batch_size((128, 128)) == 256
     assert Compute(device=CUDA).batch_size((512, 512, 512)) == 1
     assert Compute(device=CUDA, batch_voxels=3000).batch_size((10, 100)) == 3
+
+
+def test_a_rest_joins_the_part_before_it_where_it_is_too_small():
+    assert parts(7, size=3, fewest=1) == [3, 3, 1]
+    assert parts(7, size=3, fewest=2) == [3, 4]
+    assert parts(8, size=3, fewest=2) == [3, 3, 2]
+    assert parts(1, size=2, fewest=2) == [1]
+    assert parts(4, size=2, fewest=2) == [2, 2]
 
 
 def test_a_cpu_takes_two_small_tiles_at_once_and_one_large_one():

@@ -286,21 +286,26 @@ def test_every_step_of_every_sample_is_reported():
     assert max(steps) < 1, "a step of a large image may take minutes: its tiles are told"
 
 
-def test_a_cpu_gives_tiles_of_volumes_in_pairs_to_the_network():
+@pytest.mark.parametrize(
+    ("width", "num_samples", "batch_sizes"),
+    [(70, 4, {2}), (40, 3, {3}), (40, 5, {2, 3}), (110, 1, {3}), (110, 3, {3}), (70, 1, {2})],
+)
+def test_a_cpu_never_gives_a_tile_of_a_volume_alone_to_the_network(width, num_samples, batch_sizes):
+    """An odd tile or sample joins the pair before it: alone, it would take as long as five."""
     network = PointwiseNetwork()
     drawn = draw_x_0(
         [denoiser_of(network)],
-        random_image(1, 40, 40, 70),
+        random_image(1, 40, 40, width),
         num_channels=1,
-        sampling=SamplingPlan(num_steps=1, num_samples=4),
+        sampling=SamplingPlan(num_steps=1, num_samples=num_samples, tile_step_size=1.0),
         patch_size=(40, 40, 40),
         mirror_axes=(),
         seed=0,
         case="case",
         compute=Compute(device=CPU),
     )
-    assert len(list(drawn)) == 4
-    assert set(network.batch_sizes) == {2}
+    assert len(list(drawn)) == num_samples
+    assert set(network.batch_sizes) == batch_sizes
 
 
 def test_no_seam_shows_where_tiles_meet():

@@ -68,4 +68,4 @@ def test_mirrorings_are_all_sets_of_axes_the_empty_one_first():
 
 def test_chunks_keep_the_order():
     tiling = Tiling(image_shape=(24,), patch_size=(8,), step_size=1.0)
-    assert tiling.chunks(2) == [[(0,), (8,)], [(16,)]]
+    assert tiling.chunks([2, 1]) == [[(0,), (8,)], [(16,)]]
