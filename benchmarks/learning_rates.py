@@ -89,7 +89,7 @@ def trained(
         for length in lengths
         if length
     }
-    is_bfloat16 = training_precision(device) == "bfloat16"
+    is_bfloat16 = training_precision(device, plan) == "bfloat16"
     losses = []
     for iteration, batch in enumerate(_batches(data, seed=seed, num_processes=num_processes)):
         set_learning_rate(optimizer, learning_rate_at(iteration, plan))

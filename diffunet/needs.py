@@ -32,7 +32,9 @@ def require_memory_to_train(
     """
     sizes = METHODS[method].network_sizes(configuration)
     patches = math.ceil(configuration.training.batch_size / num_ranks)
-    item_bytes = _HALF if device.type == "cuda" else _FLOAT32
+    asked = configuration.training.precision
+    is_half = asked == "bfloat16" or (asked == "auto" and device.type == "cuda")
+    item_bytes = _HALF if is_half else _FLOAT32
     weights = _NUM_STATES * _FLOAT32 * sum(size.num_weights for size in sizes)
     values = sum(size.num_values(configuration.patch_size) for size in sizes)
     _require(

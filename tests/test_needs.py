@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -85,6 +86,27 @@ def test_a_batch_that_no_memory_holds_is_refused_before_it_is_drawn(configuratio
 def test_what_fits_is_not_refused(configuration, method):
     require_memory_to_train(configuration, method=method, device=CPU)
     require_memory_for_weights(configuration, method=method)
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "share"),
+    [("auto", "cpu", 1), ("bfloat16", "cpu", 2), ("auto", "cuda", 2), ("float32", "cuda", 1)],
+)
+def test_values_are_counted_in_the_precision_of_the_training(
+    configuration, monkeypatch, precision, device, share
+):
+    monkeypatch.setattr("diffunet.needs._memory_of", lambda device: 0)
+    training = dataclasses.replace(configuration.training, precision=precision)
+    found = []
+    for asked in (training, dataclasses.replace(training, precision="float32")):
+        with pytest.raises(PlansError) as caught:
+            require_memory_to_train(
+                dataclasses.replace(configuration, training=asked, patch_size=(256, 256)),
+                method="supervised",
+                device=torch.device(device),
+            )
+        found.append(float(re.search(r"256\] (\S+) GB", str(caught.value))[1]))
+    assert found[1] == pytest.approx(share * found[0], rel=0.01)
 
 
 def test_ranks_share_a_batch(configuration):

@@ -49,6 +49,9 @@ _FINAL_VALIDATION_SECONDS = 300.0
 _FEWEST_VALIDATION_CASES = 2  # one, where a case alone takes all of this time
 _FEW_SAMPLES, _FEW_STEPS = 4, 5
 
+_OF_NO_SIZE = ("training.precision",)
+"""Fields of a training that say nothing of its size or length."""
+
 _MASKS, _IMAGES = "network", "weak.network"
 
 
@@ -77,6 +80,7 @@ def may_be_resized(plans: ResolvedPlans) -> bool:
         f"{path}.".startswith(f"{group}.") or f"{group}.".startswith(f"{path}.")
         for path in plans.set_by_user
         for group in groups
+        if path not in _OF_NO_SIZE
     )
 
 

@@ -212,6 +212,9 @@ class TrainingPlan:
             with one rater.
         rater_dropout: where the network is told who drew: share of samples for which it is not, so
             that it also learns to draw as raters together do.
+        precision: of the networks in training: "float32", or "bfloat16", which takes less memory
+            and on many devices less time; weights and losses are in float32 either way. "auto":
+            bfloat16 on a GPU that has it, else float32.
         num_validations: sampled validations, spread evenly over the training.
         num_validation_cases: cases for each of them (spread over patients), or as many as the first
             had time for.
@@ -230,6 +233,7 @@ class TrainingPlan:
     num_draws: Annotated[int, Range(1, 1024)] = 1
     has_stable_target: bool = False
     rater_dropout: Annotated[float, Range(0, 1)] = 0.3
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     num_validations: Annotated[int, Range(0, 10_000)] = 20
     num_validation_cases: Cases = 16
     num_final_validation_cases: Cases = 100

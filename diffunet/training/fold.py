@@ -17,6 +17,7 @@ from diffunet.data.batches.loader import BatchLoader, indices_of_rank
 from diffunet.data.batches.patches import PatchSampler
 from diffunet.data.batches.places import PatchPlaces
 from diffunet.data.image_io import require_library
+from diffunet.inference.compute import Precision
 from diffunet.locks import in_use
 from diffunet.methods import METHODS
 from diffunet.needs import require_memory_to_train
@@ -133,7 +134,8 @@ def train_fold(
 
     Raises:
         InUseError: another command trains or validates the fold.
-        UsageError: there is a training already, or options contradict each other.
+        UsageError: there is a training already, options contradict each other, or the device does
+            not compute in the precision of the plans.
         WorkspaceError: the data are not preprocessed, or folds that are there had another dataset.
         DatasetError: the fold does not exist.
         PlansError: plans changed since the training that is to be continued, or need more memory
@@ -157,6 +159,7 @@ def train_fold(
             require_memory_to_train(
                 plans.configuration, method=plans.method, device=device, num_ranks=ranks.num_ranks
             )
+        precision = training_precision(device, plans.configuration.training)
         stack.enter_context(own_random_state(device))
         if ranks.is_first:
             stack.enter_context(log_file(fold_folder / LOG_FILE))
@@ -170,6 +173,7 @@ def train_fold(
             fold=fold,
             seed=seed,
             ranks=ranks,
+            precision=precision,
             options=options,
             progress=progress,
         )
@@ -204,6 +208,7 @@ class _Run:
     fold: str
     seed: int
     ranks: Ranks
+    precision: Precision
     options: FoldOptions
     progress: Progress
 
@@ -250,6 +255,7 @@ class _Run:
                     ),
                     device=self.data.compute.device,
                     num_ranks=self.ranks.num_ranks,
+                    precision=self.precision,
                 ),
             )
             for sentence in training_header(
@@ -290,14 +296,14 @@ class _Run:
         self, state: TrainingState, origin: Origin, pictures: Pictures, loggers: Loggers
     ) -> TrainingLoop:
         data, device = self.data, self.data.compute.device
-        precision, model = training_precision(device), state.model
+        model = state.model
         if not self.options.compiles and not self.ranks.is_distributed:
             model = as_graphs(
                 model,
                 data.plans.configuration,
                 labels=data.labels,
                 num_image_channels=data.num_channels,
-                precision=precision,
+                precision=self.precision,
             )
         if not data.split.val:
             logger.info("fold 'all' has no validation cases: '%s' will not be written", BEST)
@@ -312,7 +318,7 @@ class _Run:
             device=device,
             checkpoint_interval_s=self.options.checkpoint_interval_s,
             validation_time_share=self.options.validation_time_share,
-            precision=precision,
+            precision=self.precision,
             augmentation=_batch_augmentation(data, self.method),
             has_dropout=_draws_dropout(state.model),
             pictures=pictures,

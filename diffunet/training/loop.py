@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from diffunet.data.batches.batch_augment import BatchAugmentation
 from diffunet.data.batches.loader import Batch
+from diffunet.errors import UsageError
 from diffunet.inference.compute import Precision, computes_in
 from diffunet.plans import TrainingPlan
 from diffunet.randomness import derive_seed
@@ -339,11 +340,21 @@ class TrainingLoop:
             logger.info("%s: %s", where, sentence)
 
 
-def training_precision(device: torch.device) -> Precision:
-    """Return the precision of training: bfloat16 on GPUs that have it, float32 elsewhere.
+def training_precision(device: torch.device, plan: TrainingPlan) -> Precision:
+    """Return the precision of training: the plan's, or the device's own.
 
     float16 would need its loss scaled, and a GPU without bfloat16 is no reason for a second way.
+
+    Raises:
+        UsageError: the device does not compute in the plan's precision.
     """
+    if plan.precision != "auto":
+        if not computes_in(plan.precision, device):
+            raise UsageError(
+                f"training.precision is {plan.precision}, which the device '{device}' does not "
+                "compute in; train with --set training.precision=float32"
+            )
+        return plan.precision
     if device.type != "cuda":
         return "float32"
     if computes_in("bfloat16", device):

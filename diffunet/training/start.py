@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from diffunet.errors import UsageError
+from diffunet.inference.compute import Precision
 from diffunet.jsonio import copy_file, remove_unfinished
 from diffunet.networks.memory_order import channels_last
 from diffunet.randomness import derive_seed
@@ -97,6 +98,7 @@ def start_record(
     pretrained_weights: Path | None,
     device: torch.device,
     num_ranks: int,
+    precision: Precision,
 ) -> dict[str, Any]:
     """Return what `metrics.jsonl` says of where a training begins or goes on, and on what.
 
@@ -115,6 +117,7 @@ def start_record(
         "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
         "num_devices": num_ranks,
         "num_threads": torch.get_num_threads(),
+        "precision": precision,
     }
 
 

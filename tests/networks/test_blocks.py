@@ -5,6 +5,7 @@ import types
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from diffunet import networks
 from diffunet.networks import blocks
@@ -127,6 +128,22 @@ def test_attention_agrees_with_the_softmax_of_all_pairs(spatial):
         gathered.append(weights @ value[..., head])
     update = attention.projection(torch.cat(gathered, dim=-1)).transpose(1, 2)
     assert torch.allclose(attention(x), x + update.reshape(x.shape), atol=1e-5)
+
+
+@pytest.mark.parametrize(("learns", "expected"), [(True, torch.float32), (False, torch.bfloat16)])
+def test_attention_that_learns_on_a_cpu_is_in_float32(monkeypatch, learns, expected):
+    found = []
+
+    def attend(query, key, value, original=functional.scaled_dot_product_attention):
+        found.append({query.dtype, key.dtype, value.dtype})
+        return original(query, key, value)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", attend)
+    attention = randomized(SelfAttention(8, num_heads=2, num_groups=4))
+    with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(learns):
+        y = attention(torch.randn(2, 8, 4, 5).bfloat16())
+    assert found == [{expected}]
+    assert y.dtype == torch.bfloat16
 
 
 def test_attention_keeps_channels_last():

@@ -303,6 +303,7 @@ def test_the_default_size_is_as_planned():
     [
         ("diffusion.input_scale=0.3", True),
         ("sampling.num_samples=4", True),
+        ("training.precision=bfloat16", True),
         ("training.batch_size=4", False),
         ("patch_size=[32,32]", False),
         ("network=p1", False),

@@ -26,7 +26,7 @@ from diffunet.errors import (
 )
 from diffunet.methods import METHODS
 from diffunet.networks.unet import ResidualUNet
-from diffunet.plans import Plans, ResolvedPlans, SamplingPlan
+from diffunet.plans import Plans, ResolvedPlans, SamplingPlan, TrainingPlan
 from diffunet.training.fold import FoldResult, compile_networks, train_fold
 from diffunet.training.loop import training_precision
 from diffunet.training.objective import DiffusionObjective
@@ -132,11 +132,21 @@ def test_the_summary_is_that_of_evaluation_on_the_planned_number_of_cases(prepro
 def test_a_gpu_trains_in_bfloat16_if_it_has_any(monkeypatch, caplog, has_bfloat16, expected):
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bfloat16)
-    assert training_precision(torch.device("cuda")) == expected
+    assert training_precision(torch.device("cuda"), TrainingPlan()) == expected
     assert ("this GPU has no bfloat16" in caplog.text) != has_bfloat16
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_precision_that_the_device_lacks_is_refused_before_anything_is_written(
+    preprocessed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("diffunet.training.loop.computes_in", lambda precision, device: False)
+    resolved = plans(training={"precision": "bfloat16"})
+    with pytest.raises(UsageError, match="training.precision is bfloat16, .*precision=float32"):
+        train(preprocessed, tmp_path / "model", resolved)
+    assert not list((tmp_path / "model").rglob("*.json*"))
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
 def test_the_forward_pass_runs_in_the_precision_of_the_training(
     preprocessed, tmp_path, monkeypatch, precision
 ):
@@ -147,10 +157,11 @@ def test_the_forward_pass_runs_in_the_precision_of_the_training(
         return original(self, *arguments)
 
     monkeypatch.setattr(DiffusionObjective, "__call__", record)
-    monkeypatch.setattr("diffunet.training.fold.training_precision", lambda device: precision)
-    resolved = plans(training={"num_iterations": 1, "num_validations": 0})
-    train(preprocessed, tmp_path, resolved)
+    training = {"num_iterations": 1, "num_validations": 0, "precision": precision}
+    train(preprocessed, tmp_path, plans(training=training))
     assert found == [precision == "bfloat16"]
+    start = json.loads((tmp_path / "fold_0" / "metrics.jsonl").read_text().splitlines()[0])
+    assert start["precision"] == ("bfloat16" if precision == "bfloat16" else "float32")
 
 
 def test_validation_only_scores_every_case_when_asked(preprocessed, tmp_path):
