@@ -1,7 +1,6 @@
 """One fold from preprocessed data to weights and validation scores: the run, top to bottom."""
 
 import contextlib
-import dataclasses
 import functools
 import logging
 from collections.abc import Sequence
@@ -14,8 +13,6 @@ from torch import nn
 
 from diffunet.data.batches.batch_augment import BatchAugmentation
 from diffunet.data.batches.loader import BatchLoader, indices_of_rank
-from diffunet.data.batches.patches import PatchSampler
-from diffunet.data.batches.places import PatchPlaces
 from diffunet.data.image_io import require_library
 from diffunet.inference.compute import Precision
 from diffunet.locks import in_use
@@ -345,9 +342,8 @@ class _Run:
         """Load batches and train on them; returns whether all iterations are done."""
         plan, ranks = loop.plan, self.ranks
         loader = BatchLoader(
-            _source(
-                self.data,
-                self.method,
+            self.data.training_patches(
+                self.method.augmentation(self.data.plans.configuration),
                 seed=self.seed,
                 all_raters=self.objective.reads_all_raters,
             ),
@@ -389,19 +385,3 @@ def _batch_augmentation(data: FoldData, method: TrainingMethod) -> BatchAugmenta
     if data.compute.device.type != "cuda":
         return None
     return BatchAugmentation(plan=method.augmentation(data.plans.configuration))
-
-
-def _source(data: FoldData, method: TrainingMethod, *, seed: int, all_raters: bool) -> PatchSampler:
-    configuration = data.plans.configuration
-    augmentation = method.augmentation(configuration)
-    if data.compute.device.type == "cuda":
-        augmentation = augmentation.before_batching()
-    places = PatchPlaces(
-        data.images,
-        data.label_maps,
-        cases=data.split.train,
-        configuration=dataclasses.replace(configuration, augmentation=augmentation),
-        batch_size=configuration.training.batch_size,
-        seed=seed,
-    )
-    return PatchSampler(places, all_raters=all_raters)

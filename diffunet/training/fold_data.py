@@ -1,5 +1,6 @@
 """What one fold trains and validates on."""
 
+import dataclasses
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from diffunet.data.batches.patches import PatchSampler
+from diffunet.data.batches.places import PatchPlaces
 from diffunet.data.raw.splits import Split, load_splits
 from diffunet.data.store.case import CaseProperties
 from diffunet.data.store.case_store import MANIFEST, CaseStore
@@ -21,7 +24,7 @@ from diffunet.jsonio import hash_of, read_json
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS, Supervision, methods_that_learn_from
 from diffunet.names import require_fold
-from diffunet.plans import ResolvedPlans
+from diffunet.plans import AugmentationPlan, ResolvedPlans
 from diffunet.preprocessing.recipe import check_recipe, warn_of_other_data
 from diffunet.workspace import DATASET_FILE, FINGERPRINT_FILE, SPLITS_FILE
 
@@ -61,6 +64,28 @@ class FoldData:
         return METHODS[self.plans.method].build_model(
             self.plans.configuration, num_image_channels=self.num_channels, labels=self.labels
         )
+
+    def training_patches(
+        self, augmentation: AugmentationPlan, *, seed: int, all_raters: bool
+    ) -> PatchSampler:
+        """Return what draws patches of the training cases, and changes them at random.
+
+        Args:
+            augmentation: all of it; what a GPU does to whole batches is left to it.
+            all_raters: read the masks of all of them, not of the one that is drawn.
+        """
+        configuration = self.plans.configuration
+        if self.compute.device.type == "cuda":
+            augmentation = augmentation.before_batching()
+        places = PatchPlaces(
+            self.images,
+            self.label_maps,
+            cases=self.split.train,
+            configuration=dataclasses.replace(configuration, augmentation=augmentation),
+            batch_size=configuration.training.batch_size,
+            seed=seed,
+        )
+        return PatchSampler(places, all_raters=all_raters)
 
     def content(self) -> dict[str, str]:
         """Return for each case of the fold digits that tell what is trained or validated on.
