@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -49,6 +49,9 @@ IMAGES, LABELS = "images", "labels"
 # A worker needs about a second to start; it should have more to do than that.
 _FILE_BYTES_PER_PROCESS = 2**24
 
+LostLabels = dict[str, list[set[str]]]
+"""By case, and for each of its masks: names of labels that preprocessing lost."""
+
 _NUM_LABEL_VALUES = 2**16  # that a label map may hold
 
 
@@ -57,12 +60,13 @@ class _Places:
     """For each case where it was stored: the name of a shard, "" for files of its own.
 
     Attributes:
-        lost_labels: by case, the names of labels that no voxel has any more on the stored grid.
+        lost_labels: by case, of each mask the names of labels that no voxel of it has any more on
+            the stored grid, though its file has them.
     """
 
     images: dict[str, str]
     labels: dict[str, str]
-    lost_labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    lost_labels: LostLabels = field(default_factory=dict)
 
 
 def preprocess_dataset(
@@ -256,7 +260,7 @@ def _preprocess_group(group: JobGroup, *, recipe: Recipe) -> _Places:
     if not sources:
         return _Places(image_places, {})
     properties = stored_properties(recipe.folder / IMAGES, image_places)
-    lost_labels: dict[str, tuple[str, ...]] = {}
+    lost_labels: LostLabels = {}
     label_places = write_group(
         recipe.folder / LABELS,
         sources,
@@ -311,47 +315,55 @@ def _made_labels(
     properties: CaseProperties,
     *,
     recipe: Recipe,
-    lost_labels: dict[str, tuple[str, ...]],
+    lost_labels: LostLabels,
 ) -> MadeCase:
     label_maps = [read_label_map(job.files.labels[rater])[0] for rater in properties.raters]
     stored = preprocess_labels(label_maps, properties)
     locations = foreground_locations(stored, recipe.labels, case=job.files.case)
-    lost = _lost(label_maps, locations, recipe.labels)
-    if lost:
-        lost_labels[job.files.case] = lost
+    lost_labels[job.files.case] = [
+        _lost(label_map, of_rater, recipe.labels)
+        for label_map, of_rater in zip(label_maps, stored, strict=True)
+    ]
     arrays = {"labels": stored, "locations": locations}
     if not properties.is_on_original_grid:
         arrays["reference"] = np.stack(label_maps).astype(stored.dtype)
     return MadeCase(properties=properties, arrays=arrays, patch_sizes={"labels": recipe.patch_size})
 
 
-def _lost(
-    label_maps: Sequence[np.ndarray], locations: np.ndarray, labels: LabelScheme
-) -> tuple[str, ...]:
-    """Return the names of labels that the files have, and no location of the stored grid."""
-    missing = sorted(set(range(len(labels.names))) - set(np.unique(locations[:, 0]).tolist()))
-    if not missing:
-        return ()
+def _lost(label_map: np.ndarray, stored: np.ndarray, labels: LabelScheme) -> set[str]:
+    """Return the names of labels that the file of a mask has, and the stored one has not."""
+    missing = _missing(stored, range(len(labels.names)), labels)
+    gone = missing - _missing(label_map, missing, labels)
+    return {labels.names[index] for index in gone}
+
+
+def _missing(label_map: np.ndarray, of: Iterable[int], labels: LabelScheme) -> set[int]:
+    """Return which of some labels no voxel has; one pass, however many they are."""
+    wanted = set(of)
+    if not wanted:
+        return wanted
     is_there = np.zeros(_NUM_LABEL_VALUES, bool)
-    for label_map in label_maps:  # one pass, however many labels are missing
-        for part in label_map:
-            is_there[part] = True
-    return tuple(
-        labels.names[index] for index in missing if is_there[list(labels.values[index])].any()
-    )
+    for part in label_map:
+        is_there[part] = True
+    return {index for index in wanted if not is_there[list(labels.values[index])].any()}
 
 
-def _warn_of_lost_labels(lost_labels: Mapping[str, tuple[str, ...]], recipe: Recipe) -> None:
-    """Say which labels are too small for the spacing, so that training takes them for absent."""
+def _warn_of_lost_labels(lost_labels: LostLabels, recipe: Recipe) -> None:
+    """Say of which labels masks are too small for the spacing, so that training sees none there."""
+    num_masks = sum(map(len, lost_labels.values()))
     for name in recipe.labels.names:
-        cases = [case for case, names in lost_labels.items() if name in names]
+        numbers = {case: sum(name in lost for lost in each) for case, each in lost_labels.items()}
+        cases = [case for case, number in numbers.items() if number]
         if cases:
             logger.warning(
-                "label '%s' has no voxel left in %d of the preprocessed cases (e.g. %s): it is too "
-                "small for a spacing of %s mm, or lies where the image is 0 all around; training "
-                "takes it for absent there; plan with a finer spacing (-overwrite_target_spacing), "
-                "look at the masks, or accept it",
+                "label '%s' has no voxel left in %d of %d masks, of %d of the preprocessed cases "
+                "(e.g. %s): it is too small for a spacing of %s mm, or lies where the image is 0 "
+                "all around; training takes it for absent there, as if who drew the mask had seen "
+                "nothing; plan with a finer spacing (-overwrite_target_spacing), look at the "
+                "masks, or accept it",
                 name,
+                sum(numbers.values()),
+                num_masks,
                 len(cases),
                 ", ".join(sorted(cases)[:3]),
                 in_words(recipe.plan.spacing_mm),

@@ -1,3 +1,4 @@
+import json
 import logging
 import os
 import random
@@ -157,7 +158,23 @@ def test_a_label_too_small_for_the_spacing_is_named_with_its_cases(volumes, tmp_
         patch_size=(8, 8, 8), spacing_mm=(40.0, 40.0, 40.0), data_identifier="plans_3d"
     )
     preprocess(volumes, tmp_path, plans({"3d_fullres": coarse}, transpose_forward=(0, 1, 2)))
-    assert "has no voxel left in 3 of the preprocessed cases (e.g. v0, v1, v2)" in caplog.text
+    assert "no voxel left in 3 of 3 masks, of 3 of the preprocessed cases (e.g. v0" in caplog.text
+
+
+def test_a_label_that_the_mask_of_one_rater_alone_loses_is_named(tmp_path, caplog):
+    """Training would take this rater for one who saw nothing."""
+    raw = write_volumes(tmp_path / "raw", 1)
+    first = raw / "labelsTr" / "v0.nii.gz"
+    mask, geometry = read_label_map(first)
+    first.rename(raw / "labelsTr" / "v0_r00.nii.gz")
+    small = np.zeros_like(mask)
+    small[0, 0, 0] = 2  # where the image is 0 all around
+    write_label_map(raw / "labelsTr" / "v0_r01.nii.gz", small, geometry)
+    write_label_map(raw / "labelsTr" / "v0_r02.nii.gz", np.zeros_like(mask), geometry)
+    content = json.loads((raw / "dataset.json").read_text()) | {"raters": True}
+    (raw / "dataset.json").write_text(json.dumps(content))
+    preprocess(raw, tmp_path / "out", VOLUME_PLANS)
+    assert "label 'core' has no voxel left in 1 of 3 masks, of 1 of the preprocessed" in caplog.text
 
 
 def test_a_label_where_the_image_is_black_all_around_is_named(tmp_path, caplog):
@@ -168,7 +185,7 @@ def test_a_label_where_the_image_is_black_all_around_is_named(tmp_path, caplog):
     mask[0, 0, 0] = 2
     write_label_map(path, mask, geometry)
     preprocess(raw, tmp_path / "out", VOLUME_PLANS)
-    assert "label 'core' has no voxel left in 1 of the preprocessed cases (e.g. v0)" in caplog.text
+    assert "label 'core' has no voxel left in 1 of 1 masks, of 1 of the preprocessed" in caplog.text
     assert "'shell'" not in caplog.text
 
 
