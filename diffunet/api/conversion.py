@@ -31,6 +31,8 @@ def convert_dataset(
     values: Sequence[str | int] = (),
     images: Sequence[str] = (),
     masks: Sequence[str] = (),
+    image_labels: Path | str | None = None,
+    test_list: Path | str | None = None,
     skip_faulty: bool = False,
     num_processes: int | None = None,
     progress: Progress = without_progress,
@@ -53,6 +55,8 @@ def convert_dataset(
             "0,1,6".
         images: how the paths of images end, such as "{case}/image.nii.gz", for each channel.
         masks: how the paths of masks end, for each rater.
+        image_labels: a table of which of `labels` each image shows.
+        test_list: a text file with the names of the images for testing, one a line.
         skip_faulty: leave out cases that cannot be read; dataset.json names them in `left_out`.
 
     Returns:
@@ -79,6 +83,8 @@ def convert_dataset(
         values=tuple(map(str, values)),
         images=tuple(images),
         masks=tuple(masks),
+        image_labels=None if image_labels is None else Path(image_labels).resolve(),
+        test_list=None if test_list is None else Path(test_list).resolve(),
     )
     wishes.require_known(chosen.wishes, format_name=format)
     source, place = Path(source).resolve(), workspace_of(workspace)

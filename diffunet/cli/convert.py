@@ -72,7 +72,7 @@ def _add_wishes(made: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help=(
             "how the paths of images end, one for each channel: '{case}/image.nii.gz'; {case} and "
-            "{patient} stand for their names, * for anything"
+            "{patient} stand for their names, {label} for the image-level label, * for anything"
         ),
     )
     group.add_argument(
@@ -80,7 +80,25 @@ def _add_wishes(made: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="PATTERN",
-        help="the same of the masks, one for each rater, or one with {rater}",
+        help=(
+            "the same of the masks, one for each rater, or one with {rater}; {part} stands for "
+            "what tells files apart that are joined"
+        ),
+    )
+    group.add_argument(
+        "--image_labels",
+        type=path_of,
+        metavar="TABLE",
+        help=(
+            "a CSV file that says which of --labels each image shows, in a column for each, or as "
+            "words of one column (A|B)"
+        ),
+    )
+    group.add_argument(
+        "--test_list",
+        type=path_of,
+        metavar="FILE",
+        help="a text file with the names of the images for testing, one a line",
     )
     group.add_argument("--task", metavar="NAME", help="which of several tasks of a download")
     add_flag(group, "--tags", "add image-level labels of each axial slice")

@@ -35,3 +35,22 @@ def binary_mask(mask: np.ndarray, *, where: str) -> np.ndarray:
             "save it without smoothing, in a format without loss"
         )
     return (mask != 0).astype(np.uint8)
+
+
+def one_label_mask(mask: np.ndarray, *, where: str, number: int, label: str) -> np.ndarray:
+    """Return 0 and `number`, uint8, for a mask as `binary_mask` takes it.
+
+    Args:
+        number: of the label; 0 if `label` is none of the dataset's, and nothing may be marked.
+        label: for the message.
+
+    Raises:
+        DatasetError: the mask holds other values, or marks what is no label.
+    """
+    marked = binary_mask(mask, where=where)
+    if marked.any() and not number:
+        raise DatasetError(
+            f"{where}: expected an empty mask, since --labels does not name '{label}', found "
+            "marked pixels; name the label, or take the image away"
+        )
+    return (marked * number).astype(np.uint8)

@@ -111,10 +111,10 @@ FORMATS: Mapping[str, Format] = {
         wishes=("channels", "labels", "values"),
     ),
     "patterns": Format(
-        summary="images of your own in any folders: --images and --masks say how files are named",
+        summary="images of your own in any folders, with masks or with image-level labels",
         layout="images and masks in files that --images and --masks find",
         module="patterns",
-        wishes=("images", "masks", "channels", "labels", "values"),
+        wishes=("images", "masks", "image_labels", "test_list", "channels", "labels", "values"),
     ),
 }
 

@@ -69,7 +69,14 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
     cases = [
         SourceCase(
             name=case,
-            read=reading(case, [image], masks[case], kind=kind, rule=rule, patient=patients[case]),
+            read=reading(
+                case,
+                [image],
+                {rater: [path] for rater, path in masks[case].items()},
+                kind=kind,
+                rule=rule,
+                patient=patients[case],
+            ),
             is_test=case in unread,
         )
         for case, image in images.items()

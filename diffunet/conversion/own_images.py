@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from diffunet.conversion.binary import MaskRule
-from diffunet.conversion.case import ConvertedCase
+from diffunet.conversion.case import ConvertedCase, Shares
 from diffunet.conversion.photographs import COLOURS, read_photographed
 from diffunet.conversion.reader_files import ending_of
 from diffunet.conversion.volume import read_volume
@@ -30,6 +30,7 @@ DEFAULT_LABELS = ("foreground",)
 """Of masks whose labels the user does not name."""
 
 _WRITTEN = {META_HEADER_ENDING: ".mha"}  # of images that are only read
+_PART = "/"  # in no name of a rater
 _TIFF = (".tif", ".tiff")
 
 
@@ -137,18 +138,56 @@ def patients_of(root: Path, read: Sequence[str], unread: Sequence[str]) -> Mappi
 def reading(
     name: str,
     images: Sequence[Path],
+    masks: Mapping[str, Sequence[Path]],
+    *,
+    kind: ImageKind,
+    rule: MaskRule,
+    patient: str,
+    tags: Shares | None = None,
+) -> Callable[[], Iterator[ConvertedCase]]:
+    """Return what reads a case; it can be pickled.
+
+    Args:
+        images: the one of a photograph, or of other kinds a file for each channel.
+        masks: rater, "" where there is one, to the files that are parts of his mask.
+        tags: 1 or 0 for each image-level label of the case; none where they are not known.
+    """
+    parts = {
+        f"{rater}{_PART}{number}": path
+        for rater, paths in masks.items()
+        for number, path in enumerate(paths)
+    }
+    read = _reading(name, images, parts, kind=kind, rule=rule, patient=patient)
+    return partial(_joined, read, parts, tags or {})
+
+
+def _joined(
+    read: Callable[[], Iterator[ConvertedCase]], parts: Mapping[str, Path], tags: Shares
+) -> Iterator[ConvertedCase]:
+    """Yield a case with the parts of each rater's mask as one, and with its image-level labels."""
+    for case in read():
+        masks: dict[str, np.ndarray] = {}
+        for key, part in case.masks.items():
+            rater = key.partition(_PART)[0]
+            mask = masks.setdefault(rater, part)
+            if ((mask != part) & (mask != 0) & (part != 0)).any():
+                raise DatasetError(
+                    f"'{parts[key]}': expected a part of a mask, found pixels that another part "
+                    "marks with another label; correct one of them"
+                )
+            masks[rater] = np.maximum(mask, part)
+        yield replace(case, masks=masks, shares={None: tags} if tags else {})
+
+
+def _reading(
+    name: str,
+    images: Sequence[Path],
     masks: Mapping[str, Path],
     *,
     kind: ImageKind,
     rule: MaskRule,
     patient: str,
 ) -> Callable[[], Iterator[ConvertedCase]]:
-    """Return what reads a case; it can be pickled.
-
-    Args:
-        images: the one of a photograph, or of other kinds a file for each channel.
-        masks: rater, "" where there is one, to file.
-    """
     if kind.is_photograph:
         return partial(
             read_photographed,

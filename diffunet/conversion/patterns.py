@@ -2,12 +2,21 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from diffunet.conversion.binary import MaskRule, one_label_mask
 from diffunet.conversion.case import Conversion, SourceCase
 from diffunet.conversion.formats import format_of
+from diffunet.conversion.image_tags import (
+    ImageNames,
+    Tags,
+    listed_cases,
+    tags_of_folders,
+    tags_of_table,
+)
 from diffunet.conversion.mask_values import mask_rule
 from diffunet.conversion.own_images import (
     DEFAULT_LABELS,
@@ -32,7 +41,9 @@ from diffunet.data.raw.case_files import listing
 from diffunet.errors import DatasetError, UsageError
 from diffunet.names import canonical, file_parts
 
-_PLACEHOLDERS = ("case", "patient", "rater")
+_OF_IMAGES = ("case", "patient", "label")
+_OF_MASKS = (*_OF_IMAGES, "rater", "part")
+_LOOKS_LIKE_A_MASK = re.compile(r"(?i)[-_. ](mask|seg|label|gt|ground|annot|lesion|roi)")
 _TOKEN = re.compile(r"\{[^{}]*\}|[*?]")
 _MOST_SHOWN, _MOST_OF_FOLDER = 8, 4
 
@@ -46,12 +57,14 @@ class _Pattern:
         expression: of a whole path below the source, with "/" between folders.
         num_literal: characters that are no placeholders.
         has_rater: whether it finds the masks of several raters.
+        has_label: whether it tells the image-level label.
     """
 
     text: str
     expression: re.Pattern[str]
     num_literal: int
     has_rater: bool
+    has_label: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +75,7 @@ class _Found:
     case: str
     patient: str
     rater: str
+    label: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +84,18 @@ class _Files:
 
     Attributes:
         images: for each pattern of an image, case to file.
-        masks: reader, as a person would call him, to case to file.
+        masks: reader, as a person would call him, to case to its files, which are parts of one
+            mask.
         patients: of each case, as the pattern says; "" if it does not.
+        words: what stands in the place of {label} for the image of each case; empty without it.
+        marked: the same for the masks of a case.
     """
 
     images: tuple[Mapping[str, Path], ...]
-    masks: Mapping[str, Mapping[str, Path]]
+    masks: Mapping[str, Mapping[str, tuple[Path, ...]]]
     patients: Mapping[str, str]
+    words: Mapping[str, str]
+    marked: Mapping[str, str]
 
 
 def scan(source: Path, wishes: Wishes) -> Conversion:
@@ -91,10 +110,12 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
     if not paths:
         raise nothing_found(source, files_below(source), layout=format_of("patterns").layout)
     labels = wishes.labels or DEFAULT_LABELS
-    rule = mask_rule(labels, wishes.values)
     found = _found(source, paths, wishes)
     _check(found, wishes, needs_lossless=len(labels) > 1 or bool(wishes.values))
     first, has_raters = found.images[0], len(found.masks) > 1
+    names = ImageNames(first, source)
+    tags = _tags_of(found, names, wishes)
+    listed = listed_cases(wishes.test_list, names) if wishes.test_list else set[str]()
     kind = _kind_of(found.images, wishes)
     raters = {f"r{number:02d}" if has_raters else "": who for number, who in enumerate(found.masks)}
     masks = {
@@ -106,7 +127,10 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
         for case in first
     }
     are_held_out = {
-        case: not masks[case] or is_held_out(path.parent, source) for case, path in first.items()
+        case: case in listed
+        or is_held_out(path.parent, source)
+        or (case not in tags.of_cases if tags else not masks[case])
+        for case, path in first.items()
     }
     in_table = patients_of(
         source,
@@ -121,8 +145,9 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
                 [images[case] for images in found.images],
                 masks[case],
                 kind=kind,
-                rule=rule,
+                rule=_rule_of(found.marked.get(case), labels, wishes),
                 patient=in_table[case] or found.patients[case],
+                tags=tags.of_cases.get(case, {}) if tags else {},
             ),
             is_test=are_held_out[case],
         )
@@ -134,7 +159,7 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
         cases=cases,
         suggested_name=file_parts([source.absolute().name])[0],
         is_colour=kind.is_colour,
-        remarks=tuple(_remarks(who, masks, are_held_out)),
+        remarks=tuple(_remarks(who, masks, tags, are_held_out, listed)),
     )
 
 
@@ -159,13 +184,15 @@ def _pattern(text: str, *, option: str, known: Sequence[str]) -> _Pattern:
         if token[0] in "*?":
             expression += "[^/]*" if token[0] == "*" else "[^/]"
         else:
-            expression += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+)"
+            some = "[^/]*" if name == "part" else "[^/]+"
+            expression += f"(?P={name})" if name in seen else f"(?P<{name}>{some})"
             seen.add(name)
     return _Pattern(
         text=text,
         expression=re.compile(f"(?:.*/)?{expression}{re.escape(path[end:])}", re.IGNORECASE),
         num_literal=len(_TOKEN.sub("", path)),
         has_rater="rater" in seen,
+        has_label="label" in seen,
     )
 
 
@@ -174,17 +201,25 @@ def _found(source: Path, paths: Sequence[Path], wishes: Wishes) -> _Files:
 
     A file that several patterns find belongs to the one that says most about its name.
     """
+    tells_labels = wishes.image_labels is not None or any(
+        "{label}" in each for each in wishes.images
+    )
     for option, given in (("images", wishes.images), ("masks", wishes.masks)):
-        if not given:
+        if not given and not (option == "masks" and tells_labels):
+            otherwise = (
+                "; where image-level labels alone are known, give their table (--image_labels), or "
+                "{label} for the folders in --images that tell them"
+            )
             raise UsageError(
                 f"--{option}: expected which files are the {option}, such as --{option} "
                 f"'{_example(source, paths)}'; in '{source}' there are {_shown(source, paths)}"
+                f"{otherwise if option == 'masks' else ''}"
             )
     text, count = Counter((*wishes.images, *wishes.masks)).most_common(1)[0]
     if count > 1:
         raise UsageError(f"--images, --masks: expected each pattern once, got '{text}' again")
-    images = [_pattern(each, option="images", known=_PLACEHOLDERS[:2]) for each in wishes.images]
-    masks = [_pattern(each, option="masks", known=_PLACEHOLDERS) for each in wishes.masks]
+    images = [_pattern(each, option="images", known=_OF_IMAGES) for each in wishes.images]
+    masks = [_pattern(each, option="masks", known=_OF_MASKS) for each in wishes.masks]
     by_pattern: dict[str, list[_Found]] = {each.text: [] for each in (*images, *masks)}
     problems = []
     for path in paths:
@@ -209,14 +244,22 @@ def _found(source: Path, paths: Sequence[Path], wishes: Wishes) -> _Files:
         remedy=f"correct the patterns; there are {_shown(source, paths)}",
     )
     files_of_images = [_by_case(by_pattern[each.text], pattern=each.text) for each in images]
+    first = by_pattern[images[0].text]
     return _Files(
-        images=tuple(files_of_images),
+        images=tuple({case: path for case, (path,) in each.items()} for each in files_of_images),
         masks={
             who: _by_case(files, pattern=each.text)
             for each in masks
             for who, files in _by_rater(each, by_pattern[each.text])
         },
-        patients={each.case: each.patient for each in by_pattern[images[0].text]},
+        patients={each.case: each.patient for each in first},
+        words={each.case: each.label for each in first} if images[0].has_label else {},
+        marked={
+            each.case: each.label
+            for pattern in masks
+            if pattern.has_label
+            for each in by_pattern[pattern.text]
+        },
     )
 
 
@@ -225,7 +268,13 @@ def _file_of(path: Path, match: re.Match[str]) -> _Found:
     case, patient = parts["case"], parts.get("patient", "")
     if patient and case != patient and not re.match(rf"{re.escape(patient)}[\W_]", case):
         case = f"{patient}_{case}"  # unless it begins with the patient: p1_frame01, but not p12
-    return _Found(path=path, case=case, patient=patient, rater=parts.get("rater", ""))
+    return _Found(
+        path=path,
+        case=case,
+        patient=patient,
+        rater=parts.get("rater", ""),
+        label=parts.get("label", ""),
+    )
 
 
 def _by_rater(pattern: _Pattern, files: Sequence[_Found]) -> Iterator[tuple[str, list[_Found]]]:
@@ -239,7 +288,8 @@ def _by_rater(pattern: _Pattern, files: Sequence[_Found]) -> Iterator[tuple[str,
         yield who, [each for each in files if each.rater == name]
 
 
-def _by_case(files: Sequence[_Found], *, pattern: str) -> dict[str, Path]:
+def _by_case(files: Sequence[_Found], *, pattern: str) -> dict[str, tuple[Path, ...]]:
+    """Return the files of each case: one, or, if the pattern has {part}, some."""
     by_case: dict[str, list[Path]] = defaultdict(list)
     for each in files:
         by_case[each.case].append(each.path)
@@ -248,12 +298,41 @@ def _by_case(files: Sequence[_Found], *, pattern: str) -> dict[str, Path]:
             f"'{pattern}' finds {len(paths)} files for the case '{case}': '{paths[0]}' and "
             f"'{paths[1]}'"
             for case, paths in by_case.items()
-            if len(paths) > 1
+            if len(paths) > 1 and "{part}" not in pattern
         ],
         remedy="write more of the path into the pattern, and {patient} for a folder that tells "
         "them apart",
     )
-    return {case: path for case, (path,) in by_case.items()}
+    return {case: tuple(paths) for case, paths in by_case.items()}
+
+
+def _tags_of(found: _Files, names: ImageNames, wishes: Wishes) -> Tags | None:
+    """Return the image-level labels that were asked for; None if there are masks alone.
+
+    Raises:
+        DatasetError, UsageError: they are told twice, or cannot be read.
+    """
+    if found.words and wishes.image_labels:
+        raise UsageError(
+            "--image_labels: expected image-level labels told once, got a table and {label} in "
+            "--images; write * in place of {label}, or leave the table out"
+        )
+    if wishes.image_labels:
+        return tags_of_table(wishes.image_labels, names, wishes.labels)
+    return tags_of_folders(found.words, wishes.labels) if found.words else None
+
+
+def _rule_of(marked: str | None, labels: Sequence[str], wishes: Wishes) -> MaskRule:
+    """Return what the values of the masks of a case mean.
+
+    Args:
+        marked: the label that their path tells; None if it tells none.
+    """
+    if marked is None:
+        return mask_rule(labels, wishes.values)
+    numbers = {label.casefold(): number for number, label in enumerate(labels, start=1)}
+    number = numbers.get(marked.casefold(), 0)
+    return partial(one_label_mask, number=number, label=marked)
 
 
 def _check(found: _Files, wishes: Wishes, *, needs_lossless: bool) -> None:
@@ -264,16 +343,35 @@ def _check(found: _Files, wishes: Wishes, *, needs_lossless: bool) -> None:
         if missing := [case for case in first if case not in images]:
             problems.append(f"'{pattern}' finds no file for the cases {listing(missing)}")
     for who, masks in found.masks.items():
-        if alone := [path.name for case, path in masks.items() if case not in first]:
+        if alone := [paths[0].name for case, paths in masks.items() if case not in first]:
             problems.append(
                 f"'{who}' finds masks for which '{wishes.images[0]}' finds no image: "
                 f"{listing(alone)}"
             )
+    if not found.masks:
+        problems += _mask_like(first)
     refuse_all(problems, remedy="correct the patterns or the names, or take these files away")
     if needs_lossless:
         for_each(
-            (path for each in found.masks.values() for path in each.values()), require_lossless
+            (path for each in found.masks.values() for paths in each.values() for path in paths),
+            require_lossless,
         )
+
+
+def _mask_like(images: Mapping[str, Path]) -> list[str]:
+    """Return a problem for images whose names are those of masks of others."""
+    found = [
+        case
+        for case in images
+        if (match := _LOOKS_LIKE_A_MASK.search(case)) and case[: match.start()] in images
+    ]
+    if not found:
+        return []
+    return [
+        f"--images finds {len(found)} files that are named as masks of others, such as "
+        f"'{images[found[0]].name}': name them with --masks, "
+        f"such as '{{case}}_mask{{part}}.png'"
+    ]
 
 
 def _kind_of(channels: Sequence[Mapping[str, Path]], wishes: Wishes) -> ImageKind:
@@ -294,13 +392,26 @@ def _kind_of(channels: Sequence[Mapping[str, Path]], wishes: Wishes) -> ImageKin
 
 
 def _remarks(
-    who: str, masks: Mapping[str, Mapping[str, Path]], are_held_out: Mapping[str, bool]
+    who: str,
+    masks: Mapping[str, Mapping[str, Sequence[Path]]],
+    tags: Tags | None,
+    are_held_out: Mapping[str, bool],
+    listed: Set[str],
 ) -> Iterator[str]:
+    """Yield what the user should know about raters, tags and the part for testing."""
     if who:
         yield f"raters: {who}; one who has no file for an image was not asked about it"
-    if unread := [case for case, found in masks.items() if not found]:
-        yield f"images without a mask go to imagesTs: {listing(unread)}"
-    if held_out := [case for case, is_test in are_held_out.items() if is_test and masks[case]]:
+    yield from tags.remarks if tags else ()
+    without = [case for case in masks if not (case in tags.of_cases if tags else masks[case])]
+    if without:
+        what = "image-level labels" if tags else "a mask"
+        yield f"images without {what} go to imagesTs: {listing(without)}"
+    if listed:
+        yield f"{len(listed)} images of --test_list go to imagesTs"
+    others = {*without, *listed}
+    if held_out := [
+        case for case, is_test in are_held_out.items() if is_test and case not in others
+    ]:
         yield f"cases of a folder for validation or testing go to imagesTs: {listing(held_out)}"
 
 

@@ -41,11 +41,17 @@ def write_tables(
     rows = [(case["name"], *row) for case in cases for row in case["rows"]]
     if rows:
         names = list(rows[0][2])
+        has_slices = any(index != "" for _, index, _ in rows)
         table = [
-            [name, index, *(int(shares[each] > min_share) for each in names)]
+            [
+                name,
+                *([index] if has_slices else []),
+                *(int(shares[each] > min_share) for each in names),
+            ]
             for name, index, shares in rows
         ]
-        _write_csv(folder / IMAGE_LABELS_FILE, ["case", "slice", *names], table)
+        columns = ["case", *(["slice"] if has_slices else []), *names]
+        _write_csv(folder / IMAGE_LABELS_FILE, columns, table)
         content["image_labels"] = IMAGE_LABELS_FILE
     if conversion.splits:
         written = {case["name"] for case in cases}

@@ -1,6 +1,7 @@
 """What a user may ask of a conversion, beside the download itself."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any
 
 from diffunet.errors import UsageError
@@ -27,6 +28,8 @@ class Wishes:
             several of one label are joined by commas.
         images: how the paths of images end, a pattern for each channel: ("{case}/t1.nii.gz",).
         masks: how the paths of masks end, a pattern for each rater, or one with {rater}.
+        image_labels: a table of which labels each image shows.
+        test_list: a text file with the names of the images for testing.
     """
 
     channels: tuple[str, ...] = ()
@@ -38,6 +41,8 @@ class Wishes:
     values: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
+    image_labels: Path | None = None
+    test_list: Path | None = None
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -269,7 +269,8 @@ def _check_whole(unfinished: Path, cases: Sequence[dict[str, Any]]) -> None:
     except DatasetError as fault:
         advice = "all cases are converted, and kept: the same command goes on from here"
         largest: dict[str, float] = {}
-        for _, shares in (row for case in cases for row in case["rows"] if not case["is_test"]):
+        rows = [row for case in cases for row in case["rows"] if not case["is_test"]]
+        for shares in (shares for index, shares in rows if index != ""):
             largest = {name: max(share, largest.get(name, 0)) for name, share in shares.items()}
         if largest:
             shown = ", ".join(f"{share:.3g} for '{name}'" for name, share in largest.items())

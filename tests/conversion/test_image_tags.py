@@ -1,0 +1,203 @@
+"""Image-level labels of anyone's images: from a table, or from the folders that they lie in."""
+
+import csv
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffunet.data.image_io import read_label_map
+from diffunet.data.raw.dataset import RawDataset
+from diffunet.data.raw.integrity import verify_dataset
+from diffunet.errors import DatasetError, UsageError
+from tests.conversion.downloads import convert
+from tests.conversion.photographs import SHAPE, photograph, save
+
+FINDINGS = ("Effusion|Mass", "No Finding", "Effusion", "Nodule", "No Finding", "Mass")
+
+
+def chest(folder: Path, rows: list[list[str]] | None = None) -> Path:
+    """Make X-rays in two folders, and one table of what they show; returns their folder."""
+    source = folder / "cxr"
+    table = [["Image Index", "Finding Labels", "Follow-up #", ""]]
+    for number, words in enumerate(FINDINGS):
+        name = f"{number // 2 + 1:08d}_{number % 2:03d}.png"
+        save(source / f"images_{number % 2}" / "images" / name, photograph(number)[..., 0])
+        table.append([name, words, str(number % 2), ""])
+    write_table(source / "Data_Entry.csv", rows or table)
+    return source
+
+
+def write_table(path: Path, rows: list[list[str]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+def convert_chest(source: Path, workspace: Path, **wishes: object) -> RawDataset:
+    given: dict[str, object] = {
+        "images": ["{patient}_{case}.png"],
+        "image_labels": source / "Data_Entry.csv",
+        "labels": ["Effusion", "mass"],
+        **wishes,
+    }
+    return convert("patterns", source, workspace, **given)
+
+
+def tags_of(made: RawDataset) -> dict[str, tuple[str, ...]]:
+    with (made.folder / "image_labels.csv").open(encoding="utf-8") as file:
+        return {row["case"]: tuple(row.values())[1:] for row in csv.DictReader(file)}
+
+
+def test_words_of_a_column_become_tags(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    source = chest(tmp_path)
+    (source / "test.txt").write_text("00000003_000.png\n00000003_001.png\n00000009_000.png\n")
+    made = convert_chest(source, tmp_path / "w", test_list=source / "test.txt")
+    assert not verify_dataset(made, num_processes=0).problems
+    assert tags_of(made) == {
+        "00000001_000": ("1", "1"),
+        "00000001_001": ("0", "0"),
+        "00000002_000": ("1", "0"),
+        "00000002_001": ("0", "0"),
+        "00000003_000": ("0", "0"),
+        "00000003_001": ("0", "1"),
+    }
+    assert [case.case for case in made.test_cases] == ["00000003_000", "00000003_001"]
+    assert made.content["image_labels"] == "image_labels.csv"
+    assert "00000001_001,00000001" in (made.folder / "patients.csv").read_text()
+    assert "in the column 'Image Index', their labels in 'Finding Labels'" in caplog.text
+    assert "'No Finding' (2), 'Nodule' (1)" in caplog.text
+
+
+@pytest.mark.parametrize("named", ["{}", "{}.png", "cxr\\images_0\\images\\{}.png"])
+def test_a_column_for_each_label(tmp_path: Path, named: str) -> None:
+    names = [f"{number // 2 + 1:08d}_{number % 2:03d}" for number in range(len(FINDINGS))]
+    rows = [[named.format(name), "1.0" if "s" in words else "False"] for name, words in
+            zip(names, FINDINGS, strict=True)]  # fmt: skip
+    if "images_0" in named:
+        rows = [[row[0].replace("_0\\", f"_{number % 2}\\"), row[1]] for number, row in
+                enumerate(rows)]  # fmt: skip
+    source = chest(tmp_path, [["id", "Mass"], *rows, ["another", "1"]])
+    tags = tags_of(convert_chest(source, tmp_path / "w", labels=["mass"]))
+    assert tags == {
+        name: ("1" if "s" in words else "0",) for name, words in zip(names, FINDINGS, strict=True)
+    }
+
+
+def test_lines_of_one_image_are_joined(tmp_path: Path) -> None:
+    boxes = [["00000001_000.png", "Mass"], ["00000001_000.png", "Effusion"]]
+    boxes += [["00000002_000.png", "Other"]]
+    made = convert_chest(chest(tmp_path, [["image", "class"], *boxes]), tmp_path / "w")
+    assert tags_of(made) == {"00000001_000": ("1", "1"), "00000002_000": ("0", "0")}
+    assert len(made.test_cases) == 4  # of which nothing is known
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "message"),
+    [
+        ([["id", "Mass"], ["00000001_000", "-1"]], ["Mass"], "expected 0 or 1 in 'Mass'"),
+        ([["id", "Mass"], ["00000001_000", ""]], ["Mass"], "line 2: expected 0 or 1"),
+        ([["id", "Mass"], ["scan1", "1"]], ["Mass"], "found none that are there"),
+    ],
+)
+def test_a_table_that_does_not_tell(
+    tmp_path: Path, rows: list[list[str]], labels: list[str], message: str
+) -> None:
+    with pytest.raises(DatasetError, match=message):
+        convert_chest(chest(tmp_path, rows), tmp_path / "w", labels=labels)
+
+
+@pytest.mark.parametrize("labels", [[], ["Effusion", "Fracture"]])
+def test_labels_have_to_be_named_and_there(tmp_path: Path, labels: list[str]) -> None:
+    with pytest.raises(UsageError, match="--labels"):
+        convert_chest(chest(tmp_path), tmp_path / "w", labels=labels)
+
+
+def test_names_that_fit_two_images(tmp_path: Path) -> None:
+    source = tmp_path / "chexpert"
+    for number, study in enumerate(("p1/study1", "p1/study2", "p2/study1")):
+        save(source / "train" / study / "view1.png", photograph(number)[..., 0])
+    images = ["{patient}/{case}/view1.png"]
+    table = write_table(tmp_path / "a.csv", [["Path", "Edema"], ["study1/view1.png", "1"]])
+    with pytest.raises(DatasetError, match="'study1/view1.png' may be 'p1_study1', 'p2_study1'"):
+        convert(
+            "patterns", source, tmp_path / "w", images=images, image_labels=table, labels=["Edema"]
+        )
+    rows = [[f"CheXpert-small/train/{study}/view1.png", value] for study, value in
+            (("p1/study1", "1"), ("p1/study2", "0"), ("p2/study1", "1"))]  # fmt: skip
+    table = write_table(tmp_path / "b.csv", [["Path", "Edema"], *rows])
+    made = convert(
+        "patterns", source, tmp_path / "w", images=images, image_labels=table, labels=["Edema"]
+    )
+    assert tags_of(made) == {"p1_study1": ("1",), "p1_study2": ("0",), "p2_study1": ("1",)}
+
+
+def busi(folder: Path) -> Path:
+    """Make images in a folder for each class, with one mask or two; returns their folder."""
+    source = folder / "busi"
+    for number, kind in enumerate(("benign", "malignant", "normal")):
+        for image in (1, 2):
+            name = f"{kind} ({image})"
+            save(source / kind / f"{name}.png", photograph(10 * number + image))
+            drawn = np.zeros(SHAPE, np.uint8)
+            if kind != "normal":
+                drawn[image, :3] = 255
+            save(source / kind / f"{name}_mask.png", drawn)
+    second = np.zeros(SHAPE, np.uint8)
+    second[7, 4:6] = 255
+    save(source / "benign" / "benign (1)_mask_1.png", second)
+    return source
+
+
+MASKS = ["{label}/{case}_mask{part}.png"]
+
+
+def test_folders_of_classes_and_masks_in_parts(tmp_path: Path) -> None:
+    made = convert(
+        "patterns",
+        busi(tmp_path),
+        tmp_path / "w",
+        images=["{label}/{case}.png"],
+        masks=MASKS,
+        labels=["benign", "malignant"],
+    )
+    assert not verify_dataset(made, num_processes=0).problems
+    assert tags_of(made)["malignant (2)"] == ("0", "1")
+    assert tags_of(made)["normal (1)"] == ("0", "0")
+    assert "raters" not in made.content
+    drawn = {case.case: read_label_map(*case.labels.values())[0] for case in made.training_cases}
+    assert np.argwhere(drawn["benign (1)"] == 1).tolist() == [
+        [1, 0], [1, 1], [1, 2], [7, 4], [7, 5]
+    ]  # fmt: skip
+    assert np.unique(drawn["malignant (1)"]).tolist() == [0, 2]
+    assert not drawn["normal (2)"].any()
+
+
+def test_a_mask_in_the_folder_of_no_label(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="--labels does not name 'malignant'"):
+        convert(
+            "patterns",
+            busi(tmp_path),
+            tmp_path / "w",
+            images=["{label}/{case}.png"],
+            masks=MASKS,
+            labels=["benign"],
+        )
+
+
+def test_masks_among_the_images_are_no_images(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="7 files that are named as masks of others"):
+        convert(
+            "patterns",
+            busi(tmp_path),
+            tmp_path / "w",
+            images=["{label}/{case}.png"],
+            labels=["benign"],
+        )
+
+
+def test_tags_told_twice(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="told once"):
+        convert_chest(chest(tmp_path), tmp_path / "w", images=["{label}/images/{case}.png"])
