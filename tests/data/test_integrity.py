@@ -52,6 +52,15 @@ def test_an_opened_dataset_is_verified_too(tmp_path: Path) -> None:
         report.raise_problems()
 
 
+def test_no_label_is_called_absent_where_masks_could_not_be_read(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    for path in (tmp_path / "imagesTr").iterdir():
+        path.write_bytes(b"")
+    report = verify_dataset(tmp_path, num_processes=0)
+    assert report.problems
+    assert not [text for text in report.warnings if "in no training label map" in text]
+
+
 def test_a_sound_report_raises_nothing(tmp_path: Path) -> None:
     build_2d(tmp_path)
     report = verify_dataset(tmp_path, num_processes=0)

@@ -163,12 +163,14 @@ class _Summary:
         self._by_orientation: dict[str, list[str]] = defaultdict(list)
         self._training_cases = {files.case for files in dataset.training_cases}
         self._label_values: set[int] = set()
+        self._has_faults = False
         self._alike = {
             folder: AlikeRaters(folder) for folder in (LABELS_FOLDER, TEST_LABELS_FOLDER)
         }
 
     def add(self, report: _CaseReport) -> None:
         """Take in the report of one case."""
+        self._has_faults |= bool(report.problems)
         if report.num_dimensions is None:
             return
         self._by_dimensions[report.num_dimensions].append(report.case)
@@ -233,7 +235,8 @@ class _Summary:
             yield doubt
         for alike in self._alike.values():
             yield from alike.warnings()
-        if self._checks_labels and self._training_cases:
+        # the masks of faulty cases may not have been read
+        if self._checks_labels and self._training_cases and not self._has_faults:
             scheme = self._dataset.labels
             for name, values in zip(scheme.names, scheme.values, strict=True):
                 if not self._label_values.intersection(values):
