@@ -69,6 +69,15 @@ def explain(failure: OSError, *, path: Path | None = None) -> str:
     return f"{where}{why}; {remedy}"
 
 
+def explain_any(failure: BaseException) -> str:
+    """Return in words what failed, for a warning about what is not needed to go on."""
+    if lacks_memory(failure):
+        return explain_lack_of_memory(failure)
+    if isinstance(failure, OSError):
+        return explain(failure)
+    return str(failure) or type(failure).__name__
+
+
 def refused_by_the_system(failure: BaseException, *, path: Path) -> str | None:
     """Return in words why a file was not read, where that says nothing about what it holds.
 

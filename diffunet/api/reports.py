@@ -8,7 +8,7 @@ from typing import Any
 
 from diffunet.arguments import scored_folders_of, workspace_of
 from diffunet.calls import from_python
-from diffunet.errors import UsageError
+from diffunet.errors import UsageError, explain_any
 from diffunet.jsonio import require_writable
 from diffunet.parallel import Progress, without_progress
 from diffunet.workspace import IMAGES_FOLDER, SUMMARY_FILE, TEST_IMAGES_FOLDER, Workspace
@@ -93,26 +93,27 @@ def report_on_prediction(folder: Path, *, images: Path) -> None:
     A failure is a warning. It takes seconds: cases that are left then have no pictures in the page.
     No reference is opened.
     """
-    from diffunet.report.case_inputs import Asked
-
     if not folder.is_dir():
         return
-    asked = Asked(images=images)
     with _warning_only(f"no picture of the most uncertain cases in '{folder}' was drawn"):
+        from diffunet.report.case_inputs import Asked
         from diffunet.report.uncertain_picture import draw_most_uncertain
 
-        drawn = draw_most_uncertain(folder, asked=asked)
+        drawn = draw_most_uncertain(folder, asked=Asked(images=images))
         if drawn is not None:
             png, cases = drawn
             logger.info("look first at the most uncertain: %s ('%s')", ", ".join(cases), png)
-    _write_or_warn(folder, asked=asked, summary={}, max_seconds=_SECONDS)
+    _write_or_warn(folder, images=images, summary={}, max_seconds=_SECONDS)
 
 
-def _write_or_warn(folder: Path, **options: Any) -> None:
-    """Write the page; a failure is a warning."""
+def _write_or_warn(folder: Path, *, images: Path | None = None, **options: Any) -> None:
+    """Write the page; a failure is a warning, also one of loading what writes it."""
     with _warning_only(f"no report of '{folder}' was written"):
+        from diffunet.report.case_inputs import Asked
         from diffunet.report.write import write_report
 
+        if images is not None:
+            options["asked"] = Asked(images=images)
         logger.info("a page to look at: '%s'", write_report(folder, **options))
 
 
@@ -122,7 +123,7 @@ def _warning_only(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as failure:
-        logger.warning("%s: %s", what, str(failure) or type(failure).__name__)
+        logger.warning("%s: %s", what, explain_any(failure))
         logger.debug("where it happened", exc_info=True)
 
 

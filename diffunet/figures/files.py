@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from diffunet.errors import explain_any, lacks_memory
 from diffunet.jsonio import atomic_file
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ def warning_only(png: Path) -> Iterator[None]:
     try:
         yield
     except ImportError as cause:
-        logger.warning("%s is not drawn: %s; install matplotlib", png.name, cause)
+        why = explain_any(cause) if lacks_memory(cause) else f"{cause}; install matplotlib"
+        logger.warning("%s is not drawn: %s", png.name, why)
     except Exception as cause:
         logger.warning("%s is not drawn: %s: %s", png.name, type(cause).__name__, cause)

@@ -1,5 +1,6 @@
 """Pages that trainings and predictions leave: never at their expense."""
 
+import builtins
 import logging
 from urllib.parse import unquote
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from diffunet.api.reports import report_on_prediction, report_on_training
 from diffunet.data.image_io import read_map
+from diffunet.figures.files import warning_only
 from diffunet.figures.uncertain import plot_uncertain
 from diffunet.inference.fuse import Votes
 from diffunet.jsonio import read_json, write_json
@@ -48,6 +50,37 @@ def test_a_page_that_cannot_be_made_is_a_warning(tmp_path, monkeypatch, caplog, 
         report_on_training([write_fold(tmp_path / "fold_0")])
     assert caplog.text.count("no report of") == 2
     assert not (folder / "report.html").exists()
+
+
+def test_too_little_memory_to_load_what_makes_a_page_is_a_warning(tmp_path, monkeypatch, caplog):
+    """A library that scores need is refused where less than 1 GB is left."""
+    find = builtins.__import__
+
+    def refused(name, *others, **more):
+        if name == "diffunet.report.case_inputs":
+            raise ImportError("_fblas.so: failed to map segment from shared object")
+        return find(name, *others, **more)
+
+    folder = write_predictions(tmp_path, is_scored=False)
+    monkeypatch.setattr(builtins, "__import__", refused)
+    with caplog.at_level(logging.WARNING):
+        report_on_prediction(folder, images=tmp_path)
+    assert "no report of" in caplog.text
+    assert "there is not enough memory" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("said", "told", "untold"),
+    [
+        ("_c.so: failed to map segment from shared object", "enough memory", "install"),
+        ("No module named 'matplotlib'", "install matplotlib", "memory"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_tells_its_remedy(tmp_path, caplog, said, told, untold):
+    with caplog.at_level(logging.WARNING), warning_only(tmp_path / "a.png"):
+        raise ImportError(said)
+    assert told in caplog.text
+    assert untold not in caplog.text
 
 
 @pytest.fixture
