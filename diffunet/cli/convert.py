@@ -72,7 +72,8 @@ def _add_wishes(made: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help=(
             "how the paths of images end, one for each channel: '{case}/image.nii.gz'; {case} and "
-            "{patient} stand for their names, {label} for the image-level label, * for anything"
+            "{patient} stand for their names, {group} for a folder such as a centre's, {label} for "
+            "the image-level label, * for anything"
         ),
     )
     group.add_argument(

@@ -1,7 +1,6 @@
 """Images of the user's own, wherever they lie: patterns say how the files of a case are called."""
 
 import re
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,14 @@ from diffunet.conversion.own_images import (
     patients_of,
     reading,
 )
+from diffunet.conversion.path_patterns import (
+    by_case,
+    by_rater,
+    example_of,
+    files_of_patterns,
+    pattern_of,
+    shown_files,
+)
 from diffunet.conversion.photographs import require_lossless
 from diffunet.conversion.reader_files import ending_of
 from diffunet.conversion.tree import (
@@ -39,43 +46,11 @@ from diffunet.conversion.wishes import Wishes
 from diffunet.data.image_io import file_ending_of
 from diffunet.data.raw.case_files import listing
 from diffunet.errors import DatasetError, UsageError
-from diffunet.names import canonical, file_parts
+from diffunet.names import file_parts
 
-_OF_IMAGES = ("case", "patient", "label")
+_OF_IMAGES = ("case", "patient", "group", "label")
 _OF_MASKS = (*_OF_IMAGES, "rater", "part")
 _LOOKS_LIKE_A_MASK = re.compile(r"(?i)[-_. ](mask|seg|label|gt|ground|annot|lesion|roi)")
-_TOKEN = re.compile(r"\{[^{}]*\}|[*?]")
-_MOST_SHOWN, _MOST_OF_FOLDER = 8, 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Pattern:
-    """What the paths of some files end in.
-
-    Attributes:
-        text: as the user wrote it.
-        expression: of a whole path below the source, with "/" between folders.
-        num_literal: characters that are no placeholders.
-        has_rater: whether it finds the masks of several raters.
-        has_label: whether it tells the image-level label.
-    """
-
-    text: str
-    expression: re.Pattern[str]
-    num_literal: int
-    has_rater: bool
-    has_label: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """A file that a pattern finds."""
-
-    path: Path
-    case: str
-    patient: str
-    rater: str
-    label: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,39 +138,6 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
     )
 
 
-def _pattern(text: str, *, option: str, known: Sequence[str]) -> _Pattern:
-    """Return what a user's pattern means.
-
-    Raises:
-        UsageError: it is none.
-    """
-    path = canonical(text).replace("\\", "/").removeprefix("./")
-    names = [token[1:-1] for token in _TOKEN.findall(path) if token[0] == "{"]
-    if "case" not in names or path.startswith("/") or {*names} - {*known}:
-        raise UsageError(
-            f"--{option}: expected how the path of a file below SOURCE ends, with "
-            f"{{{'}, {'.join(known)}}} and * in place of what changes, {{case}} at least, such as "
-            f"'{{case}}/image.nii.gz'; got '{text}'"
-        )
-    expression, seen, end = "", set[str](), 0
-    for token in _TOKEN.finditer(path):
-        expression += re.escape(path[end : token.start()])
-        name, end = token[0][1:-1], token.end()
-        if token[0] in "*?":
-            expression += "[^/]*" if token[0] == "*" else "[^/]"
-        else:
-            some = "[^/]*" if name == "part" else "[^/]+"
-            expression += f"(?P={name})" if name in seen else f"(?P<{name}>{some})"
-            seen.add(name)
-    return _Pattern(
-        text=text,
-        expression=re.compile(f"(?:.*/)?{expression}{re.escape(path[end:])}", re.IGNORECASE),
-        num_literal=len(_TOKEN.sub("", path)),
-        has_rater="rater" in seen,
-        has_label="label" in seen,
-    )
-
-
 def _found(source: Path, paths: Sequence[Path], wishes: Wishes) -> _Files:
     """Return the files of each pattern.
 
@@ -212,45 +154,21 @@ def _found(source: Path, paths: Sequence[Path], wishes: Wishes) -> _Files:
             )
             raise UsageError(
                 f"--{option}: expected which files are the {option}, such as --{option} "
-                f"'{_example(source, paths)}'; in '{source}' there are {_shown(source, paths)}"
+                f"'{example_of(source, paths)}'; in '{source}' there are "
+                f"{shown_files(source, paths)}"
                 f"{otherwise if option == 'masks' else ''}"
             )
-    text, count = Counter((*wishes.images, *wishes.masks)).most_common(1)[0]
-    if count > 1:
-        raise UsageError(f"--images, --masks: expected each pattern once, got '{text}' again")
-    images = [_pattern(each, option="images", known=_OF_IMAGES) for each in wishes.images]
-    masks = [_pattern(each, option="masks", known=_OF_MASKS) for each in wishes.masks]
-    by_pattern: dict[str, list[_Found]] = {each.text: [] for each in (*images, *masks)}
-    problems = []
-    for path in paths:
-        inside = canonical(path.relative_to(source).as_posix())
-        matches = [
-            (each, match)
-            for each in (*images, *masks)
-            if (match := each.expression.fullmatch(inside))
-        ]
-        if not matches:
-            continue
-        most = max(each.num_literal for each, _ in matches)
-        (best, match), *others = [found for found in matches if found[0].num_literal == most]
-        by_pattern[best.text].append(_file_of(path, match))
-        problems += [
-            f"'{inside}' is found by '{best.text}' and '{each.text}'" for each, _ in others
-        ]
-    refuse_all(problems, remedy="write more of the name into one of the patterns")
-    empty = [text for text, files in by_pattern.items() if not files]
-    refuse_all(
-        [f"'{text}' finds no file below '{source}'" for text in empty],
-        remedy=f"correct the patterns; there are {_shown(source, paths)}",
-    )
-    files_of_images = [_by_case(by_pattern[each.text], pattern=each.text) for each in images]
+    images = [pattern_of(each, option="images", known=_OF_IMAGES) for each in wishes.images]
+    masks = [pattern_of(each, option="masks", known=_OF_MASKS) for each in wishes.masks]
+    by_pattern = files_of_patterns([*images, *masks], paths, source=source)
+    files_of_images = [by_case(by_pattern[each.text], pattern=each.text) for each in images]
     first = by_pattern[images[0].text]
     return _Files(
         images=tuple({case: path for case, (path,) in each.items()} for each in files_of_images),
         masks={
-            who: _by_case(files, pattern=each.text)
+            who: by_case(files, pattern=each.text)
             for each in masks
-            for who, files in _by_rater(each, by_pattern[each.text])
+            for who, files in by_rater(each, by_pattern[each.text])
         },
         patients={each.case: each.patient for each in first},
         words={each.case: each.label for each in first} if images[0].has_label else {},
@@ -261,49 +179,6 @@ def _found(source: Path, paths: Sequence[Path], wishes: Wishes) -> _Files:
             for each in by_pattern[pattern.text]
         },
     )
-
-
-def _file_of(path: Path, match: re.Match[str]) -> _Found:
-    parts = match.groupdict()
-    case, patient = parts["case"], parts.get("patient", "")
-    if patient and case != patient and not re.match(rf"{re.escape(patient)}[\W_]", case):
-        case = f"{patient}_{case}"  # unless it begins with the patient: p1_frame01, but not p12
-    return _Found(
-        path=path,
-        case=case,
-        patient=patient,
-        rater=parts.get("rater", ""),
-        label=parts.get("label", ""),
-    )
-
-
-def _by_rater(pattern: _Pattern, files: Sequence[_Found]) -> Iterator[tuple[str, list[_Found]]]:
-    """Yield each reader, by number where there are numbers, with the files of his masks."""
-    if not pattern.has_rater:
-        yield pattern.text, list(files)
-        return
-    names = {each.rater for each in files}
-    for name in sorted(names, key=lambda name: (len(name) if name.isdecimal() else 0, name)):
-        who = pattern.text.replace("{rater}", name)
-        yield who, [each for each in files if each.rater == name]
-
-
-def _by_case(files: Sequence[_Found], *, pattern: str) -> dict[str, tuple[Path, ...]]:
-    """Return the files of each case: one, or, if the pattern has {part}, some."""
-    by_case: dict[str, list[Path]] = defaultdict(list)
-    for each in files:
-        by_case[each.case].append(each.path)
-    refuse_all(
-        [
-            f"'{pattern}' finds {len(paths)} files for the case '{case}': '{paths[0]}' and "
-            f"'{paths[1]}'"
-            for case, paths in by_case.items()
-            if len(paths) > 1 and "{part}" not in pattern
-        ],
-        remedy="write more of the path into the pattern, and {patient} for a folder that tells "
-        "them apart",
-    )
-    return {case: tuple(paths) for case, paths in by_case.items()}
 
 
 def _tags_of(found: _Files, names: ImageNames, wishes: Wishes) -> Tags | None:
@@ -413,23 +288,3 @@ def _remarks(
         case for case, is_test in are_held_out.items() if is_test and case not in others
     ]:
         yield f"cases of a folder for validation or testing go to imagesTs: {listing(held_out)}"
-
-
-def _shown(source: Path, paths: Sequence[Path]) -> str:
-    """Return some files of the first folders, as patterns have to find them."""
-    by_folder: dict[Path, list[Path]] = defaultdict(list)
-    for path in paths:
-        by_folder[path.parent].append(path)
-    some = [path for files in by_folder.values() for path in files[:_MOST_OF_FOLDER]][:_MOST_SHOWN]
-    names = [f"'{path.relative_to(source).as_posix()}'" for path in some]
-    more = f" and {len(paths) - len(some)} more" if len(paths) > len(some) else ""
-    return f"{', '.join(names)}{more}"
-
-
-def _example(source: Path, paths: Sequence[Path]) -> str:
-    """Return a pattern that finds some of the files."""
-    (name, count), *_ = Counter(path.name for path in paths).most_common(1)
-    if count > 1:
-        return f"{{case}}/{name}"
-    *folders, _ = paths[0].relative_to(source).parts
-    return "/".join([*folders[-1:], f"{{case}}{ending_of(paths[0])}"])

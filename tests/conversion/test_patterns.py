@@ -289,6 +289,35 @@ def test_grey_pictures_are_channels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_label_map(path)[0], white(1) // 255)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "patients"),
+    [
+        ("{group}/{patient}/{case}", {"A_P1_T1": "A_P1", "B_P1_T1": "B_P1", "B_P1_T2": "B_P1"}),
+        ("{group}/*/{case}", {"A_T1": "A_T1", "B_T1": "B_T1", "B_T2": "B_T2"}),
+        ("{group}/{case}", {"P1_T1": "P1_T1"}),
+    ],
+)
+def test_groups_tell_cases_apart_and_are_no_patients(
+    tmp_path: Path, pattern: str, patients: dict[str, str]
+) -> None:
+    source = tmp_path / "centres"
+    for number, name in enumerate(("A/P1/T1", "B/P1/T1", "B/P1/T2")):
+        if pattern == "{group}/{case}" and number:
+            break
+        save_nifti(source / f"{name}.nii.gz", image(number))
+        save_nifti(source / f"{name}_seg.nii.gz", label_map(number))
+    made = convert(
+        "patterns",
+        source,
+        tmp_path / "w",
+        images=[f"{pattern}.nii.gz"],
+        masks=[f"{pattern}_seg.nii.gz"],
+    )
+    assert {case.case: made.patients.get(case.case, case.case) for case in made.training_cases} == (
+        patients
+    )
+
+
 def test_cases_are_counted_anew_for_each_patient(tmp_path: Path) -> None:
     source = tmp_path / "numbers"
     for patient, case in (("1", "1"), ("1", "10"), ("10", "1"), ("10", "10")):
