@@ -1,5 +1,6 @@
 """Trained folds in words: what their validations say, and whether more training would help."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -125,7 +126,9 @@ def _trend(fold: FoldFacts) -> int | None:
     before, last = known[-2 * length : -length], known[-length:]
     if np.ptp(known[-2 * length :]) == 0:
         return 0
-    chance = float(np.asarray(stats.ttest_ind(before, last, equal_var=False))[1])
+    with warnings.catch_warnings():  # quarters of equal values, which the test tells apart rightly
+        warnings.simplefilter("ignore", RuntimeWarning)
+        chance = float(np.asarray(stats.ttest_ind(before, last, equal_var=False))[1])
     if chance > _CHANCE:
         return 0
     is_better = (last.mean() < before.mean()) == (fold.validation_name in _LOWER_IS_BETTER)

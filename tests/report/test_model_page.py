@@ -66,8 +66,10 @@ def write_validations(fold, last_half, *, score="ged_fully_unbiased"):
         ((0.02, 0.12, 0.05, 0.01, 0.09, 0.06), "dice", "were level, as far as 4 cases tell"),
         ((0.2,) * 6, "ged_fully_unbiased", "were level"),
         ((0.3, 0.1), "ged_fully_unbiased", None),  # too few
+        ((0.3,) * 3 + (0.2,) * 3, "dice", "got worse at the end"),  # without any spread
     ],
 )
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_validations_at_the_end_are_compared_beyond_chance(tmp_path, last_half, score, told):
     fold = write_fold(tmp_path / MODEL / "fold_0")
     write_validations(fold, last_half, score=score)
