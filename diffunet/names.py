@@ -4,8 +4,10 @@ Names from a file, a flag or somebody else's model are checked here before they 
 path.
 """
 
+import errno
 import re
 import sys
+import tempfile
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -19,6 +21,10 @@ _MOST_BYTES = (
     200  # file systems take 255: endings, and what stands before unfinished files, are long
 )
 _LONGEST_PART = 60
+_MAY_BE_REFUSED = re.compile(r'(?i).*[<>:"|?*].*|.*\.|(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?')
+"""Names that disks for Windows do not take."""
+_ABOUT_NAMES = (errno.EINVAL, errno.ENOENT, errno.EACCES)
+"""How they say so."""
 
 
 def canonical(text: str) -> str:
@@ -114,14 +120,27 @@ def shared_names(names: Iterable[str]) -> list[list[str]]:
     return [sorted(group) for _, group in sorted(groups.items()) if len(group) > 1]
 
 
-def require_distinct(
-    names: Iterable[str], folder: Path, *, what: str, error: type[DiffunetError]
+def require_names_on(
+    folder: Path, names: Iterable[str], *, what: str, error: type[DiffunetError]
 ) -> None:
-    """Check that names can stand beside each other in `folder`, whose disk may not tell A from a.
+    """Check that files of these names can stand beside each other on the disk of `folder`.
+
+    A disk may not tell A from a, and one for Windows takes no `a:b` and no `con.png`.
+
+    Args:
+        what: the names are of, for the message.
 
     Raises:
-        error: two would be one file.
+        error: they cannot.
     """
+    names = list(names)
+    if refused := _refused(names, folder):
+        raise error(
+            f"'{folder}': the disk does not take {len(refused)} {what} by their names: "
+            f'{", ".join(map(repr, refused[:10]))}; a disk for Windows has none with < > : " | ? '
+            "or *, none that ends with a dot, and no con, nul and the like; rename them, or choose "
+            "a folder on another disk"
+        )
     groups = shared_names(names)
     if groups and not _tells_cases_apart(folder):
         pairs = "; ".join(" = ".join(f"'{name}'" for name in group) for group in groups[:10])
@@ -161,6 +180,30 @@ def _part_of(text: str) -> str:
         for character in canonical(text)
     )
     return re.sub(r"\s+", "-", "".join(kept))[:_LONGEST_PART]
+
+
+def _refused(names: Iterable[str], folder: Path) -> list[str]:
+    """Return the names that the disk of `folder` refuses, or changes."""
+    doubtful = [name for name in names if _MAY_BE_REFUSED.fullmatch(name)]
+    if not doubtful:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    refused = []
+    with tempfile.TemporaryDirectory(prefix=".names-", dir=folder) as probes:
+        for name in doubtful:
+            try:
+                (Path(probes) / name).touch()
+            except OSError as cause:
+                if cause.errno not in _ABOUT_NAMES:
+                    raise
+                refused.append(name)
+            else:
+                made = list(Path(probes).iterdir())
+                if [canonical(path.name) for path in made] != [canonical(name)]:
+                    refused.append(name)
+                for path in made:
+                    path.unlink()
+    return refused
 
 
 def _tells_cases_apart(folder: Path) -> bool:

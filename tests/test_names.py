@@ -1,6 +1,8 @@
+import errno
 import sys
 import unicodedata
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +11,9 @@ from diffunet.errors import UsageError, WorkspaceError
 from diffunet.names import (
     file_parts,
     name_problem,
-    require_distinct,
     require_fold,
     require_name,
+    require_names_on,
     shared_names,
 )
 
@@ -79,15 +81,34 @@ def test_names_that_are_one_file_where_case_does_not_count_are_found():
 
 
 def test_names_that_the_disk_cannot_tell_apart_are_refused(tmp_path, monkeypatch):
-    require_distinct(["A", "a"], tmp_path / "out", what="cases", error=WorkspaceError)
+    require_names_on(tmp_path / "out", ["A", "a"], what="cases", error=WorkspaceError)
     monkeypatch.setattr(names, "_tells_cases_apart", lambda folder: False)
-    require_distinct(["A", "b"], tmp_path, what="cases", error=WorkspaceError)
+    require_names_on(tmp_path, ["A", "b"], what="cases", error=WorkspaceError)
     with pytest.raises(WorkspaceError, match=r"1 cases differ only in case: 'A' = 'a'; rename"):
-        require_distinct(["A", "a", "b"], tmp_path, what="cases", error=WorkspaceError)
+        require_names_on(tmp_path, ["A", "a", "b"], what="cases", error=WorkspaceError)
+
+
+def test_names_that_the_disk_does_not_take_are_refused_before_any_work(tmp_path, monkeypatch):
+    def touch(path, original=Path.touch):
+        """Make a file as a disk for Windows does."""
+        if set('<>:"|?*') & set(path.name) or path.stem.lower() == "con":
+            raise OSError(errno.EINVAL, "Invalid argument")
+        original(path.with_name(path.name.rstrip(".")))
+
+    doubtful = ["a:b.png", "con.png", "Con", "a.", "what?"]
+    fine = ["a.b.png", "contour.png", "a", "é"]
+    require_names_on(tmp_path / "out", [*doubtful, *fine], what="files", error=WorkspaceError)
+    monkeypatch.setattr(Path, "touch", touch)
+    require_names_on(tmp_path, fine, what="files", error=WorkspaceError)
+    with pytest.raises(WorkspaceError) as caught:
+        require_names_on(tmp_path, [*fine, *doubtful], what="files", error=WorkspaceError)
+    assert "5 files by their names: 'a:b.png', 'con.png', 'Con', 'a.', 'what?'" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_the_disk_is_tried_and_left_as_it_was(tmp_path):
-    require_distinct(["A", "a"], tmp_path, what="cases", error=WorkspaceError)
+    require_names_on(tmp_path, ["A", "a"], what="cases", error=WorkspaceError)
     assert not list(tmp_path.iterdir())
 
 

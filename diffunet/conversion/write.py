@@ -20,7 +20,7 @@ from diffunet.data.raw.dataset import open_dataset
 from diffunet.errors import DatasetError, WorkspaceError
 from diffunet.jsonio import read_object, remove_unfinished, write_json
 from diffunet.labels import LabelScheme
-from diffunet.names import canonical, require_distinct, require_name
+from diffunet.names import canonical, require_name, require_names_on
 from diffunet.parallel import Progress, map_ordered
 from diffunet.workspace import (
     DATASET_FILE,
@@ -154,7 +154,7 @@ def _check_names(names: Sequence[str], folder: Path) -> None:
     for name in names:
         require_name(name, where="a case of the download", error=DatasetError)
     _refuse_doubles(names)
-    require_distinct(names, folder.parent, what="cases", error=DatasetError)
+    require_names_on(folder.parent, names, what="cases", error=DatasetError)
 
 
 def _refuse_doubles(names: Sequence[str]) -> None:

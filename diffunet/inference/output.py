@@ -43,7 +43,7 @@ from diffunet.inference.fuse import Votes
 from diffunet.inference.place import check_run, sign_run
 from diffunet.jsonio import copy_file, remove_unfinished, require_writable, write_json
 from diffunet.labels import LabelScheme
-from diffunet.names import file_parts, require_distinct
+from diffunet.names import file_parts, require_names_on
 from diffunet.workspace import (
     APPLIED_POSTPROCESSING_FILE,
     CROSSVAL_FILE,
@@ -131,7 +131,7 @@ class OutputFolder:
                 f"{'; '.join(problems[:10])}; rename these images, or predict them into different "
                 "folders"
             )
-        require_distinct(owners, self.folder, what="files", error=UsageError)
+        require_names_on(self.folder, owners, what="files", error=UsageError)
 
     def begin(self, *, is_alone: bool) -> None:
         """Write the description of the run.

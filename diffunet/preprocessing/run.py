@@ -24,7 +24,7 @@ from diffunet.data.store.store_writer import (
 )
 from diffunet.errors import PlansError, WorkspaceError
 from diffunet.labels import LabelScheme
-from diffunet.names import require_distinct
+from diffunet.names import require_names_on
 from diffunet.parallel import Progress, map_ordered
 from diffunet.parts import ALL, Part
 from diffunet.plans import Plans
@@ -97,10 +97,10 @@ def preprocess_dataset(
         DatasetError, DiffunetError: a faulty case, or a full disk; with the name of the case.
         PlansError: there is no such configuration, two of the same data identifier differ, or the
             dataset has other channels.
-        WorkspaceError: the disk does not tell the names of two cases apart.
+        WorkspaceError: the disk does not take the name of a case, or tell two of them apart.
     """
     cases = [files.case for files in dataset.training_cases]
-    require_distinct(cases, folder, what="cases", error=WorkspaceError)
+    require_names_on(folder, cases, what="cases", error=WorkspaceError)
     names = _distinct(plans, configurations)
     _check_channels(plans, names, dataset)
     data = DatasetState.of(dataset).digest
