@@ -204,10 +204,11 @@ class SelfAttention(nn.Module):
         """Return `x` plus what each position gathers from all others."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         heads = self.query_key_value(tokens).unflatten(2, (3, self.num_heads, -1))
-        if heads.device.type == "cpu" and heads.requires_grad:
-            heads = heads.float()  # backwards, bfloat16 takes four times as long there
-        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind()
-        gathered = functional.scaled_dot_product_attention(query, key, value)
+        # backwards, bfloat16 takes a CPU four times as long as float32
+        learns_on_cpu = heads.device.type == "cpu" and heads.requires_grad
+        dtype = torch.float32 if learns_on_cpu else heads.dtype
+        query, key, value = heads.to(dtype).permute(2, 0, 3, 1, 4).unbind()
+        gathered = functional.scaled_dot_product_attention(query, key, value).to(heads.dtype)
         projected = self.projection(gathered.transpose(1, 2).flatten(2))
         return x + projected.transpose(1, 2).unflatten(2, x.shape[2:])
 

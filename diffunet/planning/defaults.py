@@ -51,7 +51,7 @@ DEFAULT_REASONS: dict[str, dict[str, str]] = {
         "has_stable_target": (
             "Where raters differ, the loss has the same mean and less chance in it."
         ),
-        "precision": "bfloat16 on a GPU; whether a CPU gains by it depends on the CPU.",
+        "precision": "That of the device: only some CPUs gain by bfloat16.",
         "rater_dropout": "Of no effect unless the network is told who drew.",
         "dice_weight": "nnU-Net's loss; 0 learns the share of raters instead of their majority.",
         "num_validations": "Every twentieth of the training.",

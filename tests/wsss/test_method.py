@@ -5,7 +5,7 @@ import torch
 
 from diffunet.methods import METHODS
 from diffunet.plans import AugmentationPlan
-from diffunet.training import fold
+from diffunet.training import fold_data
 from diffunet.training.fold import FoldOptions, train_fold
 from tests.wsss.weak_folds import weak_plans, write_tagged
 
@@ -54,7 +54,7 @@ def test_training_draws_patches_by_what_the_method_says(tmp_path, monkeypatch):
     def places(*_, configuration, **__):
         raise SeenError(configuration.augmentation)
 
-    monkeypatch.setattr(fold, "PatchPlaces", places)
+    monkeypatch.setattr(fold_data, "PatchPlaces", places)
     plans = weak_plans(method="cdm")
     with pytest.raises(SeenError) as seen:
         train_fold(
