@@ -11,7 +11,7 @@ from diffunet.conversion.case import Shares
 from diffunet.conversion.reader_files import ending_of
 from diffunet.conversion.tree import refuse_all
 from diffunet.data.raw.case_files import listing
-from diffunet.data.raw.tables import read_rows
+from diffunet.data.raw.tables import hint_of, read_rows
 from diffunet.errors import DatasetError, UsageError
 from diffunet.names import canonical
 
@@ -169,8 +169,8 @@ def _name_column(
         ]
         raise DatasetError(
             f"'{path}': expected a column with the names of images, found none that are there; "
-            f"its first line has {', '.join(examples[:_MOST_SHOWN]) or 'nothing'}; correct "
-            "--images or the names"
+            f"its first line has {', '.join(examples[:_MOST_SHOWN]) or 'nothing'}; "
+            f"{hint_of(list(found)) or 'correct --images or the names'}"
         )
     _refuse_unclear(
         path, {row[best]: cases for (_, row), cases in zip(lines, found[best], strict=True)}

@@ -137,20 +137,20 @@ def by_rater(pattern: Pattern, files: Sequence[FoundFile]) -> Iterator[tuple[str
 
 def by_case(files: Sequence[FoundFile], *, pattern: str) -> dict[str, tuple[Path, ...]]:
     """Return the files of each case: one, or, if the pattern has {part}, some."""
-    by_case: dict[str, list[Path]] = defaultdict(list)
+    found: dict[str, list[Path]] = defaultdict(list)
     for each in files:
-        by_case[each.case].append(each.path)
+        found[each.case].append(each.path)
     refuse_all(
         [
             f"'{pattern}' finds {len(paths)} files for the case '{case}': '{paths[0]}' and "
             f"'{paths[1]}'"
-            for case, paths in by_case.items()
+            for case, paths in found.items()
             if len(paths) > 1 and "{part}" not in pattern
         ],
         remedy="write more of the path into the pattern, and {patient} for the folder of a "
         "patient, or {group} for another folder that tells them apart",
     )
-    return {case: tuple(paths) for case, paths in by_case.items()}
+    return {case: tuple(paths) for case, paths in found.items()}
 
 
 def shown_files(source: Path, paths: Sequence[Path]) -> str:

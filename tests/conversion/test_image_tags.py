@@ -100,6 +100,8 @@ def test_lines_of_one_image_are_joined(tmp_path: Path) -> None:
         ([["id", "Mass"], ["00000001_000", "-1"]], ["Mass"], "expected 0 or 1 in 'Mass'"),
         ([["id", "Mass"], ["00000001_000", ""]], ["Mass"], "line 2: expected 0 or 1"),
         ([["id", "Mass"], ["scan1", "1"]], ["Mass"], "found none that are there"),
+        ([["id;Mass"], ["00000001_000;1"]], ["Mass"], "by commas, not by semicolons or tabs"),
+        ([["id", "Mass", "Mass"]], ["Mass"], "line 1: expected each column once, found id, Mass"),
     ],
 )
 def test_a_table_that_does_not_tell(

@@ -51,7 +51,7 @@ def read_rows(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict
         if len(row) != len(header):
             raise DatasetError(
                 f"{path.name}, line {number}: expected {len(header)} values, found {len(row)}; "
-                f"{_hint(row) or 'correct the line'}"
+                f"{hint_of(row) or 'correct the line'}"
             )
         yield number, dict(zip(header[:num_named], map(str.strip, row), strict=False))
 
@@ -87,17 +87,18 @@ def _check_header(header: Sequence[str], columns: Sequence[str], name: str) -> N
     missing = [column for column in columns if column not in header]
     if not missing and len(set(header)) == len(header):
         return
-    hint = _hint(header)
+    hint = hint_of(header)
     if not any(column in header for column in columns) and any(map(_is_digits, header)):
         hint = f"the table begins with a row of data: add the line {','.join(columns)} before it"
+    wanted = f"the columns {', '.join(columns)}, each once" if columns else "each column once"
     lacking = f" without {', '.join(missing)}" if missing and header and not hint else ""
     raise DatasetError(
-        f"{name}, line 1: expected the columns {', '.join(columns)}, each once, found "
+        f"{name}, line 1: expected {wanted}, found "
         f"{', '.join(header) or 'none'}{lacking}; {hint or 'correct the first line'}"
     )
 
 
-def _hint(cells: Sequence[str]) -> str | None:
+def hint_of(cells: Sequence[str]) -> str | None:
     """Return what to do about cells that another program separated otherwise."""
     if cells and cells[0].lower().startswith("sep="):
         return "remove this line, which only Excel reads, and separate columns by commas"
