@@ -86,4 +86,4 @@ class Parser(argparse.ArgumentParser):
         else:
             near = difflib.get_close_matches(option, known, n=1)
             guess = f"; did you mean '{near[0]}'?" if near else ""
-        return f"there is no option '{option}'{guess} {self.prog} -h lists all"
+        return f"there is no option '{option}'{guess or ';'} {self.prog} -h lists all"

@@ -135,6 +135,8 @@ def open_fold(
     split = split_of(fold, preprocessed_folder / SPLITS_FILE, patients, store=images.folder)
     if label_maps is not None:
         _warn_of_unseen_labels(label_maps, split.train, labels, fold=fold)
+    else:
+        _warn_of_one_kind(properties, split, labels, fold=fold, dimensions=configuration.dimensions)
     if configuration.diffusion.conditions_on_rater and plans.method == "diffusion":
         _warn_of_nameless_raters(preprocessed_folder)
         seen = {rater for case in split.train for rater in properties[case].raters}
@@ -245,6 +247,33 @@ def _warn_of_unseen_labels(
         names,
         len(cases),
     )
+
+
+def _warn_of_one_kind(
+    properties: Mapping[str, CaseProperties],
+    split: Split,
+    labels: LabelScheme,
+    *,
+    fold: str,
+    dimensions: int,
+) -> None:
+    """Warn of labels that all or none of the training images show: they cannot be learned."""
+    shown = {
+        properties[case].tags_of(index)
+        for case in split.train
+        for index in properties[case].tagged_images(dimensions)
+    }
+    columns = zip(*(tags for tags in shown if tags is not None), strict=True)
+    for name, values in zip(labels.names, columns, strict=False):
+        if len(set(values)) == 1:
+            logger.warning(
+                "fold %s: expected training images with and without '%s', found that %s shows it, "
+                "so it cannot be learned; write splits_final.json so that each fold trains on "
+                "both kinds, or train another fold",
+                fold,
+                name,
+                "each of them" if values[0] else "none of them",
+            )
 
 
 def _warn_of_unseen_raters(told: Sequence[str], seen: Collection[str], *, fold: str) -> None:

@@ -41,6 +41,12 @@ def test_a_misspelled_option_is_answered_with_the_nearest(capsys):
     assert "did you mean '-p mine'?" in said
 
 
+def test_an_option_that_is_like_no_other_is_answered_with_the_help(capsys):
+    said = refusal(PARSERS["diffunet_train"](), ["1", "0", "--xyzzy"], capsys)
+    assert said.startswith("error: there is no option '--xyzzy'; ")
+    assert said.endswith(" -h lists all\n")
+
+
 def test_all_unknown_options_are_named_at_once(capsys):
     said = refusal(PARSERS["diffunet_train"](), ["1", "0", "--abc", "-qrs"], capsys)
     assert said.count("there is no option") == 2

@@ -159,7 +159,7 @@ def test_what_the_user_set_of_a_rule_is_kept_and_the_rest_is_chosen():
     assert (rule.threshold, rule.threshold_value, rule.smoothing_voxels) == ("otsu_mean", None, 5.0)
     assert (rule.unsure_share, rule.edge_contrast) == (0.8, 0.7)
     assert rule.sign == "negative"
-    assert "Of 12 rules" in choice.reason
+    assert "Of 13 rules" in choice.reason
     assert "Set by the user: smoothing_voxels, threshold, threshold_value." in choice.reason
 
 
@@ -201,6 +201,28 @@ def test_maps_that_explain_nothing_are_warned_of(monkeypatch, caplog):
     assert "erasure gain 0.00, standard error 0.00): the maps may not show" in caplog.text
     assert choices["weak.masks.cdm"].value == MaskPlan()
     assert "the plans' rule is kept" in choices["weak.masks.cdm"].reason
+
+
+def test_the_plans_rule_is_kept_with_its_sign(monkeypatch):
+    """Erasing the bright object helps the classifier; masks of the other sign are empty, and cost
+    nothing."""
+
+    def bright(*_: Any, **__: Any) -> torch.Tensor:
+        return torch.from_numpy(0.1 + OBJECT.astype(np.float32))
+
+    monkeypatch.setattr(choose, "saliency_map", bright)
+    monkeypatch.setattr(
+        choose, "presence_logits", lambda *args, **names: -logits_of(*args, **names)
+    )
+    rule = chosen()["weak.masks.cdm"]
+    assert "the plans' rule is kept" in rule.reason
+    assert rule.value == MaskPlan()
+
+
+def test_one_image_alone_chooses_no_rule(caplog):
+    rule = chosen(number=1)["weak.masks.cdm"]
+    assert rule.value == MaskPlan()
+    assert "of one image, which tells no standard error" in caplog.text
 
 
 def test_maps_that_explain_the_label_are_not_warned_of(caplog):

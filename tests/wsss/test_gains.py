@@ -34,9 +34,21 @@ def test_the_first_is_taken_unless_another_is_better_by_more_than_a_standard_err
     assert Gains(gain=clear, area=area).first_as_good() == 1
 
 
-def test_a_single_image_takes_the_best():
+def test_a_single_image_tells_no_standard_error_so_nothing_is_clear_by_it():
     gains = Gains(gain=np.array([[0.0, 1.0]]), area=np.array([[0.1, 0.1]]))
-    assert gains.best() == gains.first_as_good() == 1
+    assert (gains.best(), gains.first_as_good()) == (1, 0)
+    assert not gains.is_above_zero(1)
+    assert gains.summary()["standard_error"] is None
+    assert gains.in_words(1) == "erasure gain 1.00 of one image, which tells no standard error"
+
+
+def test_masks_that_mark_nothing_are_not_better_than_masks_that_explain_little():
+    gain = np.array([[-0.1, 0.0, -0.2], [-0.1, 0.0, 0.1]])
+    area = np.array([[0.1, 0.0, 0.1], [0.1, 0.0, 0.1]])
+    assert Gains(gain=gain, area=area).best() == 2
+    assert Gains(gain=gain, area=area).first_as_good() == 0
+    nothing = Gains(gain=np.zeros((2, 2)), area=np.zeros((2, 2)))
+    assert nothing.best() == nothing.first_as_good() == 0
 
 
 def test_a_gain_within_two_standard_errors_of_zero_is_none():

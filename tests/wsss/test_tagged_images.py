@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from diffunet.data.store.case_store import CaseStore
+from diffunet.jsonio import write_json
 from diffunet.training.fold_data import FoldData, open_fold
 from diffunet.wsss.choice.tagged_images import TaggedImage, read_image, validation_images
 from tests.wsss.weak_folds import NUM_HELD, tagged_properties, weak_plans, write_tagged
@@ -101,3 +102,18 @@ def test_an_image_is_read_normalised_on_the_grid_of_training(tmp_path, num_slice
     np.testing.assert_array_equal(read_image(data.images, image).numpy(), expected)
     whole = TaggedImage(case=image.case, slice_index=None, tags=image.tags)
     assert read_image(data.images, whole).shape == stored.shape
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [((0, 2, 4), "none of them shows it"), ((1, 3), "each of them shows it"), ((0, 1, 2), "")],
+)
+def test_a_training_names_labels_that_all_or_none_of_its_images_show(
+    tmp_path, caplog, numbers, said
+):
+    folder = write_tagged(tmp_path)
+    train = [f"case_{number:02}" for number in numbers]
+    write_json(folder / "splits_final.json", [{"train": train, "val": ["case_10", "case_11"]}])
+    open_fold(weak_plans(), folder, fold="0", device=torch.device("cpu"))
+    assert ("with and without 'disc', found that" in caplog.text) == bool(said)
+    assert said in caplog.text

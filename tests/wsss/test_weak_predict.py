@@ -404,8 +404,22 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning(images, tmp_path, monkeypat
 def test_without_any_mask_there_is_no_picture(images, tmp_path, caplog):
     caplog.set_level("INFO")
     run(images / "empty_0000.png", tmp_path / "out", draws_picture=True)
-    assert "no case shows a label" in caplog.text
+    assert "no case has a mask" in caplog.text
     assert not (tmp_path / "out" / "pictures" / "saliency.png").exists()
+
+
+def test_cases_that_show_a_label_and_have_no_mask_of_it_are_told(images, tmp_path, caplog):
+    dark = pictures_configuration(sign="negative")
+    run(images, tmp_path / "out", configuration=dark)
+    expected = "'bright': 4 of the 4 cases that count as showing it have no mask ('case0', 'case1'"
+    assert expected in caplog.text
+    assert "weak.masks.cdm" in caplog.text
+    assert "(sign 'negative', threshold 'otsu')" in caplog.text
+
+
+def test_cases_that_have_their_masks_or_show_nothing_are_not_warned_of(images, tmp_path, caplog):
+    run(images, tmp_path / "out")
+    assert "no mask" not in caplog.text
 
 
 def test_the_command_predicts_what_the_plans_chose(images, tmp_path):

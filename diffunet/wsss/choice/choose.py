@@ -232,12 +232,10 @@ class SaliencyChooser:
             if not is_explaining and self.ranks.is_first:
                 logger.warning(
                     "%s: erasing its masks does not clearly cost the classifier more than erasing "
-                    "copies of them elsewhere (erasure gain %.2f, standard error %.2f): the "
-                    "maps may not show the label; look at them, and train longer or with more "
-                    "cases",
+                    "copies of them elsewhere (%s): the maps may not show the label; look at them, "
+                    "and train longer or with more cases",
                     method,
-                    gain,
-                    found[method].summary()["standard_error"],
+                    found[method].in_words(),
                 )
             reason = (
                 f"Of {len(rules)} rules the largest erasure gain over the root of the mask's share "
@@ -260,8 +258,11 @@ class SaliencyChooser:
         return kept | THRESHOLD_FIELDS if kept & THRESHOLD_FIELDS else kept
 
     def _rules(self, planned: MaskPlan, sign: Sign, *, kept: Set[str]) -> list[MaskPlan]:
-        """Return the plans' rule and its alternatives; fields that are kept are the same in all."""
-        rules = [dataclasses.replace(planned, sign=sign)]
+        """Return the plans' rule and its alternatives; fields that are kept are the same in all.
+
+        The alternatives have the sign `sign`, that of the plans' rule may be another one.
+        """
+        rules = [planned, dataclasses.replace(planned, sign=sign)]
         rules += mask_rules(sign, patch_size=self._patch_size)
         same = {name: getattr(planned, name) for name in kept | NEVER_CHOSEN}
         return list(dict.fromkeys(dataclasses.replace(rule, **same) for rule in rules))

@@ -26,6 +26,7 @@ from diffunet.wsss.saliency.maps import mirror_axes_of, num_draws_of
 
 _PASSES_OF_A_GRADIENT = 2.0  # with respect to the image, not to weights
 _PASSES_OF_SMOOTHING = 6  # of a class activation map: `CamPlan.is_smoothed`
+_NUM_CLEAR = 2  # images of one gain: a single one would be warned of as unclear
 _DISTINCT_SHARE = 0.6  # of the masks that many rules make of one map: the mean of two trainings
 
 
@@ -86,7 +87,7 @@ class _Counter(SaliencyChooser):
                     classifier=number * (passes.classifier + erased),
                 )
             )
-        shape = (len(self.images), sum(len(masks) for *_, masks in settings))
+        shape = (_NUM_CLEAR, sum(len(masks) for *_, masks in settings))
         return Gains(gain=np.ones(shape), area=np.ones(shape))
 
     def _of_map(self, plan: WeakPlan, saliency: SaliencyMethod) -> Passes:

@@ -40,16 +40,14 @@ def warn_of_labels(method: SaliencyMethod, gains: Gains, by_label: dict[str, Gai
         return
     for name, each in by_label.items():
         if name not in explained:
-            found = each.summary()
             logger.warning(
                 "%s: erasing its masks of '%s' does not clearly cost the classifier more than "
-                "erasing copies of them elsewhere (erasure gain %.2f, standard error %.2f, %d "
-                "images), though erasing those of %s does: settings are chosen for all labels "
-                "together and may not suit this label; look at its maps",
+                "erasing copies of them elsewhere (%s, %d images), though erasing those of %s "
+                "does: settings are chosen for all labels together and may not suit this label; "
+                "look at its maps",
                 method,
                 name,
-                found["gain"],
-                found["standard_error"],
-                found["num_images"],
+                each.in_words(),
+                len(each.gain),
                 ", ".join(f"'{other}'" for other in explained),
             )

@@ -46,7 +46,7 @@ def draw_rows(
 ) -> None:
     """Draw the first rows; without any row, log a message instead."""
     if not rows:
-        logger.info("no case shows a label: there is no %s", png.name)
+        logger.info("no case has a mask: there is no %s", png.name)
         return
     is_activation = saliency in get_args(CamSaliency)
     units = "activation" if is_activation else "normalised intensity"

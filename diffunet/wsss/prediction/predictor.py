@@ -30,6 +30,7 @@ from diffunet.preprocessing.case import restore_x_0
 from diffunet.wsss.masks.label_masks import label_masks, shared_thresholds
 from diffunet.wsss.masks.pseudo_masks import oriented_map, smoothed_map, threshold_of
 from diffunet.wsss.prediction.case_records import CaseSaliency, record_of, with_masks
+from diffunet.wsss.prediction.empty_masks import warn_of_empty_masks
 from diffunet.wsss.prediction.given_labels import given_of_case, read_given_table
 from diffunet.wsss.prediction.pictures import draw_saliency
 from diffunet.wsss.prediction.presence import GivenTags, Presence, decide_presence
@@ -221,16 +222,24 @@ class SaliencyPredictor:
         return with_masks(content, result.thresholds, masks, geometry)
 
     def finish(self, cases: Sequence[CaseFiles], *, run: FolderRun, output: OutputFolder) -> None:
-        """Make the masks of a shared threshold, if all cases have their maps."""
+        """Make the masks of a shared threshold, if all cases have their maps.
+
+        Where all cases are there, warn of those that show a label and have no mask of it.
+        """
         if self.mask_plan.threshold == SHARED:
             write_shared_masks(cases, run=run, output=output, masks_of=self.masks)
+        if _are_all_there(cases, run=run, output=output):
+            warn_of_empty_masks(
+                cases,
+                output=output,
+                names=self.model.labels.names,
+                saliency=self.saliency,
+                plan=self.mask_plan,
+            )
 
     def draw(self, cases: Sequence[CaseFiles], *, run: FolderRun, output: OutputFolder) -> None:
         """Draw `pictures/saliency.png`, if all cases are there and the options ask for it."""
-        if self.options.draws_picture and (
-            run.part.is_all
-            or all(output.content_of_record(files.case) is not None for files in cases)
-        ):
+        if self.options.draws_picture and _are_all_there(cases, run=run, output=output):
             draw_saliency(self, cases, output=output)
 
     def _presence(
@@ -281,6 +290,13 @@ class SaliencyPredictor:
         seconds = time.perf_counter() - start
         num_maps = int(np.count_nonzero(is_present))
         return maps, thresholds, seconds / num_maps if num_maps else None
+
+
+def _are_all_there(cases: Sequence[CaseFiles], *, run: FolderRun, output: OutputFolder) -> bool:
+    """Whether nothing more is to come: no other part is at work, or each has done its cases."""
+    return run.part.is_all or all(
+        output.content_of_record(files.case) is not None for files in cases
+    )
 
 
 def _stored_slices(properties: CaseProperties) -> slice:
