@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from diffunet.arguments import processes_of, workspace_of
 from diffunet.calls import from_python
@@ -32,6 +33,8 @@ def convert_dataset(
     images: Sequence[str] = (),
     masks: Sequence[str] = (),
     image_labels: Path | str | None = None,
+    blank: Literal["0", "1", "unknown"] | None = None,
+    uncertain: Literal["0", "1", "unknown"] | None = None,
     test_list: Path | str | None = None,
     skip_faulty: bool = False,
     num_processes: int | None = None,
@@ -56,6 +59,7 @@ def convert_dataset(
         images: how the paths of images end, such as "{case}/image.nii.gz", for each channel.
         masks: how the paths of masks end, for each rater.
         image_labels: a table of which of `labels` each image shows.
+        blank, uncertain: what an empty cell of that table means, and -1; None if there are none.
         test_list: a text file with the names of the images for testing, one a line.
         skip_faulty: leave out cases that cannot be read; dataset.json names them in `left_out`.
 
@@ -84,6 +88,8 @@ def convert_dataset(
         images=tuple(images),
         masks=tuple(masks),
         image_labels=None if image_labels is None else Path(image_labels).resolve(),
+        blank=blank,
+        uncertain=uncertain,
         test_list=None if test_list is None else Path(test_list).resolve(),
     )
     wishes.require_known(chosen.wishes, format_name=format)

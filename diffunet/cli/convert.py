@@ -6,6 +6,7 @@ from shlex import quote
 from diffunet.cli.command import command_of, new_parser, progress_bar, resolve_workspace
 from diffunet.cli.options import add_flag, add_num_processes, add_number, add_workspace, number_in
 from diffunet.conversion.formats import FORMATS
+from diffunet.conversion.tag_cells import MEANINGS
 from diffunet.conversion.wishes import DEFAULT_MIN_SHARE, MIN_SHARE
 from diffunet.workspace import path_of
 
@@ -72,8 +73,8 @@ def _add_wishes(made: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help=(
             "how the paths of images end, one for each channel: '{case}/image.nii.gz'; {case} and "
-            "{patient} stand for their names, {group} for a folder such as a centre's, {label} for "
-            "the image-level label, * for anything"
+            "{patient} stand for their names, {study} for a folder within a patient's, {group} "
+            "for a folder such as a centre's, {label} for the image-level label, * for anything"
         ),
     )
     group.add_argument(
@@ -95,6 +96,12 @@ def _add_wishes(made: argparse.ArgumentParser) -> None:
             "words of one column (A|B)"
         ),
     )
+    for name, cell in (("blank", "an empty cell"), ("uncertain", "-1")):
+        group.add_argument(
+            f"--{name}",
+            choices=MEANINGS,
+            help=f"what {cell} of that table means; of unknown, as if no line named the image",
+        )
     group.add_argument(
         "--test_list",
         type=path_of,

@@ -114,7 +114,17 @@ FORMATS: Mapping[str, Format] = {
         summary="images of your own in any folders, with masks or with image-level labels",
         layout="images and masks in files that --images and --masks find",
         module="patterns",
-        wishes=("images", "masks", "image_labels", "test_list", "channels", "labels", "values"),
+        wishes=(
+            "images",
+            "masks",
+            "image_labels",
+            "blank",
+            "uncertain",
+            "test_list",
+            "channels",
+            "labels",
+            "values",
+        ),
     ),
 }
 

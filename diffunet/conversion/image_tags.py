@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import final
 
 from diffunet.conversion.case import Shares
 from diffunet.conversion.reader_files import ending_of
+from diffunet.conversion.tag_cells import CellMeanings, read_tag_cells
 from diffunet.conversion.tree import refuse_all
 from diffunet.data.raw.case_files import listing
 from diffunet.data.raw.tables import hint_of, read_rows
@@ -17,8 +18,6 @@ from diffunet.names import canonical
 
 _BETWEEN_WORDS = re.compile(r"[|;,]")
 _AROUND_WORDS = " \t[]'\""  # lists as Python prints them
-_VALUES = {"1": 1.0, "1.0": 1.0, "true": 1.0, "yes": 1.0}
-_VALUES |= {"0": 0.0, "0.0": 0.0, "false": 0.0, "no": 0.0}
 _MOST_SHOWN = 12
 
 
@@ -43,20 +42,36 @@ class ImageNames:
     below the source, some of them, or more of them.
     """
 
-    def __init__(self, images: Mapping[str, Path], source: Path) -> None:
+    def __init__(
+        self, images: Mapping[str, Path], source: Path, *, patients: Mapping[str, str] | None = None
+    ) -> None:
         """Learn the names.
 
         Args:
             images: case to the file of its image, below `source`.
+            patients: case to its patient; "" where that is not known.
         """
         self._whole: dict[str, str] = {}
         self._ends: dict[str, set[str]] = defaultdict(set)
+        members: dict[tuple[str, ...], set[str]] = defaultdict(set)
         for case, path in images.items():
             parts = _key(path.relative_to(source).as_posix()).split("/")
             self._whole["/".join(parts)] = case
             for first in range(len(parts)):
                 self._ends["/".join(parts[first:])].add(case)
             self._ends[_key(case)].add(case)
+            for last in range(1, len(parts)):
+                members[tuple(parts[:last])].add(case)
+        self._folders = {"/".join(parts): frozenset(cases) for parts, cases in members.items()}
+        self._groups: dict[str, set[frozenset[str]]] = defaultdict(set)
+        for parts, cases in members.items():
+            for first in range(len(parts)):
+                self._groups["/".join(parts[first:])].add(frozenset(cases))
+        of_patients: dict[str, set[str]] = defaultdict(set)
+        for case, patient in (patients or {}).items():
+            of_patients[_key(patient)].add(case)
+        for patient, cases in of_patients.items():
+            self._groups[patient].add(frozenset(cases))
 
     def cases_of(self, name: str) -> set[str]:
         """Return the cases that a name fits: one, none, or several that it does not tell apart."""
@@ -66,6 +81,18 @@ class ImageNames:
         parts = key.split("/")
         longer = (self._whole.get("/".join(parts[first:])) for first in range(1, len(parts)))
         return {case for case in longer if case is not None}
+
+    def groups_of(self, name: str) -> set[frozenset[str]]:
+        """Return the cases of the folder or patient of that name, of each if there are several.
+
+        A folder is named as images are: with some of the folders around it, or more of them.
+        """
+        key = _key(name).strip("/")
+        if not key or key in self._groups:
+            return self._groups.get(key, set())
+        parts = key.split("/")
+        longer = (self._folders.get("/".join(parts[first:])) for first in range(1, len(parts)))
+        return {cases for cases in longer if cases is not None}
 
 
 def tags_of_folders(words: Mapping[str, str], labels: Sequence[str]) -> Tags:
@@ -83,36 +110,50 @@ def tags_of_folders(words: Mapping[str, str], labels: Sequence[str]) -> Tags:
     return Tags(of_cases=_tagged(found, labels), remarks=_others(counts, labels))
 
 
-def tags_of_table(path: Path, names: ImageNames, labels: Sequence[str]) -> Tags:
+def tags_of_table(
+    path: Path, names: ImageNames, labels: Sequence[str], *, meanings: CellMeanings
+) -> Tags:
     """Return the tags that a table holds, in a column for each label, or as words of one column.
 
-    Where an image has several lines, as a table of boxes has, it shows what any of them says.
+    Where an image has several lines, as a table of boxes has, it shows what any of them says. Where
+    no line names an image, but lines name folders of images or patients, all their images have the
+    labels of the line.
 
     Raises:
         DatasetError: the table cannot be read, names no image or does not tell two of them apart,
-            or holds values other than 0 and 1 in the columns of the labels.
+            or holds values in the columns of the labels that mean nothing.
         UsageError: `labels` names none, or one that is not there.
     """
     if not path.is_file():
         raise DatasetError(f"--image_labels: expected a table, found no file '{path}'")
     lines = list(read_rows(path, columns=()))
-    column, cases = _name_column(path, lines, names)
-    columns = {name.casefold(): name for name in (lines[0][1] if lines else ())}
-    known = [(number, row, case) for (number, row), case in zip(lines, cases, strict=True) if case]
-    if labels and all(label.casefold() in columns for label in labels):
-        of_cases = _from_columns(
-            path, known, {label: columns[label.casefold()] for label in labels}
-        )
-        remarks = [f"images are named in the column '{column}'"]
+    column, cases, is_of_groups = _name_column(path, lines, names)
+    columns = _columns_of(labels, list(lines[0][1]) if lines else ())
+    known = [
+        (number, row, case)
+        for (number, row), members in zip(lines, cases, strict=True)
+        for case in sorted(members)
+    ]
+    what = "folders or patients" if is_of_groups else "images"
+    if columns is not None:
+        said_in = tuple(columns.values())
+        remarks = [f"{what} are named in the column '{column}'"]
+        read = read_tag_cells(path, known, columns, meanings=meanings)
+        of_cases = read.of_cases
+        remarks += read.remarks
     else:
         words_in, found, counts = _from_words(path, known, labels, name_column=column)
+        said_in = (words_in,)
         of_cases = _tagged(found, labels)
         remarks = [
-            f"images are named in the column '{column}', their labels in '{words_in}'",
+            f"{what} are named in the column '{column}', their labels in '{words_in}'",
             *_others(counts, labels),
         ]
-    if num_others := len(lines) - len(known):
-        remarks.append(f"{num_others} of {len(lines)} lines name images that are not there")
+    if is_of_groups:
+        _refuse_divided(path, lines, column, said_in)
+        remarks.append("all images of a folder or patient have the labels of its line")
+    if num_others := len(lines) - sum(map(bool, cases)):
+        remarks.append(f"{num_others} of {len(lines)} lines name {what} that are not there")
     return Tags(of_cases=of_cases, remarks=tuple(f"{path.name}: {remark}" for remark in remarks))
 
 
@@ -156,45 +197,82 @@ def _refuse_unclear(path: Path, found: Mapping[str, set[str]]) -> None:
 
 def _name_column(
     path: Path, lines: Sequence[tuple[int, Mapping[str, str]]], names: ImageNames
-) -> tuple[str, list[str | None]]:
-    """Return the column that names most images, and the case of each line."""
-    found = {
-        column: [names.cases_of(row[column]) for _, row in lines]
-        for column in (lines[0][1] if lines else ())
-    }
-    best = max(found, key=lambda column: sum(map(bool, found[column])), default=None)
-    if best is None or not any(found[best]):
-        examples = [
-            f"{column}: '{value}'" for column, value in (lines[0][1] if lines else {}).items()
-        ]
-        raise DatasetError(
-            f"'{path}': expected a column with the names of images, found none that are there; "
-            f"its first line has {', '.join(examples[:_MOST_SHOWN]) or 'nothing'}; "
-            f"{hint_of(list(found)) or 'correct --images or the names'}"
+) -> tuple[str, list[frozenset[str]], bool]:
+    """Return the column that names most images, and the cases of each line.
+
+    Returns:
+        Last, whether lines speak of folders or patients, since none names an image.
+    """
+    columns = list(lines[0][1]) if lines else []
+    for is_of_groups in (False, True):
+        found = {
+            column: [_candidates(names, row[column], is_of_groups) for _, row in lines]
+            for column in columns
+        }
+        best = max(
+            found,
+            key=lambda column: (
+                sum(len(each) == 1 for each in found[column]),
+                sum(map(bool, found[column])),
+            ),
+            default=None,
         )
-    _refuse_unclear(
-        path, {row[best]: cases for (_, row), cases in zip(lines, found[best], strict=True)}
+        if best is not None and any(found[best]):
+            unclear = {
+                row[best]: set[str]().union(*each)
+                for (_, row), each in zip(lines, found[best], strict=True)
+                if len(each) > 1
+            }
+            _refuse_unclear(path, unclear)
+            return best, [next(iter(each), frozenset()) for each in found[best]], is_of_groups
+    examples = [f"{column}: '{value}'" for column, value in (lines[0][1] if lines else {}).items()]
+    raise DatasetError(
+        f"'{path}': expected a column with the names of images, folders or patients, found none "
+        f"that are there; its first line has {', '.join(examples[:_MOST_SHOWN]) or 'nothing'}; "
+        f"{hint_of(columns) or 'correct --images or the names'}"
     )
-    return best, [next(iter(cases), None) for cases in found[best]]
 
 
-def _from_columns(
-    path: Path, known: Iterable[tuple[int, Mapping[str, str], str]], columns: Mapping[str, str]
-) -> Mapping[str, Shares]:
-    of_cases: dict[str, dict[str, float]] = {}
-    problems = []
-    for number, row, case in known:
-        tags = of_cases.setdefault(case, dict.fromkeys(columns, 0.0))
-        for label, column in columns.items():
-            value = _VALUES.get(row[column].lower())
-            if value is None:
-                problems.append(
-                    f"{path.name}, line {number}: expected 0 or 1 in '{column}', found "
-                    f"'{row[column]}'"
-                )
-            tags[label] = max(tags[label], value or 0.0)
-    refuse_all(problems, remedy="write 0 or 1 there, or remove the lines that are not known")
-    return of_cases
+def _candidates(names: ImageNames, name: str, is_of_groups: bool) -> set[frozenset[str]]:
+    if is_of_groups:
+        return names.groups_of(name)
+    return {frozenset([case]) for case in names.cases_of(name)}
+
+
+def _refuse_divided(
+    path: Path,
+    lines: Sequence[tuple[int, Mapping[str, str]]],
+    column: str,
+    said_in: Sequence[str],
+) -> None:
+    """Refuse several lines of one folder or patient that say different things."""
+    said: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for _, row in lines:
+        said[row[column]].add(tuple(row[each] for each in said_in))
+    refuse_all(
+        [
+            f"'{path}': '{name}' in the column '{column}' has {len(each)} lines that differ"
+            for name, each in said.items()
+            if len(each) > 1
+        ],
+        remedy="a line has to name the images that it speaks of, or one folder of them: write "
+        "their paths below SOURCE into a column, such as 'patient1/study2'",
+    )
+
+
+def _columns_of(labels: Sequence[str], columns: Sequence[str]) -> dict[str, str] | None:
+    """Return the column of each label, or None where one has none of its own.
+
+    A name in other upper case will do, unless several columns differ in that alone.
+    """
+    found: dict[str, str] = {}
+    for label in labels:
+        alike = [name for name in columns if name.casefold() == label.casefold()]
+        if label in alike:
+            found[label] = label
+        elif len(alike) == 1:
+            found[label] = alike[0]
+    return found if found and len(set(found.values())) == len(labels) else None
 
 
 def _from_words(
@@ -241,6 +319,11 @@ def _tagged(found: Mapping[str, set[str]], labels: Sequence[str]) -> dict[str, S
 
 
 def _require_labels(labels: Sequence[str], counts: Counter[str], *, where: str) -> None:
+    if len({label.casefold() for label in labels}) < len(labels):
+        raise UsageError(
+            f"--labels: expected names that differ in more than upper case, which does not count "
+            f"in {where}, got {', '.join(labels)}"
+        )
     known = {word.casefold() for word in counts}
     if not labels or {label.casefold() for label in labels} - known:
         raise UsageError(

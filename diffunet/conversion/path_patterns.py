@@ -148,7 +148,8 @@ def by_case(files: Sequence[FoundFile], *, pattern: str) -> dict[str, tuple[Path
             if len(paths) > 1 and "{part}" not in pattern
         ],
         remedy="write more of the path into the pattern, and {patient} for the folder of a "
-        "patient, or {group} for another folder that tells them apart",
+        "patient, {study} for a folder within a patient's, or {group} for a folder of several "
+        "patients",
     )
     return {case: tuple(paths) for case, paths in found.items()}
 
@@ -174,11 +175,12 @@ def example_of(source: Path, paths: Sequence[Path]) -> str:
 
 
 def _file_of(path: Path, match: re.Match[str]) -> FoundFile:
-    parts = {"patient": "", "group": "", "rater": "", "label": "", **match.groupdict()}
+    empty = dict.fromkeys(("patient", "study", "group", "rater", "label"), "")
+    parts = {**empty, **match.groupdict()}
     group, patient = parts["group"], parts["patient"]
     return FoundFile(
         path=path,
-        case=_within(group, _within(patient, parts["case"])),
+        case=_within(group, _within(patient, _within(parts["study"], parts["case"]))),
         patient=_within(group, patient),
         rater=parts["rater"],
         label=parts["label"],

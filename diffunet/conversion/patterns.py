@@ -35,6 +35,7 @@ from diffunet.conversion.path_patterns import (
 )
 from diffunet.conversion.photographs import require_lossless
 from diffunet.conversion.reader_files import ending_of
+from diffunet.conversion.tag_cells import CellMeanings
 from diffunet.conversion.tree import (
     files_below,
     for_each,
@@ -48,7 +49,7 @@ from diffunet.data.raw.case_files import listing
 from diffunet.errors import DatasetError, UsageError
 from diffunet.names import file_parts
 
-_OF_IMAGES = ("case", "patient", "group", "label")
+_OF_IMAGES = ("case", "patient", "study", "group", "label")
 _OF_MASKS = (*_OF_IMAGES, "rater", "part")
 _LOOKS_LIKE_A_MASK = re.compile(r"(?i)[-_. ](mask|seg|label|gt|ground|annot|lesion|roi)")
 
@@ -88,7 +89,7 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
     found = _found(source, paths, wishes)
     _check(found, wishes, needs_lossless=len(labels) > 1 or bool(wishes.values))
     first, has_raters = found.images[0], len(found.masks) > 1
-    names = ImageNames(first, source)
+    names = ImageNames(first, source, patients=found.patients)
     tags = _tags_of(found, names, wishes)
     listed = listed_cases(wishes.test_list, names) if wishes.test_list else set[str]()
     kind = _kind_of(found.images, wishes)
@@ -193,7 +194,8 @@ def _tags_of(found: _Files, names: ImageNames, wishes: Wishes) -> Tags | None:
             "--images; write * in place of {label}, or leave the table out"
         )
     if wishes.image_labels:
-        return tags_of_table(wishes.image_labels, names, wishes.labels)
+        meanings = CellMeanings(blank=wishes.blank, uncertain=wishes.uncertain)
+        return tags_of_table(wishes.image_labels, names, wishes.labels, meanings=meanings)
     return tags_of_folders(found.words, wishes.labels) if found.words else None
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
+from diffunet.conversion.tag_cells import MEANINGS, Meaning
 from diffunet.errors import UsageError
 from diffunet.ranges import Range, check_ranges
 
@@ -29,6 +30,7 @@ class Wishes:
         images: how the paths of images end, a pattern for each channel: ("{case}/t1.nii.gz",).
         masks: how the paths of masks end, a pattern for each rater, or one with {rater}.
         image_labels: a table of which labels each image shows.
+        blank, uncertain: what an empty cell of that table means, and -1.
         test_list: a text file with the names of the images for testing.
     """
 
@@ -42,6 +44,8 @@ class Wishes:
     images: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
     image_labels: Path | None = None
+    blank: Meaning | None = None
+    uncertain: Meaning | None = None
     test_list: Path | None = None
 
     def __post_init__(self) -> None:
@@ -52,6 +56,17 @@ class Wishes:
             raise ValueError(
                 "--values says which value of a mask is which of --labels; name the labels too"
             )
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"--labels: expected each name once, got {', '.join(self.labels)}")
+        self._check_cells()
+
+    def _check_cells(self) -> None:
+        for name in ("blank", "uncertain"):
+            value = getattr(self, name)
+            if value is not None and value not in MEANINGS:
+                raise ValueError(f"--{name}: expected {' or '.join(MEANINGS)}, got {value!r}")
+            if value is not None and self.image_labels is None:
+                raise ValueError(f"--{name} says what cells of --image_labels mean; name the table")
 
     @property
     def share(self) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffunet.conversion.wishes import Wishes
 from diffunet.data.image_io import read_label_map
 from diffunet.data.raw.dataset import RawDataset
 from diffunet.data.raw.integrity import verify_dataset
@@ -203,3 +204,132 @@ def test_masks_among_the_images_are_no_images(tmp_path: Path) -> None:
 def test_tags_told_twice(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="told once"):
         convert_chest(chest(tmp_path), tmp_path / "w", images=["{label}/images/{case}.png"])
+
+
+def studies(folder: Path, rows: list[list[str]], *, num_patients: int = 4) -> Path:
+    """Make two studies of two views for each patient, and a table."""
+    source = folder / "chexpert"
+    for number in range(num_patients * 4):
+        patient, study, view = number // 4, number // 2 % 2, number % 2
+        name = f"p{patient}/study{study}/view{view}.png"
+        save(source / name, photograph(number)[..., 0])
+    write_table(source / "table.csv", rows)
+    return source
+
+
+def convert_studies(source: Path, workspace: Path, **wishes: object) -> RawDataset:
+    given: dict[str, object] = {
+        "images": ["{patient}/{study}/{case}.png"],
+        "image_labels": source / "table.csv",
+        "labels": ["Mass"],
+        **wishes,
+    }
+    return convert("patterns", source, workspace, **given)
+
+
+def test_studies_of_a_patient_are_told_apart_and_stay_together(tmp_path: Path) -> None:
+    rows = [[f"train/p{number // 4}/study{number // 2 % 2}/view{number % 2}.png", number % 2]
+            for number in range(16)]  # fmt: skip
+    source = studies(tmp_path, [["Path", "Mass"], *rows])
+    made = convert_studies(source, tmp_path / "w")
+    assert tags_of(made)["p3_study0_view1"] == ("1",)
+    assert made.patients["p3_study0_view1"] == made.patients["p3_study1_view0"] == "p3"
+
+
+@pytest.mark.parametrize("named", ["p{}/study{}", "train/p{}/study{}"])
+def test_a_line_of_a_folder_speaks_of_all_its_images(tmp_path: Path, caplog, named: str) -> None:
+    caplog.set_level(logging.INFO)
+    rows = [[named.format(number // 2, number % 2), number % 2] for number in range(8)]
+    made = convert_studies(studies(tmp_path, [["study", "Mass"], *rows]), tmp_path / "w")
+    assert tags_of(made) == {
+        f"p{number // 4}_study{number // 2 % 2}_view{number % 2}": (str(number // 2 % 2),)
+        for number in range(16)
+    }
+    assert "all images of a folder or patient have the labels of its line" in caplog.text
+
+
+def test_a_line_of_a_patient_speaks_of_all_his_images(tmp_path: Path) -> None:
+    source = chest(tmp_path, [["who", "Mass"], ["00000001", "1"], ["00000002", "0"]])
+    tags = tags_of(convert_chest(source, tmp_path / "w", labels=["Mass"]))
+    assert tags == {
+        "00000001_000": ("1",),
+        "00000001_001": ("1",),
+        "00000002_000": ("0",),
+        "00000002_001": ("0",),
+    }
+
+
+def test_lines_that_divide_a_patient_are_refused(tmp_path: Path) -> None:
+    rows = [[f"p{number // 2}", f"study{number % 2}", number % 2] for number in range(8)]
+    source = studies(tmp_path, [["subject", "study", "Mass"], *rows])
+    with pytest.raises(DatasetError, match="'p0' in the column 'subject' has 2 lines that differ"):
+        convert_studies(source, tmp_path / "w")
+
+
+def test_a_folder_that_may_be_several_is_refused(tmp_path: Path) -> None:
+    source = studies(tmp_path, [["study", "Mass"], ["study0", "1"], ["study1", "0"]])
+    with pytest.raises(DatasetError, match="'study0' may be 'p0_study0_view0'"):
+        convert_studies(source, tmp_path / "w")
+
+
+def test_columns_that_differ_in_upper_case_alone_are_two(tmp_path: Path) -> None:
+    rows = [[f"p{number // 4}/study{number // 2 % 2}/view{number % 2}", number % 2, number // 2 % 2]
+            for number in range(16)]  # fmt: skip
+    source = studies(tmp_path, [["id", "Mass", "mass"], *rows])
+    tags = tags_of(convert_studies(source, tmp_path / "w", labels=["Mass", "mass"]))
+    assert tags["p0_study0_view1"] == ("1", "0")
+
+
+def test_labels_that_differ_in_upper_case_alone_are_no_words(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="differ in more than upper case"):
+        convert_chest(chest(tmp_path), tmp_path / "w", labels=["Mass", "mass"])
+    with pytest.raises(UsageError, match="each name once"):
+        convert_chest(chest(tmp_path), tmp_path / "w", labels=["Mass", "Mass"])
+
+
+CELLS = ["1.0", "0.0", "-1.0", "", "NaN", "1"]
+
+
+def cells_of(tmp_path: Path, **wishes: object) -> dict[str, tuple[str, ...]]:
+    names = [f"{number // 2 + 1:08d}_{number % 2:03d}" for number in range(len(CELLS))]
+    rows = [["id", "Mass"], *([name, cell] for name, cell in zip(names, CELLS, strict=True))]
+    source = chest(tmp_path, rows)
+    return tags_of(convert_chest(source, tmp_path / "w", labels=["Mass"], **wishes))
+
+
+def test_what_empty_cells_and_minus_one_mean_is_told(tmp_path: Path) -> None:
+    found = cells_of(tmp_path, blank="0", uncertain="1")
+    assert [values[0] for values in found.values()] == ["1", "0", "1", "0", "0", "1"]
+
+
+def test_an_image_whose_label_is_unknown_goes_to_the_test_images(tmp_path: Path, caplog) -> None:
+    caplog.set_level(logging.INFO)
+    found = cells_of(tmp_path, blank="unknown", uncertain="0")
+    assert [values[0] for values in found.values()] == ["1", "0", "0", "1"]
+    assert "of 2 of 6 images a label is unknown" in caplog.text
+
+
+def test_each_value_without_a_meaning_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError) as caught:
+        cells_of(tmp_path, uncertain="0")
+    assert caught.value.problems[:2] == (
+        "Data_Entry.csv, line 5: expected 0 or 1 in 'Mass', found ''",
+        "Data_Entry.csv, line 6: expected 0 or 1 in 'Mass', found 'NaN'",
+    )
+    assert "--blank" in caught.value.problems[-1]
+
+
+def test_a_meaning_needs_a_table_and_is_one_of_three() -> None:
+    with pytest.raises(ValueError, match="--blank says what cells"):
+        Wishes(blank="0")
+    with pytest.raises(ValueError, match="expected 0 or 1 or unknown, got 'maybe'"):
+        Wishes(blank="maybe", image_labels=Path("a"))  # pyright: ignore[reportArgumentType]
+
+
+def test_lines_of_an_image_that_disagree_are_counted(tmp_path: Path, caplog) -> None:
+    caplog.set_level(logging.INFO)
+    rows = [["00000001_000", "1"], ["00000001_000", "0"], ["00000001_001", "0"]]
+    source = chest(tmp_path, [["id", "Mass"], *rows])
+    tags = tags_of(convert_chest(source, tmp_path / "w", labels=["Mass"]))
+    assert tags["00000001_000"] == ("1",)
+    assert "1 images have lines that disagree about 'Mass'" in caplog.text
