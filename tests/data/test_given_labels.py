@@ -82,3 +82,8 @@ def test_columns_are_the_labels(tmp_path, header):
 def test_a_slice_and_its_case_may_not_contradict_each_other(tmp_path):
     (problem,) = problems_of(tmp_path, "case,slice,cyst,tumour", "scan,,0,1", "scan,2,1,0")
     assert "the whole case says 0, found 1" in problem
+
+
+def test_a_table_without_lines_is_refused(tmp_path):
+    (problem,) = problems_of(tmp_path, "case,cyst,tumour")
+    assert "expected a line for at least one of the cases to predict, found none" in problem

@@ -422,6 +422,23 @@ def test_cases_that_have_their_masks_or_show_nothing_are_not_warned_of(images, t
     assert "no mask" not in caplog.text
 
 
+def test_an_image_much_larger_than_those_of_the_training_is_told(images, tmp_path, caplog):
+    large = write_pictures(tmp_path / "large", {"wide": np.zeros((40, 80), np.uint8)})
+    run(large, tmp_path / "out")
+    assert "the 16 x 16 voxels of the largest images that the model learned" in caplog.text
+    assert "case 'wide'" in caplog.text
+    assert "found 40 x 80 on its grid, 12 times as many" in caplog.text
+
+
+def test_an_image_far_too_large_is_refused_and_the_others_are_predicted(images, tmp_path):
+    write_pictures(images, {"mosaic": np.zeros((160, 160), np.uint8)})
+    with pytest.raises(DatasetError, match="case 'mosaic': expected at most") as caught:
+        run(images, tmp_path / "out")
+    assert len(caught.value.problems) == 1
+    assert (tmp_path / "out" / "case3.png").is_file()
+    assert not (tmp_path / "out" / "mosaic.png").exists()
+
+
 def test_the_command_predicts_what_the_plans_chose(images, tmp_path):
     model = write_weak_model(tmp_path / "model", method="classifier", default_cam="grad_cam")
     arguments = ["-i", str(images), "-o", str(tmp_path / "out"), "--model", str(model)]

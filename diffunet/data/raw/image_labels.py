@@ -106,6 +106,11 @@ def read_given_labels(
     for case, indices in labels.slices.items():
         problems += _slice_problems(case, indices, path.name, num_slices(case))
     problems += _contradictions(labels.table, path.name, label_names)
+    if not named:
+        problems.append(
+            f"{path.name}: expected a line for at least one of the cases to predict, found none; "
+            "add some, or leave the table out"
+        )
     if problems:
         raise DatasetError(problems)
     return labels

@@ -32,6 +32,7 @@ from diffunet.wsss.masks.pseudo_masks import oriented_map, smoothed_map, thresho
 from diffunet.wsss.prediction.case_records import CaseSaliency, record_of, with_masks
 from diffunet.wsss.prediction.empty_masks import warn_of_empty_masks
 from diffunet.wsss.prediction.given_labels import given_of_case, read_given_table
+from diffunet.wsss.prediction.image_size import check_size
 from diffunet.wsss.prediction.pictures import draw_saliency
 from diffunet.wsss.prediction.presence import GivenTags, Presence, decide_presence
 from diffunet.wsss.prediction.shared_masks import SHARED, write_shared_masks
@@ -167,9 +168,15 @@ class SaliencyPredictor:
 
         Raises:
             UsageError: these slices are not those that the model works on.
+            DatasetError: the image is far larger than those that the model learned from.
         """
         properties = prepared.properties
         self.check_given(given, case=properties.case)
+        check_size(
+            prepared.image.shape[-2:],
+            patch_size=self.model.configuration.patch_size,
+            case=properties.case,
+        )
         presence = self._presence(prepared.image, properties, given)
         maps, thresholds, seconds = self._maps(prepared.image, properties, presence)
         return CaseSaliency(
