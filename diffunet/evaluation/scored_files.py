@@ -272,7 +272,7 @@ def _report_extra(found: Collection[str], expected: set[str], *, problems: list[
     if extra:
         problems.append(
             f"expected predictions only of cases that have references, found {len(extra)} others: "
-            f"{listing(extra)}; remove them, or add their references"
+            f"{listing(extra)}; move them into another folder, or add their references"
         )
 
 

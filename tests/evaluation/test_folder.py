@@ -228,7 +228,7 @@ def test_all_faults_are_reported_at_once(folders):
     assert len(found) == 4
     text = "\n".join(found)
     assert "found none of 1: 'a'" in text
-    assert "found 1 others: 'x'" in text
+    assert "found 1 others: 'x'; move them into another folder" in text
     assert "expected 3 samples of each case, found fewer of 1: 'c'" in text
     assert "case 'b': expected the shape (8, 8) of 'b_r00.png', found (5, 8)" in text
 

@@ -123,8 +123,9 @@ def test_activation_maps_have_a_stage_rules_and_a_default():
     assert choices["weak.default_cam"].value in ("grad_cam", "grad_cam++", "score_cam", "layer_cam")
 
 
-def test_without_an_image_that_shows_a_label_nothing_is_chosen():
+def test_without_an_image_that_shows_a_label_nothing_is_chosen_which_is_said(caplog):
     assert chosen(tags=(0,)) == {}
+    assert "none of the 3 validation images shows a label" in caplog.text
 
 
 def test_what_the_user_set_is_not_chosen():

@@ -366,10 +366,18 @@ def choose_saliency(
     Returns:
         The same on every rank.
     """
+    compared_images = images_to_compare(data, images)
+    if not compared_images and ranks.is_first:
+        logger.warning(
+            "none of the %d validation images shows a label: noise level, guidance and the rule "
+            "from map to mask keep the plans' values; train a fold whose validation cases show "
+            "one, or set them yourself",
+            len(images),
+        )
     chooser = SaliencyChooser(
         data=data,
         model=model,
-        images=images_to_compare(data, images),
+        images=compared_images,
         kept=frozenset(data.plans.set_by_user),
         ranks=ranks,
         progress=progress,
