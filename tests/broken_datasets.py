@@ -104,6 +104,19 @@ def _remove_folder(name: str) -> Damage:
     return lambda folder: _remove_all(folder / name)
 
 
+def _names_after_case(*endings: str) -> Damage:
+    """Give each label map these files in its place: `a_seg.png` for `a.png`, say."""
+
+    def damage(folder: Path) -> None:
+        for path in sorted((folder / "labelsTr").iterdir()):
+            content = path.read_bytes()
+            path.unlink()
+            for ending in endings:
+                path.with_name(f"{path.stem}{ending}{path.suffix}").write_bytes(content)
+
+    return damage
+
+
 def _cut(name: str) -> Damage:
     """Keep the first half of a file."""
 
@@ -500,6 +513,23 @@ IN_FILE_NAMES = [
         "raters",
         _edit(without=("raters",)),
         ("labelsTr", "expected one label map CASE.png", "'a', 'b'", 'add "raters": true'),
+    ),
+    BrokenDataset(
+        "raters_neither_declared_nor_numbered_so",
+        "2d",
+        _names_after_case("_rater1", "_rater2"),
+        (
+            "labelsTr: expected one label map CASE.png per case, found several for 3, e.g. ",
+            "'a_rater1', 'a_rater2' for 'a'",
+            'add "raters": true',
+            "rename 'a_rater1.png' to 'a_r00.png', 'a_rater2.png' to 'a_r01.png', and so on",
+        ),
+    ),
+    BrokenDataset(
+        "more_in_the_names_of_label_maps",
+        "2d",
+        _names_after_case("_seg"),
+        ("names that go on after the case: 'a_seg', 'b_seg', ", "rename 'a_seg.png' to 'a.png'"),
     ),
     BrokenDataset(
         "no_rater_of_a_case",
@@ -1408,6 +1438,12 @@ DOUBTFUL_DATASETS = [
         "2d",
         _edit(labels={"background": 0, "lesion": 1, "cyst": 2}),
         ("the label 'cyst' (2) is in no training label map",),
+    ),
+    BrokenDataset(
+        "labels_nowhere",
+        "2d",
+        _edit(labels={"background": 0, "lesion": 1, "cyst": 2, "stent": 3}),
+        ("2 labels are in no training label map: 'cyst' (2), 'stent' (3)",),
     ),
     BrokenDataset(
         "one_value_everywhere",

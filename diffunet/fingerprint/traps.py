@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from diffunet.fingerprint.fingerprint import (
     ChannelFingerprint,
@@ -28,6 +28,7 @@ _FEW_PAIRS = 3  # of masks of one rater and another: too few to say where he mar
 _ELSEWHERE = 0.25  # of the others' overlap: a rater below it marks other places
 _APART = 0.05  # mean IoU of two raters who hardly mark the same places at all
 _MANY_EMPTY = 0.05
+_MOST_TOLD = 5  # labels that one warning names
 _MANY_LEFT_OUT = 0.3
 _FEW_LABELLED_IMAGES = 20  # of one kind: a fifth of them, for validation, says next to nothing
 _COARSER = 2  # times the first axis' spacing: slices were taken across the other axis
@@ -69,8 +70,7 @@ def _warnings(fingerprint: Fingerprint) -> Iterator[str]:
     yield from _size_warnings(fingerprint.geometry)
     for channel in fingerprint.channels:
         yield from _channel_warnings(channel, fingerprint.num_cases)
-    for name, label in (fingerprint.labels or {}).items():
-        yield from _label_warnings(name, label)
+    yield from _label_warnings(fingerprint.labels or {})
     if fingerprint.raters is not None:
         yield from _rater_warnings(fingerprint.raters)
         yield from _elsewhere_warnings(fingerprint.raters)
@@ -128,23 +128,51 @@ def _listed(cases: Sequence[str]) -> str:
     return ", ".join(f"'{case}'" for case in cases)
 
 
-def _label_warnings(name: str, label: LabelFingerprint) -> Iterator[str]:
-    if label.objects is None:
-        yield f"Label '{name}': no rater marked it in any case; nothing can be learned about it."
-        return
-    if is_centred(label) and label.centre_distance is not None:
+def _label_warnings(labels: Mapping[str, LabelFingerprint]) -> Iterator[str]:
+    """Yield each doubt once, with all labels that it is about."""
+    if never := [name for name, label in labels.items() if label.objects is None]:
         yield (
-            f"Label '{name}': objects lie at the centre of the images (mean distance "
-            f"{label.centre_distance.mean:.2f}; 0 is the centre, 1 a corner, 0.54 would be "
+            f"{_of_labels(never)}: no rater marked it in any case; nothing can be learned about it."
+        )
+    marked = {name: label for name, label in labels.items() if label.objects is not None}
+    distances = {
+        name: label.centre_distance.mean
+        for name, label in marked.items()
+        if is_centred(label) and label.centre_distance is not None
+    }
+    if distances:
+        yield (
+            f"{_of_labels(distances)}: objects lie at the centre of the images (mean distance "
+            f"{_range(distances.values(), '.2f')}; 0 is the centre, 1 a corner, 0.54 would be "
             "anywhere). A model may learn where objects lie instead of how they look, and fail "
             "on images that are not cut around an object; compare with the centre blob, and try "
             "random crops."
         )
-    if label.share_of_cases_without > _MANY_EMPTY:
+    without = {
+        name: label.share_of_cases_without
+        for name, label in marked.items()
+        if label.share_of_cases_without > _MANY_EMPTY
+    }
+    if without:
         yield (
-            f"Label '{name}': {label.share_of_cases_without:.0%} of the cases have none by any "
-            "rater; there, scores count an empty answer as right."
+            f"{_of_labels(without)}: {_range(without.values(), '.0%')} of the cases have none by "
+            "any rater; there, scores count an empty answer as right."
         )
+
+
+def _of_labels(names: Collection[str]) -> str:
+    """Return "Label 'a'", or "Each of 3 labels ('a', 'b', 'c')"; of many only the first."""
+    shown = [f"'{name}'" for name in names]
+    if len(shown) == 1:
+        return f"Label {shown[0]}"
+    more = f" and {len(shown) - _MOST_TOLD} more" if len(shown) > _MOST_TOLD else ""
+    return f"Each of {len(shown)} labels ({', '.join(shown[:_MOST_TOLD])}{more})"
+
+
+def _range(values: Collection[float], form: str) -> str:
+    """Return "0.15", or "0.11 to 0.28"."""
+    low, high = f"{min(values):{form}}", f"{max(values):{form}}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _rater_warnings(raters: RaterFingerprint) -> Iterator[str]:

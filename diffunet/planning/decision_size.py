@@ -9,6 +9,7 @@ from diffunet.planning.choice import Choice
 
 _DISC = math.pi / 4
 _BALL = math.pi / 6
+_MOST_TOLD = 5  # labels whose own size is in the reason
 
 
 def choose_decision_size(
@@ -56,7 +57,11 @@ def choose_decision_size(
     if not parts:
         return Choice(None, "nothing is known about the size of objects")
     size = math.exp(sum(math.log(value) for value, _ in parts) / len(parts))
-    reason = "; ".join(text for _, text in parts)
+    reason = "; ".join(text for _, text in parts[:_MOST_TOLD])
+    if len(parts) > _MOST_TOLD:
+        sizes = [each for each, _ in parts]
+        reason += f"; and {len(parts) - _MOST_TOLD} more labels"
+        reason += f", of all labels N is {min(sizes):.4g} to {max(sizes):.4g}"
     if len(parts) > 1:
         reason += f"; geometric mean N = {size:.4g}"
     return Choice(size, reason)

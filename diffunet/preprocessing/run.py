@@ -52,6 +52,7 @@ _FILE_BYTES_PER_PROCESS = 2**24
 LostLabels = dict[str, list[set[str]]]
 """By case, and for each of its masks: names of labels that preprocessing lost."""
 
+_MOST_LABELS_TOLD = 3
 _NUM_LABEL_VALUES = 2**16  # that a label map may hold
 
 
@@ -351,20 +352,26 @@ def _missing(label_map: np.ndarray, of: Iterable[int], labels: LabelScheme) -> s
 def _warn_of_lost_labels(lost_labels: LostLabels, recipe: Recipe) -> None:
     """Say of which labels masks are too small for the spacing, so that training sees none there."""
     num_masks = sum(map(len, lost_labels.values()))
+    found: list[tuple[int, str]] = []
     for name in recipe.labels.names:
         numbers = {case: sum(name in lost for lost in each) for case, each in lost_labels.items()}
-        cases = [case for case, number in numbers.items() if number]
+        cases = sorted(case for case, number in numbers.items() if number)
         if cases:
-            logger.warning(
-                "label '%s' has no voxel left in %d of %d masks, of %d of the preprocessed cases "
-                "(e.g. %s): it is too small for a spacing of %s mm, or lies where the image is 0 "
-                "all around; training takes it for absent there, as if who drew the mask had seen "
-                "nothing; plan with a finer spacing (-overwrite_target_spacing), look at the "
-                "masks, or accept it",
-                name,
-                sum(numbers.values()),
-                num_masks,
-                len(cases),
-                ", ".join(sorted(cases)[:3]),
-                in_words(recipe.plan.spacing_mm),
+            number = sum(numbers.values())
+            where = f"of {len(cases)} of the preprocessed cases (e.g. {', '.join(cases[:3])})"
+            found.append(
+                (number, f"'{name}' has no voxel left in {number} of {num_masks} masks, {where}")
             )
+    found.sort(key=lambda each: -each[0])
+    if not found:
+        return
+    texts = [text for _, text in found[:_MOST_LABELS_TOLD]]
+    if len(found) > len(texts):
+        texts.append(f"and the like of {len(found) - len(texts)} more labels")
+    logger.warning(
+        "label %s: too small for a spacing of %s mm, or where the image is 0 all around; training "
+        "takes it for absent there, as if who drew the mask had seen nothing; plan with a finer "
+        "spacing (-overwrite_target_spacing), look at the masks, or accept it",
+        "; ".join(texts),
+        in_words(recipe.plan.spacing_mm),
+    )

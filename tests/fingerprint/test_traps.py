@@ -117,6 +117,15 @@ def test_each_trap_is_told_in_words(change, words):
     assert words in _warnings(dataclasses.replace(a_fingerprint(), **change))
 
 
+def test_a_trap_of_many_labels_is_told_once():
+    shares = {f"organ {i}": a_label(share_of_cases_without=0.2 + i / 100) for i in range(8)}
+    fingerprint = dataclasses.replace(a_fingerprint(), labels=shares | {"body": a_label()})
+    assert _warnings(fingerprint) == (
+        "Each of 8 labels ('organ 0', 'organ 1', 'organ 2', 'organ 3', 'organ 4' and 3 more): 20% "
+        "to 27% of the cases have none by any rater; there, scores count an empty answer as right."
+    )
+
+
 def test_enough_images_of_both_kinds_are_no_trap():
     label = an_image_label(
         num_images=100, prevalence=0.2, num_positive_patients=5, num_negative_patients=5

@@ -106,6 +106,14 @@ def test_several_labels_take_the_geometric_mean():
     assert "never marked" not in found.reason
 
 
+def test_the_reason_names_a_few_of_a_hundred_labels():
+    labels = {f"organ {i}": a_label(objects=an_object(10 + i)) for i in range(100)}
+    reason = _choose(labels).reason
+    assert "'organ 4'" in reason
+    assert "'organ 5'" not in reason
+    assert "and 95 more labels, of all labels N is 78.54 to 9331; geometric mean" in reason
+
+
 @pytest.mark.parametrize("labels", [None, {}, {"x": a_label(objects=None)}])
 def test_without_objects_nothing_is_known(labels):
     assert _choose(labels).value is None

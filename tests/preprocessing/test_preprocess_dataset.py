@@ -189,6 +189,23 @@ def test_a_label_where_the_image_is_black_all_around_is_named(tmp_path, caplog):
     assert "'shell'" not in caplog.text
 
 
+def test_lost_labels_are_told_in_one_warning_the_most_lost_first(tmp_path, caplog):
+    raw = write_volumes(tmp_path / "raw", 2)
+    for case, values in {"v0": (1, 2), "v1": (0, 2)}.items():
+        mask, geometry = read_label_map(raw / "labelsTr" / f"{case}.nii.gz")
+        mask[:] = 0
+        mask[0, 0, :2] = values  # where the image is 0 all around
+        write_label_map(raw / "labelsTr" / f"{case}.nii.gz", mask, geometry)
+    preprocess(raw, tmp_path / "out", VOLUME_PLANS)
+    told = [text for text in caplog.messages if "voxel left" in text]
+    assert len(told) == 2  # one for each configuration
+    assert told[0].startswith(
+        "label 'core' has no voxel left in 2 of 2 masks, of 2 of the preprocessed cases (e.g. v0, "
+        "v1); 'shell' has no voxel left in 1 of 2 masks, of 1 of the preprocessed cases (e.g. v0): "
+        "too small"
+    )
+
+
 def test_a_label_that_keeps_a_voxel_is_not_called_lost(volumes, tmp_path, caplog):
     preprocess(volumes, tmp_path, VOLUME_PLANS)
     assert "voxel left" not in caplog.text

@@ -16,8 +16,9 @@ from diffunet.data.raw.case_files import (
 )
 from diffunet.data.raw.dataset_json import DatasetJson, read_dataset_json, training_list_warnings
 from diffunet.data.raw.file_table import cases_of_table
+from diffunet.data.raw.gathered import gathered
 from diffunet.data.raw.image_labels import ImageLabels, read_image_labels
-from diffunet.data.raw.label_files import labels_by_case, rater_problem
+from diffunet.data.raw.label_files import labels_by_case, other_names_problem, rater_problem
 from diffunet.data.raw.splits import Split, load_splits, make_splits
 from diffunet.data.raw.tables import read_patients
 from diffunet.errors import DatasetError
@@ -207,6 +208,12 @@ def _check_matching(
             f"'{example}{ending}', and so on: only images have channels"
         )
         return
+    problem = other_names_problem(
+        alone, images, place=f"labels{part}", file_ending=described.file_ending
+    )
+    if problem and alone == set(labels) and not described.has_raters:
+        findings.problems.append(problem)
+        return
     if alone:
         findings.problems.append(
             f"labels{part}: expected an image in images{part} for each label map, found none for "
@@ -214,12 +221,18 @@ def _check_matching(
         )
     if part == "Tr" and described.image_labels is None:
         suffix = "_r00" if described.has_raters else ""
+        without = sorted(set(images) - set(labels) - findings.left_out)
+        ending = f"{suffix}{described.file_ending}"
         findings.problems.extend(
-            f"case '{case}': expected the label map {case}{suffix}{described.file_ending} in "
-            "labelsTr, found none; add it (all background where nothing was seen) or remove the "
-            "case"
-            for case in sorted(set(images) - set(labels) - findings.left_out)
+            gathered([(case, _no_label_map(case, ending)) for case in without])
         )
+
+
+def _no_label_map(case: str, ending: str) -> str:
+    return (
+        f"case '{case}': expected the label map {case}{ending} in labelsTr, found none; add it "
+        "(all background where nothing was seen) or remove the case"
+    )
 
 
 def _check_cases(

@@ -238,9 +238,15 @@ class _Summary:
         # the masks of faulty cases may not have been read
         if self._checks_labels and self._training_cases and not self._has_faults:
             scheme = self._dataset.labels
-            for name, values in zip(scheme.names, scheme.values, strict=True):
-                if not self._label_values.intersection(values):
-                    yield f"the label '{name}' ({joined(values)}) is in no training label map"
+            absent = [
+                f"'{name}' ({joined(values)})"
+                for name, values in zip(scheme.names, scheme.values, strict=True)
+                if not self._label_values.intersection(values)
+            ]
+            if len(absent) == 1:
+                yield f"the label {absent[0]} is in no training label map"
+            elif absent:
+                yield f"{len(absent)} labels are in no training label map: {', '.join(absent)}"
 
     def _patients_in_names(self) -> str | None:
         """Return the doubt whether each case is a patient; None where a file says who is."""

@@ -91,7 +91,8 @@ def _report_unnamed(
             remedy: whoever obeyed would overwrite his mask.
     """
     known = {*cases, *labels}
-    of_cases = {name: _case_before_rater(name, file_ending, known) for name in unnamed}
+    stems = {name: name[: -len(file_ending)] for name in unnamed}
+    of_cases = {name: case_before(stem, known) or canonical(stem) for name, stem in stems.items()}
     findings.left_out.update(of_cases.values())
     beside = [name for name in unnamed if of_cases[name] in labels]
     expected = (
@@ -114,13 +115,50 @@ def _report_unnamed(
         )
 
 
-def _case_before_rater(name: str, file_ending: str, cases: Collection[str]) -> str:
-    """Return the longest of `cases` that a file's name begins with; without one, all of its name.
+def case_before(name: str, cases: Collection[str]) -> str | None:
+    """Return the longest of `cases` that a name begins with; None without one.
 
-    So `c1_rater2` and `c1-A` are masks of the case `c1`.
+    So `c1_rater2`, `c1-A` and `c1_seg` are of the case `c1`, and `c12` is not.
     """
-    stem = canonical(name[: -len(file_ending)])
+    stem = canonical(name)
     begun = [
         case for case in cases if stem.startswith(case) and not stem[len(case) :][:1].isalnum()
     ]
-    return max(begun, key=len, default=stem)
+    return max(begun, key=len, default=None)
+
+
+def other_names_problem(
+    names: Collection[str], cases: Collection[str], *, place: str, file_ending: str
+) -> str | None:
+    """Return what is wrong if label maps have more in their names than their case.
+
+    Args:
+        names: of label maps, without ending, none of which is a case's.
+        cases: that have images.
+        place: the folder of the label maps, for the message.
+
+    Returns:
+        None unless each name begins with a case's.
+    """
+    of_cases: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(names):
+        if (case := case_before(name, cases)) is None:
+            return None
+        of_cases[case].append(name)
+    if not of_cases:
+        return None
+    expected = f"{place}: expected one label map CASE{file_ending} per case"
+    case = max(sorted(of_cases), key=lambda each: len(of_cases[each]))
+    first, *others = of_cases[case]
+    if not others:
+        return (
+            f"{expected}, found names that go on after the case: {listing(names)}; rename "
+            f"'{first}{file_ending}' to '{case}{file_ending}', and so on"
+        )
+    return (
+        f"{expected}, found several for {len(of_cases)}, e.g. {listing(of_cases[case])} for "
+        f"'{case}'; if several raters drew them, add \"raters\": true to dataset.json and rename "
+        f"'{first}{file_ending}' to '{case}_r00{file_ending}', '{others[0]}{file_ending}' to "
+        f"'{case}_r01{file_ending}', and so on; if each shows another label, join them into one "
+        "label map"
+    )
