@@ -53,6 +53,8 @@ BETTER: dict[str, Direction] = {
 SCORE_TITLES = {"ged_fully_unbiased": "unbiased GED", "energy_score": "energy score", "ged": "GED"}
 """What people read in the place of a score's name; other names stand for themselves."""
 
+_MOST_IN_SENTENCES = 3  # labels that some references lack; more are rows of a table
+
 _OF_ONE_RATER = (
     *("energy_score", "ged", "D_ss", "D_max", "soft_dice", "ece", "ace"),
     *("volume_coverage", "volume_crps"),
@@ -256,24 +258,33 @@ def _of_several_raters(distribution: Mapping[str, Any]) -> str:
 def _where_nothing_is_marked(summary: Mapping[str, Any]) -> list[str]:
     """Return, for each label that some references lack, how cases with and without it score.
 
-    A mean over both says little: an empty mask has Dice 1 where nothing is marked.
+    A mean over both says little: an empty mask has Dice 1 where nothing is marked. Of more than
+    three labels it is a table.
     """
-    lines: list[str] = []
     who = " (more than half of the raters)" if _has_raters(summary["distribution"]) else ""
     of_cases = [list(case["metrics"].values()) for case in summary["metric_per_case"]]
+    lines: list[str] = []
+    rows: list[list[str]] = [["label", "cases with it", "their Dice", "others", "of them empty"]]
     for label, name in enumerate(summary["distribution"]["labels"]):
         found = [scores[label] for scores in of_cases]
         dice = [each["Dice"] for each in found if each["n_ref"] and each["Dice"] is not None]
         without = [each["n_pred"] for each in found if not each["n_ref"]]
         if not dice or not without:
             continue
+        mean = f"{fmean(dice):.4f}"
         num_empty = sum(not num_voxels for num_voxels in without)
         lines.append(
-            f"{name}: {len(dice)} of {len(found)} cases have it{who}, with a mean Dice of "
-            f"{fmean(dice):.4f}.\nIn {num_empty} of the {len(without)} others the mask is empty "
-            "too, which counts as a Dice of 1."
+            f"{name}: {len(dice)} of {len(found)} cases have it{who}, with a mean Dice of {mean}.\n"
+            f"In {num_empty} of the {len(without)} others the mask is empty too, which counts as a "
+            "Dice of 1."
         )
-    return ["\n".join(lines)] if lines else []
+        rows.append([name, str(len(dice)), mean, str(len(without)), str(num_empty)])
+    if len(lines) <= _MOST_IN_SENTENCES:
+        return ["\n".join(lines)] if lines else []
+    return [
+        f"{len(lines)} labels are not in all cases{who}. Where a label is not, an empty mask "
+        f"counts as a Dice of 1:\n\n{_aligned(rows)}"
+    ]
 
 
 def _with_interval(score: Mapping[str, float | None]) -> str:

@@ -342,6 +342,25 @@ def test_cases_with_and_without_a_label_are_told_apart(folders):
     ) in format_table(summary)
 
 
+def test_many_labels_that_some_cases_lack_are_rows_of_one_table(folders):
+    keep_one_rater(folders)
+    numbers = range(1, 7)
+    labels = LabelScheme(
+        names=tuple(f"organ {number}" for number in numbers), values=tuple((n,) for n in numbers)
+    )
+    mask = np.zeros(PLANE.shape, np.uint8)
+    mask[1:7, 0] = numbers
+    for case in CASES:
+        write(folders[0], f"{case}_r00", mask if case == "c" else mask % 2)
+        write(folders[1], case, mask)
+    text = format_table(evaluate(folders, labels=labels))
+    assert "cases have it" not in text
+    _, _, table = text.partition("5 labels are not in all cases. Where a label is not, an empty ")
+    rows = [line.split() for line in table.splitlines()[4:9]]
+    assert rows[0] == ["organ", "2", "1", "1.0000", "2", "0"]
+    assert [row[1] for row in rows] == ["2", "3", "4", "5", "6"]
+
+
 def rows_of_distribution(text: str) -> list[str]:
     lines = text.splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("distribution "))
