@@ -121,17 +121,39 @@ class AnalogBitsEncoding:
     def decode(
         self, x_0: Float[Tensor, "batch bit *spatial"]
     ) -> Bool[Tensor, "batch label *spatial"]:
-        """Return for each label where its bits agree best with x_0."""
-        return _masks_of_largest(lambda number: self._agreement(x_0, number), self.num_labels)
+        """Return for each label where its bits agree best with x_0; among equals the lowest."""
+        numbers = self._numbers_by_sign(x_0)
+        is_none = numbers > self.num_labels
+        numbers[is_none] = self._nearest(x_0.movedim(1, 0)[:, is_none])
+        masks = torch.empty(
+            (numbers.shape[0], self.num_labels, *numbers.shape[1:]),
+            dtype=torch.bool,
+            device=x_0.device,
+        )
+        for label in range(self.num_labels):
+            torch.eq(numbers, label + 1, out=masks[:, label])
+        return masks
+
+    def _numbers_by_sign(self, x_0: Tensor) -> Tensor:
+        """Return the number that the signs spell, (batch, *spatial): the nearest one of all."""
+        numbers = torch.zeros_like(x_0[:, 0], dtype=torch.int32)
+        for bit in range(self.num_channels):
+            numbers |= (x_0[:, bit] > 0).to(torch.int32) << bit
+        return numbers
+
+    def _nearest(self, x_0: Float[Tensor, "bit voxel"]) -> Tensor:
+        """Return the class whose bits agree best, (voxel,); for signs that spell none."""
+        best = torch.full_like(x_0[0], -torch.inf)
+        nearest = torch.zeros_like(x_0[0], dtype=torch.int32)
+        for number in range(self.num_labels + 1):
+            signs = [1 if number >> bit & 1 else -1 for bit in range(self.num_channels)]
+            agreement = (x_0 * x_0.new_tensor(signs)[:, None]).sum(dim=0)
+            nearest[agreement > best] = number
+            best = torch.maximum(best, agreement)
+        return nearest
 
     def _labels_with_bit(self, bit: int) -> list[int]:
         return [label for label in range(self.num_labels) if (label + 1) >> bit & 1]
-
-    def _agreement(self, x_0: Tensor, number: int) -> Tensor:
-        total = torch.zeros_like(x_0[:, 0])
-        for bit in range(self.num_channels):
-            total.add_(x_0[:, bit], alpha=1 if number >> bit & 1 else -1)
-        return total
 
 
 ENCODINGS: dict[str, type[RegionEncoding] | type[SignedEncoding] | type[AnalogBitsEncoding]] = {

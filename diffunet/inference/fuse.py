@@ -9,8 +9,8 @@ import numpy as np
 
 from diffunet.data.image_io import ImageGeometry
 
-_SLAB_VOXELS = 2**22
-"""Voxels that are worked on at once, so that float maps are never needed whole."""
+_SLAB_VALUES = 2**22
+"""Values, of all labels, that are worked on at once: float maps are never needed whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +156,9 @@ class Votes:
 
     def _slabs(self) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
         """Yield slices of (label, *spatial) along the first spatial axis, and the votes there."""
-        thickness = max(1, _SLAB_VOXELS // max(1, math.prod(self.votes.shape[2:])))
-        for start in range(0, self.votes.shape[1], thickness):
+        num_labels, length, *others = self.votes.shape
+        thickness = max(1, _SLAB_VALUES // max(1, num_labels * math.prod(others)))
+        for start in range(0, length, thickness):
             slab = (slice(None), slice(start, start + thickness))
             yield slab, self.votes[slab]
 

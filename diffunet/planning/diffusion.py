@@ -3,6 +3,7 @@
 import math
 
 from diffunet.planning.choice import Choice
+from diffunet.planning.topology import IMAGE_BASE_CHANNELS
 from diffunet.plans import DiffusionPlan
 
 SMALLEST_INPUT_SCALE = 0.03
@@ -10,6 +11,7 @@ LARGEST_INPUT_SCALE = 1.0
 
 _BIAS_OFFSET = 0.6  # so that N = 100 gives -4, P1's best
 _MANY_LABELS = 4
+MOST_SIGNED_LABELS = IMAGE_BASE_CHANNELS // 2 - 1  # with the background, half of those channels
 
 
 def choose_input_scale(decision_size: Choice[float | None]) -> Choice[float]:
@@ -54,11 +56,23 @@ def choose_loss_weighting_bias(input_scale: float) -> Choice[float]:
 
 
 def choose_encoding(num_labels: int, *, is_regions: bool) -> Choice[str]:
-    """Choose how labels become signed channels."""
+    """Choose how labels become signed channels: one for each class, of many classes the bits.
+
+    The network of the sampling steps is at least twice as wide as x_t has channels. With one for
+    each class it may get as wide as the image encoder is at the finest stage, and not wider: its
+    work grows with the square, and it runs at every step.
+    """
     if is_regions:
         return Choice("signed", "Regions may overlap: one channel each.")
     if num_labels == 1:
         return Choice("signed", "One label: one channel, -1 outside and +1 inside.")
+    if num_labels > MOST_SIGNED_LABELS:
+        return Choice(
+            "analog_bits",
+            f"The {num_labels.bit_length()} bits of the class number. One channel for each of the "
+            f"{num_labels + 1} classes would make the network of the sampling steps wider, at full "
+            "resolution, than the image encoder.",
+        )
     reason = f"One channel for each of the {num_labels + 1} classes."
     if num_labels > _MANY_LABELS:
         reason += " With so many classes, 'analog_bits' needs fewer channels: worth a try."

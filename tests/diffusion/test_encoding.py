@@ -109,6 +109,21 @@ def test_analog_bits_that_stand_for_no_class_become_the_nearest_one():
     assert torch.equal(decoded[0, :, :, 0], masks_of_numbers([1, 2], 2)[0])
 
 
+@pytest.mark.parametrize("num_labels", [2, 5, 6, 20, 104])
+@pytest.mark.parametrize("is_rounded", [False, True])
+def test_analog_bits_become_the_lowest_class_that_agrees_best(num_labels, is_rounded):
+    scheme = AnalogBitsEncoding(num_labels)
+    x_0 = torch.randn(2, scheme.num_channels, 9, 9, generator=torch.Generator().manual_seed(2))
+    x_0 = x_0.round() if is_rounded else x_0.double()  # rounded: many ties
+    numbers = torch.arange(num_labels + 1)
+    signs = torch.stack([(numbers >> bit & 1) * 2 - 1 for bit in range(scheme.num_channels)])
+    agreement = torch.einsum("bc...,cn->bn...", x_0, signs.to(x_0.dtype))
+    is_best = agreement >= agreement.amax(dim=1, keepdim=True) - 1e-9
+    lowest = is_best.int().argmax(dim=1)
+    expected = torch.stack([lowest == n + 1 for n in range(num_labels)], dim=1)
+    assert torch.equal(scheme.decode(x_0), expected)
+
+
 def test_analog_bits_write_class_six_as_low_bit_first():
     masks = masks_of_numbers([[6]], 6)
     assert AnalogBitsEncoding(6).encode(masks, None).flatten().tolist() == [-1, 1, 1]

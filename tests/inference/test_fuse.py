@@ -92,7 +92,7 @@ def test_slabs_do_not_show(monkeypatch):
     counts = np.random.default_rng(0).integers(0, 4, (2, 7, 3, 5))
     whole = Votes(counts, total=8, is_exclusive=True)
     expected = whole.consensus(), whole.uncertainty()
-    monkeypatch.setattr("diffunet.inference.fuse._SLAB_VOXELS", 20)
+    monkeypatch.setattr("diffunet.inference.fuse._SLAB_VALUES", 20)
     assert np.array_equal(whole.consensus(), expected[0])
     assert np.array_equal(whole.uncertainty(), expected[1])
 

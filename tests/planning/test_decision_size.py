@@ -154,10 +154,19 @@ def test_bias_is_p1s_at_its_input_scale():
         (1, False, "one channel"),
         (3, False, "4 classes"),
         (6, False, "analog_bits"),
+        (15, False, "16 classes"),
         (6, True, "overlap"),
+        (104, True, "overlap"),
     ],
 )
 def test_labels_are_signed_channels(num_labels, is_regions, words):
     found = choose_encoding(num_labels, is_regions=is_regions)
     assert found.value == "signed"
     assert words in found.reason
+
+
+@pytest.mark.parametrize(("num_labels", "num_bits"), [(16, 5), (104, 7)])
+def test_many_exclusive_labels_are_bits(num_labels, num_bits):
+    found = choose_encoding(num_labels, is_regions=False)
+    assert found.value == "analog_bits"
+    assert f"The {num_bits} bits" in found.reason
