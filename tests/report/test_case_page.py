@@ -173,6 +173,20 @@ def test_several_labels_have_the_colours_of_the_tables_for_viewers(tmp_path):
     assert "one sample core <b>rim edema" in page.text
 
 
+def test_labels_that_no_sample_marks_are_named_in_one_line(tmp_path):
+    names = ("liver", "spleen", "gallbladder", "aorta")
+    folder = write_predictions(tmp_path, ["case1"], labels=names, is_scored=False)
+    path = folder / "records" / "case1.json"
+    record = read_json(path)
+    for name in ("spleen", "aorta"):
+        nothing = {"samples": [0, 0, 0, 0], "mean": 0.0, "percentile_5": 0.0, "percentile_95": 0.0}
+        record["volumes"][name].update(nothing)
+    write_json(path, record)
+    page = _report(tmp_path, folder)
+    assert "Marked by no sample: spleen, aorta." in page.text
+    assert page.text.count("arked by no") == 1
+
+
 def test_without_samples_the_maps_remain(tmp_path):
     page = _report(tmp_path, write_predictions(tmp_path, has_samples=False))
     assert "uncertainty" in page.text
