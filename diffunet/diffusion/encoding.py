@@ -26,6 +26,11 @@ class Encoding(Protocol):
         """Channels of x_0."""
         ...
 
+    @property
+    def can_be_interpolated(self) -> bool:
+        """Whether x_0 between two voxels stands for nothing that neither of them is."""
+        ...
+
     def encode(
         self,
         masks: Bool[Tensor, "batch label *spatial"],
@@ -48,6 +53,7 @@ class RegionEncoding:
     def __init__(self, num_labels: int):
         self.num_labels = _checked(num_labels)
         self.num_channels = num_labels
+        self.can_be_interpolated = True
 
     def encode(
         self,
@@ -74,6 +80,7 @@ class SignedEncoding:
     def __init__(self, num_labels: int):
         self.num_labels = _checked(num_labels)
         self.num_channels = 1 if num_labels == 1 else num_labels + 1
+        self.can_be_interpolated = True
 
     def encode(
         self,
@@ -106,6 +113,7 @@ class AnalogBitsEncoding:
     def __init__(self, num_labels: int):
         self.num_labels = _checked(num_labels)
         self.num_channels = num_labels.bit_length()
+        self.can_be_interpolated = self.num_channels == 1
 
     def encode(
         self,

@@ -1,7 +1,6 @@
 """Predictors of models that learned from masks: drawn samples, or probabilities."""
 
 import dataclasses
-import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from diffunet.inference.draw import draw_x_0
 from diffunet.inference.fuse import VolumeSummary, Votes, disagreements_of, volumes_of
 from diffunet.inference.model import Model, TrainedModel
 from diffunet.inference.options import ONE_FILE, REL_AREA, FolderRun, PredictionOptions
+from diffunet.inference.original_grid import decode_on_original_grid
 from diffunet.inference.output import OutputFolder
 from diffunet.inference.prepared import PreparedImage
 from diffunet.inference.rel_area import emptied_by_rel_area
@@ -32,9 +32,6 @@ from diffunet.inference.segment import segment_image
 from diffunet.labels import LabelScheme
 from diffunet.plans import ConfigurationPlan, SamplingPlan
 from diffunet.preprocessing.case import restore_x_0
-
-_SLAB_VOXELS = 2**22
-"""Voxels that are decoded at once."""
 
 _SAMPLING_FIELDS = ("num_samples", "num_steps", "sampler", "tile_step_size", "is_mirrored")
 
@@ -316,22 +313,3 @@ def _counted(
     for sample, masks in samples:
         votes.add(masks)
         yield sample, masks
-
-
-def decode_on_original_grid(
-    x_0: np.ndarray, properties: CaseProperties, *, encoding: Encoding
-) -> np.ndarray:
-    """Return the boolean masks (label, *original_shape) that x_0 (channel, *shape) stands for.
-
-    x_0 is brought to the original grid first, so that masks there have borders as fine as it.
-    """
-    if not properties.is_on_original_grid:
-        nothing = torch.zeros(1, encoding.num_labels, 1, 1, dtype=torch.bool)
-        background = encoding.encode(nothing, None).flatten().tolist()
-        x_0 = restore_x_0(x_0, properties, background=background)
-    masks = np.empty((encoding.num_labels, *properties.original_shape), bool)
-    thickness = max(1, _SLAB_VOXELS // max(1, math.prod(properties.original_shape[1:])))
-    for start in range(0, len(masks[0]), thickness):
-        slab = (slice(None), slice(start, start + thickness))
-        masks[slab] = encoding.decode(torch.from_numpy(x_0[slab])[None])[0].numpy()
-    return masks

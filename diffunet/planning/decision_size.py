@@ -60,8 +60,8 @@ def choose_decision_size(
     reason = "; ".join(text for _, text in parts[:_MOST_TOLD])
     if len(parts) > _MOST_TOLD:
         sizes = [each for each, _ in parts]
-        reason += f"; and {len(parts) - _MOST_TOLD} more labels"
-        reason += f", of all labels N is {min(sizes):.4g} to {max(sizes):.4g}"
+        reason += f"; and {len(parts) - _MOST_TOLD} more: N from {min(sizes):.4g} to "
+        reason += f"{max(sizes):.4g} in all"
     if len(parts) > 1:
         reason += f"; geometric mean N = {size:.4g}"
     return Choice(size, reason)

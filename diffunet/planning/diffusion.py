@@ -59,8 +59,8 @@ def choose_encoding(num_labels: int, *, is_regions: bool) -> Choice[str]:
     """Choose how labels become signed channels: one for each class, of many classes the bits.
 
     The network of the sampling steps is at least twice as wide as x_t has channels. With one for
-    each class it may get as wide as the image encoder is at the finest stage, and not wider: its
-    work grows with the square, and it runs at every step.
+    each class it may get as wide as the image encoder of the default size is at the finest stage,
+    and not wider: its work grows with the square, and it runs at every step.
     """
     if is_regions:
         return Choice("signed", "Regions may overlap: one channel each.")

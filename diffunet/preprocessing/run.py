@@ -367,7 +367,7 @@ def _warn_of_lost_labels(lost_labels: LostLabels, recipe: Recipe) -> None:
         return
     texts = [text for _, text in found[:_MOST_LABELS_TOLD]]
     if len(found) > len(texts):
-        texts.append(f"and the like of {len(found) - len(texts)} more labels")
+        texts.append(f"and the like of {len(found) - len(texts)} more")
     logger.warning(
         "label %s: too small for a spacing of %s mm, or where the image is 0 all around; training "
         "takes it for absent there, as if who drew the mask had seen nothing; plan with a finer "

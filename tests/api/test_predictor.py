@@ -9,14 +9,14 @@ import torch
 from scipy import ndimage
 
 from diffunet.api.predictor import Predictor
-from diffunet.diffusion.encoding import SignedEncoding
+from diffunet.diffusion.encoding import AnalogBitsEncoding, SignedEncoding
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.case_predictor import CasePredictor
 from diffunet.inference.compute import Compute
 from diffunet.inference.fuse import Votes
-from diffunet.inference.masks import decode_on_original_grid
 from diffunet.inference.model import load_model
 from diffunet.inference.options import PredictionOptions
+from diffunet.inference.original_grid import decode_on_original_grid
 from diffunet.methods import METHODS
 from diffunet.preprocessing.case import preprocess_case
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
@@ -186,9 +186,37 @@ def test_decoding_leaves_background_outside_of_the_crop():
     assert not masks[1].any()
 
 
+def a_map_of_labels(num_labels: int) -> np.ndarray:
+    """Return masks (label, 12, 12) of blocks of 3 x 3 voxels, one class beside another."""
+    numbers = np.random.default_rng(0).permutation(num_labels + 1)[:16].reshape(4, 4)
+    numbers = numbers.repeat(3, axis=0).repeat(3, axis=1)
+    return numbers == np.arange(1, num_labels + 1)[:, None, None]
+
+
+@pytest.mark.parametrize("edge", [14, 24, 31])
+def test_bits_are_not_interpolated(edge):
+    """Between 5 (101) and 6 (110), and where three classes meet, bits spell classes of no voxel."""
+    plan = small_configuration(2, spacing_mm=(edge / 12, edge / 12))
+    image = np.ones((1, edge, edge), np.float32)
+    arguments = {"configuration": plan, "transpose_forward": (0, 1), "case": "case"}
+    case = preprocess_case(image, None, spacing_mm=(1.0, 1.0), **arguments)
+    drawn = torch.from_numpy(a_map_of_labels(20))[None]
+    found = {}
+    for encoding in (SignedEncoding(20), AnalogBitsEncoding(20)):
+        x_0 = encoding.encode(drawn, None)[0].numpy()
+        found[encoding.num_channels] = decode_on_original_grid(
+            x_0, case.properties, encoding=encoding
+        )
+    assert found[5].shape == (20, edge, edge)
+    assert np.array_equal(found[5], found[21])
+    assert set(np.flatnonzero(found[5].any(axis=(1, 2)))) == set(
+        torch.nonzero(drawn[0].any(dim=2).any(dim=1)).flatten().tolist()
+    )
+
+
 def test_slabs_of_decoding_do_not_show(monkeypatch, folder):
     whole = Predictor.from_folder(folder).predict(image_2d(40, 23), (1.0, 1.0))
-    monkeypatch.setattr("diffunet.inference.masks._SLAB_VOXELS", 60)
+    monkeypatch.setattr("diffunet.inference.original_grid._SLAB_VOXELS", 60)
     slabs = Predictor.from_folder(folder).predict(image_2d(40, 23), (1.0, 1.0))
     assert np.array_equal(whole.samples, slabs.samples)
 

@@ -58,6 +58,17 @@ def test_raters_may_differ_between_cases(tmp_path: Path) -> None:
     assert [list(files.labels) for files in dataset.training_cases] == [["r00", "r01"], ["r00"]]
 
 
+def test_many_cases_without_label_maps_are_told_in_a_few_lines(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    for number in range(30):
+        write_png(tmp_path / f"imagesTr/x{number:02d}_0000.png", image_2d(number))
+    findings = Findings()
+    scan_dataset(tmp_path, findings=findings)
+    assert len(findings.problems) == 3
+    assert "'x00': expected the label map x00.png" in findings.problems[0]
+    assert findings.problems[2].startswith("and the like in 28 more cases")
+
+
 def test_colours_may_be_one_file_or_one_per_channel(tmp_path: Path) -> None:
     build_colour(tmp_path)
     dataset = open_dataset(tmp_path)

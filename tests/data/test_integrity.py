@@ -61,6 +61,15 @@ def test_no_label_is_called_absent_where_masks_could_not_be_read(tmp_path: Path)
     assert not [text for text in report.warnings if "in no training label map" in text]
 
 
+def test_no_label_is_called_absent_where_masks_have_other_names(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    for path in (tmp_path / "labelsTr").iterdir():
+        path.rename(path.with_stem(f"{path.stem}_seg"))
+    report = verify_dataset(tmp_path, num_processes=0)
+    assert len(report.problems) == 1
+    assert not [text for text in report.warnings if "in no training label map" in text]
+
+
 def test_a_sound_report_raises_nothing(tmp_path: Path) -> None:
     build_2d(tmp_path)
     report = verify_dataset(tmp_path, num_processes=0)

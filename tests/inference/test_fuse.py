@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -95,6 +96,16 @@ def test_slabs_do_not_show(monkeypatch):
     monkeypatch.setattr("diffunet.inference.fuse._SLAB_VALUES", 20)
     assert np.array_equal(whole.consensus(), expected[0])
     assert np.array_equal(whole.uncertainty(), expected[1])
+
+
+def test_maps_of_many_labels_are_made_of_small_slabs(monkeypatch):
+    monkeypatch.setattr("diffunet.inference.fuse._SLAB_VALUES", 2**14)
+    votes = Votes.none_of((100, 32, 16, 16), num_samples=2, is_exclusive=True)
+    tracemalloc.start()
+    votes.uncertainty()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**21  # a slab of one plane takes 100 kB as float32; of 32 planes, 3.3 MB
 
 
 def grid(*spacing_mm, has_spacing=True):

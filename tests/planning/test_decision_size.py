@@ -111,7 +111,7 @@ def test_the_reason_names_a_few_of_a_hundred_labels():
     reason = _choose(labels).reason
     assert "'organ 4'" in reason
     assert "'organ 5'" not in reason
-    assert "and 95 more labels, of all labels N is 78.54 to 9331; geometric mean" in reason
+    assert "and 95 more: N from 78.54 to 9331 in all; geometric mean" in reason
 
 
 @pytest.mark.parametrize("labels", [None, {}, {"x": a_label(objects=None)}])

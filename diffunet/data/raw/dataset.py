@@ -208,12 +208,13 @@ def _check_matching(
             f"'{example}{ending}', and so on: only images have channels"
         )
         return
-    problem = other_names_problem(
-        alone, images, place=f"labels{part}", file_ending=described.file_ending
-    )
-    if problem and alone == set(labels) and not described.has_raters:
-        findings.problems.append(problem)
-        return
+    if alone == set(labels) and not described.has_raters:
+        problem = other_names_problem(
+            alone, images, place=f"labels{part}", file_ending=described.file_ending
+        )
+        if problem:
+            findings.problems.append(problem)
+            return
     if alone:
         findings.problems.append(
             f"labels{part}: expected an image in images{part} for each label map, found none for "

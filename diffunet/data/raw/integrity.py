@@ -123,7 +123,7 @@ def verify_dataset(
         num_channels=opened.num_channels, labels=opened.labels, checks_labels=checks_labels
     )
     cases = (*opened.training_cases, *opened.test_cases)
-    summary = _Summary(opened, checks_labels=checks_labels)
+    summary = _Summary(opened, checks_labels=checks_labels, has_faults=bool(findings.problems))
     reports = map_ordered(
         partial(_check_case, expected=expected),
         cases,
@@ -152,7 +152,7 @@ def verify_dataset(
 class _Summary:
     """Findings over all cases together; a few bytes per case."""
 
-    def __init__(self, dataset: RawDataset, *, checks_labels: bool):
+    def __init__(self, dataset: RawDataset, *, checks_labels: bool, has_faults: bool):
         self._dataset = dataset
         self._checks_labels = checks_labels
         self._by_dimensions: dict[int, list[str]] = defaultdict(list)
@@ -163,7 +163,7 @@ class _Summary:
         self._by_orientation: dict[str, list[str]] = defaultdict(list)
         self._training_cases = {files.case for files in dataset.training_cases}
         self._label_values: set[int] = set()
-        self._has_faults = False
+        self._has_faults = has_faults
         self._alike = {
             folder: AlikeRaters(folder) for folder in (LABELS_FOLDER, TEST_LABELS_FOLDER)
         }
@@ -235,7 +235,7 @@ class _Summary:
             yield doubt
         for alike in self._alike.values():
             yield from alike.warnings()
-        # the masks of faulty cases may not have been read
+        # masks of faulty cases, or of other names, may not have been read
         if self._checks_labels and self._training_cases and not self._has_faults:
             scheme = self._dataset.labels
             absent = [

@@ -1,7 +1,7 @@
 """Which label maps belong to which case and rater, by their names."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from diffunet.data.raw.case_files import (
@@ -115,20 +115,18 @@ def _report_unnamed(
         )
 
 
-def case_before(name: str, cases: Collection[str]) -> str | None:
+def case_before(name: str, cases: Container[str]) -> str | None:
     """Return the longest of `cases` that a name begins with; None without one.
 
     So `c1_rater2`, `c1-A` and `c1_seg` are of the case `c1`, and `c12` is not.
     """
     stem = canonical(name)
-    begun = [
-        case for case in cases if stem.startswith(case) and not stem[len(case) :][:1].isalnum()
-    ]
-    return max(begun, key=len, default=None)
+    ends = (end for end in range(len(stem), 0, -1) if not stem[end : end + 1].isalnum())
+    return next((stem[:end] for end in ends if stem[:end] in cases), None)
 
 
 def other_names_problem(
-    names: Collection[str], cases: Collection[str], *, place: str, file_ending: str
+    names: Collection[str], cases: Container[str], *, place: str, file_ending: str
 ) -> str | None:
     """Return what is wrong if label maps have more in their names than their case.
 
