@@ -40,12 +40,13 @@ class FoundFile:
 
     Attributes:
         case, patient: names that no file of another group, or case of another patient, has.
-        rater, label: what stands in the place of these; "" where the pattern does not tell.
+        study, rater, label: what stands in the place of these; "" where the pattern does not tell.
     """
 
     path: Path
     case: str
     patient: str
+    study: str
     rater: str
     label: str
 
@@ -182,6 +183,7 @@ def _file_of(path: Path, match: re.Match[str]) -> FoundFile:
         path=path,
         case=_within(group, _within(patient, _within(parts["study"], parts["case"]))),
         patient=_within(group, patient),
+        study=parts["study"],
         rater=parts["rater"],
         label=parts["label"],
     )

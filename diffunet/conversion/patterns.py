@@ -9,8 +9,8 @@ from pathlib import Path
 from diffunet.conversion.binary import MaskRule, one_label_mask
 from diffunet.conversion.case import Conversion, SourceCase
 from diffunet.conversion.formats import format_of
+from diffunet.conversion.image_names import ImageNames
 from diffunet.conversion.image_tags import (
-    ImageNames,
     Tags,
     listed_cases,
     tags_of_folders,
@@ -62,7 +62,7 @@ class _Files:
         images: for each pattern of an image, case to file.
         masks: reader, as a person would call him, to case to its files, which are parts of one
             mask.
-        patients: of each case, as the pattern says; "" if it does not.
+        patients, studies: of each case, as the pattern says; "" if it does not.
         words: what stands in the place of {label} for the image of each case; empty without it.
         marked: the same for the masks of a case.
     """
@@ -70,6 +70,7 @@ class _Files:
     images: tuple[Mapping[str, Path], ...]
     masks: Mapping[str, Mapping[str, tuple[Path, ...]]]
     patients: Mapping[str, str]
+    studies: Mapping[str, str]
     words: Mapping[str, str]
     marked: Mapping[str, str]
 
@@ -89,7 +90,7 @@ def scan(source: Path, wishes: Wishes) -> Conversion:
     found = _found(source, paths, wishes)
     _check(found, wishes, needs_lossless=len(labels) > 1 or bool(wishes.values))
     first, has_raters = found.images[0], len(found.masks) > 1
-    names = ImageNames(first, source, patients=found.patients)
+    names = ImageNames(first, source, patients=found.patients, studies=found.studies)
     tags = _tags_of(found, names, wishes)
     listed = listed_cases(wishes.test_list, names) if wishes.test_list else set[str]()
     kind = _kind_of(found.images, wishes)
@@ -172,6 +173,7 @@ def _found(source: Path, paths: Sequence[Path], wishes: Wishes) -> _Files:
             for who, files in by_rater(each, by_pattern[each.text])
         },
         patients={each.case: each.patient for each in first},
+        studies={each.case: each.study for each in first},
         words={each.case: each.label for each in first} if images[0].has_label else {},
         marked={
             each.case: each.label

@@ -1,6 +1,7 @@
 """Image-level labels of anyone's images: from a table, or from the folders that they lie in."""
 
 import csv
+import gzip
 import logging
 from pathlib import Path
 
@@ -245,7 +246,7 @@ def test_a_line_of_a_folder_speaks_of_all_its_images(tmp_path: Path, caplog, nam
         f"p{number // 4}_study{number // 2 % 2}_view{number % 2}": (str(number // 2 % 2),)
         for number in range(16)
     }
-    assert "all images of a folder or patient have the labels of its line" in caplog.text
+    assert "all images that a line names have its labels" in caplog.text
 
 
 def test_a_line_of_a_patient_speaks_of_all_his_images(tmp_path: Path) -> None:
@@ -259,11 +260,66 @@ def test_a_line_of_a_patient_speaks_of_all_his_images(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("numbers_alone", [False, True])
+def test_two_columns_name_a_study_together(tmp_path: Path, caplog, numbers_alone: bool) -> None:
+    caplog.set_level(logging.INFO)
+    before = ("", "") if numbers_alone else ("p", "study")
+    rows = [[f"{before[0]}{number // 2}", f"{before[1]}{number % 2}", number % 2, 1]
+            for number in range(8)]  # fmt: skip
+    rows.append([f"{before[0]}0", f"{before[1]}7", 1, 1])  # was not downloaded
+    source = studies(tmp_path, [["subject_id", "study_id", "Mass", "Age"], *rows])
+    pattern = (
+        "p{patient}/study{study}/{case}.png" if numbers_alone else "{patient}/{study}/{case}.png"
+    )
+    made = convert_studies(source, tmp_path / "w", images=[pattern])
+    tags = tags_of(made)
+    assert len(tags) == 16
+    assert all(tag == (case.split("_")[-2][-1],) for case, tag in tags.items())
+    assert "named in the column 'subject_id' and 'study_id'" in caplog.text
+    assert "1 of 9 lines name folders, patients or studies that are not there" in caplog.text
+
+
 def test_lines_that_divide_a_patient_are_refused(tmp_path: Path) -> None:
-    rows = [[f"p{number // 2}", f"study{number % 2}", number % 2] for number in range(8)]
+    rows = [[f"p{number // 2}", f"visit{number % 2}", number % 2] for number in range(8)]
     source = studies(tmp_path, [["subject", "study", "Mass"], *rows])
-    with pytest.raises(DatasetError, match="'p0' in the column 'subject' has 2 lines that differ"):
+    with pytest.raises(DatasetError, match="'p0' in 'subject' has 2 lines that differ"):
         convert_studies(source, tmp_path / "w")
+
+
+def test_a_column_of_a_label_names_no_study(tmp_path: Path) -> None:
+    rows = [[f"p{patient}", 1 - patient % 2] for patient in range(4)]
+    source = studies(tmp_path, [["subject", "Mass"], *rows])
+    made = convert_studies(source, tmp_path / "w", images=["{patient}/study{study}/{case}.png"])
+    assert sorted(tags_of(made).values()) == [("0",)] * 8 + [("1",)] * 8
+
+
+def test_a_table_may_be_compressed(tmp_path: Path) -> None:
+    source = studies(
+        tmp_path, [["subject", "Mass"], *([f"p{number}", number % 2] for number in range(4))]
+    )
+    table = source / "table.csv"
+    packed = tmp_path / "labels.csv.gz"
+    packed.write_bytes(gzip.compress(table.read_bytes()))
+    made = convert_studies(source, tmp_path / "w", image_labels=packed)
+    assert sorted(tags_of(made).values()) == [("0",)] * 8 + [("1",)] * 8
+    packed.write_bytes(packed.read_bytes()[:30])
+    with pytest.raises(DatasetError, match=r"labels.csv.gz: expected a table in UTF-8"):
+        convert_studies(source, tmp_path / "w2", image_labels=packed)
+
+
+def test_names_that_lack_a_letter_of_the_folder(tmp_path: Path) -> None:
+    source = chest(tmp_path, [["subject", "Mass"], ["0000001", "1"]])
+    with pytest.raises(DatasetError, match="none that are there.*; correct --images or the names"):
+        convert_chest(source, tmp_path / "w", labels=["Mass"])
+    rows = [["10", 1], ["11", 0]]
+    source = tmp_path / "letters"
+    for number in range(2):
+        save(source / f"p1{number}" / "view.png", photograph(number)[..., 0])
+    write_table(source / "table.csv", [["subject", "Mass"], *rows])
+    with pytest.raises(DatasetError, match=r"'10' in 'subject' means the folder 'p10', write the"):
+        convert_studies(source, tmp_path / "w", images=["{patient}/{case}.png"])
+    made = convert_studies(source, tmp_path / "w", images=["p{patient}/{case}.png"])
+    assert tags_of(made) == {"10_view": ("1",), "11_view": ("0",)}
 
 
 def test_a_folder_that_may_be_several_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """The CSV files of a raw dataset: which patient a case is of, and what else is known by case."""
 
 import csv
+import gzip
 import io
+import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
@@ -11,24 +13,27 @@ from diffunet.data.raw.case_files import as_cases, listing
 from diffunet.errors import DatasetError
 from diffunet.names import canonical
 
+_GZIP = b"\x1f\x8b"
+
 
 def read_rows(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, row) of a CSV file with a header; every row has at least `columns`.
 
-    Empty columns without a name at the end, which spreadsheets leave, are passed over.
+    The file may be compressed by gzip. Empty columns without a name at the end, which spreadsheets
+    leave, are passed over.
 
     Raises:
         DatasetError: the file is missing, is not UTF-8, lacks a column, or a row has not one value
             for each column of the header.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = _text_of(path)
     except FileNotFoundError:
         raise DatasetError(
             f"{path.name}: expected a table with the columns {', '.join(columns)} in '{path}', "
             "found no such file; add it, or remove its name from dataset.json"
         ) from None
-    except (OSError, UnicodeDecodeError) as cause:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as cause:
         raise DatasetError(
             f"{path.name}: expected a table in UTF-8, found one that cannot be read ({cause}); "
             "save it again as CSV, UTF-8"
@@ -54,6 +59,13 @@ def read_rows(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict
                 f"{hint_of(row) or 'correct the line'}"
             )
         yield number, dict(zip(header[:num_named], map(str.strip, row), strict=False))
+
+
+def _text_of(path: Path) -> str:
+    content = path.read_bytes()
+    if content.startswith(_GZIP):
+        content = gzip.decompress(content)
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig").read()
 
 
 def _records(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
