@@ -81,7 +81,13 @@ class AskedTraining:
         if size is None:
             size, reason = self._usual_size(resolved, folder, fold)
         if size != "default":
-            resolved = with_size(resolved, size, labels=labels_of(preprocessed))
+            own = plans.resolve(self.configuration, method=self.method).configuration
+            resolved = with_size(
+                resolved,
+                size,
+                labels=labels_of(preprocessed),
+                input_scale=own.diffusion.input_scale,
+            )
             resolved = replace(resolved, reasons={**resolved.reasons, "size": reason})
         return fit_to_iterations(resolved), folder
 
@@ -293,7 +299,10 @@ def _warn_of_other_plans(asked: AskedTraining, own: ResolvedPlans) -> None:
     try:
         plans = plans_of(folder, own.plans_name)
         now = plans.resolve(own.configuration_name, method=own.method, settings=settings)
-        now = with_size(now, own.size, labels=labels_of(folder))
+        planned = plans.resolve(own.configuration_name, method=own.method).configuration
+        now = with_size(
+            now, own.size, labels=labels_of(folder), input_scale=planned.diffusion.input_scale
+        )
     except DiffunetError:
         return
     now = fit_to_iterations(now).configuration

@@ -24,10 +24,15 @@ LAPTOP_SECONDS = 1500
 
 _LAPTOP_WIDTH, _LARGE_WIDTH = 0.5, 2.0
 
-# Larger images of a laptop are seen in cells of two pixels an axis: in the same time, a network
-# learns from four times as many (results/real-data.md). Volumes lose by it (log.md); of models that
-# draw no samples, it was not measured.
-_LARGEST_UNFOLDED = {2: 64**2, 3: math.inf}
+# Most pixels of a patch that a laptop sees one by one, and of one in cells of two pixels an axis;
+# larger ones may have cells of four. In the same time, a network then learns from more of an image
+# (results/real-data.md). Volumes lose by it (log.md); of models that draw no samples, it was not
+# measured.
+_LARGEST_PATCHES = {2: (64**2, 256**2), 3: ()}
+
+# Cells of four have to be small beside what raters differ by. On LIDC a cell of two is an 18th of
+# that, and LIDC gains by them; one of four is a fifth, and it loses (log.md).
+_FEWEST_CELLS_OF_REGION = 16
 
 # Cells (or voxels, where none are folded) of a patch that is cut for a laptop, and voxels of the
 # largest whole images that are not: a network that sees only parts does not know where in the image
@@ -55,17 +60,22 @@ _OF_NO_SIZE = ("training.precision",)
 _MASKS, _IMAGES = "network", "weak.network"
 
 
-def with_size(plans: ResolvedPlans, size: Size, *, labels: LabelScheme) -> ResolvedPlans:
+def with_size(
+    plans: ResolvedPlans, size: Size, *, labels: LabelScheme, input_scale: float | None = None
+) -> ResolvedPlans:
     """Return plans of another size; the user's values stay.
 
     Args:
         plans: of the usual size.
         labels: of the dataset.
+        input_scale: as planned, which tells the size N = b^-2 of what raters differ by; without it,
+            that of `plans`. Trainings that differ in it alone then have the same network.
 
     Raises:
         PlansError: values that the user set do not fit the others.
     """
-    return dataclasses.replace(_SIZES[size](plans, labels), size=size)
+    input_scale = input_scale or plans.configuration.diffusion.input_scale
+    return dataclasses.replace(_SIZES[size](plans, labels, input_scale), size=size)
 
 
 def may_be_resized(plans: ResolvedPlans) -> bool:
@@ -102,26 +112,26 @@ def coarser_spacing(plans: ResolvedPlans, *, share: float) -> tuple[float, ...] 
     return tuple(of_files[axis] for axis in sorted(of_files))
 
 
-def _default(plans: ResolvedPlans, labels: LabelScheme) -> ResolvedPlans:
+def _default(plans: ResolvedPlans, labels: LabelScheme, input_scale: float) -> ResolvedPlans:
     """Return the plans as they are."""
     return plans
 
 
-def _laptop(plans: ResolvedPlans, labels: LabelScheme) -> ResolvedPlans:
+def _laptop(plans: ResolvedPlans, labels: LabelScheme, input_scale: float) -> ResolvedPlans:
     """Return plans whose training takes about half an hour on two cores of a CPU."""
     keeps_networks = _sets_networks(plans)
-    patch = _laptop_patch(plans, keeps_networks=keeps_networks)
+    foldings = _num_foldings(plans, input_scale)
+    patch = _laptop_patch(plans, keeps_networks=keeps_networks, num_foldings=foldings)
     choices = _patch_choices(plans, patch)
     if not keeps_networks:
-        is_folded = _is_folded(plans, patch)
-        choices |= _networks(plans, labels, patch=patch, width=_LAPTOP_WIDTH, is_folded=is_folded)
+        choices |= _networks(plans, labels, patch=patch, width=_LAPTOP_WIDTH, num_foldings=foldings)
     plans = with_choices(plans, _named("laptop", choices))
     choices = {"training.batch_size": _laptop_batch(plans)}
     plans = with_choices(plans, _named("laptop", choices))
     return _with_laptop_length(plans, labels)
 
 
-def _large(plans: ResolvedPlans, labels: LabelScheme) -> ResolvedPlans:
+def _large(plans: ResolvedPlans, labels: LabelScheme, input_scale: float) -> ResolvedPlans:
     """Return plans of networks twice as wide, trained for longer; for a GPU of 24 GB or more."""
     configuration = plans.configuration
     choices: dict[str, Choice[Any]] = {}
@@ -137,7 +147,7 @@ def _large(plans: ResolvedPlans, labels: LabelScheme) -> ResolvedPlans:
     return _fitted(with_choices(plans, _named("large", choices)), size="large")
 
 
-_SIZES: Mapping[Size, Callable[[ResolvedPlans, LabelScheme], ResolvedPlans]] = {
+_SIZES: Mapping[Size, Callable[[ResolvedPlans, LabelScheme, float], ResolvedPlans]] = {
     "laptop": _laptop,
     "default": _default,
     "large": _large,
@@ -213,36 +223,53 @@ def _fitted(plans: ResolvedPlans, *, size: Size) -> ResolvedPlans:
     return with_choices(plans, _named(size, named))
 
 
-def _laptop_patch(plans: ResolvedPlans, *, keeps_networks: bool) -> tuple[int, ...]:
+def _laptop_patch(
+    plans: ResolvedPlans, *, keeps_networks: bool, num_foldings: int
+) -> tuple[int, ...]:
     """Return the planned patch, or a smaller one that is isotropic in mm.
 
     Args:
         keeps_networks: the patch is for the networks that there are.
+        num_foldings: of other networks; see `plan_pooling`.
     """
     configuration = plans.configuration
     planned, dimensions = configuration.patch_size, configuration.dimensions
     spacing = configuration.preprocessing.spacing_mm
+    if plans.is_set_by_user("patch_size"):
+        return planned
     is_whole = configuration.crop.policy == "whole"
-    pooling = plan_pooling(planned, spacing)
     if keeps_networks:
         cell = configuration.network.strides[0]
     else:
-        cell = (pooling.folded() if _is_folded(plans, planned) else pooling).strides[0]
+        cell = plan_pooling(planned, spacing, num_foldings=num_foldings).strides[0]
     num_voxels = _CELLS_OF_CUT_PATCH[dimensions] * math.prod(cell)
     is_kept = (
-        math.prod(planned) <= (_LARGEST_WHOLE[dimensions] if is_whole else num_voxels)
+        math.prod(planned)
+        <= (max(_LARGEST_WHOLE[dimensions], num_voxels) if is_whole else num_voxels)
         or METHODS[plans.method].learns_from == "image_labels"
-        or plans.is_set_by_user("patch_size")
         or (is_whole and plans.is_set_by_user("crop.policy"))
     )
-    if is_kept:
-        return planned
-    patch = _isotropic(planned, spacing, num_voxels=num_voxels)
-    divisors = _divisors(configuration) if keeps_networks else plan_pooling(patch, spacing).divisors
-    return tuple(
-        min(whole, math.ceil(edge / divisor) * divisor)
-        for whole, edge, divisor in zip(planned, patch, divisors, strict=True)
-    )
+    patch = planned if is_kept else _isotropic(planned, spacing, num_voxels=num_voxels)
+    most = None if is_kept else planned
+    if keeps_networks:
+        return planned if is_kept else _multiples(patch, _divisors(configuration), most=most)
+    while True:
+        divisors = plan_pooling(patch, spacing, num_foldings=num_foldings).divisors
+        fitting = _multiples(patch, divisors, most=most)
+        if fitting == patch:
+            return patch
+        patch = fitting
+
+
+def _multiples(
+    patch: Sequence[int], divisors: Sequence[int], *, most: Sequence[int] | None
+) -> tuple[int, ...]:
+    """Return edges that are rounded up to what a network takes, but down where that is too long."""
+    edges: list[int] = []
+    for axis, (edge, divisor) in enumerate(zip(patch, divisors, strict=True)):
+        up = math.ceil(edge / divisor) * divisor
+        edges.append(up if most is None or up <= most[axis] else up - divisor)
+    return tuple(edges)
 
 
 def _isotropic(
@@ -264,6 +291,8 @@ def _patch_choices(plans: ResolvedPlans, patch: tuple[int, ...]) -> dict[str, Ch
     crop, planned = plans.configuration.crop, plans.configuration.patch_size
     if patch == planned:
         return {}
+    if all(edge >= most for edge, most in zip(patch, planned, strict=True)):
+        return {"patch_size": Choice(patch, "rounded up to what the network's cells need.")}
     share = max(_FOREGROUND_SHARE, crop.foreground_share)
     return {
         "patch_size": Choice(
@@ -280,10 +309,23 @@ def _patch_choices(plans: ResolvedPlans, patch: tuple[int, ...]) -> dict[str, Ch
     }
 
 
-def _is_folded(plans: ResolvedPlans, patch: Sequence[int]) -> bool:
-    """Whether the finest stage of the network is left out: of models that draw masks alone."""
-    draws_masks = "num_samples" in METHODS[plans.method].options
-    return draws_masks and math.prod(patch) > _LARGEST_UNFOLDED[len(patch)]
+def _num_foldings(plans: ResolvedPlans, input_scale: float) -> int:
+    """Return how many of the finest stages are left out of the network that draws masks.
+
+    A patch that the user set is left as it is, so that it says how many may be.
+    """
+    patch, spacing = plans.configuration.patch_size, plans.configuration.preprocessing.spacing_mm
+    if "num_samples" not in METHODS[plans.method].options:
+        return 0
+    wanted = sum(math.prod(patch) > largest for largest in _LARGEST_PATCHES[len(patch)])
+    if wanted < 2:
+        return wanted
+    pooling = plan_pooling(patch, spacing, num_foldings=wanted)
+    is_fine = input_scale**-2 >= _FEWEST_CELLS_OF_REGION * math.prod(pooling.strides[0])
+    is_fitting = not plans.is_set_by_user("patch_size") or not any(
+        edge % of for edge, of in zip(patch, pooling.divisors, strict=True)
+    )
+    return wanted if is_fine and is_fitting else 1
 
 
 def _laptop_batch(plans: ResolvedPlans) -> Choice[int]:
@@ -301,23 +343,23 @@ def _networks(
     *,
     patch: Sequence[int],
     width: float,
-    is_folded: bool = False,
+    num_foldings: int = 0,
 ) -> dict[str, Choice[Any]]:
     """Return the networks that the planner makes for a patch, with other widths.
 
     Args:
-        is_folded: of the network of masks; see `plan_network`.
+        num_foldings: of the network of masks; see `plan_network`.
     """
     configuration = plans.configuration
     spacing = configuration.preprocessing.spacing_mm
     num_labels = build_encoding(labels, configuration.diffusion).num_channels
     masks = plan_network(
-        patch, spacing, num_label_channels=num_labels, width=width, is_folded=is_folded
+        patch, spacing, num_label_channels=num_labels, width=width, num_foldings=num_foldings
     ).network
     reason = f"as planned for this patch, with {width:g} of the usual widths."
     cell = " x ".join(map(str, masks.strides[0]))
     folded = f" Cells of {cell} voxels are seen as one, and drawn voxel by voxel."
-    choices: dict[str, Choice[Any]] = {_MASKS: Choice(masks, reason + folded * is_folded)}
+    choices: dict[str, Choice[Any]] = {_MASKS: Choice(masks, reason + folded * (num_foldings > 0))}
     if configuration.weak is not None:
         images = plan_image_model_network(patch, spacing, width=width).network
         choices[_IMAGES] = Choice(images, reason)

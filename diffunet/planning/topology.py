@@ -47,7 +47,7 @@ class Pooling:
     """How the resolution falls; one entry per stage, finest first, each with one value per axis.
 
     Attributes:
-        strides: 1 or 2; ones at the first stage, unless voxels are folded.
+        strides: 1 or 2; at the first stage ones, or the edges of a cell where voxels are folded.
         kernel_sizes: 1 or 3.
     """
 
@@ -69,7 +69,9 @@ class Pooling:
         """Return the same without the finest stage: its cells become channels of the next one."""
         if len(self.strides) == 1:
             return self
-        return Pooling(strides=self.strides[1:], kernel_sizes=self.kernel_sizes[1:])
+        finest, next_one, *others = self.strides
+        cell = tuple(edge * step for edge, step in zip(finest, next_one, strict=True))
+        return Pooling(strides=(cell, *others), kernel_sizes=self.kernel_sizes[1:])
 
     def network(
         self, channels: Sequence[int], *, has_attention: bool, num_groups: int, **others: Any
@@ -105,7 +107,9 @@ class Topology:
     reasons: dict[str, str]
 
 
-def plan_pooling(patch_size: Sequence[int], spacing_mm: Sequence[float]) -> Pooling:
+def plan_pooling(
+    patch_size: Sequence[int], spacing_mm: Sequence[float], *, num_foldings: int = 0
+) -> Pooling:
     """Return how the resolution falls from stage to stage.
 
     A stage halves every axis that keeps at least MIN_COARSEST_EDGE voxels, unless its voxels are
@@ -115,11 +119,14 @@ def plan_pooling(patch_size: Sequence[int], spacing_mm: Sequence[float]) -> Pool
     Args:
         patch_size: voxels per axis.
         spacing_mm: of these voxels.
+        num_foldings: how many of the finest stages are left out. All but the first of these come
+            back at the coarse end, where attention would be over too many positions for a laptop.
     """
     edges, spacing = list(patch_size), list(spacing_mm)
     strides = [(1,) * len(edges)]
     kernels = [_kernel((1,) * len(edges), spacing)]
-    while len(strides) < USUAL_NUM_STAGES or math.prod(edges) > MAX_ATTENTION_POSITIONS:
+    num_stages = USUAL_NUM_STAGES + max(0, num_foldings - 1)
+    while len(strides) < num_stages or math.prod(edges) > MAX_ATTENTION_POSITIONS:
         stride = _stride(edges, spacing)
         if stride is None:
             break
@@ -127,7 +134,10 @@ def plan_pooling(patch_size: Sequence[int], spacing_mm: Sequence[float]) -> Pool
         spacing = [size * step for size, step in zip(spacing, stride, strict=True)]
         strides.append(stride)
         kernels.append(_kernel(kernels[-1], spacing))
-    return Pooling(strides=tuple(strides), kernel_sizes=tuple(kernels))
+    pooling = Pooling(strides=tuple(strides), kernel_sizes=tuple(kernels))
+    for _ in range(num_foldings):
+        pooling = pooling.folded()
+    return pooling
 
 
 def plan_network(
@@ -136,7 +146,7 @@ def plan_network(
     *,
     num_label_channels: int,
     width: float = 1.0,
-    is_folded: bool = False,
+    num_foldings: int = 0,
 ) -> Topology:
     """Return diffunet's default network: an image encoder, and a light network for the steps.
 
@@ -145,18 +155,20 @@ def plan_network(
         spacing_mm: of these voxels.
         num_label_channels: channels of x_t.
         width: factor of all channels.
-        is_folded: leave out the finest stage, and begin with its widths at the next one.
+        num_foldings: how many of the finest stages to leave out; widths begin with those of the
+            finest, and twice as wide where cells have more than two voxels along an axis.
     """
-    pooling = plan_pooling(patch_size, spacing_mm)
-    pooling = pooling.folded() if is_folded else pooling
+    pooling = plan_pooling(patch_size, spacing_mm, num_foldings=num_foldings)
     num_stages = len(pooling.strides)
+    smallest = IMAGE_BASE_CHANNELS * 2 ** max(0, num_foldings - 1)
     largest = MAX_IMAGE_CHANNELS[len(patch_size)]
     image_channels = tuple(
-        round(width * min(IMAGE_BASE_CHANNELS * 2**stage, largest)) for stage in range(num_stages)
+        round(width * min(max(smallest, IMAGE_BASE_CHANNELS * 2**stage), largest))
+        for stage in range(num_stages)
     )
     num_values = num_label_channels * max(2, math.prod(pooling.strides[0]))
     narrowest = NUM_GROUPS * math.ceil(num_values / NUM_GROUPS)
-    if is_folded:  # half the width is too little for all voxels of a cell (log.md)
+    if num_foldings:  # half the width is too little for all voxels of a cell (log.md)
         narrowest = max(narrowest, image_channels[0])
     network = pooling.network(
         [max(channels // 2, narrowest) for channels in image_channels],

@@ -63,6 +63,19 @@ def planned(
     return files.with_settings(settings)
 
 
+def of_large_regions(
+    patch: tuple[int, ...],
+    *settings: str,
+    policy: str = "whole",
+    spacing_mm: tuple[float, ...] | None = None,
+) -> ResolvedPlans:
+    """Return such plans of a dataset whose raters differ by regions of 400 pixels."""
+    made = planned(patch, *settings, policy=policy, spacing_mm=spacing_mm)
+    diffusion = dataclasses.replace(made.configuration.diffusion, input_scale=0.05)
+    configuration = dataclasses.replace(made.configuration, diffusion=diffusion)
+    return dataclasses.replace(made, configuration=configuration)
+
+
 def laptop(made: ResolvedPlans) -> ResolvedPlans:
     return with_size(made, "laptop", labels=LABELS)
 
@@ -113,6 +126,9 @@ def test_a_laptop_has_half_the_widths_and_groups_of_several_channels():
     [
         ((128, 128), (1.0, 1.0), (2, 2)),
         ((80, 64), (0.5, 0.5), (2, 2)),
+        ((256, 256), (1.0, 1.0), (2, 2)),
+        ((288, 320), (1.0, 1.0), (4, 4)),
+        ((512, 512), (1.0, 1.0), (4, 4)),
         ((128, 128), (4.0, 1.0), (1, 2)),  # rows are far apart: none is folded
         ((40, 40, 40), (1.0, 1.0, 1.0), (1, 1, 1)),  # volumes
         ((64, 64), (1.0, 1.0), (1, 1)),  # small enough
@@ -120,12 +136,15 @@ def test_a_laptop_has_half_the_widths_and_groups_of_several_channels():
     ],
 )
 def test_a_laptop_sees_large_patches_in_cells(patch, spacing_mm, cell):
-    before = planned(patch, spacing_mm=spacing_mm)
+    before = of_large_regions(patch, spacing_mm=spacing_mm)
     after = laptop(before).configuration
     network, usual = after.network, before.configuration.network
     assert network.strides[0] == cell
-    assert network.strides == (usual.strides if math.prod(cell) == 1 else usual.strides[1:])
-    assert network.kernel_sizes == usual.kernel_sizes[-len(network.strides) :]
+    if max(cell) < 4:
+        assert network.strides[1:] == usual.strides[-len(network.strides) + 1 :]
+        assert network.kernel_sizes == usual.kernel_sizes[-len(network.strides) :]
+    else:  # as deep as one that sees the same patch in cells of two
+        assert network.strides[1:] == usual.strides[2:]
     assert network.channels[0] >= 3 * math.prod(cell)  # of x_t, as an output needs them
     assert after.patch_size == patch
     cells = math.prod(patch) // math.prod(cell)
@@ -134,6 +153,45 @@ def test_a_laptop_sees_large_patches_in_cells(patch, spacing_mm, cell):
     reason = laptop(before).reasons["network"]
     is_told = f"Cells of {' x '.join(map(str, cell))} voxels" in reason
     assert is_told == (math.prod(cell) > 1)
+
+
+@pytest.mark.parametrize("policy", ["whole", "random"])
+def test_a_patch_that_cells_do_not_fit_is_rounded_up_and_not_cut(policy):
+    before = of_large_regions((464, 560), policy=policy)
+    after = laptop(before)
+    assert after.configuration.patch_size == (480, 576)
+    assert after.configuration.crop == before.configuration.crop
+    assert (
+        after.reasons["patch_size"] == "Preset laptop: rounded up to what the network's cells need."
+    )
+
+
+def test_a_cut_patch_is_nowhere_longer_than_planned():
+    made = laptop(of_large_regions((464, 592), policy="random")).configuration
+    assert made.patch_size == (448, 576)
+
+
+@pytest.mark.parametrize(("edge", "cell"), [(464, 2), (448, 4)])
+def test_a_patch_that_the_user_set_stays_and_decides_on_cells(edge, cell):
+    made = laptop(of_large_regions((512, 512), f"patch_size=[{edge},{edge}]"))
+    assert made.configuration.patch_size == (edge, edge)
+    assert made.configuration.network.strides[0] == (cell, cell)
+
+
+@pytest.mark.parametrize(("input_scale", "cell"), [(0.0625, 4), (0.0626, 2)])
+def test_cells_of_four_are_small_beside_what_raters_differ_by(input_scale, cell):
+    plans = planned((512, 512))
+    made = with_size(plans, "laptop", labels=LABELS, input_scale=input_scale).configuration
+    assert made.network.strides[0] == (cell, cell)
+    assert made.diffusion.input_scale == plans.configuration.diffusion.input_scale
+
+
+def test_the_first_width_doubles_with_cells_of_four():
+    widths = [
+        laptop(of_large_regions(edges)).configuration.network.image_channels[:3]
+        for edges in ((64, 64), (128, 128), (512, 512))
+    ]
+    assert widths == [(16, 32, 64), (16, 32, 64), (32, 32, 64)]
 
 
 def test_the_light_network_of_cells_begins_as_wide_as_the_image_encoder():
@@ -172,9 +230,14 @@ def test_image_level_labels_need_whole_images_of_any_size(learner):
 
 
 def test_a_cut_patch_has_as_many_cells_as_one_of_voxels_had_voxels():
-    made = laptop(planned((512, 544), policy="random")).configuration
-    assert (made.patch_size, made.network.strides[0]) == ((256, 256), (2, 2))
-    assert made.training.batch_size == 4
+    for before, edge, cell in (
+        (planned((512, 544), policy="random"), 256, 2),
+        (of_large_regions((512, 544), policy="random"), 512, 4),
+    ):
+        made = laptop(before).configuration
+        assert made.patch_size == (edge, edge)
+        assert made.network.strides[0] == (cell, cell)
+        assert made.training.batch_size == 4
 
 
 def test_a_patch_that_is_cut_is_isotropic_in_mm_and_fits_its_network():
@@ -273,7 +336,7 @@ def of_many_samples(made: ResolvedPlans) -> ResolvedPlans:
 
 
 def test_every_changed_value_says_which_preset_it_is_of():
-    made = laptop(planned((512, 512), policy="random")).reasons
+    made = laptop(planned((512, 544), policy="random")).reasons
     assert made["patch_size"].startswith("Preset laptop: ")
     assert made["network"].startswith("Preset laptop: ")
     for name in ("num_iterations", "learning_rate", "batch_size", "decay_share"):
