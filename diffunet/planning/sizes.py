@@ -26,8 +26,8 @@ _LAPTOP_WIDTH, _LARGE_WIDTH = 0.5, 2.0
 
 # Most pixels of a patch that a laptop sees one by one, and of one in cells of two pixels an axis;
 # larger ones may have cells of four. In the same time, a network then learns from more of an image
-# (results/real-data.md). Volumes lose by it (log.md); of models that draw no samples, it was not
-# measured.
+# (results/real-data.md). Volumes lose by it (log.md). It was not measured of models of images, and
+# cells of two not of models that draw no samples.
 _LARGEST_PATCHES = {2: (64**2, 256**2), 3: ()}
 
 # Cells of four have to be small beside what raters differ by. On LIDC a cell of two is an 18th of
@@ -315,17 +315,19 @@ def _num_foldings(plans: ResolvedPlans, input_scale: float) -> int:
     A patch that the user set is left as it is, so that it says how many may be.
     """
     patch, spacing = plans.configuration.patch_size, plans.configuration.preprocessing.spacing_mm
-    if "num_samples" not in METHODS[plans.method].options:
+    method = METHODS[plans.method]
+    if method.learns_from != "masks":
         return 0
     wanted = sum(math.prod(patch) > largest for largest in _LARGEST_PATCHES[len(patch)])
+    otherwise = min(wanted, 1) if "num_samples" in method.options else 0
     if wanted < 2:
-        return wanted
+        return otherwise
     pooling = plan_pooling(patch, spacing, num_foldings=wanted)
     is_fine = input_scale**-2 >= _FEWEST_CELLS_OF_REGION * math.prod(pooling.strides[0])
     is_fitting = not plans.is_set_by_user("patch_size") or not any(
         edge % of for edge, of in zip(patch, pooling.divisors, strict=True)
     )
-    return wanted if is_fine and is_fitting else 1
+    return wanted if is_fine and is_fitting else otherwise
 
 
 def _laptop_batch(plans: ResolvedPlans) -> Choice[int]:

@@ -203,9 +203,19 @@ def test_the_light_network_of_cells_begins_as_wide_as_the_image_encoder():
     assert usual.channels[0] == usual.image_channels[0] // 2
 
 
-@pytest.mark.parametrize("learner", [name for name in METHODS if name != "diffusion"])
-def test_models_that_draw_no_samples_see_voxels(learner):
-    made = laptop(planned((128, 128), method=learner)).configuration
+@pytest.mark.parametrize(
+    ("edge", "input_scale", "cell"), [(128, 0.05, 1), (512, 0.05, 4), (512, 0.1, 1)]
+)
+def test_a_supervised_network_sees_cells_of_four_or_pixels(edge, input_scale, cell):
+    before = planned((edge, edge), method="supervised")
+    made = with_size(before, "laptop", labels=LABELS, input_scale=input_scale).configuration
+    assert made.network.strides[0] == (cell, cell)
+    assert made.patch_size == ((512, 512) if cell == 4 else (128, 128))
+
+
+@pytest.mark.parametrize("learner", methods_that_learn_from("image_labels"))
+def test_models_of_images_see_pixels(learner):
+    made = laptop(planned((512, 512), method=learner)).configuration
     assert made.weak.network.strides[0] == made.network.strides[0] == (1, 1)
 
 
