@@ -4,8 +4,8 @@
 
 They stand in for data such as RIGA (photographs of many sizes with the optic disc and its cup, six
 raters), which may not be shipped: 120 images for training and 24 for testing, of 480 to 759 rows.
-Only the disc is a disc; other bright spots are background. Rater k draws larger cups than rater
-k - 1, and all of them differ by chance.
+The background varies in brightness. Rater k draws larger cups than rater k - 1 on average, and all
+of them differ by chance. Run again, it writes the same files.
 """
 
 import argparse
@@ -46,13 +46,13 @@ class Ellipse:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Write the dataset."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Write photographs as a raw dataset.")
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(words).folder
     for part, count in NUM_CASES.items():
         images, labels = folder / f"images{part}", folder / f"labels{part}"
-        images.mkdir(parents=True)
-        labels.mkdir()
+        images.mkdir(parents=True, exist_ok=True)
+        labels.mkdir(exist_ok=True)
         for number in range(count):
             rng = np.random.default_rng([0, part == "Ts", number])
             photograph, masks = photograph_and_masks(rng)

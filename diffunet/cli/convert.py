@@ -92,8 +92,8 @@ def _add_wishes(made: argparse.ArgumentParser) -> None:
         type=path_of,
         metavar="TABLE",
         help=(
-            "a CSV file that says which of --labels each image shows, in a column for each, or as "
-            "words of one column (A|B)"
+            "a CSV file (or .csv.gz) that says which of --labels each image shows, in a column for "
+            "each, or as words of one column (A|B)"
         ),
     )
     for name, cell in (("blank", "an empty cell"), ("uncertain", "-1")):

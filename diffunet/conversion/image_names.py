@@ -1,5 +1,6 @@
 """Which images the names in tables and lists mean."""
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from diffunet.names import canonical
 
 _MOST_SHOWN = 12
 _FEWEST_OF_PART = 2  # characters; one alone is in many names
+_WHOLE_NUMBER = re.compile(r"[0-9]+\.0")  # as pandas writes a column with an empty cell
 
 GroupKind = Literal["folder", "patient", "study"]
 _Groups = Sequence[set[frozenset[str]]]  # for each line, what it may mean: cases of each
@@ -36,6 +38,7 @@ class NamedLines:
     are_groups: bool
 
     def name_of(self, row: Mapping[str, str]) -> str:
+        """Return what the columns of a line say, to stand between quotation marks."""
         return "', '".join(row[column] for column in self.columns)
 
 
@@ -218,11 +221,7 @@ def _narrowed(ways: Sequence[_Way]) -> tuple[tuple[str, ...], _Groups]:
     others = list(ways[1:])
     while True:
         num_named, num_different = _num_named(groups)[1], _num_different(groups)
-        others = [
-            (column, by)
-            for column, by in others
-            if column not in columns and 2 * _num_named(by)[1] >= num_named
-        ]
+        others = [way for way in others if 2 * _num_named(way[1])[1] >= num_named]
         narrowed = [
             (column, [_parts(each, allowed) for each, allowed in zip(groups, by, strict=True)])
             for column, by in others
@@ -265,6 +264,8 @@ def _parts(groups: set[frozenset[str]], by: set[frozenset[str]]) -> set[frozense
 def _key(name: str) -> str:
     """Return what is compared of a name: without its ending, and with "/" between folders."""
     path = canonical(name).replace("\\", "/")
+    if _WHOLE_NUMBER.fullmatch(path):
+        return path[:-2]
     if "/" in path:
         path = str(PurePosixPath(path))
     ending = (ending_of(Path(path)) if "." in path else "") or ""

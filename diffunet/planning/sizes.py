@@ -34,6 +34,10 @@ _LARGEST_PATCHES = {2: (64**2, 256**2), 3: ()}
 # that, and LIDC gains by them; one of four is a fifth, and it loses (log.md).
 _FEWEST_CELLS_OF_REGION = 16
 
+# Numbers that the network puts out for a cell. With more, cells of four make all of its stages
+# wider, so that a training has fewer steps than with cells of two.
+_MOST_VALUES_OF_CELL = 32
+
 # Cells (or voxels, where none are folded) of a patch that is cut for a laptop, and voxels of the
 # largest whole images that are not: a network that sees only parts does not know where in the image
 # it is (real-data.md, LIDC).
@@ -120,7 +124,7 @@ def _default(plans: ResolvedPlans, labels: LabelScheme, input_scale: float) -> R
 def _laptop(plans: ResolvedPlans, labels: LabelScheme, input_scale: float) -> ResolvedPlans:
     """Return plans whose training takes about half an hour on two cores of a CPU."""
     keeps_networks = _sets_networks(plans)
-    foldings = _num_foldings(plans, input_scale)
+    foldings = _num_foldings(plans, labels, input_scale)
     patch = _laptop_patch(plans, keeps_networks=keeps_networks, num_foldings=foldings)
     choices = _patch_choices(plans, patch)
     if not keeps_networks:
@@ -309,7 +313,7 @@ def _patch_choices(plans: ResolvedPlans, patch: tuple[int, ...]) -> dict[str, Ch
     }
 
 
-def _num_foldings(plans: ResolvedPlans, input_scale: float) -> int:
+def _num_foldings(plans: ResolvedPlans, labels: LabelScheme, input_scale: float) -> int:
     """Return how many of the finest stages are left out of the network that draws masks.
 
     A patch that the user set is left as it is, so that it says how many may be.
@@ -323,11 +327,14 @@ def _num_foldings(plans: ResolvedPlans, input_scale: float) -> int:
     if wanted < 2:
         return otherwise
     pooling = plan_pooling(patch, spacing, num_foldings=wanted)
-    is_fine = input_scale**-2 >= _FEWEST_CELLS_OF_REGION * math.prod(pooling.strides[0])
+    num_voxels = math.prod(pooling.strides[0])
+    is_fine = input_scale**-2 >= _FEWEST_CELLS_OF_REGION * num_voxels
+    num_channels = build_encoding(labels, plans.configuration.diffusion).num_channels
+    is_narrow = num_channels * num_voxels <= _MOST_VALUES_OF_CELL
     is_fitting = not plans.is_set_by_user("patch_size") or not any(
         edge % of for edge, of in zip(patch, pooling.divisors, strict=True)
     )
-    return wanted if is_fine and is_fitting else otherwise
+    return wanted if is_fine and is_narrow and is_fitting else otherwise
 
 
 def _laptop_batch(plans: ResolvedPlans) -> Choice[int]:

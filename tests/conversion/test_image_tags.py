@@ -322,6 +322,15 @@ def test_names_that_lack_a_letter_of_the_folder(tmp_path: Path) -> None:
     assert tags_of(made) == {"10_view": ("1",), "11_view": ("0",)}
 
 
+def test_numbers_that_pandas_wrote_with_a_point(tmp_path: Path) -> None:
+    rows = [[f"{number // 2}.0", f"{number % 2}.0", number % 2] for number in range(8)]
+    source = studies(tmp_path, [["subject_id", "study_id", "Mass"], *rows, ["9.0", "", 1]])
+    pattern = "p{patient}/study{study}/{case}.png"
+    tags = tags_of(convert_studies(source, tmp_path / "w", images=[pattern]))
+    assert len(tags) == 16
+    assert all(tag == (case.split("_")[-2],) for case, tag in tags.items())
+
+
 def test_a_folder_that_may_be_several_is_refused(tmp_path: Path) -> None:
     source = studies(tmp_path, [["study", "Mass"], ["study0", "1"], ["study1", "0"]])
     with pytest.raises(DatasetError, match="'study0' may be 'p0_study0_view0'"):

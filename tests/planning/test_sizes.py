@@ -29,6 +29,7 @@ from diffunet.plans.settings import without_size
 from tests.training.folds import plans
 
 LABELS = LabelScheme(names=("a", "b"), values=((1,), (2,)))
+ONE_LABEL = LabelScheme(names=("a",), values=((1,),))
 
 
 def planned(
@@ -76,8 +77,8 @@ def of_large_regions(
     return dataclasses.replace(made, configuration=configuration)
 
 
-def laptop(made: ResolvedPlans) -> ResolvedPlans:
-    return with_size(made, "laptop", labels=LABELS)
+def laptop(made: ResolvedPlans, labels: LabelScheme = LABELS) -> ResolvedPlans:
+    return with_size(made, "laptop", labels=labels)
 
 
 def seconds_of(made: ResolvedPlans) -> float:
@@ -137,7 +138,7 @@ def test_a_laptop_has_half_the_widths_and_groups_of_several_channels():
 )
 def test_a_laptop_sees_large_patches_in_cells(patch, spacing_mm, cell):
     before = of_large_regions(patch, spacing_mm=spacing_mm)
-    after = laptop(before).configuration
+    after = laptop(before, ONE_LABEL).configuration
     network, usual = after.network, before.configuration.network
     assert network.strides[0] == cell
     if max(cell) < 4:
@@ -145,12 +146,12 @@ def test_a_laptop_sees_large_patches_in_cells(patch, spacing_mm, cell):
         assert network.kernel_sizes == usual.kernel_sizes[-len(network.strides) :]
     else:  # as deep as one that sees the same patch in cells of two
         assert network.strides[1:] == usual.strides[2:]
-    assert network.channels[0] >= 3 * math.prod(cell)  # of x_t, as an output needs them
+    assert network.channels[0] >= math.prod(cell)  # of x_t, as an output needs them
     assert after.patch_size == patch
     cells = math.prod(patch) // math.prod(cell)
     smallest = 4 if len(patch) == 2 else 2
     assert after.training.batch_size == min(16, max(smallest, round(2**16 / cells)))
-    reason = laptop(before).reasons["network"]
+    reason = laptop(before, ONE_LABEL).reasons["network"]
     is_told = f"Cells of {' x '.join(map(str, cell))} voxels" in reason
     assert is_told == (math.prod(cell) > 1)
 
@@ -158,7 +159,7 @@ def test_a_laptop_sees_large_patches_in_cells(patch, spacing_mm, cell):
 @pytest.mark.parametrize("policy", ["whole", "random"])
 def test_a_patch_that_cells_do_not_fit_is_rounded_up_and_not_cut(policy):
     before = of_large_regions((464, 560), policy=policy)
-    after = laptop(before)
+    after = laptop(before, ONE_LABEL)
     assert after.configuration.patch_size == (480, 576)
     assert after.configuration.crop == before.configuration.crop
     assert (
@@ -167,13 +168,13 @@ def test_a_patch_that_cells_do_not_fit_is_rounded_up_and_not_cut(policy):
 
 
 def test_a_cut_patch_is_nowhere_longer_than_planned():
-    made = laptop(of_large_regions((464, 592), policy="random")).configuration
+    made = laptop(of_large_regions((464, 592), policy="random"), ONE_LABEL).configuration
     assert made.patch_size == (448, 576)
 
 
 @pytest.mark.parametrize(("edge", "cell"), [(464, 2), (448, 4)])
 def test_a_patch_that_the_user_set_stays_and_decides_on_cells(edge, cell):
-    made = laptop(of_large_regions((512, 512), f"patch_size=[{edge},{edge}]"))
+    made = laptop(of_large_regions((512, 512), f"patch_size=[{edge},{edge}]"), ONE_LABEL)
     assert made.configuration.patch_size == (edge, edge)
     assert made.configuration.network.strides[0] == (cell, cell)
 
@@ -181,14 +182,25 @@ def test_a_patch_that_the_user_set_stays_and_decides_on_cells(edge, cell):
 @pytest.mark.parametrize(("input_scale", "cell"), [(0.0625, 4), (0.0626, 2)])
 def test_cells_of_four_are_small_beside_what_raters_differ_by(input_scale, cell):
     plans = planned((512, 512))
-    made = with_size(plans, "laptop", labels=LABELS, input_scale=input_scale).configuration
+    made = with_size(plans, "laptop", labels=ONE_LABEL, input_scale=input_scale).configuration
     assert made.network.strides[0] == (cell, cell)
     assert made.diffusion.input_scale == plans.configuration.diffusion.input_scale
 
 
+@pytest.mark.parametrize(("is_regions", "cell"), [(True, 4), (False, 2)])
+def test_cells_of_four_are_for_few_channels(is_regions, cell):
+    """Two regions are two channels, two exclusive labels are three."""
+    values = ((1, 2), (2,)) if is_regions else ((1,), (2,))
+    order = (1, 2) if is_regions else ()
+    labels = LabelScheme(names=("a", "b"), values=values, is_regions=is_regions, class_order=order)
+    network = laptop(of_large_regions((512, 512)), labels).configuration.network
+    assert network.strides[0] == (cell, cell)
+    assert max(network.channels) <= max(network.image_channels)
+
+
 def test_the_first_width_doubles_with_cells_of_four():
     widths = [
-        laptop(of_large_regions(edges)).configuration.network.image_channels[:3]
+        laptop(of_large_regions(edges), ONE_LABEL).configuration.network.image_channels[:3]
         for edges in ((64, 64), (128, 128), (512, 512))
     ]
     assert widths == [(16, 32, 64), (16, 32, 64), (32, 32, 64)]
@@ -196,10 +208,9 @@ def test_the_first_width_doubles_with_cells_of_four():
 
 def test_the_light_network_of_cells_begins_as_wide_as_the_image_encoder():
     """Half of it is too little for all voxels of a cell (log.md)."""
-    one = LabelScheme(names=("a",), values=((1,),))
-    network = with_size(planned((128, 128)), "laptop", labels=one).configuration.network
+    network = with_size(planned((128, 128)), "laptop", labels=ONE_LABEL).configuration.network
     assert network.channels[0] == network.image_channels[0] == 16
-    usual = with_size(planned((64, 64)), "laptop", labels=one).configuration.network
+    usual = with_size(planned((64, 64)), "laptop", labels=ONE_LABEL).configuration.network
     assert usual.channels[0] == usual.image_channels[0] // 2
 
 
@@ -208,7 +219,7 @@ def test_the_light_network_of_cells_begins_as_wide_as_the_image_encoder():
 )
 def test_a_supervised_network_sees_cells_of_four_or_pixels(edge, input_scale, cell):
     before = planned((edge, edge), method="supervised")
-    made = with_size(before, "laptop", labels=LABELS, input_scale=input_scale).configuration
+    made = with_size(before, "laptop", labels=ONE_LABEL, input_scale=input_scale).configuration
     assert made.network.strides[0] == (cell, cell)
     assert made.patch_size == ((512, 512) if cell == 4 else (128, 128))
 
@@ -244,7 +255,7 @@ def test_a_cut_patch_has_as_many_cells_as_one_of_voxels_had_voxels():
         (planned((512, 544), policy="random"), 256, 2),
         (of_large_regions((512, 544), policy="random"), 512, 4),
     ):
-        made = laptop(before).configuration
+        made = laptop(before, ONE_LABEL).configuration
         assert made.patch_size == (edge, edge)
         assert made.network.strides[0] == (cell, cell)
         assert made.training.batch_size == 4
@@ -271,6 +282,7 @@ def test_no_axis_gets_longer_than_planned():
         "training.learning_rate=0.0002",
         "training.decay_share=0.1",
         "patch_size=[256,320]",
+        "patch_size=[608,608]",
         "crop.policy=whole",
         "network.channels=[8,8,8,8,8]",
         "sampling.num_steps=9",
