@@ -135,7 +135,10 @@ def train_variant(given: argparse.Namespace) -> None:
     workspace = workspace_of(given.folder, given.name)
     begun = time.process_time()
     settings = [f"training.num_iterations={given.iterations}", "training.num_validations=0"]
-    start = None if given.start_from is None else folder_of(given.folder / given.start_from)
+    continues = any(workspace.results.rglob("checkpoint_latest.pth"))
+    start = None
+    if given.start_from is not None and not continues:
+        start = folder_of(given.folder / given.start_from)
     folder = api.train(
         DATASET,
         0,
@@ -143,7 +146,7 @@ def train_variant(given: argparse.Namespace) -> None:
         settings=[*settings, "training.num_final_validation_cases=1", *given.set],
         seed=given.seed,
         pretrained_weights=start,
-        continues=any(workspace.results.rglob("checkpoint_latest.pth")),
+        continues=continues,
         device="cpu",
         num_processes=0,
     )

@@ -33,6 +33,37 @@ def test_every_case_is_validated_once_and_no_patient_is_divided() -> None:
         assert not {patients[c] for c in split.train} & {patients[c] for c in split.val}
 
 
+def test_a_label_that_some_patients_show_is_in_every_fold():
+    """Among nnU-Net's folds of these patients, one holds three of the five and two hold none."""
+    patients = {f"case_{index:03d}": f"patient_{index // 2:02d}" for index in range(60)}
+    shown = {f"case_{index:03d}": ["rare"] for index in (0, 12, 22, 36, 48)}
+    shown |= {f"case_{index:03d}": ["usual"] for index in range(1, 60, 4)}
+    usual = make_splits(list(patients), patients)
+    splits = make_splits(list(patients), patients, shown=shown)
+
+    def counts(splits, label):
+        held = [{patients[case] for case in split.val} for split in splits]
+        showing = {patients[case] for case, labels in shown.items() if label in labels}
+        return sorted(len(each & showing) for each in held)
+
+    assert counts(usual, "rare") == [0, 0, 1, 1, 3]
+    assert counts(splits, "rare") == [1, 1, 1, 1, 1]
+    assert counts(splits, "usual") == [3, 3, 3, 3, 3]
+    assert [len(split.val) for split in splits] == [12] * 5
+    assert sorted(case for split in splits for case in split.val) == sorted(patients)
+    for split in splits:
+        assert not {patients[c] for c in split.train} & {patients[c] for c in split.val}
+    assert make_splits(list(patients), patients, shown=shown) == splits
+
+
+def test_labels_that_all_patients_show_leave_the_folds_as_they_are():
+    patients = {f"{index:02d}": f"{index // 3}" for index in range(30)}
+    shown = {case: ["tumour"] for case in patients if int(case) % 3}
+    assert make_splits(list(patients), patients, shown=shown) == make_splits(
+        list(patients), patients
+    )
+
+
 def test_another_seed_gives_other_folds() -> None:
     cases = [f"{index:02d}" for index in range(20)]
     assert make_splits(cases, own_patients(cases), seed=1) != make_splits(

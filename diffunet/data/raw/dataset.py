@@ -82,7 +82,8 @@ class RawDataset:
         path = self.folder / SPLITS_FILE
         if path.is_file():
             return load_splits(path, cases=cases, patients=self.patients)
-        return make_splits(cases, self.patients)
+        labels = self.image_labels
+        return make_splits(cases, self.patients, shown=None if labels is None else labels.shown)
 
 
 def open_dataset(folder: Path) -> RawDataset:

@@ -37,6 +37,14 @@ class ImageLabels:
                 slices[case].append(index)
         return {case: tuple(sorted(indices)) for case, indices in slices.items()}
 
+    @cached_property
+    def shown(self) -> dict[str, frozenset[str]]:
+        """The labels that each case shows, or some slice of it."""
+        shown: dict[str, set[str]] = defaultdict(set)
+        for (case, _), tags in self.table.items():
+            shown[case].update(name for name, tag in zip(self.names, tags, strict=True) if tag)
+        return {case: frozenset(labels) for case, labels in shown.items()}
+
     def of(self, case: str, slice_index: int | None = None) -> tuple[int, ...] | None:
         """Return 0 or 1 per label of a case, or of a slice of it; None where it is not labelled."""
         return self.table.get((case, slice_index))

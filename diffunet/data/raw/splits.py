@@ -4,6 +4,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,22 @@ class Split:
 
 
 def make_splits(
-    cases: Collection[str], patients: Mapping[str, str], *, num_folds: int = 5, seed: int = 12345
+    cases: Collection[str],
+    patients: Mapping[str, str],
+    *,
+    shown: Mapping[str, Collection[str]] | None = None,
+    num_folds: int = 5,
+    seed: int = 12345,
 ) -> tuple[Split, ...]:
     """Deal the patients into folds.
 
     Where every case is its own patient, the folds are nnU-Net's (scikit-learn's `KFold`, shuffled,
-    over the sorted names).
+    over the sorted names), unless an image-level label is shown by some patients and not by others.
+    Such labels are spread over the folds.
 
     Args:
         patients: the patient of each case.
+        shown: the image-level labels that each case shows, where the dataset has such labels.
 
     Returns:
         One split per fold; with fewer patients than folds one per patient, and none for a
@@ -56,9 +64,12 @@ def make_splits(
         return ()
     order = np.arange(len(names))
     np.random.RandomState(seed).shuffle(order)
+    shuffled = [names[index] for index in order]
+    shown_by: dict[str, set[str]] = {name: set() for name in names}
+    for case in cases:
+        shown_by[patients[case]].update((shown or {}).get(case, ()))
     splits = []
-    for chunk in np.array_split(order, num_folds):
-        held = {names[index] for index in chunk}
+    for held in _dealt(shuffled, shown_by, num_folds=num_folds):
         splits.append(
             Split(
                 train=tuple(sorted(case for case in cases if patients[case] not in held)),
@@ -66,6 +77,50 @@ def make_splits(
             )
         )
     return tuple(splits)
+
+
+def _dealt(
+    names: Sequence[str], shown: Mapping[str, Collection[str]], *, num_folds: int
+) -> list[set[str]]:
+    """Return the patients that each fold holds out.
+
+    The rarest label's patients go first, each to the fold that lacks most of its share (iterative
+    stratification, Sechidis et al. 2011, doi:10.1007/978-3-642-23808-6_10). Fold sizes are the same
+    in any case.
+
+    Args:
+        names: patients in random order.
+        shown: the labels of each.
+    """
+    sizes = [len(chunk) for chunk in np.array_split(np.arange(len(names)), num_folds)]
+    counts = Counter(label for name in names for label in shown[name])
+    if not any(count < len(names) for count in counts.values()):
+        remaining = iter(names)
+        return [set(islice(remaining, size)) for size in sizes]
+    lacking = {
+        label: [count * size / len(names) for size in sizes] for label, count in counts.items()
+    }
+    folds: list[set[str]] = [set() for _ in sizes]
+    left = list(names)
+    while left:
+        counts = Counter(label for name in left for label in shown[name])
+        rarest = min(counts, key=lambda label: (counts[label], label), default=None)
+        others = []
+        for name in left:
+            if rarest is not None and rarest not in shown[name]:
+                others.append(name)
+                continue
+            room = [size - len(fold) for size, fold in zip(sizes, folds, strict=True)]
+            lack = room if rarest is None else lacking[rarest]
+            fold = max(
+                (number for number in range(num_folds) if room[number]),
+                key=lambda number: (lack[number], room[number]),
+            )
+            folds[fold].add(name)
+            for label in shown[name]:
+                lacking[label][fold] -= 1
+        left = others
+    return folds
 
 
 def load_splits(
