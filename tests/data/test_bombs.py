@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK
 import tifffile
+from nibabel.arrayproxy import ArrayProxy
 from PIL import Image
 
 from diffunet import limits
@@ -106,7 +107,7 @@ def test_an_image_for_which_memory_does_not_suffice_is_named(
         raise MemoryError
 
     write_image(tmp_path / "a.nii")
-    monkeypatch.setattr(nibabel.Nifti1Image, "from_stream", refuse)
+    monkeypatch.setattr(ArrayProxy, "__array__", refuse)
     with pytest.raises(DatasetError, match=r"a\.nii'.*not enough memory"):
         read_image([tmp_path / "a.nii"])
 

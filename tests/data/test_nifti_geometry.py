@@ -211,3 +211,74 @@ def test_a_file_of_the_other_byte_order_is_read_and_its_mask_written(tmp_path: P
     write_label_map(tmp_path / "mask.nii", MASK, geometry)
     np.testing.assert_allclose(nibabel.load(tmp_path / "mask.nii").affine, TURNED, atol=1e-6)
     np.testing.assert_array_equal(read_label_map(tmp_path / "mask.nii")[0], MASK)
+
+
+def written(path: Path, voxels: np.ndarray, **fields: object) -> Path:
+    """Write a volume (z, y, x) and change fields of its header as no library would write them."""
+    nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(voxels.T), np.diag([1, 1, 2, 1])), path)
+    content = bytearray(path.read_bytes())
+    header = nibabel.Nifti1Header(bytes(content[:348]), check=False)
+    for name, value in fields.items():
+        header[name] = value
+    content[:348] = header.binaryblock
+    path.write_bytes(content)
+    return path
+
+
+VOXELS = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
+
+
+@pytest.mark.parametrize("length", (1.0 + 3e-7, 1.2))
+def test_a_quaternion_that_is_longer_than_one_is_scaled(length: float, tmp_path: Path) -> None:
+    path = written(tmp_path / "a.nii", VOXELS, quatern_c=length, qform_code=1, sform_code=0)
+    array, geometry = read_image([path])
+    np.testing.assert_array_equal(array[0], VOXELS)
+    np.testing.assert_allclose(geometry.direction, (1, 0, 0, 0, -1, 0, 0, 0, -1), atol=1e-6)
+    assert geometry.spacing_mm == (2.0, 1.0, 1.0)
+    assert any("no rotation" in doubt for doubt in geometry.doubts) == (length > 1.1)
+    write_label_map(tmp_path / "mask.nii", (VOXELS > 3).astype(np.uint8), geometry)
+    assert read_label_map(tmp_path / "mask.nii")[1] == geometry
+
+
+def test_a_wrong_quaternion_beside_an_sform_is_a_doubt(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.nii", VOXELS, quatern_b=0.8, quatern_c=0.8, qform_code=1)
+    array, geometry = read_image([path])
+    np.testing.assert_array_equal(array[0], VOXELS)
+    assert any("sform and qform differ" in doubt for doubt in geometry.doubts)
+
+
+@pytest.mark.parametrize("offset", (0, 300))
+def test_voxels_never_begin_within_the_header(offset: int, tmp_path: Path) -> None:
+    array, geometry = read_image([written(tmp_path / "a.nii", VOXELS, vox_offset=offset)])
+    np.testing.assert_array_equal(array[0], VOXELS)
+    assert any("vox_offset is 300" in doubt for doubt in geometry.doubts) == (offset == 300)
+
+
+def test_an_intercept_that_is_no_number_is_0_and_told(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.nii", VOXELS, scl_slope=2.0, scl_inter=np.nan)
+    array, geometry = read_image([path])
+    np.testing.assert_array_equal(array[0], 2 * VOXELS)
+    assert any("scl_inter is nan: 0 is taken" in doubt for doubt in geometry.doubts)
+
+
+@pytest.mark.parametrize(
+    "dim", ([4, 6, 5, 4, 0, 0, 0, 0], [7, 6, 5, 4, 1, 1, 1, 1], [5, 6, 5, 4, 1, 1, 0, 0])
+)
+def test_further_axes_of_length_1_or_0_are_none(dim: list[int], tmp_path: Path) -> None:
+    array, _ = read_image([written(tmp_path / "a.nii", VOXELS, dim=dim)])
+    np.testing.assert_array_equal(array[0], VOXELS)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    (
+        ({"datatype": 0}, "has the datatype 0, of no numbers"),
+        ({"dim": [3, 0, 5, 4, 1, 1, 1, 1]}, r"axes of the sizes \[0, 5, 4\]"),
+        ({"dim": [3, -6, 5, 4, 1, 1, 1, 1]}, r"axes of the sizes \[-6, 5, 4\]"),
+    ),
+)
+def test_a_header_without_voxels_is_an_error(
+    fields: dict[str, object], expected: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match=expected):
+        read_image([written(tmp_path / "a.nii", VOXELS, **fields)])

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from diffunet.data.image_io import pillow, tiff
+from diffunet.data.image_io.contents import other_content
 from diffunet.data.image_io.formats import FORMATS, Reader, file_ending_of, reader_of
 from diffunet.data.image_io.geometry import ImageGeometry, grid_difference, in_words
 from diffunet.data.image_io.warned import collected_warnings
@@ -178,6 +179,8 @@ def reading_problem(path: Path, ending: str, cause: Exception) -> str:
     for failure in failures:
         if failure is not None and (said := refused_by_the_system(failure, path=path)):
             return said
+    if (other := other_content(path, ending)) is not None:
+        return f"'{path}': expected a {ending} file, found {other[0]} under this name; {other[1]}"
     reason = " ".join(str(cause).split())[-200:]
     return (
         f"'{path}': expected a {ending} file, found one that cannot be read "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffunet.data.image_io.bounds import require_room, require_whole
+from diffunet.data.image_io.checksums import require_sound_voxels, require_voxel_file
 from diffunet.data.image_io.geometry import ImageGeometry
 from diffunet.errors import DatasetError
 from diffunet.jsonio import atomic_path
@@ -43,6 +44,8 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     import SimpleITK
 
     reader = _reader(path)
+    if not path.name.lower().endswith(_UNCOMPRESSED):
+        require_voxel_file(path)
     reader.ReadImageInformation()
     size = _size_of(reader)
     require_room(path, shape=size.shape, num_bytes=size.num_bytes)
@@ -114,9 +117,15 @@ def _reader(path: Path) -> "SimpleITK.ImageFileReader":
 
 
 def _execute(path: Path, reader: "SimpleITK.ImageFileReader") -> "SimpleITK.Image":
-    """Read the voxels; for a truncated GIPL file, ITK leaves the rest of the memory as it was."""
-    if path.name.lower().endswith(_UNCOMPRESSED):
-        size = _size_of(reader)
+    """Read the voxels.
+
+    ITK compares no checksum. Of a truncated GIPL file, or a damaged MetaImage, it leaves the rest
+    of the memory as it was.
+    """
+    size = _size_of(reader)
+    if not path.name.lower().endswith(_UNCOMPRESSED):
+        require_sound_voxels(path, num_bytes=size.num_bytes)
+    else:
         voxels = size.num_bytes + _GIPL_HEADER_BYTES
         require_whole(path, shape=size.shape, num_bytes=voxels, is_compressed=False)
     return reader.Execute()

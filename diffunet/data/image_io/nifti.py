@@ -19,11 +19,12 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 import numpy as np
 
 from diffunet.data.image_io.bounds import require_room, require_whole
+from diffunet.data.image_io.checksums import require_sound_end
 from diffunet.data.image_io.geometry import (
     SPACING_TOLERANCE,
     ImageGeometry,
@@ -34,23 +35,29 @@ from diffunet.errors import DatasetError
 from diffunet.jsonio import atomic_file
 
 if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Header, Nifti1Image
+    from nibabel.arrayproxy import ArrayProxy
+    from nibabel.nifti1 import Nifti1Header
 
 FILE_ENDINGS = (".nii.gz", ".nii")
 
 # NIfTI counts towards right, anterior, superior; ITK towards left, posterior, superior.
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
+_ROUNDING = 1e-4  # of a quaternion's length
 _MILLIMETRES = {1: 1000.0, 3: 0.001}  # of xyzt_units: metres, micrometres; else millimetres
+_QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
 _FORMS = (
     "pixdim",
     "xyzt_units",
     "qform_code",
     "sform_code",
-    *(f"quatern_{name}" for name in "bcd"),
+    *_QUATERNION,
     *(f"qoffset_{name}" for name in "xyz"),
     *(f"srow_{name}" for name in "xyz"),
 )
+_NUM_SPATIAL = 3
+_MOST_AXES = 5  # three of space, one of time, one of a vector's components
 _HEADER_BYTES = {1: 348, 2: 540}
+_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_LEVEL = 6
 _GZIP_LEVEL_OF_MAPS = 3  # real numbers hardly become smaller with more work
@@ -60,10 +67,10 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     """Return (channel, *spatial); channels are a fourth or fifth axis, or a voxel's colours."""
     header = _read_header(path)
     _require_room(path, header)
-    image_class = _image_class(header)
     with _opened(path) as file:
-        image = cast("Nifti1Image", image_class.from_stream(file))
-        stored = np.asanyarray(image.dataobj)
+        stored = np.asanyarray(_voxels(path, header, file))
+        if _is_compressed(path):
+            require_sound_end(file)
     if stored.dtype.names:
         colours = [stored[name] for name in stored.dtype.names]
         stored = np.stack(colours, axis=-1)
@@ -75,7 +82,7 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
             f"'{path}': expected 2 or 3 spatial axes and at most one of channels, found the shape "
             f"{stored.shape}; split the file into one per case and channel"
         )
-    if array.dtype == np.float64 and np.dtype(image.get_data_dtype()).itemsize < 4:
+    if array.dtype == np.float64 and np.dtype(header.get_data_dtype()).itemsize < 4:
         array = array.astype(np.float32)  # short integers with a slope: 24 bits hold them
     shape = tuple(int(size) for size in array.shape[1:])
     geometry = _geometry_of(path, header, shape=shape)
@@ -120,21 +127,23 @@ def open_stack(
     header = _read_header(path)
     _require_room(path, header, num_at_once=1)
     file = _opened(path)
-    image = cast("Nifti1Image", _image_class(header).from_stream(file))
-    weakref.finalize(image, file.close)
-    if len(image.shape) != 4:
+    voxels = _voxels(path, header, file)
+    weakref.finalize(voxels, file.close)
+    if len(voxels.shape) != 4:
         raise DatasetError(
             f"'{path}': expected four axes, the last one over label maps, found the shape "
-            f"{image.shape}; join the label maps along a fourth axis"
+            f"{voxels.shape}; join the label maps along a fourth axis"
         )
-    shape = tuple(int(size) for size in image.shape[2::-1])
+    shape = tuple(int(size) for size in voxels.shape[2::-1])
     geometry = _geometry_of(path, header, shape=shape)
 
     def read_map(number: int) -> tuple[np.ndarray, ImageGeometry]:
-        array = np.asanyarray(image.dataobj[..., number]).T
+        array = np.asanyarray(voxels[..., number]).T
+        if number == voxels.shape[3] - 1 and _is_compressed(path):
+            require_sound_end(file)
         return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")), geometry
 
-    return int(image.shape[3]), read_map
+    return int(voxels.shape[3]), read_map
 
 
 def _write_content(path: Path, header: "Nifti1Header", arrays: Iterable[np.ndarray]) -> None:
@@ -212,27 +221,57 @@ def _is_compressed(path: Path) -> bool:
         return file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
 
 
-def _image_class(header: "Nifti1Header") -> "type[Nifti1Image]":
-    from nibabel.nifti1 import Nifti1Image
-    from nibabel.nifti2 import Nifti2Image
+def _voxels(path: Path, header: "Nifti1Header", file: io.BufferedIOBase) -> "ArrayProxy":
+    """Return what reads the voxels (x, y, ...) of an open file, scaled as the header says.
 
-    return Nifti1Image if len(header.binaryblock) == _HEADER_BYTES[1] else Nifti2Image
+    The header is understood as NIfTI's own library does (nifti_clib), where nibabel takes the
+    header itself for voxels, or refuses the file.
+
+    Raises:
+        ValueError: the header declares no numbers, or no voxels.
+    """
+    from nibabel.arrayproxy import ArrayProxy
+
+    sizes = _declared_sizes(header)
+    dtype = np.dtype(header.get_data_dtype()).newbyteorder(_byte_order(path))
+    if dtype.itemsize == 0:
+        raise ValueError(f"its header has the datatype {int(header['datatype'])}, of no numbers")
+    if min(sizes, default=0) < 1:
+        raise ValueError(f"its header declares axes of the sizes {sizes}")
+
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if not np.isfinite(slope) or slope == 0:
+        slope, intercept = 1.0, 0.0
+    elif not np.isfinite(intercept):
+        intercept = 0.0
+    offset = max(int(header["vox_offset"]), header.single_vox_offset)
+    return ArrayProxy(file, (tuple(sizes), dtype, offset, slope, intercept))
 
 
 def _parse(block: bytes) -> "Nifti1Header":
-    version = next(
-        (version for version, size in _HEADER_BYTES.items() if _size_of_header(block) == size), None
-    )
-    if version is None:
+    found = _order_and_size(block)
+    if found is None:
         raise ValueError("its first bytes are not those of a NIfTI header")
+    version = next(version for version, size in _HEADER_BYTES.items() if size == found[1])
     header_class: Any = type(_empty_header(version))
     header = header_class(block[: _HEADER_BYTES[version]], check=False)
     return header.as_byteswapped("<" if sys.byteorder == "little" else ">")
 
 
-def _size_of_header(block: bytes) -> int:
-    sizes = (int.from_bytes(block[:4], order) for order in ("little", "big"))
-    return next((size for size in sizes if size in _HEADER_BYTES.values()), 0)
+def _byte_order(path: Path) -> Literal["<", ">"]:
+    """Return the byte order of the voxels, which is that of the header, as numpy has it."""
+    with _opened(path) as file:
+        found = _order_and_size(file.read(_HEADER_BYTES[1]))
+    return ">" if found is not None and found[0] == "big" else "<"
+
+
+def _order_and_size(block: bytes) -> tuple[Literal["little", "big"], int] | None:
+    """Return the byte order and the size of a header, which is its first number."""
+    for order in _ORDERS:
+        size = int.from_bytes(block[:4], order)
+        if size in _HEADER_BYTES.values():
+            return order, size
+    return None
 
 
 def _empty_header(version: int) -> "Nifti1Header":
@@ -243,7 +282,12 @@ def _empty_header(version: int) -> "Nifti1Header":
 
 
 def _declared_sizes(header: "Nifti1Header") -> list[int]:
-    return [int(size) for size in header["dim"][1 : 1 + int(header["dim"][0])]]
+    """Return the size of each axis, but not of further ones of length 1, or 0, which means that."""
+    sizes = [int(size) for size in header["dim"][1 : 1 + int(header["dim"][0])]]
+    sizes = [*sizes[:_NUM_SPATIAL], *(size or 1 for size in sizes[_NUM_SPATIAL:])]
+    while len(sizes) > _MOST_AXES and sizes[-1] == 1:
+        sizes.pop()
+    return sizes
 
 
 def _require_room(path: Path, header: "Nifti1Header", *, num_at_once: int | None = None) -> None:
@@ -275,7 +319,10 @@ def _geometry_of(path: Path, header: "Nifti1Header", *, shape: tuple[int, ...]) 
     doubts = []
     if (pixdim[:num_axes] < 0).any():
         doubts.append(f"pixdim is {in_words(tuple(pixdim))}: the signs are left out")
+    doubts += _doubts_about_values(header)
     affine, form, other = _affine_of(path, header, sizes, num_axes=num_axes)
+    if form == "qform" and _length_of_quaternion(header) > 1 + _ROUNDING:
+        doubts.append("the header's quatern_b, c and d are no rotation: they are scaled to one")
     spacing = sizes if affine is None else np.linalg.norm(affine[:3, :3], axis=0)
     if affine is not None:
         if other is not None and not _is_same(affine, other, num_axes=num_axes):
@@ -304,6 +351,20 @@ def _geometry_of(path: Path, header: "Nifti1Header", *, shape: tuple[int, ...]) 
     )
 
 
+def _doubts_about_values(header: "Nifti1Header") -> list[str]:
+    """Return in words where `_voxels` takes other numbers than the header's."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    doubts = []
+    if np.isfinite(slope) and slope != 0 and not np.isfinite(intercept):
+        doubts.append(f"the header's scl_inter is {intercept:g}: 0 is taken")
+    if 0 < int(header["vox_offset"]) < header.single_vox_offset:
+        doubts.append(
+            f"the header's vox_offset is {int(header['vox_offset'])}, within the header: "
+            f"{header.single_vox_offset} is taken"
+        )
+    return doubts
+
+
 def _affine_of(
     path: Path, header: "Nifti1Header", sizes: np.ndarray, *, num_axes: int
 ) -> tuple[np.ndarray | None, str, np.ndarray | None]:
@@ -314,6 +375,8 @@ def _affine_of(
     if int(header["qform_code"]) > 0:
         mended = header.copy()
         mended["pixdim"][1:4] = np.where(np.arange(3) < num_axes, sizes, np.maximum(sizes, 1.0))
+        for name in _QUATERNION:
+            mended[name] = float(header[name]) / max(1.0, _length_of_quaternion(header))
         forms["qform"] = np.asarray(mended.get_qform(), np.float64)
     if not forms:
         return None, "", None
@@ -323,6 +386,11 @@ def _affine_of(
     if not is_finite or np.linalg.matrix_rank(affine[:3, :num_axes]) < num_axes:
         raise _no_geometry(path, f"its {form} is {affine[:3].round(6).tolist()}")
     return affine, form, forms.get("qform") if form == "sform" else None
+
+
+def _length_of_quaternion(header: "Nifti1Header") -> float:
+    """Return the length of what is stored of a rotation; of a true one it is at most 1."""
+    return float(np.linalg.norm([float(header[name]) for name in _QUATERNION]))
 
 
 def _is_same(affine: np.ndarray, other: np.ndarray, *, num_axes: int) -> bool:
