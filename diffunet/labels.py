@@ -167,8 +167,8 @@ def _label_problems(labels: Mapping[str, Any]) -> list[str]:
     problems = []
     if labels.get("background", None) != 0 or isinstance(labels.get("background"), bool):
         problems.append(
-            f"dataset.json: 'labels' should map \"background\" to 0, "
-            f"found {labels.get('background')!r}"
+            "dataset.json: 'labels' should map \"background\" to 0, found "
+            f"{_for_background(labels)}"
         )
     if not set(labels) - {"background", "ignore"}:
         problems.append("dataset.json: 'labels' names no label but background")
@@ -196,6 +196,14 @@ def _label_problems(labels: Mapping[str, Any]) -> list[str]:
             f"found {labels['ignore']!r}"
         )
     return problems
+
+
+def _for_background(labels: Mapping[str, Any]) -> str:
+    """Return what is there in place of "background": 0, with what to do about another name."""
+    zero = [name for name, value in labels.items() if value == 0 and not isinstance(value, bool)]
+    if "background" in labels or not zero:
+        return repr(labels.get("background"))
+    return f"the name '{zero[0]}' for it"
 
 
 def _repetitions(labels: Mapping[str, Any]) -> list[str]:

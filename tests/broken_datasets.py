@@ -15,6 +15,7 @@ from PIL import Image
 from tests.data.tiny_datasets import (
     SHAPE_2D,
     SHAPE_3D,
+    SPACING_MM,
     VALID_DATASETS,
     edit_json,
     image_2d,
@@ -888,6 +889,43 @@ IN_FILES = [
         ("case 'a'", "expected the values 0, 1 in 'a.png'", "found also 2", "add the label"),
     ),
     BrokenDataset(
+        "transposed_mask",
+        "2d",
+        _png("labelsTr/a.png", mask_2d().T),
+        ("case 'a'", "expected the image's, (8, 6)", "another order: transpose it"),
+    ),
+    BrokenDataset(
+        "mask_of_a_single_slice_without_its_axis",
+        "3d",
+        _all(
+            _volume("imagesTr/a_0000.nii.gz", image_3d(0)[:1]),
+            _volume("imagesTr/a_0001.nii.gz", image_3d(1)[:1]),
+            lambda folder: nibabel.save(
+                nibabel.Nifti1Image(mask_3d()[0].T, np.diag([*SPACING_MM[::-1], 1])),
+                folder / "labelsTr/a.nii.gz",
+            ),
+        ),
+        ("case 'a'", "save it with the image's axes, also with those of length 1"),
+    ),
+    BrokenDataset(
+        "mask_with_255_beside_its_labels",
+        "2d",
+        _png("labelsTr/a.png", np.where(np.roll(mask_2d(), 1) > mask_2d(), 255, mask_2d())),
+        ("case 'a'", "found also 255", "write 2 in its place", '"ignore": 2'),
+    ),
+    BrokenDataset(
+        "mask_that_counts_from_1",
+        "2d",
+        _png("labelsTr/a.png", 1 + mask_2d()),
+        ("case 'a'", "found also 2", "one higher in it", "subtract 1"),
+    ),
+    BrokenDataset(
+        "background_in_upper_case",
+        "2d",
+        _edit(labels={"Background": 0, "lesion": 1}),
+        ('should map "background" to 0', "found the name 'Background' for it"),
+    ),
+    BrokenDataset(
         "mask_of_0_and_255",
         "2d",
         _png("labelsTr/a.png", 255 * mask_2d()),
@@ -1356,6 +1394,21 @@ def _same_image(first: str, second: str) -> Damage:
 
 
 DOUBTFUL_DATASETS = [
+    BrokenDataset(
+        "no_background",
+        "2d",
+        _all(
+            _edit(labels={"background": 0, "lesion": 1, "other": 2}),
+            *(_png(f"labelsTr/{case}.png", 1 + mask_2d()) for case in "abc"),
+        ),
+        ("no training label map has background (0)", "if 1 means background", "subtract 1"),
+    ),
+    BrokenDataset(
+        "ignore_label_of_another_name",
+        "2d",
+        _edit(labels={"background": 0, "lesion": 1, "Ignore_Label": 2}),
+        ("the label 'Ignore_Label' is learned like every other", 'rename it to "ignore"'),
+    ),
     BrokenDataset(
         "training_list_names_other_labels",
         "2d",

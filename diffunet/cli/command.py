@@ -135,10 +135,20 @@ def _require_current_folder() -> None:
 
 
 def _require_text(words: Iterable[str]) -> None:
-    """Check that paths can be written into files: no command says what it worked on otherwise."""
+    """Check words and paths of a command.
+
+    They must be such that files can hold them: no command says what it worked on otherwise. And a
+    line of a script for Windows leaves a character at its end that no message shows.
+    """
     for word in words:
         if problem := undecoded_problem(word):
             raise UsageError(f"{word!a}: {problem}; or else rename it")
+        if word.endswith("\r") and not os.path.lexists(word):
+            raise UsageError(
+                f"{word!r} ends with a carriage return (\\r): the script or file that it comes "
+                "from has the line ends of Windows; convert it (dos2unix FILE, or sed -i "
+                "'s/\\r$//' FILE) and start a new shell"
+            )
 
 
 def _max_image_bytes_of(text: str | None) -> int:

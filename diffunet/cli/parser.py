@@ -6,7 +6,8 @@ import logging
 import re
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +17,9 @@ EXIT_USER_MISTAKE = 2
 
 _OPTION = re.compile(r"--?[^-\W\d]\S*")
 """What is meant as an option: not a negative number, and not a text of several words."""
+
+_LONG_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
+"""What word processors, messengers and web pages write for a hyphen."""
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -62,11 +66,19 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Any:
         """End with one message, without the usage, which would bury it."""
+        _, is_unrecognized, words = message.partition("unrecognized arguments: ")
+        if is_unrecognized and any(Path(word).exists() for word in words.split()):
+            message += (
+                "; an option takes one value: where a pattern such as *.png stood for several "
+                "files, name the folder that holds them"
+            )
         self.exit(EXIT_USER_MISTAKE, f"error: {message}\n")
 
     def _known_words(self, words: Sequence[str]) -> list[str]:
         """Return the words without options of nnU-Net that change nothing."""
         end = words.index("--") if "--" in words else len(words)
+        if sentences := list(self._sentences_about_dashes(words[:end])):
+            self.error("\n".join(sentences))
         options = [word for word in words[:end] if _OPTION.fullmatch(word)]
         names = dict.fromkeys(word.partition("=")[0] for word in options)
         known = {*self._option_string_actions, *self.accepted}
@@ -75,6 +87,25 @@ class Parser(argparse.ArgumentParser):
         for name in (name for name in names if name in self.accepted):
             logger.info("%s changes nothing: %s", name, self.accepted[name])
         return [word for word in words[:end] if word not in self.accepted] + [*words[end:]]
+
+    def _sentences_about_dashes(self, words: Sequence[str]) -> Iterator[str]:
+        """Yield what is wrong with options that do not begin with hyphens, though they look so."""
+        for word in words:
+            name = word.lstrip(f"-{_LONG_DASHES}")
+            dashes = word[: len(word) - len(name)]
+            if not dashes.strip("-"):
+                continue
+            meant = [f"{hyphens}{name}" for hyphens in ("-", "--")]
+            known = [each for each in meant if each.partition("=")[0] in self._known]
+            if known:
+                yield (
+                    f"'{word}' begins with a long dash, as word processors and web pages write it; "
+                    f"type '{known[0]}', with hyphens"
+                )
+
+    @property
+    def _known(self) -> set[str]:
+        return {*self._option_string_actions, *self.accepted, *self.refused}
 
     def _sentence_about(self, option: str) -> str:
         if option in self.refused:

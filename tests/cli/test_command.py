@@ -267,3 +267,24 @@ def test_a_path_that_is_no_text_is_told_before_work_begins(capsys):
 
     assert main(["-o", "gr\udcc3\udcb6sse"]) == 2
     assert "error: 'gr\\udcc3\\udcb6sse': it is not written in UTF-8" in capsys.readouterr().err
+
+
+def test_the_end_of_a_line_for_windows_is_told(monkeypatch, tmp_path, capsys):
+    @command
+    def main(arguments):
+        pytest.fail("work began")
+
+    assert main(["1", "0\r"]) == 2
+    assert r"'0\r' ends with a carriage return" in capsys.readouterr().err
+    monkeypatch.setenv("diffunet_raw", f"{tmp_path}\r")
+    assert main(["1", "0"]) == 2
+    assert "dos2unix" in capsys.readouterr().err
+
+
+def test_a_path_that_does_end_like_that_is_taken(tmp_path):
+    @command
+    def main(arguments):
+        pass
+
+    (tmp_path / "a\r").touch()
+    assert main([str(tmp_path / "a\r")]) == 0

@@ -76,3 +76,28 @@ def test_the_home_folder_is_no_folder_of_that_name(monkeypatch, tmp_path):
 
 def test_a_value_may_follow_an_equals_sign():
     assert PARSERS["diffunet_train"]().parse_args(["1", "0", "--iterations=5"]).iterations == 5
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("\u2013d", "-d"), ("\u2014num_samples", "--num_samples"), ("\u2212\u2212seed=3", "--seed=3")],
+)
+def test_a_long_dash_in_place_of_hyphens_is_told(word, meant, capsys):
+    words = [word] if "=" in word else [word, "1"]
+    said = refusal(PARSERS["diffunet_predict"](), ["-i", "a", "-o", "b", *words], capsys)
+    assert said.startswith(f"error: '{word}' begins with a long dash")
+    assert f"type '{meant}', with hyphens" in said
+
+
+def test_a_name_that_begins_with_a_long_dash_is_a_value(capsys):
+    words = ["-i", "\u2013folder", "-o", "\u2014"]
+    assert PARSERS["diffunet_predict"]().parse_args(words).input == Path("\u2013folder")
+
+
+def test_files_of_a_pattern_that_the_shell_replaced_are_told(tmp_path, capsys):
+    images = [str(tmp_path / f"{name}_0000.png") for name in "abc"]
+    for image in images:
+        Path(image).touch()
+    said = refusal(PARSERS["diffunet_predict"](), ["-i", *images, "-o", "x"], capsys)
+    assert "name the folder that holds them" in said
+    assert "c_0000.png" in said

@@ -3,6 +3,7 @@
 import json
 import shutil
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from diffunet.data.raw.case_files import CaseFiles, Findings
 from diffunet.data.raw.dataset import open_dataset, scan_dataset
 from diffunet.data.raw.input_cases import find_input_cases
+from diffunet.data.raw.spellings import as_named
 from diffunet.data.raw.splits import Split
 from diffunet.errors import DatasetError
 from tests.data.tiny_datasets import (
@@ -329,3 +331,77 @@ def test_all_real_datasets_open(real_data: Path) -> None:
         "Dataset003_LGG": 1125,
         "Dataset004_Hippocampus": 166,
     }
+
+
+def renamed(folder: Path, change: Callable[[str], str]) -> None:
+    for path in list(folder.iterdir()):
+        path.rename(path.with_name(change(path.name)))
+
+
+@pytest.mark.parametrize(
+    ("write", "example"),
+    (
+        (lambda name: name.replace("_0000", "_000"), "'a_000.png' to 'a_0000.png'"),
+        (lambda name: name.replace("_0000", "_00000"), "'a_00000.png' to 'a_0000.png'"),
+        (lambda name: name.replace("_0000", ".0000"), "'a.0000.png' to 'a_0000.png'"),
+        (lambda name: name.replace("_0000", "-0000"), "'a-0000.png' to 'a_0000.png'"),
+        (lambda name: name.replace("_0000", ""), "'a.png' to 'a_0000.png'"),
+        (lambda name: name.replace("_0000", "_007"), "'a_007.png' to 'a_007_0000.png'"),
+    ),
+)
+def test_a_channel_that_is_written_in_another_way_is_one_message(
+    write: Callable[[str], str], example: str, tmp_path: Path
+) -> None:
+    build_2d(tmp_path)
+    renamed(tmp_path / "imagesTr", write)
+    findings = Findings()
+    scan_dataset(tmp_path, findings=findings)
+    assert len(findings.problems) == 1, findings.problems
+    assert f"rename {example}" in findings.problems[0]
+
+
+def test_copies_of_images_are_no_cases(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    image = tmp_path / "imagesTr/a_0000.png"
+    (tmp_path / "imagesTr/a_0000 (1).png").write_bytes(image.read_bytes())
+    with pytest.raises(DatasetError, match="remove them if they are copies"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("write", "example"),
+    (
+        (str.upper, "rename 'A.png' to 'a.png'"),
+        (lambda name: f"mask_{name}", "rename 'mask_a.png' to 'a.png'"),
+        (lambda name: name.replace(".png", "-seg.png"), "rename 'a-seg.png' to 'a.png'"),
+    ),
+)
+def test_label_maps_that_are_written_in_another_way_are_one_message(
+    write: Callable[[str], str], example: str, tmp_path: Path
+) -> None:
+    build_2d(tmp_path)
+    renamed(tmp_path / "labelsTr", write)
+    renamed(tmp_path / "labelsTr", lambda name: name.replace(".PNG", ".png"))
+    findings = Findings()
+    scan_dataset(tmp_path, findings=findings)
+    assert len(findings.problems) == 1, findings.problems
+    assert example in findings.problems[0]
+
+
+def test_names_that_differ_by_zeros_are_matched_only_if_that_is_clear() -> None:
+    assert as_named(["c1", "c2"], ["c001", "c002"]) == {"c1": "c001", "c2": "c002"}
+    assert as_named(["mask_c1"], ["img-c01"]) == {"mask_c1": "img-c01"}
+    assert as_named(["c1"], ["c01", "c001"]) is None
+    assert as_named(["c1", "c01"], ["c001"]) is None
+    assert as_named(["c1", "other"], ["c001", "c002"]) is None
+
+
+def test_images_in_folders_are_one_message(tmp_path: Path) -> None:
+    build_2d(tmp_path)
+    for path in list((tmp_path / "imagesTr").iterdir()):
+        (tmp_path / "imagesTr" / path.stem).mkdir()
+        path.rename(tmp_path / "imagesTr" / path.stem / path.name)
+    findings = Findings()
+    scan_dataset(tmp_path, findings=findings)
+    assert len(findings.problems) == 1, findings.problems
+    assert "move them up" in findings.problems[0]

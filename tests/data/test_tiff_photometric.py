@@ -59,3 +59,42 @@ def test_real_numbers_have_no_white(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", image_2d(0).astype(np.float32), photometric="miniswhite")
     with pytest.raises(DatasetError, match="MinIsBlack"):
         read_image([tmp_path / "a.tif"])
+
+
+GREY = np.arange(30, dtype=np.uint8).reshape(5, 6)
+
+
+def write_alpha(path: Path, *, alpha: np.ndarray, num_colours: int) -> None:
+    tifffile.imwrite(
+        path,
+        np.stack([*(GREY + n for n in range(num_colours)), alpha], axis=-1),
+        photometric="rgb" if num_colours == 3 else "minisblack",
+        planarconfig="contig",
+        extrasamples=["unassalpha"],
+    )
+
+
+@pytest.mark.parametrize("num_colours", (1, 3))
+def test_opaque_alpha_is_no_channel(num_colours: int, tmp_path: Path) -> None:
+    write_alpha(tmp_path / "a.tif", alpha=np.full_like(GREY, 255), num_colours=num_colours)
+    array, _ = read_image([tmp_path / "a.tif"], num_channels=num_colours)
+    np.testing.assert_array_equal(array, np.stack([GREY + n for n in range(num_colours)]))
+
+
+def test_transparency_is_told(tmp_path: Path) -> None:
+    write_alpha(tmp_path / "a.tif", alpha=GREY, num_colours=3)
+    with pytest.raises(DatasetError, match=r"found 4; if the last one is transparency \(alpha\)"):
+        read_image([tmp_path / "a.tif"], num_channels=3)
+
+
+def test_a_mask_with_opaque_alpha_is_read(tmp_path: Path) -> None:
+    colours = np.stack([GREY, GREY, GREY, np.full_like(GREY, 255)], axis=-1)
+    tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb", extrasamples=["unassalpha"])
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif")[0], GREY)
+
+
+def test_jpeg_in_a_tiff_is_no_label_map(tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.tif", compression="jpeg")
+    with pytest.raises(DatasetError, match="found JPEG in it, whose values blur"):
+        read_label_map(tmp_path / "a.tif")
+    assert read_image([tmp_path / "a.tif"])[0].shape == (1, 5, 6)

@@ -231,4 +231,9 @@ def _channel_remedy(found: int, expected: int) -> str:
         )
     if found == 1 and expected == 3:
         return "save the image as RGB, add _0001 and _0002, or name one channel"
+    if found == expected + 1 and found in (2, 4):
+        return (
+            "if the last one is transparency (alpha), save the images without it; otherwise "
+            "correct 'channel_names'"
+        )
     return "add the missing channels or correct 'channel_names'"

@@ -22,6 +22,8 @@ FILE_ENDINGS = (".tif", ".tiff")
 _CHANNEL_AXES = "SC"  # tifffile's letters for samples of a pixel and for channels
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _YCBCR = 0, 1, 2, 3, 4, 6
 _PHOTOMETRIC = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _YCBCR)
+_ALPHA = {1, 2}  # of the tag ExtraSamples: multiplied into the colours, or not
+_JPEG = (6, 7, 33007, 34892)  # of the tag Compression
 _SUFFIX = re.compile(r"_([0-9]{4}|r[0-9]{2,})$")
 
 
@@ -157,13 +159,31 @@ def _read_array(path: Path, *, is_label: bool) -> tuple[np.ndarray, str]:
         array = None if photometric == _YCBCR else _decoded(series)
         colours = page.colormap
         bits = int(page.bitspersample)
+        has_alpha = _ALPHA.intersection(int(each) for each in page.extrasamples)
+        is_lossy = int(page.compression) in _JPEG
+    if is_lossy and is_label:
+        raise DatasetError(
+            f"'{path}': expected a label map without loss, found JPEG in it, whose values blur at "
+            "edges; write the label map again from its source"
+        )
     if array is None:
         array, axes = _read_with_pillow(path, bits=bits, photometric=photometric)
     if photometric == _WHITE_IS_ZERO:
         return _turned_round(path, array, bits=bits), axes
     if photometric == _PALETTE and not is_label:
         return (colours >> 8).astype(np.uint8)[:, array.astype(np.uint16)], f"S{axes}"
-    return array, axes
+    return (_without_opaque_alpha(array, axes) if has_alpha else array), axes
+
+
+def _without_opaque_alpha(array: np.ndarray, axes: str) -> np.ndarray:
+    """Return an image without its last sample if that says of no pixel that it is transparent."""
+    axis = axes.find("S")
+    if axis < 0 or not np.issubdtype(array.dtype, np.unsignedinteger):
+        return array
+    samples = np.moveaxis(array, axis, 0)
+    if (samples[-1] != np.iinfo(array.dtype).max).any():
+        return array
+    return np.moveaxis(samples[:-1], 0, axis)
 
 
 def _decoded(series: "tifffile.TiffPageSeries") -> np.ndarray | None:

@@ -24,6 +24,10 @@ from diffunet.workspace import (
 )
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>[0-9]{4})")
+_OTHER_CHANNEL = re.compile(r"(?P<case>.+)[-_. ](?P<channel>[0-9]{3,5})")
+"""A channel with other digits, or after another character: `CASE_000`, `CASE.0000`."""
+_COPY = re.compile(r".+_[0-9]{4} ?(\([0-9]+\)|-? ?copy.*|_copy)", re.IGNORECASE)
+"""A file that a file manager or a browser wrote beside another."""
 _RATER = re.compile(r"(?P<case>.+)_(?P<rater>r[0-9]{2,})")
 _OTHER_IMAGE_ENDINGS = (*LOSSY_FILE_ENDINGS, ".dcm", ".npy", ".npz", ".mat", ".mhd", ".hdr", ".img")
 _ENDINGS_OF_FILES = (
@@ -143,13 +147,16 @@ def images_by_case(
             findings.left_out.add(stem)
         else:
             channels[matched["case"]][int(matched["channel"])] = path
+    if not files and ending_is == _OF_DATASET and (deeper := folders_with(folder, file_ending)):
+        findings.problems.append(
+            f"{folder.name}: expected images CASE_0000{file_ending}, found none, but some in the "
+            f"folders {listing(deeper)}; move them up"
+        )
     if unnumbered:
-        example = sorted(unnumbered)[0]
-        stem = example[: -len(file_ending)]
         findings.problems.append(
             f"{folder.name}: expected names CASE_0000{file_ending} (the channel, four digits), "
-            f"found {len(unnumbered)} without it: {listing(unnumbered)}; rename '{example}' to "
-            f"'{stem}_0000{file_ending}', and the others likewise"
+            f"found {len(unnumbered)} without it: {listing(unnumbered)}; "
+            f"{_unnumbered_remedy(unnumbered, file_ending, num_channels)}"
         )
     complete = {}
     for case in sorted(channels):
@@ -170,6 +177,21 @@ def images_by_case(
                 f"{_numbers(channels[case])}; {remedy}"
             )
     return complete
+
+
+def _unnumbered_remedy(names: Sequence[str], file_ending: str, num_channels: int) -> str:
+    """Return what to do about names of images without a channel, as `CASE_0000` has it."""
+    stems = {name: name[: -len(file_ending)] for name in sorted(names)}
+    example = next(iter(stems))
+    if all(_COPY.fullmatch(stem) for stem in stems.values()):
+        return "remove them if they are copies"
+    written = {name: _OTHER_CHANNEL.fullmatch(stem) for name, stem in stems.items()}
+    if all(found and int(found["channel"]) < num_channels for found in written.values()):
+        found = written[example]
+        meant = f"{found['case']}_{int(found['channel']):04d}" if found else ""
+    else:
+        meant = f"{stems[example]}_0000"
+    return f"rename '{example}' to '{meant}{file_ending}', and the others likewise"
 
 
 def folders_with(folder: Path, file_ending: str) -> list[str]:

@@ -19,6 +19,7 @@ from diffunet.data.raw.file_table import cases_of_table
 from diffunet.data.raw.gathered import gathered
 from diffunet.data.raw.image_labels import ImageLabels, read_image_labels
 from diffunet.data.raw.label_files import labels_by_case, other_names_problem, rater_problem
+from diffunet.data.raw.spellings import as_named
 from diffunet.data.raw.splits import Split, load_splits, make_splits
 from diffunet.data.raw.tables import read_patients
 from diffunet.errors import DatasetError
@@ -192,6 +193,8 @@ def _check_matching(
     findings: Findings,
 ) -> None:
     """Report label maps without an image, and training images without a label map."""
+    if not images and findings.problems:
+        return  # what is wrong with the images comes first: no label map should be removed for it
     alone = set(labels) - set(images) - findings.left_out
     of_raters = {found[0] for name in alone if (found := split_rater(name)) and found[0] in images}
     if of_raters and not described.has_raters:
@@ -216,7 +219,15 @@ def _check_matching(
         if problem:
             findings.problems.append(problem)
             return
-    if alone:
+    if alone and (meant := as_named(alone, set(images).difference(labels))):
+        example, ending = min(meant), described.file_ending
+        findings.left_out.update(meant.values())
+        findings.problems.append(
+            f"labels{part}: expected the names of the images, found {len(alone)} that are written "
+            f"in another way: {listing(alone)}; rename '{example}{ending}' to "
+            f"'{meant[example]}{ending}', and so on, or the images like that"
+        )
+    elif alone:
         findings.problems.append(
             f"labels{part}: expected an image in images{part} for each label map, found none for "
             f"{len(alone)}: {listing(alone)}; correct the names, or remove the label maps"

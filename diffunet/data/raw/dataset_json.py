@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ _KEYS_KNOWN = (
     "training",
     "test",
 )
+_NOT_ANNOTATED = ("ignore", "ignored", "void", "unlabeled", "unlabelled", "unannotated")
 _TYPING_SLIP = 0.8  # similarity of difflib from which an unknown key is taken for a known one
 
 
@@ -99,6 +101,7 @@ def read_dataset_json(path: Path, *, findings: Findings) -> DatasetJson | None:
     findings.warnings.extend(_key_warnings(content))
     if problems or labels is None:
         return None
+    findings.warnings.extend(_ignore_warnings(content["labels"]))
     names = content["channel_names"]
     return DatasetJson(
         channel_names=tuple(names[str(index)] for index in range(len(names))),
@@ -185,6 +188,19 @@ def _key_warnings(content: Mapping[str, Any]) -> list[str]:
             "decides the reader"
         )
     return warnings
+
+
+def _ignore_warnings(labels: Mapping[str, Any]) -> list[str]:
+    """Return a warning for each label that seems to be meant as the ignore label."""
+    if "ignore" in labels:
+        return []
+    return [
+        f"dataset.json: the label '{name}' is learned like every other; if it marks what nobody "
+        'annotated, rename it to "ignore"'
+        for name in labels
+        if re.sub(r"[\W_]+(label|class|region|voxels|pixels)", "", name.casefold())
+        in _NOT_ANNOTATED
+    ]
 
 
 def _turned_labels_problem(labels: Any) -> str | None:

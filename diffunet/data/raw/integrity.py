@@ -247,6 +247,12 @@ class _Summary:
                 yield f"the label {absent[0]} is in no training label map"
             elif absent:
                 yield f"{len(absent)} labels are in no training label map: {', '.join(absent)}"
+            if self._label_values and 0 not in self._label_values:
+                yield (
+                    "no training label map has background (0), so that every voxel has a label: if "
+                    f"{min(self._label_values)} means background in them, subtract 1 from all "
+                    "integers"
+                )
 
     def _patients_in_names(self) -> str | None:
         """Return the doubt whether each case is a patient; None where a file says who is."""

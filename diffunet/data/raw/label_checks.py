@@ -26,9 +26,7 @@ def value_problems(
     found = set(found)
     unknown = sorted(found.difference(labels.all_values))
     if unknown:
-        remedy = "correct the label map, or add the label to 'labels' of dataset.json"
-        if unknown[0] in _WHITE and found <= {0, unknown[0]} and 1 in labels.all_values:
-            remedy = f"this looks like a mask for viewing; write 1 in place of {unknown[0]}"
+        remedy = _value_remedy(found, unknown, labels)
         yield (
             f"expected the values {joined(labels.all_values)} in '{name}', as 'labels' of "
             f"dataset.json says, found also {joined(unknown)}; {remedy}"
@@ -39,6 +37,26 @@ def value_problems(
             "nothing in this case would count, whoever marked it; remove the file: a rater without "
             "a file was not asked"
         )
+
+
+def _value_remedy(found: set[int], unknown: list[int], labels: LabelScheme) -> str:
+    """Return what to do about integers that no label has, by what they usually mean."""
+    highest = max(labels.all_values)
+    if unknown[0] in _WHITE and found <= {0, unknown[0]} and 1 in labels.all_values:
+        return f"this looks like a mask for viewing; write 1 in place of {unknown[0]}"
+    if unknown in ([white] for white in _WHITE):
+        ignore = highest + 1 if labels.ignore_value is None else labels.ignore_value
+        add = "" if labels.has_ignore_label else f" and add \"ignore\": {ignore} to 'labels'"
+        return (
+            f"if {unknown[0]} marks what nobody annotated, write {ignore} in its place{add}; "
+            "otherwise correct the label map"
+        )
+    if unknown == [highest + 1] and (0 not in found or 1 not in found):
+        return (
+            "if each label, or the background too, is one higher in it than in 'labels', subtract "
+            "1; otherwise correct the label map, or add the label to 'labels'"
+        )
+    return "correct the label map, or add the label to 'labels' of dataset.json"
 
 
 def grid_differences(
@@ -53,10 +71,9 @@ def grid_differences(
         ], []
     fault = grid_difference(label, image, attributes=("shape", "spacing"))
     if fault is not None:
-        remedy = "remove it" if fault.what == "shape" else "correct its header"
         return [
             f"{name} has the {fault.what} {fault.found}, expected the image's, {fault.expected}; "
-            f"resample the label map to the image's grid or {remedy}"
+            f"{_grid_remedy(fault.what, label.shape, image.shape)}"
         ], []
     found = [grid_difference(label, image, attributes=(name,)) for name in ("origin", "direction")]
     return [], [
@@ -65,6 +82,16 @@ def grid_differences(
         for doubt in found
         if doubt is not None
     ]
+
+
+def _grid_remedy(what: str, found: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    if what != "shape":
+        return "resample the label map to the image's grid or correct its header"
+    if [size for size in found if size > 1] == [size for size in expected if size > 1]:
+        return "save it with the image's axes, also with those of length 1"
+    if sorted(found) == sorted(expected):
+        return "its axes seem to be in another order: transpose it as the image is"
+    return "resample the label map to the image's grid or remove it"
 
 
 class AlikeRaters:

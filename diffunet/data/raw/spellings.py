@@ -1,4 +1,4 @@
-"""Names of cases as a spreadsheet, or a hand, wrote them in a table."""
+"""Names of cases as a spreadsheet, or a hand, wrote them in a table or in the names of files."""
 
 import re
 import unicodedata
@@ -6,6 +6,35 @@ from collections import defaultdict
 from collections.abc import Collection
 
 _NUMBER = re.compile(r"[0-9]+(\.0*)?|[0-9]+(\.[0-9]*)?e\+?[0-9]{1,3}")
+_NUMBER_IN_NAME = re.compile(r"[0-9]+")
+_WORDS_BESIDE = re.compile(
+    r"(?<![a-z])(images?|img|scan|masks?|labels?|lbl|segmentation|seg|ground_?truth|gt)(?![a-z])"
+)
+
+
+def as_named(names: Collection[str], cases: Collection[str]) -> dict[str, str] | None:
+    """Return the case that each name of a file means, though it is written in another way.
+
+    Upper case, zeros in front of a number, the characters between words, and words for "image" and
+    "mask" may differ.
+
+    Returns:
+        None unless each name means one of `cases`, and no two mean the same.
+    """
+    by_key: dict[str, list[str]] = defaultdict(list)
+    for case in cases:
+        by_key[_key_of_file(case)].append(case)
+    meant = {name: by_key[_key_of_file(name)] for name in names}
+    if any(len(found) != 1 for found in meant.values()):
+        return None
+    found = {name: each[0] for name, each in meant.items()}
+    return found if len(set(found.values())) == len(found) else None
+
+
+def _key_of_file(name: str) -> str:
+    bare = _WORDS_BESIDE.sub(" ", _visible(name).casefold())
+    numbered = _NUMBER_IN_NAME.sub(lambda found: str(int(found.group())), bare)
+    return " ".join(re.split(r"[\W_]+", numbered.strip("_ -.")))
 
 
 def as_typed(names: Collection[str], cases: Collection[str]) -> str | None:
