@@ -48,6 +48,9 @@ LOG_FILE = "log.txt"
 SUMMARY_FILE = "summary.json"
 """Scores of a folder of predictions."""
 
+UNFINISHED_PSEUDO_LABELS = "unfinished_pseudo_labels"
+"""Folder in a raw dataset of what its pseudo-masks are made from, until the dataset is whole."""
+
 VALIDATION_SUMMARY = Path("validation") / SUMMARY_FILE
 """Scores of a fold's final validation."""
 

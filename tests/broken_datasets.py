@@ -1315,9 +1315,8 @@ IN_SPLITS = [
         "2d",
         _splits((["a", "b"], ["c"]), (["a", "x"], ["b"])),
         (
-            "splits_final.json', fold 1",
-            "training cases in 'train'",
-            "found 1 others: 'x'",
+            "splits_final.json': expected training cases",
+            "found 1 others in fold 1, 'train': 'x'",
             "remove",
         ),
     ),

@@ -221,6 +221,14 @@ def test_a_reference_that_the_mask_equals_shows_on_either_side_of_it(tmp_path):
     assert (red > green + 60).any()  # orange
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 16), (16, 1)])
+def test_an_image_of_one_row_or_column_is_drawn_with_its_outline(monkeypatch, shape):
+    mask = np.ones(shape, bool)
+    changed = {"image": np.zeros((1, *shape)), "saliency": np.zeros(shape), "mask": mask}
+    figure = drawn_figure(monkeypatch, [saliency_case(is_signed=True, **changed)])
+    assert any(each.collections for each in figure.axes)
+
+
 def test_a_map_of_zeros_is_drawn(tmp_path):
     case = saliency_case(is_signed=False, saliency=np.zeros((16, 16)))
     plot_saliency([case], tmp_path / "maps.png", title="Maps", units="intensity")

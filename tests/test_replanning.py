@@ -170,7 +170,7 @@ def test_planning_that_fails_leaves_every_file_as_it_was(workspace):
     edit_json(workspace / "raw" / NAME / "dataset.json", labels={"background": 0, "cyst": 1})
     measured(workspace)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    with pytest.raises(DatasetError, match=r"found 1 others: 'x'"):
+    with pytest.raises(DatasetError, match=r"found 1 others in fold 0, 'val': 'x'"):
         api.plan_experiment(1, workspace=workspace)
     after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert after == before

@@ -1,7 +1,7 @@
 """The records of a folder of predictions: `records/CASE.json`, written when a case is whole."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from diffunet.jsonio import read_json
 from diffunet.records import value_from_json
 
 RECORDS_FOLDER = "records"
+_DIGEST = "_sha256"
+"""Ending of the names of settings that stand for the content of a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +45,7 @@ class PredictionRecord:
 
     def is_made_from(self, files: CaseFiles) -> bool:
         """Whether the images of a case are those that the prediction was made from."""
-        paths = files_read(files)
-        if self.input is None or len(self.input) != len(paths):
-            return False
-        return all(state.is_of(path) for state, path in zip(self.input, paths, strict=True))
+        return self.input is not None and are_images_of(files, self.input)
 
     def as_json(self) -> dict[str, Any]:
         """Return what stands in the file."""
@@ -56,6 +55,14 @@ class PredictionRecord:
             "input": self.input,
             "files": self.files,
         }
+
+
+def are_images_of(files: CaseFiles, states: Sequence[FileState]) -> bool:
+    """Whether the images of a case are still what they were."""
+    paths = files_read(files)
+    return len(states) == len(paths) and all(
+        state.is_of(path) for state, path in zip(states, paths, strict=True)
+    )
 
 
 def files_read(files: CaseFiles) -> list[Path]:
@@ -101,10 +108,22 @@ def setting_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
     old, new = dict(_leaves(old)), dict(_leaves(new))
     names = sorted({*old, *new})
     return [
-        f"{name}: {old.get(name)!r}, now {new.get(name)!r}"
+        _difference(name, old.get(name), new.get(name))
         for name in names
         if old.get(name) != new.get(name)
     ]
+
+
+def _difference(name: str, old: Any, new: Any) -> str:
+    """Return a difference in words; the digests of a file's content would say nothing."""
+    if not name.endswith(_DIGEST):
+        return f"{name}: {old!r}, now {new!r}"
+    of_what = name.removesuffix(_DIGEST)
+    if old is not None and new is not None:
+        return f"{of_what}: of other content"
+    return (
+        f"{of_what}: {'none' if old is None else 'given'}, now {'none' if new is None else 'given'}"
+    )
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

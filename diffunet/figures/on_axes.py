@@ -42,9 +42,12 @@ def outline(axes: Any, mask: np.ndarray, colour: str | Colour, *, is_wide: bool 
     Args:
         is_wide: and pale, below another outline: where both coincide, it shows on either side.
     """
-    if mask.any():
-        style = {"linewidths": 2.2, "alpha": 0.6} if is_wide else {"linewidths": 0.9}
-        axes.contour(mask, levels=[0.5], colors=[colour], **style)
+    if not mask.any():
+        return
+    style = {"linewidths": 2.2, "alpha": 0.6} if is_wide else {"linewidths": 0.9}
+    border = int(min(mask.shape) == 1)  # a contour needs two rows and two columns
+    y, x = (np.arange(-border, size + border) for size in mask.shape)
+    axes.contour(x, y, np.pad(mask, border), levels=[0.5], colors=[colour], **style)
 
 
 def limits_of(image: np.ndarray) -> tuple[float, float]:

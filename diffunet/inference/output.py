@@ -55,6 +55,7 @@ from diffunet.workspace import (
 )
 
 PREDICTIONS_FILE = "predictions.json"
+PICTURES_FOLDER = "pictures"
 
 _OWN_FILES = (
     *(DATASET_FILE, RESOLVED_PLANS_FILE, PREDICTIONS_FILE, SUMMARY_FILE),
@@ -140,7 +141,7 @@ class OutputFolder:
             is_alone: no other process writes here, so leftovers of killed ones can be deleted.
         """
         if is_alone:
-            for folder in (".", RECORDS_FOLDER, samples.SAMPLES_FOLDER):
+            for folder in (".", RECORDS_FOLDER, samples.SAMPLES_FOLDER, PICTURES_FOLDER):
                 remove_unfinished(self.folder / folder)
         self._model.sign(self.folder)  # first: see `place`
         sign_run(self.folder, self._settings)

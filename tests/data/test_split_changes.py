@@ -98,8 +98,9 @@ def test_a_name_that_was_never_a_case_is_a_fault_with_the_folder(
     path = tmp_path / "splits_final.json"
     with pytest.raises(DatasetError) as caught:
         settled(dataset, path, [Split(train=("a", "x"), val=("b", "c"))])
-    assert f"'{path}', fold 0: expected training cases in 'train', found 1 others: 'x'" in str(
-        caught.value
+    assert (
+        f"'{path}': expected training cases in the folds, found 1 others in fold 0, 'train': 'x'"
+        in str(caught.value)
     )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from diffunet.data.raw.splits import Split, load_splits, make_splits, write_splits
+from diffunet.errors import DatasetError
+from diffunet.jsonio import write_json
 
 
 def own_patients(cases: list[str]) -> dict[str, str]:
@@ -94,3 +96,14 @@ def test_splits_are_written_as_nnunet_reads_them_and_read_again(tmp_path: Path) 
     assert len(content) == 5
     read = load_splits(tmp_path / "splits_final.json", cases=cases, patients=own_patients(cases))
     assert read == splits
+
+
+def test_cases_that_no_fold_should_name_are_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "splits_final.json"
+    write_json(path, [{"train": ["a", "x"], "val": ["b"]}, {"train": ["b"], "val": ["a", "x"]}])
+    with pytest.raises(DatasetError) as caught:
+        load_splits(path, cases=("a", "b"), patients={"a": "a", "b": "b"})
+    assert caught.value.problems == (
+        f"'{path}': expected training cases in the folds, found 1 others in fold 0, 'train'; "
+        "fold 1, 'val': 'x'; correct or remove them",
+    )

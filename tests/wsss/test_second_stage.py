@@ -555,6 +555,49 @@ def test_a_whole_dataset_is_continued_by_doing_nothing(workspace, without_pictur
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
+def test_a_whole_dataset_whose_images_have_changed_since_is_not_complete(
+    workspace, without_pictures
+):
+    folder = label(workspace)
+    image = workspace / "raw" / NAME / "imagesTr" / "c3_0000.png"
+    before = image.read_bytes()
+    os.utime(image, ns=(0, 0))  # a copy with another time is the same image
+    label(workspace, continues=True)
+    shutil.copyfile(image.with_name("c1_0000.png"), image)
+    with pytest.raises(UsageError, match=r"is complete, but the images of 'c3' have changed; put"):
+        label(workspace, continues=True)
+    image.write_bytes(before)
+    label(workspace, continues=True)
+    record = read_json(folder / "pseudo_labels.json")
+    del record["cases"]["c3"]["input"]  # as an older version wrote it
+    write_json(folder / "pseudo_labels.json", record)
+    label(workspace, continues=True)
+    write_json(folder / "pseudo_labels.json", {**record, "cases": []})
+    with pytest.raises(UsageError, match=r"pseudo_labels.json': cases: expected an object"):
+        label(workspace, continues=True)
+
+
+def test_planning_pseudo_masks_that_are_not_finished_tells_to_finish_them(
+    workspace, without_pictures, monkeypatch
+):
+    with monkeypatch.context() as patched:
+        kill_after(patched, 0, where=second_stage, name="write_companions")
+        with pytest.raises(_KilledError):
+            label(workspace)
+    with pytest.raises(DatasetError, match=r"not finished; .*diffunet_pseudo_label --continue"):
+        api.verify_dataset(503, workspace=workspace, num_processes=0)
+
+
+def test_other_image_level_labels_do_not_continue_a_dataset_and_are_told_in_words(
+    workspace, without_pictures
+):
+    label(workspace)
+    path = workspace / "raw" / NAME / "image_labels.csv"
+    path.write_text(path.read_text().replace("c0,0", "c0,1"))
+    with pytest.raises(UsageError, match=r"\(runs.fold_0.image_labels: of other content\);"):
+        label(workspace, continues=True)
+
+
 def test_continuing_where_nothing_is_begins(workspace, without_pictures):
     assert open_dataset(label(workspace, continues=True)).training_cases
 
@@ -613,7 +656,7 @@ def test_what_was_preprocessed_under_the_name_is_no_place_for_a_new_dataset(work
 def test_the_folder_itself_refuses_to_be_made_twice(workspace, without_pictures):
     folder = label(workspace)
     with pytest.raises(UsageError, match="is there; go on with --continue"):
-        second_stage.begin_dataset(folder, {}, continues=False)
+        second_stage.begin_dataset(folder, {}, cases=(), continues=False)
 
 
 def test_a_dataset_without_image_level_labels_is_refused(workspace):

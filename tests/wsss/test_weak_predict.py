@@ -148,6 +148,8 @@ def test_a_continued_run_ends_as_an_unbroken_one(images, tmp_path, configuration
     (out / "records" / "case2.json").unlink()
     for name in ("case2.png", "case2_saliency.png", "predictions.json"):
         (out / name).unlink()
+    (out / "pictures").mkdir()  # torn: killed while the picture was written
+    (out / "pictures" / ".unfinished-0123456789abcdef-saliency.png").write_bytes(b"torn")
     run(images, out, configuration=configuration, continues=True)
     assert without_durations(out) == before
     assert read_json(out / "records" / "case1.json")["seconds_per_slice"] == duration
@@ -223,7 +225,7 @@ def test_a_table_decides_instead_of_the_classifier_where_it_has_a_line(images, t
 def test_continuing_with_another_table_is_refused(images, tmp_path):
     run(images, tmp_path / "out")
     given = table(tmp_path / "tags.csv", "case,bright", "case0,0")
-    with pytest.raises(UsageError, match="other settings .*image_labels"):
+    with pytest.raises(UsageError, match=r"settings \(image_labels: none, now given\)"):
         run(images, tmp_path / "out", image_labels=given, continues=True)
 
 

@@ -14,7 +14,7 @@ from diffunet.errors import DatasetError
 from diffunet.jsonio import read_json
 from diffunet.labels import LabelScheme
 from diffunet.names import is_number, name_problem
-from diffunet.workspace import IMAGES_FOLDER, LABELS_FOLDER
+from diffunet.workspace import IMAGES_FOLDER, LABELS_FOLDER, UNFINISHED_PSEUDO_LABELS
 
 _KEYS_READ = (
     "channel_names",
@@ -74,6 +74,12 @@ class DatasetJson:
 
 def read_dataset_json(path: Path, *, findings: Findings) -> DatasetJson | None:
     """Read and check `path`; None, with every fault in `findings`, where it has one."""
+    if not path.exists() and (path.parent / UNFINISHED_PSEUDO_LABELS).is_dir():
+        findings.problems.append(
+            f"'{path.parent}': expected a whole dataset, found pseudo-masks that are not finished; "
+            "run the command that began them again (diffunet_pseudo_label --continue)"
+        )
+        return None
     if not path.exists():
         findings.problems.append(
             f"'{path}' does not exist, found {nearest(path.parent, path.name)}; it should hold at "

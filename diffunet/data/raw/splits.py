@@ -190,16 +190,20 @@ def check_splits(
         DatasetError: every fault of their cases and patients.
     """
     problems: list[str] = []
+    unknown: dict[str, set[str]] = {}
     for fold, split in enumerate(splits):
         place = f"'{path}', fold {fold}"
         for side, members in (("train", split.train), ("val", split.val)):
             problems += _side_problems(place, side, members)
-            if unknown := set(members).difference(cases):
-                problems.append(
-                    f"{place}: expected {whose} in '{side}', found {len(unknown)} others: "
-                    f"{listing(unknown)}; {as_cases(unknown, cases) or remedy}"
-                )
+            if others := set(members).difference(cases):
+                unknown[f"fold {fold}, '{side}'"] = others
         problems += _division_problems(place, split, set(cases), patients)
+    if unknown:  # one case is in every fold: told once
+        others = set().union(*unknown.values())
+        problems.append(
+            f"'{path}': expected {whose} in the folds, found {len(others)} others in "
+            f"{'; '.join(unknown)}: {listing(others)}; {as_cases(others, cases) or remedy}"
+        )
     if problems:
         raise DatasetError(problems)
 

@@ -11,13 +11,13 @@ from diffunet.data.image_io import MapScale, read_input, read_label_map
 from diffunet.data.raw.case_files import CaseFiles
 from diffunet.figures.files import warning_only
 from diffunet.figures.masks import SaliencyCase, plot_saliency
-from diffunet.inference.output import OutputFolder
+from diffunet.inference.output import PICTURES_FOLDER, OutputFolder
 from diffunet.plans import CamSaliency, SaliencyMethod
 
 if TYPE_CHECKING:
     from diffunet.wsss.prediction.predictor import SaliencyPredictor
 
-PICTURE_FILE = "pictures/saliency.png"
+PICTURE_FILE = f"{PICTURES_FOLDER}/saliency.png"
 MOST_ROWS = 6
 
 logger = logging.getLogger(__name__)

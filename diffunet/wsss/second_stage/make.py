@@ -4,6 +4,7 @@ A student learns from that as from any other. Each training image is labelled, w
 the fold that was validated on it, and has not learned from it.
 """
 
+import dataclasses
 import functools
 import logging
 import shutil
@@ -13,7 +14,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from diffunet.data.file_state import FileState
 from diffunet.data.image_io import read_label_map, write_label_map
+from diffunet.data.prediction_records import read_record
 from diffunet.data.raw.case_files import CaseFiles
 from diffunet.data.raw.dataset import RawDataset
 from diffunet.data.raw.image_labels import ImageLabels
@@ -27,14 +30,13 @@ from diffunet.jsonio import as_json, write_json
 from diffunet.labels import LabelScheme
 from diffunet.parallel import Progress, without_progress
 from diffunet.plans import SaliencyMethod
-from diffunet.workspace import DATASET_FILE, LABELS_FOLDER
+from diffunet.workspace import DATASET_FILE, LABELS_FOLDER, UNFINISHED_PSEUDO_LABELS
 from diffunet.wsss.prediction.case_records import read_weak_case
 from diffunet.wsss.prediction.given_labels import given_of_case
 from diffunet.wsss.prediction.pictures import MOST_ROWS, draw_rows, saliency_rows
 from diffunet.wsss.second_stage.fold_shares import ShareRun, runs_of, say_what_is_in_sample
 from diffunet.wsss.second_stage.pseudo_dataset import (
     RECORD_FILE,
-    WORK_FOLDER,
     begin_dataset,
     student_content,
     write_companions,
@@ -95,11 +97,11 @@ def make_pseudo_dataset(
             seed=seed,
         ),
         compute=compute,
-        folder=folder / WORK_FOLDER,
+        folder=folder / UNFINISHED_PSEUDO_LABELS,
     )
     settings_of_runs = {run.share.name: run.settings for run in runs}
     settings = as_json({"dataset": raw.name, "runs": settings_of_runs})
-    if begin_dataset(folder, settings, continues=continues):
+    if begin_dataset(folder, settings, cases=raw.training_cases, continues=continues):
         logger.info("'%s' is already complete", folder)
     else:
         say_what_is_in_sample([run.share for run in runs])
@@ -108,7 +110,7 @@ def make_pseudo_dataset(
         _write(runs, raw, folder, content=content, settings=settings, progress=progress)
         write_companions(raw, folder, splits=splits)
         write_json(folder / DATASET_FILE, content)  # last: it declares the dataset whole
-    shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
+    shutil.rmtree(folder / UNFINISHED_PSEUDO_LABELS, ignore_errors=True)
     return folder
 
 
@@ -180,6 +182,7 @@ def _write(
         )
         write_label_map(_label_path(raw, folder, files), found.label_map, case.geometry)
         records[files.case] = {
+            "input": _input_of(run, files),
             "folds": run.share.folds,
             "is_in_sample": run.share.is_in_sample,
             **label_record(case.content, found),
@@ -190,6 +193,14 @@ def _write(
     about = {"summary": summary, "settings": settings, "cases": records}
     write_json(folder / RECORD_FILE, about)
     _say_what_was_made(folder, summary)
+
+
+def _input_of(run: ShareRun, files: CaseFiles) -> list[FileState] | None:
+    """Return the images that a case was made from; without times, which would differ in copies."""
+    record = read_record(run.output.folder, files.case)
+    if record is None or record.input is None:
+        return None
+    return [dataclasses.replace(state, modified_ns=None) for state in record.input]
 
 
 def _cases_of(runs: Sequence[ShareRun]) -> list[tuple[ShareRun, CaseFiles]]:

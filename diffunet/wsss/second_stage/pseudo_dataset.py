@@ -4,27 +4,28 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffunet.data.prediction_records import setting_differences
+from diffunet.data.file_state import FileState
+from diffunet.data.prediction_records import are_images_of, setting_differences
+from diffunet.data.raw.case_files import CaseFiles, listing
 from diffunet.data.raw.dataset import RawDataset
 from diffunet.data.raw.splits import Split, write_splits
 from diffunet.errors import UsageError
 from diffunet.jsonio import read_json, read_object, remove_unfinished, write_json, write_text
+from diffunet.records import value_from_json
 from diffunet.workspace import (
     DATASET_FILE,
     LABELS_FOLDER,
     PATIENTS_FILE,
     SPLITS_FILE,
     TEST_IMAGES_FOLDER,
+    UNFINISHED_PSEUDO_LABELS,
 )
 
 RECORD_FILE = "pseudo_labels.json"
-WORK_FOLDER = "unfinished_pseudo_labels"
-"""What the pseudo-masks are made from; removed once the dataset is whole."""
-
 _SETTINGS_FILE = "settings.json"
 
 _OF_THE_MASKS = ("raters", "image_labels", "numTest", "training", "test")
@@ -33,13 +34,19 @@ _OF_THE_MASKS = ("raters", "image_labels", "numTest", "training", "test")
 logger = logging.getLogger(__name__)
 
 
-def begin_dataset(folder: Path, settings: dict[str, Any], *, continues: bool) -> bool:
+def begin_dataset(
+    folder: Path, settings: dict[str, Any], *, cases: Sequence[CaseFiles], continues: bool
+) -> bool:
     """Prepare the folder; return whether its dataset is already complete.
 
+    Args:
+        cases: whose pseudo-masks it is to hold.
+
     Raises:
-        UsageError: it is there and not to be continued, is not one of ours, or has other settings.
+        UsageError: it is there and not to be continued, is not one of ours, has other settings, or
+            is complete and was made from other images.
     """
-    begun, made = folder / WORK_FOLDER / _SETTINGS_FILE, folder / RECORD_FILE
+    begun, made = folder / UNFINISHED_PSEUDO_LABELS / _SETTINGS_FILE, folder / RECORD_FILE
     files = (path for path in folder.rglob("*") if path.is_file())
     files = (path for path in files if not path.name.startswith("."))  # unfinished, lock, .DS_Store
     if not folder.is_dir() or not any(files):
@@ -69,6 +76,7 @@ def begin_dataset(folder: Path, settings: dict[str, Any], *, continues: bool) ->
         )
     if is_whole:
         _require_label_maps(folder)
+        _require_images(path, found, cases)
     for each in (folder, folder / LABELS_FOLDER):
         remove_unfinished(each)
     return is_whole
@@ -94,6 +102,32 @@ def _require_label_maps(folder: Path) -> None:
             f"'{folder}': expected {len(named)} label maps, found {len(missing)} of them missing, "
             f"such as '{missing[0]}'; restore them from a copy, or remove the folder and make the "
             "dataset again"
+        )
+
+
+def _require_images(path: Path, record: Mapping[str, Any], cases: Sequence[CaseFiles]) -> None:
+    """Check that a whole dataset was made from the images that are there now.
+
+    Raises:
+        UsageError: it was made from others, or its record is damaged.
+    """
+    made = value_from_json(
+        dict[str, dict[str, Any]], record.get("cases"), where=f"'{path}': cases", error=UsageError
+    )
+    changed = []
+    for files in cases:
+        states = value_from_json(
+            tuple[FileState, ...] | None,
+            made.get(files.case, {}).get("input"),
+            where=f"'{path}': cases.{files.case}.input",
+            error=UsageError,
+        )
+        if states is not None and not are_images_of(files, states):  # None in older records
+            changed.append(files.case)
+    if changed:
+        raise UsageError(
+            f"'{path.parent}' is complete, but the images of {listing(changed)} have changed; "
+            "put them back, or remove this folder and make it again"
         )
 
 
