@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -56,7 +57,8 @@ def test_cases_of_a_fold_that_are_not_preprocessed_are_named_with_both_folders(t
     path.write_text('[{"train": ["case_00", "new"], "val": ["case_02"]}]')
     with pytest.raises(DatasetError, match=r"'new'; run diffunet_plan_and_preprocess") as caught:
         opened(tmp_path, plans())
-    assert f"'{path}', fold 0" in str(caught.value)
+    assert f"'{path}': expected cases" in str(caught.value)
+    assert "fold 0, 'train': 'new'" in str(caught.value)
     assert f"'{tmp_path / '2d' / 'images'}'" in str(caught.value)
 
 
@@ -128,6 +130,7 @@ def test_a_weak_method_has_no_store_of_masks_even_where_there_is_one(tmp_path, m
     write_tagged(tmp_path / "tagged")
     write_preprocessed(tmp_path / "marked")
     (tmp_path / "marked" / "2d" / "labels").rename(tmp_path / "tagged" / "2d" / "labels")
+    shutil.copy(tmp_path / "marked" / "splits_final.json", tmp_path / "tagged")
     assert opened(tmp_path / "tagged", weak_plans(method=method)).label_maps is None
     assert opened(tmp_path / "tagged", plans()).label_maps is not None
 
