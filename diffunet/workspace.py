@@ -209,7 +209,10 @@ class Workspace:
         raise WorkspaceError(f"all numbers up to 999 are those of datasets in {self}; remove one")
 
     def known_datasets(self) -> tuple[str, ...]:
-        """Return the names of all datasets in the three folders, sorted."""
+        """Return the names of all datasets in the three folders, sorted.
+
+        A link is one, though the disk that it leads to may not be there now.
+        """
         folders = [self.raw, self.preprocessed, self.results]
         return tuple(
             sorted(
@@ -218,7 +221,7 @@ class Workspace:
                     for folder in folders
                     if folder.is_dir()
                     for path in folder.iterdir()
-                    if path.is_dir() and _DATASET_FOLDER.fullmatch(path.name)
+                    if _DATASET_FOLDER.fullmatch(path.name) and (path.is_dir() or path.is_symlink())
                 }
             )
         )
@@ -232,6 +235,11 @@ class Workspace:
         if folder := _folder_of(dataset):
             return folder
         folder = self.raw / self.dataset_name(dataset)
+        if folder.is_symlink() and not folder.exists():
+            raise WorkspaceError(
+                f"the raw dataset '{folder}' is a link to '{folder.readlink()}', which is not "
+                "there: connect or mount that disk, or make the link anew"
+            )
         if not folder.is_dir():
             raise WorkspaceError(f"the raw dataset '{folder}' does not exist ({self})")
         return folder

@@ -292,3 +292,27 @@ def test_a_folder_of_nnunet_is_refused_and_nothing_in_it_changes(workspace, name
         with pytest.raises(WorkspaceError, match="is nnU-Net's"):
             step(1, workspace=workspace)
     assert [path for path in folder.rglob("*") if path.is_file()] == [folder / name]
+
+
+def changes_told(workspace: Path, caplog) -> list[str]:
+    caplog.clear()
+    with caplog.at_level("WARNING"), pytest.raises(WorkspaceError):
+        api.train(1, 0, workspace=workspace, settings=["training.num_iterations=1"])
+    return [text for text in caplog.messages if "data have changed" in text]
+
+
+def test_a_training_tells_that_the_raw_data_changed_after_preprocessing(workspace, caplog):
+    raw = workspace / "raw" / NAME
+    (workspace / "preprocessed" / NAME / "splits_final.json").rename(workspace / "aside.json")
+    state = workspace / "preprocessed" / NAME / "dataset_state.json"
+    os.utime(state, ns=(2**61, 2**61))  # what is older than it is not looked at
+    assert changes_told(workspace, caplog) == []
+    os.utime(state, (1e9, 1e9))
+    assert changes_told(workspace, caplog) == []
+    write_case(raw, "b", seed=1)
+    (told,) = changes_told(workspace, caplog)
+    assert "1 case with other files" in told
+    assert "'b'" in told
+    assert "run diffunet_plan_and_preprocess -d Dataset001_Tiny" in told
+    (raw / "dataset.json").write_text("{")  # faulty: no training needs it
+    assert changes_told(workspace, caplog) == []

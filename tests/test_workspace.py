@@ -186,3 +186,11 @@ def test_each_file_of_a_workspace_is_named_in_one_place():
         if isinstance(node, ast.Constant) and node.value in names
     ]
     assert elsewhere == []
+
+
+def test_a_dataset_that_is_a_link_to_a_disk_that_is_not_there_is_told(tmp_path):
+    workspace = Workspace.resolve(folder=tmp_path, environment={}, current_folder=tmp_path)
+    workspace.raw.mkdir()
+    (workspace.raw / "Dataset001_Far").symlink_to("/nowhere/Dataset001_Far")
+    with pytest.raises(WorkspaceError, match="is a link to '/nowhere/Dataset001_Far', .*mount"):
+        workspace.raw_folder("Dataset001_Far")

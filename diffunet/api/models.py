@@ -85,6 +85,7 @@ def train(
             the iterations that are done.
     """
     from diffunet.api.asked import AskedTraining, folds_of, plan_fold, refuse_interrupted
+    from diffunet.api.preparation import warn_of_changes_since
     from diffunet.api.reports import report_on_training
     from diffunet.sharing.install import opened_weights
     from diffunet.training.fold import FoldOptions, train_fold
@@ -92,6 +93,7 @@ def train(
     place = workspace_of(workspace)
     preprocessed = place.preprocessed_folder(dataset)
     names = folds_of(fold, preprocessed)
+    warn_of_changes_since(place, preprocessed.name)
     goes_on = continues or only_validates
     asked = AskedTraining(
         place=place,

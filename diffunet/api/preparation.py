@@ -1,5 +1,6 @@
 """From a raw dataset to preprocessed cases: check, measure, plan, preprocess."""
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from diffunet.arguments import (
 from diffunet.calls import from_python
 from diffunet.data.raw.dataset import RawDataset, open_dataset
 from diffunet.data.store.nnunet_files import refuse_nnunet_folder
+from diffunet.errors import DatasetError
 from diffunet.fingerprint.fingerprint import Fingerprint
 from diffunet.jsonio import require_writable, write_json
 from diffunet.locks import in_use
@@ -347,6 +349,25 @@ def warn_of_changes(raw: RawDataset, folder: Path, *, remedy: str) -> None:
             "the data have changed since plans and folds were made: %s; %s",
             "; ".join(changes),
             remedy,
+        )
+
+
+def warn_of_changes_since(place: Workspace, dataset: str) -> None:
+    """Warn if the raw dataset of what is preprocessed has changed: what is stored does not.
+
+    Nothing is said where the raw dataset is not there, or faulty now: no training needs it.
+    """
+    from diffunet.data.raw.dataset_state import may_have_changed
+
+    raw, folder = place.raw / dataset, place.preprocessed / dataset
+    if not may_have_changed(raw, since=folder / STATE_FILE):
+        return
+    with contextlib.suppress(DatasetError):
+        warn_of_changes(
+            open_dataset(raw),
+            folder,
+            remedy="this training knows the data as they were; to take the changes in, run "
+            f"diffunet_plan_and_preprocess -d {dataset}",
         )
 
 

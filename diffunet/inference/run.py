@@ -23,7 +23,7 @@ from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.beside import WritingBeside
 from diffunet.inference.case_predictor import CasePredictor, OnStep, Result
 from diffunet.inference.compute import Compute
-from diffunet.inference.model import TrainedModel
+from diffunet.inference.model import TrainedModel, data_of_fold
 from diffunet.inference.options import ONE_FILE, FolderRun, PredictionOptions
 from diffunet.inference.output import OutputFolder
 from diffunet.inference.place import check_output_file, check_output_folder, is_output_file
@@ -34,6 +34,7 @@ from diffunet.jsonio import require_writable
 from diffunet.locks import in_use
 from diffunet.methods import METHODS
 from diffunet.parallel import Progress, without_progress
+from diffunet.workspace import IMAGES_FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +60,31 @@ def predict_path(
     is_file = is_output_file(input, output, file_ending=model.file_ending)
     predictor = METHODS[model.method].make_predictor(model, compute=compute, options=options)
     cases = find_input_cases(input, model.file_ending, model.num_channels)
+    _warn_of_known_cases(model, cases, input=input)
     if is_file:
         with _alone_at(output):
             predict_file(predictor, model, cases[0], output_file=output, progress=progress)
         return
     with _alone_in(output, cases, run):
         predict_folder(predictor, model, cases, output_folder=output, run=run, progress=progress)
+
+
+def _warn_of_known_cases(model: TrainedModel, cases: Sequence[CaseFiles], *, input: Path) -> None:
+    """Warn of the images that the model was trained with, by the names of folder and cases."""
+    if IMAGES_FOLDER not in (input.name, input.parent.name):
+        return
+    data = {
+        name: set(data_of_fold(model.folder, name, checkpoint=model.checkpoint))
+        for name in model.folds
+    }
+    known = [files.case for files in cases if any(files.case in names for names in data.values())]
+    if known:
+        logger.warning(
+            "%d of %d cases, such as '%s', have the names of cases that the model was trained or "
+            "validated with: if they are these, scores on them say nothing about new images; the "
+            "folder validation of each fold has predictions of cases that it has not learned from",
+            *(len(known), len(cases), known[0]),
+        )
 
 
 def predict_folder(

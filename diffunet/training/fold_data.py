@@ -20,13 +20,14 @@ from diffunet.errors import DatasetError, WorkspaceError
 from diffunet.fingerprint.fingerprint import Fingerprint
 from diffunet.fingerprint.traps import seem_to_be_people
 from diffunet.inference.compute import Compute
-from diffunet.jsonio import hash_of, read_json
+from diffunet.jsonio import hash_of
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS, Supervision, methods_that_learn_from
 from diffunet.names import require_fold
 from diffunet.plans import AugmentationPlan, ResolvedPlans
 from diffunet.preprocessing.recipe import check_recipe, warn_of_other_data
-from diffunet.workspace import DATASET_FILE, FINGERPRINT_FILE, SPLITS_FILE
+from diffunet.training.model_folder import preprocessed_description
+from diffunet.workspace import FINGERPRINT_FILE, SPLITS_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ def open_fold(
     has_masks = METHODS[plans.method].learns_from == "masks"
     if not has_masks:
         _require_weak_plan(plans)
-    content = read_json(preprocessed_folder / DATASET_FILE, WorkspaceError)
+    content = preprocessed_description(preprocessed_folder)
     labels = LabelScheme.from_dataset_json(content)
     folder = preprocessed_folder / configuration.data_identifier
     images = CaseStore(folder / IMAGES)

@@ -11,6 +11,20 @@ _DECISIVE = ("labels", "regions_class_order", "channel_names", "file_ending", "i
 """Keys of `dataset.json` that the weights of every fold belong to."""
 
 
+def preprocessed_description(preprocessed_folder: Path) -> Any:
+    """Return the content of the `dataset.json` of a preprocessed dataset.
+
+    Raises:
+        WorkspaceError: it is missing or damaged.
+    """
+    return read_json(
+        preprocessed_folder / DATASET_FILE,
+        WorkspaceError,
+        remedy="put the preprocessed folder back, or write it with diffunet_plan_and_preprocess "
+        f"-d {preprocessed_folder.name}",
+    )
+
+
 def check_same_dataset(model_folder: Path, preprocessed_folder: Path) -> None:
     """Check that folds trained before had the dataset that is to be trained on now.
 
@@ -25,7 +39,7 @@ def check_same_dataset(model_folder: Path, preprocessed_folder: Path) -> None:
     if not trained or not path.is_file():
         return
     before = read_json(path, WorkspaceError)
-    now = read_json(preprocessed_folder / DATASET_FILE, WorkspaceError)
+    now = preprocessed_description(preprocessed_folder)
     changed = [key for key in _DECISIVE if _value(before, key) != _value(now, key)]
     if changed:
         listing = "; ".join(

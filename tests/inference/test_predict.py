@@ -24,9 +24,12 @@ from diffunet.data.image_io import (
 )
 from diffunet.errors import DatasetError, UsageError
 from diffunet.inference.model import TrainedModel, load_model
+from diffunet.inference.options import FolderRun, PredictionOptions
 from diffunet.inference.output import OutputFolder
+from diffunet.inference.run import predict_path
 from diffunet.jsonio import read_json
-from tests.inference.driving import predict_into, predict_one
+from diffunet.parts import Part
+from tests.inference.driving import CPU, predict_into, predict_one
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
 from tests.inference.ram import FULL_SIZE
 
@@ -424,3 +427,22 @@ def test_a_long_prediction_says_how_long_it_takes_and_what_fewer_samples_would(
     run(model, images, tmp_path / "long")
     assert caplog.text.count("time: the prediction takes about ") == 1
     assert "and half of either (--num_samples, --num_steps) takes half the time" in caplog.text
+
+
+@pytest.mark.parametrize(("place", "is_told"), (("imagesTr", True), ("imagesTs", False)))
+def test_images_of_the_training_are_told(place, is_told, model, tmp_path, caplog):
+    (checkpoint,) = model.glob("fold_*/checkpoint_final.pth")
+    content = load_checkpoint(checkpoint, "cpu")
+    save_checkpoint(checkpoint, {**content, "data": {"case1": "0" * 16, "other": "1" * 16}})
+    images = write_images(tmp_path / place, 2)
+    predict_path(
+        loaded(model),
+        input=images,
+        output=tmp_path / "out",
+        compute=CPU,
+        options=PredictionOptions(num_samples=1, num_steps=1),
+        run=FolderRun(continues=False, part=Part(num_parts=1, part_id=0)),
+    )
+    told = [text for text in caplog.messages if "trained or validated with" in text]
+    assert len(told) == is_told
+    assert all(text.startswith("1 of 2 cases, such as 'case1'") for text in told)

@@ -10,6 +10,7 @@ from diffunet.errors import DatasetError, WorkspaceError
 from diffunet.inference.compute import Compute
 from diffunet.plans import ResolvedPlans
 from diffunet.training.fold_data import FoldData, open_fold
+from diffunet.training.model_folder import preprocessed_description
 from tests.data.tiny_datasets import edit_json
 from tests.training.folds import plans, with_settings, write_preprocessed
 from tests.wsss.weak_folds import weak_plans, write_tagged
@@ -139,3 +140,8 @@ def test_what_is_chosen_on_a_gpu_is_compared_in_the_precision_of_prediction(tmp_
     write_tagged(tmp_path)
     data = opened(tmp_path, weak_plans(), device="cuda")
     assert data.compute == Compute(device=torch.device("cuda"), precision="float32")
+
+
+def test_a_preprocessed_dataset_that_is_gone_is_told_with_its_command(tmp_path):
+    with pytest.raises(WorkspaceError, match="does not exist; put .* -d Dataset001_Tiny"):
+        preprocessed_description(tmp_path / "Dataset001_Tiny")

@@ -6,6 +6,7 @@ compressed formats the checksum of all the content.
 
 import functools
 import hashlib
+import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from diffunet.data.raw.image_labels import ImageLabels
 from diffunet.errors import DatasetError
 from diffunet.jsonio import as_json, hash_of, read_json, write_json
 from diffunet.records import record_from_json
+from diffunet.workspace import IMAGES_FOLDER, LABELS_FOLDER
 
 _DECLARED = ("channel_names", "labels", "regions_class_order", "file_ending", "raters")
 _NUM_END_BYTES = 2**11
@@ -86,6 +88,26 @@ class DatasetState:
             *_counted(removed, "removed"),
             *_counted(changed, "with other files, patient, raters or image-level labels"),
         )
+
+
+def may_have_changed(raw_folder: Path, *, since: Path) -> bool:
+    """Whether a file of the training cases was written after the file `since`, without opening any.
+
+    False where one of them cannot be found, and for files elsewhere that `dataset.json` names.
+    """
+    try:
+        then = since.stat().st_mtime_ns
+        entries = [raw_folder, *(raw_folder / name for name in (IMAGES_FOLDER, LABELS_FOLDER))]
+        return any(
+            max(status.st_mtime_ns, status.st_ctime_ns) > then
+            for folder in entries
+            if folder.is_dir()
+            for entry in os.scandir(folder)
+            if entry.is_file()
+            for status in [entry.stat()]
+        )
+    except OSError:
+        return False
 
 
 def case_state(files: CaseFiles, dataset: RawDataset, *, with_masks: bool) -> dict[str, Any]:
