@@ -30,6 +30,7 @@ from diffunet.workspace import (
     DATASET_FILE,
     DEFAULT_PLANS_NAME,
     FINGERPRINT_FILE,
+    LABELS_FOLDER,
     SPLITS_FILE,
     STATE_FILE,
     Workspace,
@@ -149,8 +150,11 @@ def verify_dataset(
     for warning in report.warnings:
         logger.warning("%s", warning)
     report.raise_problems()
-    masks = "with" if report.checked_labels else "without"
-    logger.info("%s: %d cases checked, %s their masks", folder.name, report.num_cases, masks)
+    masks = "without their masks"
+    if report.checked_labels:
+        is_partly = report.num_with_masks < report.num_cases
+        masks = f"with the masks of {report.num_with_masks}" if is_partly else "with their masks"
+    logger.info("%s: %d cases checked, %s", folder.name, report.num_cases, masks)
 
 
 @from_python
@@ -322,6 +326,8 @@ def _preprocess(
         "folds",
     )
     write_what_is_missing(raw, folder)
+    if with_labels:
+        _warn_of_missing_masks(raw)
     has_masks = raw.image_labels is None or with_labels
     trainable = [
         name for name, each in plans.configurations.items() if has_masks or each.weak is not None
@@ -336,6 +342,31 @@ def _preprocess(
         **others,
     )
     logger.info("%s: %s preprocessed into '%s'", raw.name, ", ".join(chosen), folder)
+
+
+def _warn_of_missing_masks(raw: RawDataset) -> None:
+    """Warn of cases whose masks are to be preprocessed and which have none.
+
+    Raises:
+        DatasetError: there are no masks at all.
+    """
+    from diffunet.data.raw.case_files import listing
+
+    cases = [files.case for files in raw.training_cases]
+    missing = [files.case for files in raw.training_cases if not files.labels]
+    if missing and len(missing) == len(cases):
+        raise DatasetError(
+            f"'{raw.folder}': expected masks in {LABELS_FOLDER} (--with_labels), found none; add "
+            "them, or leave the option out"
+        )
+    if missing:
+        logger.warning(
+            "%d of %d training cases have no mask (%s): no fold that holds one of them can be "
+            "trained on masks",
+            len(missing),
+            len(cases),
+            listing(missing),
+        )
 
 
 def warn_of_changes(raw: RawDataset, folder: Path, *, remedy: str) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from diffunet.checkpoint import load_checkpoint, load_weights, weights_of
 from diffunet.data.raw.dataset_json import file_ending_problems
-from diffunet.errors import CheckpointError
+from diffunet.errors import CheckpointError, DiffunetError
 from diffunet.jsonio import read_object
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
@@ -217,17 +217,20 @@ def _require_folder(folder: Path) -> None:
 def model_plans(folder: Path, folds: Sequence[str]) -> ResolvedPlans:
     """Return the first fold's plans; all fields that the weights depend on must agree in all folds.
 
-    Choices for prediction from image-level labels may differ; the first fold's count.
+    Choices for prediction from image-level labels may differ: those of the first fold count that
+    could choose, since some of its validation images showed a label.
     """
-    first, *others = (
-        ResolvedPlans.load(folder / f"fold_{name}" / RESOLVED_PLANS_FILE) for name in folds
-    )
-    for name, other in zip(folds[1:], others, strict=True):
+    loaded = {
+        name: ResolvedPlans.load(folder / f"fold_{name}" / RESOLVED_PLANS_FILE) for name in folds
+    }
+    chosen = next((name for name in folds if _could_choose(folder, name)), folds[0])
+    first = loaded.pop(chosen)
+    for name, other in loaded.items():
         for field in METHODS[first.method].weight_fields:
             ours, theirs = map(operator.attrgetter(f"configuration.{field}"), (first, other))
             if ours != theirs:
                 raise CheckpointError(
-                    f"'{folder}': '{field}' of fold_{name} differs from that of fold_{folds[0]} "
+                    f"'{folder}': '{field}' of fold_{name} differs from that of fold_{chosen} "
                     f"({_first_difference(ours, theirs)}); predict with one of them (-f)"
                 )
         if _chooses_settings(first) and first.configuration.weak != other.configuration.weak:
@@ -236,11 +239,20 @@ def model_plans(folder: Path, folds: Sequence[str]) -> ResolvedPlans:
                 "maps of all folds are made with those of fold_%s",
                 folder.name,  # the rest may be that of an unpacked zip file
                 name,
-                folds[0],
+                chosen,
                 _first_difference(first.configuration.weak, other.configuration.weak),
-                folds[0],
+                chosen,
             )
     return first
+
+
+def _could_choose(folder: Path, fold: str) -> bool:
+    """Whether a fold chose settings of maps and masks from image-level labels."""
+    path = folder / f"fold_{fold}" / VALIDATION_SUMMARY
+    try:
+        return bool(read_object(path).get("erasure_gains"))
+    except DiffunetError:
+        return False
 
 
 def _warn_of_unfinished(folder: Path, folds: Sequence[str], plans: ResolvedPlans) -> None:

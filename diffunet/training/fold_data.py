@@ -13,6 +13,7 @@ from torch import nn
 
 from diffunet.data.batches.patches import PatchSampler
 from diffunet.data.batches.places import PatchPlaces
+from diffunet.data.raw.case_files import listing
 from diffunet.data.raw.splits import Split, load_splits
 from diffunet.data.store.case import CaseProperties
 from diffunet.data.store.case_store import MANIFEST, CaseStore
@@ -135,6 +136,7 @@ def open_fold(
     patients = {case: each.patient for case, each in properties.items()}
     split = split_of(fold, preprocessed_folder / SPLITS_FILE, patients, store=images.folder)
     if label_maps is not None:
+        _require_masks(label_maps, split, fold=fold)
         _warn_of_unseen_labels(label_maps, split.train, labels, fold=fold)
     else:
         _warn_of_one_kind(properties, split, labels, fold=fold, dimensions=configuration.dimensions)
@@ -197,6 +199,23 @@ def _label_maps(folder: Path, dataset_content: Mapping[str, Any], *, method: str
             f"diffunet_preprocess with --with_labels, or train with {_flags('image_labels')}"
         )
     return CaseStore(folder)
+
+
+def _require_masks(label_maps: CaseStore, split: Split, *, fold: str) -> None:
+    """Check that every case of a fold has masks: with image-level labels some may have none.
+
+    Raises:
+        WorkspaceError: some have none.
+    """
+    cases = (*split.train, *split.val)
+    missing = [case for case in cases if case not in label_maps]
+    if missing:
+        raise WorkspaceError(
+            f"fold {fold}: expected masks of its {len(cases)} cases, found none of "
+            f"{len(missing)} in '{label_maps.folder}': {listing(missing)}; draw them and run "
+            "diffunet_preprocess again, make a dataset of the cases that have masks, or train "
+            f"with {_flags('image_labels')}"
+        )
 
 
 def _require_weak_plan(plans: ResolvedPlans) -> None:

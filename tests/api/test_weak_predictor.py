@@ -7,6 +7,7 @@ from diffunet.api.predictor import Predictor
 from diffunet.api.weak_predictor import WeakPredictor
 from diffunet.errors import DatasetError, PlansError, UsageError
 from diffunet.inference.options import PredictionOptions
+from diffunet.jsonio import write_json
 from diffunet.plans import MaskPlan, WeakPlan
 from diffunet.wsss.prediction.predictor import SaliencyPredictor
 from tests.inference.models import dataset_content, small_configuration, small_plans, write_model
@@ -190,6 +191,19 @@ def test_folds_that_chose_otherwise_are_predicted_with_the_first_ones_choice_alo
     options = PredictionOptions()
     predictor = SaliencyPredictor(predictor.model, compute=predictor.compute, options=options)
     assert predictor.saliency == "cdm"
+
+
+def test_a_fold_that_could_choose_nothing_does_not_decide_for_the_others(tmp_path, caplog):
+    write_weak_model(tmp_path, method="cdm", folds=("1", "2"), default_saliency="cg_diff")
+    write_weak_model(tmp_path, method="cdm", folds=("0",))
+    for fold, gains in (("0", {}), ("1", {"cdm": {"gain": 0.1}}), ("2", {"cdm": {"gain": 0.2}})):
+        path = tmp_path / f"fold_{fold}" / "validation" / "summary.json"
+        write_json(path, {"erasure_gains": gains})
+    model = WeakPredictor.from_folder(tmp_path).model
+    assert model.folds == ("0", "1", "2")
+    assert model.configuration.weak.default_saliency == "cg_diff"
+    assert "fold_0 chose other settings of weak supervision than fold_1" in caplog.text
+    assert "fold_2" not in caplog.text
 
 
 def test_a_saliency_that_the_model_cannot_make_is_refused():

@@ -134,6 +134,49 @@ def test_training_on_masks_that_were_not_preprocessed_says_how_to(tmp_path, caps
     assert "Traceback" not in message
 
 
+def test_masks_of_some_cases_alone_are_told_before_training_and_counted(tmp_path, capsys):
+    raw = tmp_path / "raw" / "Dataset001_Partly"
+    raw.mkdir(parents=True)
+    names = build_pictures(raw)
+    place = ["--workspace", str(tmp_path), "-np", "0"]
+    assert plan_and_preprocess.main(["-d", "1", *place]) == 0
+    assert plan_and_preprocess.main_preprocess(["-d", "1", "--with_labels", *place]) == 2
+    assert "masks in labelsTr (--with_labels), found none" in capsys.readouterr().err
+    for name in names[:2]:
+        write_png(raw / "labelsTr" / name, np.ones((SIZE, SIZE), np.uint8))
+    assert plan_and_preprocess.main_preprocess(["-d", "1", "--with_labels", *place]) == 0
+    told = f"{len(names) - 2} of {len(names)} training cases have no mask"
+    assert told in capsys.readouterr().out
+    assert plan_and_preprocess.main_verify(["-d", "1", "--check_labels", *place]) == 0
+    assert "cases checked, with the masks of 2" in capsys.readouterr().out
+    for method in ("supervised", "diffusion"):
+        assert train.main(["1", "0", "-m", method, "-device", "cpu", *place]) == 2
+        message = capsys.readouterr().err
+        assert "cases, found none of" in message
+        assert "make a dataset of the cases that have masks" in message
+
+
+def test_a_training_tells_that_the_raw_data_are_not_what_was_preprocessed(tmp_path, capsys):
+    raw = tmp_path / "raw" / "Dataset001_Changed"
+    raw.mkdir(parents=True)
+    build_pictures(raw)
+    place = ["--workspace", str(tmp_path), "-np", "0"]
+    refused = ["1", "0", "-m", "supervised", "-device", "cpu", *place]  # right after the warning
+    assert plan_and_preprocess.main(["-d", "1", *place]) == 0
+    assert train.main(refused) == 2
+    assert "have changed" not in capsys.readouterr().out
+    table = raw / "image_labels.csv"
+    first, line, *others = table.read_text().splitlines()
+    turned = f"{line[:-1]}{1 - int(line[-1])}"
+    table.write_text("\n".join([first, turned, *others]) + "\n")
+    assert train.main(refused) == 2
+    message = capsys.readouterr().out
+    assert f"1 case with other files, patient, raters or image-level labels: '{line[:-2]}'" in (
+        message
+    )
+    assert "this training knows the data as they were" in message
+
+
 def test_a_weak_method_on_masks_alone_says_what_is_missing(tmp_path, capsys):
     raw = tmp_path / "raw" / "Dataset001_Marked"
     raw.mkdir(parents=True)

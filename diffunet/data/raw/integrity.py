@@ -44,12 +44,14 @@ class IntegrityReport:
         problems: faults that must be mended before anything else can be done.
         warnings: things that are allowed, but may not be what the user meant.
         num_cases: how many cases were read.
+        num_with_masks: how many of them have masks, opened or not.
         checked_labels: whether label files were opened.
     """
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     num_cases: int
+    num_with_masks: int
     checked_labels: bool
 
     def raise_problems(self) -> None:
@@ -115,6 +117,7 @@ def verify_dataset(
             problems=tuple(findings.problems),
             warnings=tuple(findings.warnings),
             num_cases=0,
+            num_with_masks=0,
             checked_labels=False,
         )
     if checks_labels is None:
@@ -145,6 +148,7 @@ def verify_dataset(
         problems=tuple(findings.problems),
         warnings=tuple(findings.warnings),
         num_cases=len(cases),
+        num_with_masks=sum(bool(files.labels) for files in cases),
         checked_labels=checks_labels,
     )
 
