@@ -1,5 +1,6 @@
 """Cases in, fingerprint out: running sums over the measurements of cases, in their order."""
 
+import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from math import prod
@@ -19,13 +20,14 @@ from diffunet.fingerprint.fingerprint import (
     TrivialAnswers,
 )
 from diffunet.fingerprint.habits import HabitsAccumulator
-from diffunet.fingerprint.intensity import ChannelMeasurement
+from diffunet.fingerprint.intensity import ChannelMeasurement, in_another_unit
 from diffunet.fingerprint.masks import DisagreementMeasurement, LabelMeasurement, ObjectMeasurement
 from diffunet.fingerprint.summary import RunningSummary, Summary
 from diffunet.fingerprint.trivial import NUM_REDRAWN
 
 INTENSITY_CAPACITY = 1_000_000
 _MAX_EXAMPLES = 5
+_KEPT_OF_A_CASE = 64  # intensities: enough for a median, and small for 100,000 images
 
 
 class Summaries:
@@ -98,8 +100,11 @@ class ChannelAccumulator:
         self._extremes = Summaries(f"foreground {name}")
         self._num_of: Counter[str] = Counter()
         self._examples: dict[str, list[str]] = defaultdict(list)
+        self._levels: dict[str, ChannelMeasurement] = {}
 
     def add(self, case: str, channel: ChannelMeasurement) -> None:
+        kept = channel.foreground_sample[:_KEPT_OF_A_CASE]  # drawn in no order
+        self._levels[case] = dataclasses.replace(channel, foreground_sample=kept.copy())
         self._cases.add("minimum", channel.minimum)
         self._cases.add("maximum", channel.maximum)
         self._foreground.add(channel.foreground_sample)
@@ -125,6 +130,7 @@ class ChannelAccumulator:
                 percentile_99_5=high,
                 maximum=extremes.maximum,
             )
+        other_unit = in_another_unit(self._levels)
         return ChannelFingerprint(
             name=self._name,
             intensities=intensities,
@@ -135,6 +141,8 @@ class ChannelAccumulator:
             num_noise=self._num_of["noise"],
             constant_examples=tuple(self._examples["constant"]),
             noise_examples=tuple(self._examples["noise"]),
+            num_other_unit=len(other_unit),
+            other_unit_examples=other_unit[:_MAX_EXAMPLES],
         )
 
 

@@ -63,7 +63,9 @@ class ChannelFingerprint:
         case_minimum, case_maximum: of whole images.
         num_constant: images with a single value (black ones, say).
         num_noise: images whose neighbouring voxels are hardly correlated.
-        constant_examples, noise_examples: some cases of the two kinds.
+        num_other_unit: images whose intensities lie far from those of the others, by the median of
+            the foreground or the range of the image, as if counted in another unit.
+        constant_examples, noise_examples, other_unit_examples: some cases of these kinds.
     """
 
     name: str
@@ -75,6 +77,8 @@ class ChannelFingerprint:
     num_noise: int
     constant_examples: tuple[str, ...]
     noise_examples: tuple[str, ...]
+    num_other_unit: int = 0
+    other_unit_examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

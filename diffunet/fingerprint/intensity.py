@@ -1,5 +1,6 @@
 """What the voxel values of a case are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,9 @@ from jaxtyping import Bool, Shaped
 
 from diffunet.randomness import numpy_generator
 
+_FEWEST_CASES = 5  # to say what most of them are
+_FAR = 8  # times the spread within a case, or that of most cases' medians
+_FLATTER = 20  # times; CTs of different devices and reconstructions differ by a factor of 3
 _MAX_SLICES_FOR_NOISE = 16
 _NOISE_CORRELATION = 0.3  # pure noise of real scanners: 0.04 to 0.26; the emptiest anatomy: 0.35
 
@@ -72,3 +76,21 @@ def neighbour_correlation(channel: Shaped[np.ndarray, "*spatial"]) -> float:
         np.mean(centred[..., 1:, :] * centred[..., :-1, :]) if channel.shape[-2] > 1 else variance,
     ]
     return float(np.mean(products) / variance) if variance > 0 else 1.0
+
+
+def in_another_unit(measurements: Mapping[str, ChannelMeasurement]) -> tuple[str, ...]:
+    """Return the cases whose intensities lie far from those of most others.
+
+    As where an offset of 1024 was not taken from a CT, or its values were scaled to 0..1. It says
+    nothing of fewer than five cases with a foreground.
+    """
+    marked = {case: each for case, each in measurements.items() if each.foreground_sample.size}
+    if len(marked) < _FEWEST_CASES:
+        return ()
+    medians = np.array([np.median(each.foreground_sample) for each in marked.values()])
+    spreads = np.array([np.std(each.foreground_sample) for each in marked.values()])
+    ranges = np.array([each.maximum - each.minimum for each in marked.values()])
+    low, usual, high = np.percentile(medians, (25, 50, 75))
+    is_far = np.abs(medians - usual) > _FAR * max(float(np.median(spreads)), high - low)
+    is_flat = ranges * _FLATTER < np.median(ranges)
+    return tuple(case for case, odd in zip(marked, is_far | is_flat, strict=True) if odd)

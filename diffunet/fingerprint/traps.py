@@ -20,6 +20,7 @@ CENTRED = 0.3  # mean distance below which objects are at the centre: 0.54 would
 _CENTRED_FOREGROUND = 0.3  # share of the image above which an object is at its centre of necessity
 _PREDICTABLE = 0.65  # AUC from which position or content alone is a shortcut
 _INTENSITY_RATIO = 20  # of the brightest to the median image
+_OF_ONE_UNIT = ("ct", "nonorm")  # names of channels whose values mean the same in every case
 _FEW_RATERS = 3
 _BY_CHANCE = 0.01  # p-value from which raters of one number need not be people
 _FEW_PATIENTS = 20
@@ -114,6 +115,14 @@ def _channel_warnings(channel: ChannelFingerprint, num_cases: int) -> Iterator[s
             f"Channel '{channel.name}': {channel.num_noise} of {num_cases} images look like pure "
             "noise (neighbouring voxels hardly correlate), e.g. "
             f"{_listed(channel.noise_examples)}; remove them."
+        )
+    if channel.num_other_unit and channel.name.casefold() in _OF_ONE_UNIT:
+        yield (
+            f"Channel '{channel.name}': the intensities of {channel.num_other_unit} of {num_cases} "
+            "images lie far from those of the others, e.g. "
+            f"{_listed(channel.other_unit_examples)}; this channel is not "
+            "normalised per case, so bring all into one unit (of a CT, "
+            "Hounsfield units: air -1000, water 0; an offset of 1024 may be left in them)."
         )
     highest, typical = channel.case_maximum.maximum, channel.case_maximum.median
     if typical > 0 and highest > _INTENSITY_RATIO * typical:

@@ -36,6 +36,11 @@ def test_a_sound_dataset_has_no_warning():
     assert _warnings(a_fingerprint()) == ""
 
 
+def test_units_of_images_that_are_normalised_one_by_one_do_not_matter():
+    channel = a_channel("MR", num_other_unit=2, other_unit_examples=("y", "z"))
+    assert _warnings(a_fingerprint(channels=(channel,))) == ""
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -43,6 +48,10 @@ def test_a_sound_dataset_has_no_warning():
         (
             {"channels": (a_channel(num_constant=3, constant_examples=("x",)),)},
             "3 of 100 images are constant (all black, say), e.g. 'x'",
+        ),
+        (
+            {"channels": (a_channel("CT", num_other_unit=2, other_unit_examples=("y", "z")),)},
+            "the intensities of 2 of 100 images lie far from those of the others, e.g. 'y', 'z'",
         ),
         (
             {"channels": (a_channel(num_noise=2, noise_examples=("y", "z")),)},
