@@ -150,10 +150,9 @@ def verify_dataset(
     for warning in report.warnings:
         logger.warning("%s", warning)
     report.raise_problems()
-    masks = "without their masks"
-    if report.checked_labels:
-        is_partly = report.num_with_masks < report.num_cases
-        masks = f"with the masks of {report.num_with_masks}" if is_partly else "with their masks"
+    masks = "with their masks" if report.checked_labels else "without their masks"
+    if report.checked_labels and report.num_without_masks:
+        masks += f", which {report.num_without_masks} training cases lack"
     logger.info("%s: %d cases checked, %s", folder.name, report.num_cases, masks)
 
 

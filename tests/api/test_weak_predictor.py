@@ -193,6 +193,19 @@ def test_folds_that_chose_otherwise_are_predicted_with_the_first_ones_choice_alo
     assert predictor.saliency == "cdm"
 
 
+@pytest.mark.parametrize("method, saliency", [("cdm", "cg_diff"), ("classifier", "layer_cam")])
+@pytest.mark.parametrize("value", [0.0, 100.0])
+def test_a_constant_image_has_no_map_whatever_is_known_of_it(tmp_path, method, saliency, value):
+    predictor = WeakPredictor.from_folder(write_weak_model(tmp_path, method=method))
+    image = np.full((1, 20, 18), value, np.float32)
+    prediction = predictor.predict(image, PIXEL_MM, saliency=saliency, tags=[1])
+    assert prediction.is_present.all()
+    assert not prediction.saliency.any()
+    assert not prediction.mask.any()
+    image[0, 5:9, 5:9] += 1  # anything to see
+    assert predictor.predict(image, PIXEL_MM, saliency=saliency, tags=[1]).saliency.any()
+
+
 def test_a_fold_that_could_choose_nothing_does_not_decide_for_the_others(tmp_path, caplog):
     write_weak_model(tmp_path, method="cdm", folds=("1", "2"), default_saliency="cg_diff")
     write_weak_model(tmp_path, method="cdm", folds=("0",))

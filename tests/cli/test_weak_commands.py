@@ -148,7 +148,9 @@ def test_masks_of_some_cases_alone_are_told_before_training_and_counted(tmp_path
     told = f"{len(names) - 2} of {len(names)} training cases have no mask"
     assert told in capsys.readouterr().out
     assert plan_and_preprocess.main_verify(["-d", "1", "--check_labels", *place]) == 0
-    assert "cases checked, with the masks of 2" in capsys.readouterr().out
+    assert (
+        f"with their masks, which {len(names) - 2} training cases lack" in capsys.readouterr().out
+    )
     for method in ("supervised", "diffusion"):
         assert train.main(["1", "0", "-m", method, "-device", "cpu", *place]) == 2
         message = capsys.readouterr().err

@@ -44,14 +44,14 @@ class IntegrityReport:
         problems: faults that must be mended before anything else can be done.
         warnings: things that are allowed, but may not be what the user meant.
         num_cases: how many cases were read.
-        num_with_masks: how many of them have masks, opened or not.
+        num_without_masks: training cases that have no masks.
         checked_labels: whether label files were opened.
     """
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     num_cases: int
-    num_with_masks: int
+    num_without_masks: int
     checked_labels: bool
 
     def raise_problems(self) -> None:
@@ -117,7 +117,7 @@ def verify_dataset(
             problems=tuple(findings.problems),
             warnings=tuple(findings.warnings),
             num_cases=0,
-            num_with_masks=0,
+            num_without_masks=0,
             checked_labels=False,
         )
     if checks_labels is None:
@@ -148,7 +148,7 @@ def verify_dataset(
         problems=tuple(findings.problems),
         warnings=tuple(findings.warnings),
         num_cases=len(cases),
-        num_with_masks=sum(bool(files.labels) for files in cases),
+        num_without_masks=sum(not files.labels for files in opened.training_cases),
         checked_labels=checks_labels,
     )
 

@@ -43,6 +43,9 @@ from diffunet.wsss.saliency.maps import (
     saliency_map,
 )
 
+_CONSTANT = 1e-5
+"""Largest range of a constant slice, in standard deviations: resampling rounds."""
+
 
 @final
 class SaliencyPredictor:
@@ -269,11 +272,15 @@ class SaliencyPredictor:
         properties: CaseProperties,
         presence: Presence,
     ) -> tuple[np.ndarray, np.ndarray, float | None]:
-        """Return (label, *shape) maps, (slice, label) thresholds, and seconds per slice."""
+        """Return (label, *shape) maps, (slice, label) thresholds, and seconds per slice.
+
+        Maps of constant slices are 0: nothing in them can show a label.
+        """
         is_present = presence.is_present[_stored_slices(properties)]
         plan = self.mask_plan
         maps = np.empty((is_present.shape[1], *properties.shape), np.float32)
         thresholds = np.empty(is_present.shape)
+        is_varied = _varied_slices(normalized)
         start = time.perf_counter()
         for label, shown in enumerate(is_present.T):
             raw = saliency_map(
@@ -284,7 +291,7 @@ class SaliencyPredictor:
                 patch_size=self.model.configuration.patch_size,
                 tags=torch.from_numpy(is_present).float(),
                 label=label,
-                slices=np.flatnonzero(shown).tolist(),
+                slices=np.flatnonzero(shown & is_varied).tolist(),
                 seed=self.options.seed,
                 case=properties.case,
                 compute=self.compute,
@@ -295,7 +302,7 @@ class SaliencyPredictor:
             by_slice = oriented.reshape(len(shown), *oriented.shape[-2:])
             thresholds[:, label] = threshold_of(by_slice, plan=plan, is_present=shown)
         seconds = time.perf_counter() - start
-        num_maps = int(np.count_nonzero(is_present))
+        num_maps = int(np.count_nonzero(is_present[is_varied]))
         return maps, thresholds, seconds / num_maps if num_maps else None
 
 
@@ -304,6 +311,12 @@ def _are_all_there(cases: Sequence[CaseFiles], *, run: FolderRun, output: Output
     return run.part.is_all or all(
         output.content_of_record(files.case) is not None for files in cases
     )
+
+
+def _varied_slices(normalized: Tensor) -> Bool[np.ndarray, " slice"]:
+    """Return which slices of an image (channel, *slice, y, x) differ anywhere within a channel."""
+    by_slice = normalized.reshape(len(normalized), -1, normalized.shape[-2] * normalized.shape[-1])
+    return ((by_slice.amax(dim=2) - by_slice.amin(dim=2)) > _CONSTANT).any(dim=0).numpy()
 
 
 def _stored_slices(properties: CaseProperties) -> slice:
