@@ -162,7 +162,8 @@ def test_an_unknown_configuration_lists_the_known_ones(plans):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 9}, "format_version should be 1, got 9"),
+        ({"format_version": 0}, "format_version should be 1, got 0; plan again"),
+        ({"format_version": 9, "of_tomorrow": 1}, "at most 1, got 9: a newer diffunet wrote it"),
         ({"recommended_configuration": "4d"}, "'4d' is not one of"),
         ({"transpose_forward": (0, 0)}, "should be a permutation"),
         ({"method": "magic"}, "'magic' is not one of 'diffusion', 'supervised'"),
@@ -172,6 +173,13 @@ def test_inconsistent_plans_are_refused(plans, tmp_path, change, message):
     write_json(tmp_path / "p.json", dataclasses.asdict(plans) | change)
     with pytest.raises(PlansError, match=message):
         Plans.load(tmp_path / "p.json")
+
+
+def test_plans_of_a_run_by_a_newer_version_are_refused_as_such(plans, tmp_path):
+    content = dataclasses.asdict(plans.resolve()) | {"format_version": 9, "of_tomorrow": 1}
+    write_json(tmp_path / "p.json", content)
+    with pytest.raises(PlansError, match="at most 2, got 9: a newer diffunet wrote it; update"):
+        ResolvedPlans.load(tmp_path / "p.json")
 
 
 def test_the_ct_normalisation_needs_its_numbers():

@@ -179,7 +179,9 @@ class Plans:
             PlansError: missing, not JSON, an unknown or missing key, a wrong type, or an
                 inconsistency; with the full path of the field.
         """
-        return record_from_json(cls, read_json(path, PlansError), where=path.name, error=PlansError)
+        content = read_json(path, PlansError)
+        _refuse_newer(content, FORMAT_VERSION, where=path.name)
+        return record_from_json(cls, content, where=path.name, error=PlansError)
 
     def save(self, path: Path) -> None:
         """Write the plans as JSON, atomically."""
@@ -301,6 +303,7 @@ class ResolvedPlans:
         """Build them from what `save` wrote; see `load`."""
         if isinstance(content, dict) and "configurations" in content:
             return _of_first_version(content, where=where)
+        _refuse_newer(content, RESOLVED_FORMAT_VERSION, where=where)
         return record_from_json(cls, content, where=where, error=PlansError)
 
     def save(self, path: Path) -> None:
@@ -337,6 +340,20 @@ def _of_first_version(content: dict[str, Any], *, where: str) -> ResolvedPlans:
         )
     reasons = plans.reasons.get("configurations", {}).get(plans.recommended_configuration, {})
     return plans.resolve(edited=paths_noted_as_set(reasons))
+
+
+def _refuse_newer(content: Any, known: int, *, where: str) -> None:
+    """Check that no later version wrote plans: their fields may be other ones.
+
+    Raises:
+        PlansError: one did.
+    """
+    found = content.get("format_version") if isinstance(content, dict) else None
+    if isinstance(found, int) and found > known:
+        raise PlansError(
+            f"{where}: format_version should be at most {known}, got {found}: a newer diffunet "
+            "wrote it; update the one here"
+        )
 
 
 def _check_version(found: int, known: int, *, remedy: str) -> None:

@@ -127,3 +127,9 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 )
 def test_the_ending_is_found_in_any_case(name: str, ending: str | None) -> None:
     assert photograph_ending_of(Path(name)) == ending
+
+
+def test_a_photograph_in_the_colours_of_a_printer_is_told(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 6)).save(tmp_path / "a.jpg")
+    with pytest.raises(DatasetError, match="found the mode CMYK; convert its colours, as 8 or 16"):
+        read_photograph(tmp_path / "a.jpg")

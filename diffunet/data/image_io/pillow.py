@@ -27,6 +27,7 @@ _SAMPLE_BYTES = {"I": 4, "F": 4, "I;16": 2}
 _PNG_PALETTE = 1  # bit of the header's colour type: indices into a palette
 _PPM_COLOUR = re.compile(rb"P[36]\s+(?:#[^\n]*\s+)*[0-9]+\s+[0-9]+\s+([0-9]+)\s")
 _HEADER_BYTES = 512
+_OTHER_COLOURS = ("CMYK", "YCbCr", "LAB", "HSV")
 _WITH_ALPHA = {"RGBA": "RGB", "LA": "L"}
 _WITH_PREVIEW = "MPO"  # a JPEG of a telephone: the photograph is the first of its images
 
@@ -48,9 +49,11 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
         image = file.convert("RGB") if file.mode == "P" and not is_label else file
         image = _without_opaque_alpha(image)
         if image.mode not in ("1", "L", "P", "I", "I;16", "RGB"):
+            is_other = image.mode in _OTHER_COLOURS
+            remedy = "convert its colours" if is_other else "save it without transparency"
             raise DatasetError(
                 f"'{path}': expected a grey or RGB image, found the mode {image.mode}; "
-                "save it without transparency, as 8 or 16 bit grey or 8 bit RGB"
+                f"{remedy}, as 8 or 16 bit grey or 8 bit RGB"
             )
         array = np.array(image)
     array = _stored_values(path, array, header=content[:_HEADER_BYTES])
