@@ -162,3 +162,21 @@ def test_a_damaged_file_of_the_right_kind_is_no_other_kind(tmp_path: Path):
     path = tmp_path / "a.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     assert "it may be truncated" in reading_problem(path, ".png", ValueError("no"))
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "is_told"),
+    (
+        ("a.mha", f"{META}ElementDataFile = LOCAL\n", True),
+        ("a.mha", META.rpartition("ElementSpacing")[0] + "ElementDataFile = LOCAL\n", False),
+        ("a.nrrd", f"{NRRD}encoding: raw\n\n", True),
+        ("a.nrrd", NRRD.rpartition("spacings")[0] + "encoding: raw\n\n", False),
+        ("a.nrrd", f"{NRRD}encoding: raw\n\n".replace("1 1 2", "nan nan nan"), False),
+    ),
+)
+def test_a_header_without_a_spacing_says_so(name: str, header: str, is_told: bool, tmp_path: Path):
+    (tmp_path / name).write_bytes(header.encode() + VOXELS.tobytes())
+    array, geometry = read_image([tmp_path / name])
+    np.testing.assert_array_equal(array[0], VOXELS)
+    assert geometry.has_spacing == is_told
+    assert geometry.spacing_mm == ((2.0, 1.0, 1.0) if is_told else (1.0, 1.0, 1.0))

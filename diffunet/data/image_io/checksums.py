@@ -1,6 +1,7 @@
-"""Whether compressed voxels are what was written: their stream ends, and its checksum fits.
+"""What ITK does not tell of NRRD and MetaImage, and checksums of compressed voxels.
 
-The libraries stop at the last voxel, before the checksum, or pass over what they cannot unpack.
+The libraries stop at the last voxel, before the checksum, or pass over what they cannot unpack. A
+stream of compressed voxels should end, and its checksum fit.
 """
 
 import gzip
@@ -54,6 +55,12 @@ def require_voxel_file(path: Path) -> None:
         )
 
 
+def tells_spacing(path: Path) -> bool:
+    """Whether the header of a NRRD or MetaImage tells the size of a voxel; ITK takes 1 mm else."""
+    with path.open("rb") as file:
+        return _read_header(path, file).tells_spacing
+
+
 def require_sound_voxels(path: Path, *, num_bytes: int) -> None:
     """Check the compressed voxels of a NRRD or MetaImage file; where they are not, nothing.
 
@@ -99,6 +106,7 @@ class _Header:
 
     place: str | None
     is_compressed: bool
+    tells_spacing: bool
     tells_size: bool = True
 
 
@@ -110,12 +118,15 @@ def _read_header(path: Path, file: BinaryIO) -> _Header:
         return _Header(
             place=fields.get("data file", fields.get("datafile")),
             is_compressed=fields.get("encoding") in ("gzip", "gz") and not skips,
+            tells_spacing="(" in fields.get("space directions", "")
+            or any(each != "nan" for each in fields.get("spacings", "").split()),
         )
     fields = _fields(file, separator=b"=", last="elementdatafile")
     place = fields.get("elementdatafile")
     return _Header(
         place=None if place is None or place.lower() == "local" else place,
         is_compressed=fields.get("compresseddata") == "true",
+        tells_spacing="elementspacing" in fields or "elementsize" in fields,
         tells_size="compresseddatasize" in fields,
     )
 

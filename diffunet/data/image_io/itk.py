@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffunet.data.image_io.bounds import require_room, require_whole
-from diffunet.data.image_io.checksums import require_sound_voxels, require_voxel_file
+from diffunet.data.image_io.checksums import (
+    require_sound_voxels,
+    require_voxel_file,
+    tells_spacing,
+)
 from diffunet.data.image_io.geometry import ImageGeometry
 from diffunet.errors import DatasetError
 from diffunet.jsonio import atomic_path
@@ -61,7 +65,8 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
             f"{array.shape}; split the file into one per case and channel"
         )
     shape = tuple(int(size) for size in array.shape[1:])
-    return np.ascontiguousarray(array), _geometry_of(reader, shape=shape)
+    has_spacing = path.name.lower().endswith(_UNCOMPRESSED) or tells_spacing(path)
+    return np.ascontiguousarray(array), _geometry_of(reader, shape=shape, has_spacing=has_spacing)
 
 
 def write(path: Path, array: np.ndarray, geometry: ImageGeometry) -> None:
@@ -155,13 +160,16 @@ def _image_io(path: Path) -> str:
     return next(io for ending, io in _IMAGE_IO.items() if name.endswith(ending))
 
 
-def _geometry_of(reader: "SimpleITK.ImageFileReader", *, shape: tuple[int, ...]) -> ImageGeometry:
+def _geometry_of(
+    reader: "SimpleITK.ImageFileReader", *, shape: tuple[int, ...], has_spacing: bool
+) -> ImageGeometry:
     """Return the geometry of the first axes of the file; further ones hold channels."""
     axes, dimensions = reader.GetDimension(), len(shape)
     direction = np.reshape(reader.GetDirection(), (axes, axes))[:dimensions, :dimensions]
     return ImageGeometry(
         shape=shape,
         spacing_mm=tuple(reader.GetSpacing()[:dimensions][::-1]),
+        has_spacing=has_spacing,
         origin=tuple(reader.GetOrigin()[:dimensions]),
         direction=tuple(float(value) for value in direction.ravel()),
     )
