@@ -10,7 +10,6 @@ SMALLEST_INPUT_SCALE = 0.03
 LARGEST_INPUT_SCALE = 1.0
 
 _BIAS_OFFSET = 0.6  # so that N = 100 gives -4, P1's best
-_MANY_LABELS = 4
 MOST_SIGNED_LABELS = IMAGE_BASE_CHANNELS // 2 - 1  # with the background, half of those channels
 
 
@@ -73,7 +72,4 @@ def choose_encoding(num_labels: int, *, is_regions: bool) -> Choice[str]:
             f"{num_labels + 1} classes would make the network of the sampling steps wider, at full "
             "resolution, than the image encoder.",
         )
-    reason = f"One channel for each of the {num_labels + 1} classes."
-    if num_labels > _MANY_LABELS:
-        reason += " With so many classes, 'analog_bits' needs fewer channels: worth a try."
-    return Choice("signed", reason)
+    return Choice("signed", f"One channel for each of the {num_labels + 1} classes.")

@@ -8,35 +8,22 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from diffunet.build import build_encoding
+from diffunet.build import build_encoding, weak_plan_of
 from diffunet.durations import in_words
 from diffunet.labels import LabelScheme
 from diffunet.methods import METHODS
+from diffunet.planning.cells import choose_num_foldings
 from diffunet.planning.choice import Choice, with_choices
 from diffunet.planning.cost import Work, measure_work
 from diffunet.planning.topology import plan_image_model_network, plan_network, plan_pooling
 from diffunet.planning.training import MOST_PATCHES, choices_by_iterations
-from diffunet.plans import ConfigurationPlan, ResolvedPlans
+from diffunet.plans import ConfigurationPlan, NetworkPlan, ResolvedPlans
 from diffunet.plans.presets import Size
 
 LAPTOP_SECONDS = 1500
 """Of the optimiser steps of a laptop's training; validations come on top."""
 
 _LAPTOP_WIDTH, _LARGE_WIDTH = 0.5, 2.0
-
-# Most pixels of a patch that a laptop sees one by one, and of one in cells of two pixels an axis;
-# larger ones may have cells of four. In the same time, a network then learns from more of an image
-# (results/real-data.md). Volumes lose by it (log.md). It was not measured of models of images, and
-# cells of two not of models that draw no samples.
-_LARGEST_PATCHES = {2: (64**2, 256**2), 3: ()}
-
-# Cells of four have to be small beside what raters differ by. On LIDC a cell of two is an 18th of
-# that, and LIDC gains by them; one of four is a fifth, and it loses (log.md).
-_FEWEST_CELLS_OF_REGION = 16
-
-# Numbers that the network puts out for a cell. With more, cells of four make all of its stages
-# wider, so that a training has fewer steps than with cells of two.
-_MOST_VALUES_OF_CELL = 32
 
 # Cells (or voxels, where none are folded) of a patch that is cut for a laptop, and voxels of the
 # largest whole images that are not: a network that sees only parts does not know where in the image
@@ -124,7 +111,7 @@ def _default(plans: ResolvedPlans, labels: LabelScheme, input_scale: float) -> R
 def _laptop(plans: ResolvedPlans, labels: LabelScheme, input_scale: float) -> ResolvedPlans:
     """Return plans whose training takes about half an hour on two cores of a CPU."""
     keeps_networks = _sets_networks(plans)
-    foldings = _num_foldings(plans, labels, input_scale)
+    foldings = choose_num_foldings(plans, labels, input_scale=input_scale)
     patch = _laptop_patch(plans, keeps_networks=keeps_networks, num_foldings=foldings)
     choices = _patch_choices(plans, patch)
     if not keeps_networks:
@@ -243,7 +230,7 @@ def _laptop_patch(
         return planned
     is_whole = configuration.crop.policy == "whole"
     if keeps_networks:
-        cell = configuration.network.strides[0]
+        cell = _trained_network(plans).strides[0]
     else:
         cell = plan_pooling(planned, spacing, num_foldings=num_foldings).strides[0]
     num_voxels = _CELLS_OF_CUT_PATCH[dimensions] * math.prod(cell)
@@ -313,33 +300,9 @@ def _patch_choices(plans: ResolvedPlans, patch: tuple[int, ...]) -> dict[str, Ch
     }
 
 
-def _num_foldings(plans: ResolvedPlans, labels: LabelScheme, input_scale: float) -> int:
-    """Return how many of the finest stages are left out of the network that draws masks.
-
-    A patch that the user set is left as it is, so that it says how many may be.
-    """
-    patch, spacing = plans.configuration.patch_size, plans.configuration.preprocessing.spacing_mm
-    method = METHODS[plans.method]
-    if method.learns_from != "masks":
-        return 0
-    wanted = sum(math.prod(patch) > largest for largest in _LARGEST_PATCHES[len(patch)])
-    otherwise = min(wanted, 1) if "num_samples" in method.options else 0
-    if wanted < 2:
-        return otherwise
-    pooling = plan_pooling(patch, spacing, num_foldings=wanted)
-    num_voxels = math.prod(pooling.strides[0])
-    is_fine = input_scale**-2 >= _FEWEST_CELLS_OF_REGION * num_voxels
-    num_channels = build_encoding(labels, plans.configuration.diffusion).num_channels
-    is_narrow = num_channels * num_voxels <= _MOST_VALUES_OF_CELL
-    is_fitting = not plans.is_set_by_user("patch_size") or not any(
-        edge % of for edge, of in zip(patch, pooling.divisors, strict=True)
-    )
-    return wanted if is_fine and is_narrow and is_fitting else otherwise
-
-
 def _laptop_batch(plans: ResolvedPlans) -> Choice[int]:
     configuration = plans.configuration
-    cells = math.prod(configuration.patch_size) / math.prod(configuration.network.strides[0])
+    cells = math.prod(configuration.patch_size) / math.prod(_trained_network(plans).strides[0])
     fitting = round(_LAPTOP_BATCH_CELLS / cells)
     smallest = _LAPTOP_MIN_BATCH[configuration.dimensions]
     batch = min(_LAPTOP_MAX_BATCH, max(smallest, fitting), configuration.training.batch_size)
@@ -357,22 +320,43 @@ def _networks(
     """Return the networks that the planner makes for a patch, with other widths.
 
     Args:
-        num_foldings: of the network of masks; see `plan_network`.
+        num_foldings: of the network that is trained; see `plan_network`.
     """
     configuration = plans.configuration
     spacing = configuration.preprocessing.spacing_mm
     num_labels = build_encoding(labels, configuration.diffusion).num_channels
+    is_of_images = METHODS[plans.method].learns_from == "image_labels"
     masks = plan_network(
-        patch, spacing, num_label_channels=num_labels, width=width, num_foldings=num_foldings
-    ).network
-    reason = f"as planned for this patch, with {width:g} of the usual widths."
-    cell = " x ".join(map(str, masks.strides[0]))
-    folded = f" Cells of {cell} voxels are seen as one, and drawn voxel by voxel."
-    choices: dict[str, Choice[Any]] = {_MASKS: Choice(masks, reason + folded * (num_foldings > 0))}
+        patch,
+        spacing,
+        num_label_channels=num_labels,
+        width=width,
+        num_foldings=0 if is_of_images else num_foldings,
+    )
+    networks = {_MASKS: masks.network}
     if configuration.weak is not None:
-        images = plan_image_model_network(patch, spacing, width=width).network
-        choices[_IMAGES] = Choice(images, reason)
-    return choices
+        networks[_IMAGES] = plan_image_model_network(
+            patch,
+            spacing,
+            num_channels=len(configuration.preprocessing.normalization),
+            width=width,
+            num_foldings=num_foldings if is_of_images else 0,
+        ).network
+    return {path: Choice(network, _reason(network, width)) for path, network in networks.items()}
+
+
+def _reason(network: NetworkPlan, width: float) -> str:
+    reason = f"as planned for this patch, with {width:g} of the usual widths."
+    if max(network.strides[0]) == 1:
+        return reason
+    cell = " x ".join(map(str, network.strides[0]))
+    return f"{reason} Cells of {cell} voxels are seen as one, and drawn voxel by voxel."
+
+
+def _trained_network(plans: ResolvedPlans) -> NetworkPlan:
+    if METHODS[plans.method].learns_from == "image_labels":
+        return weak_plan_of(plans.configuration).network
+    return plans.configuration.network
 
 
 def _sets_networks(plans: ResolvedPlans) -> bool:

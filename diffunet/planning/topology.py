@@ -183,23 +183,37 @@ def plan_network(
 
 
 def plan_image_model_network(
-    patch_size: Sequence[int], spacing_mm: Sequence[float], *, width: float = 1.0
+    patch_size: Sequence[int],
+    spacing_mm: Sequence[float],
+    *,
+    num_channels: int = 1,
+    width: float = 1.0,
+    num_foldings: int = 0,
 ) -> Topology:
     """Return the network of a diffusion of images that is conditioned on labels alone.
 
     Args:
         patch_size: voxels per axis, 2 or 3 of them.
         spacing_mm: of these voxels.
+        num_channels: of the images.
         width: factor of all channels.
+        num_foldings: how many of the finest stages to leave out; widths then begin as wide as that
+            number of doublings.
     """
-    pooling = plan_pooling(patch_size, spacing_mm)
+    pooling = plan_pooling(patch_size, spacing_mm, num_foldings=num_foldings)
     num_stages = len(pooling.strides)
     num_positions = math.prod(pooling.coarsest(patch_size))
+    narrowest = 0
+    if num_foldings:  # all pixels of a cell pass through it
+        num_values = num_channels * math.prod(pooling.strides[0])
+        narrowest = NUM_GROUPS * math.ceil(num_values / NUM_GROUPS)
+    doublings = [max(num_foldings, stage + min(num_foldings, 1)) for stage in range(num_stages)]
+    widths = [
+        min(FINEST_IMAGE_MODEL_CHANNELS * 2**number, MAX_IMAGE_MODEL_CHANNELS)
+        for number in doublings
+    ]
     network = pooling.network(
-        [
-            round(width * min(FINEST_IMAGE_MODEL_CHANNELS * 2**stage, MAX_IMAGE_MODEL_CHANNELS))
-            for stage in range(num_stages)
-        ],
+        [max(narrowest, round(width * each)) for each in widths],
         num_groups=_num_groups(width),
         has_attention=num_positions <= MAX_IMAGE_MODEL_ATTENTION_POSITIONS,
         has_final_tanh=False,

@@ -225,9 +225,46 @@ def test_a_supervised_network_sees_cells_of_four_or_pixels(edge, input_scale, ce
 
 
 @pytest.mark.parametrize("learner", methods_that_learn_from("image_labels"))
-def test_models_of_images_see_pixels(learner):
-    made = laptop(planned((512, 512), method=learner)).configuration
-    assert made.weak.network.strides[0] == made.network.strides[0] == (1, 1)
+@pytest.mark.parametrize(
+    ("edge", "cell", "channels"),
+    [
+        (128, 1, (8, 16, 32, 64, 64)),
+        (160, 2, (16, 32, 64, 64)),
+        (256, 4, (32, 32, 64, 64)),
+        (512, 4, (32, 32, 64, 64)),
+    ],
+)
+def test_models_of_large_images_see_cells(learner, edge, cell, channels):
+    before = planned((edge, edge), method=learner)
+    for input_scale in (0.05, 0.3):  # says nothing of them
+        made = with_size(before, "laptop", labels=LABELS, input_scale=input_scale).configuration
+        network = made.weak.network
+        assert (network.strides[0], network.channels) == ((cell, cell), channels)
+        assert made.network.strides[0] == (1, 1)  # is not trained
+        assert made.patch_size == (edge, edge)
+
+
+@pytest.mark.parametrize(
+    ("num_channels", "cell", "channels"),
+    [(3, 4, (48, 48, 64, 64)), (4, 4, (64, 64, 64, 64)), (5, 2, (24, 32, 64, 64))],
+)
+def test_all_channels_of_a_cell_pass_through_a_model_of_images(num_channels, cell, channels):
+    before = planned((256, 256), method="cdm")
+    preprocessing = dataclasses.replace(
+        before.configuration.preprocessing, normalization=(NormalizationPlan(),) * num_channels
+    )
+    configuration = dataclasses.replace(before.configuration, preprocessing=preprocessing)
+    made = laptop(dataclasses.replace(before, configuration=configuration)).configuration
+    assert made.weak.network.strides[0] == (cell, cell)
+    assert made.weak.network.channels == channels
+
+
+def test_a_large_image_is_rounded_up_to_what_cells_need():
+    made = laptop(planned((288, 272), method="cdm")).configuration
+    assert (made.patch_size, made.crop.policy) == ((288, 288), "whole")
+    kept = laptop(planned((272, 272), "patch_size=[272,272]", method="cdm")).configuration
+    assert kept.patch_size == (272, 272)
+    assert kept.weak.network.strides[0] == (2, 2)
 
 
 def test_whole_images_stay_whole_where_a_laptop_can_train_on_them():
