@@ -39,7 +39,7 @@ def build(root: Path, *, model: Path) -> None:
     """Make one whole file of each kind below `root`."""
     geometry = ImageGeometry(shape=SHAPE, spacing_mm=(1.0, 1.0))
     _write_weak_prediction(root / "weak", model, geometry)
-    begin_dataset(root / "pseudo", OF_PSEUDO_LABELS, continues=False)
+    begin_dataset(root / "pseudo", OF_PSEUDO_LABELS, cases=(), continues=False)
     made = root / "pseudo_made"
     write_json(made / "pseudo_labels.json", {"settings": OF_PSEUDO_LABELS, "cases": {}})
     write_json(made / "dataset.json", {"dataset": {}})
@@ -75,13 +75,17 @@ def kinds(root: Path, *, model: Path, plans: Path) -> list[Kind]:
         Kind(
             name="settings of pseudo-labels",
             path=next((root / "pseudo").rglob("*.json")),
-            read=partial(begin_dataset, root / "pseudo", OF_PSEUDO_LABELS, continues=True),
+            read=partial(
+                begin_dataset, root / "pseudo", OF_PSEUDO_LABELS, cases=(), continues=True
+            ),
             mutations=as_json,
         ),
         Kind(
             name="pseudo_labels.json",
             path=root / "pseudo_made" / "pseudo_labels.json",
-            read=partial(begin_dataset, root / "pseudo_made", OF_PSEUDO_LABELS, continues=True),
+            read=partial(
+                begin_dataset, root / "pseudo_made", OF_PSEUDO_LABELS, cases=(), continues=True
+            ),
             mutations=as_json,
         ),
         Kind(

@@ -8,7 +8,7 @@ from diffunet import api
 from diffunet.api.asked import AskedTraining, plan_fold
 from diffunet.cli import train
 from diffunet.errors import UsageError
-from diffunet.planning import sizes
+from diffunet.planning import cells
 from diffunet.plans import ResolvedPlans
 from diffunet.plans.edits import save_planned
 from diffunet.training.reporting import Pictures
@@ -66,7 +66,7 @@ def test_a_word_of_size_or_length_leaves_all_else_as_planned(place, setting):
 
 def test_trainings_that_differ_in_the_input_scale_have_one_network(place, monkeypatch):
     """Else a sweep over it would compare networks."""
-    monkeypatch.setattr(sizes, "_LARGEST_PATCHES", {2: (4, 8), 3: ()})
+    monkeypatch.setattr(cells, "_LARGEST_PATCHES", {2: (4, 8), 3: ()})
     networks = {
         asked(place, "laptop", f"diffusion.input_scale={scale}").configuration.network
         for scale in (0.03, 1)

@@ -21,9 +21,11 @@ SLOW_KINDS = ("checkpoint", "plans.resolved", "dataset_fingerprint", "dataset.js
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("fuzz")
     logging.disable(logging.CRITICAL)
-    fuzz_kinds.build(root)
-    yield root
-    logging.disable(logging.NOTSET)
+    try:
+        fuzz_kinds.build(root)
+        yield root
+    finally:  # or all later tests of this process would be silent
+        logging.disable(logging.NOTSET)
 
 
 @pytest.mark.slow

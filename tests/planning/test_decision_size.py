@@ -153,7 +153,7 @@ def test_bias_is_p1s_at_its_input_scale():
     [
         (1, False, "one channel"),
         (3, False, "4 classes"),
-        (6, False, "analog_bits"),
+        (6, False, "7 classes"),
         (15, False, "16 classes"),
         (6, True, "overlap"),
         (104, True, "overlap"),
