@@ -85,7 +85,7 @@ def train(
             the iterations that are done.
     """
     from diffunet.api.asked import AskedTraining, folds_of, plan_fold, refuse_interrupted
-    from diffunet.api.preparation import warn_of_changes_since
+    from diffunet.api.raw_changes import warn_of_changes_since
     from diffunet.api.reports import report_on_training
     from diffunet.sharing.install import opened_weights
     from diffunet.training.fold import FoldOptions, train_fold
@@ -295,7 +295,7 @@ def pseudo_label(
         UsageError, WorkspaceError, CheckpointError, DatasetError: before any work is done; the last
             also at the end, for images that cannot be read.
     """
-    from diffunet.api.preparation import warn_of_changes
+    from diffunet.api.raw_changes import warn_of_changes
     from diffunet.wsss.second_stage.make import make_pseudo_dataset, require_tags
 
     place = workspace_of(workspace)

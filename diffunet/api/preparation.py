@@ -1,12 +1,12 @@
 """From a raw dataset to preprocessed cases: check, measure, plan, preprocess."""
 
-import contextlib
 import functools
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from diffunet.api.raw_changes import warn_of_changes
 from diffunet.arguments import (
     Dataset,
     check_planning,
@@ -365,39 +365,6 @@ def _warn_of_missing_masks(raw: RawDataset) -> None:
             len(missing),
             len(cases),
             listing(missing),
-        )
-
-
-def warn_of_changes(raw: RawDataset, folder: Path, *, remedy: str) -> None:
-    """Warn of changes of a raw dataset since the plans in its preprocessed folder were made."""
-    from diffunet.data.raw.dataset_state import DatasetState
-
-    planned = DatasetState.load(folder / STATE_FILE)
-    changes = DatasetState.of(raw).changes_since(planned) if planned is not None else ()
-    if changes:
-        logger.warning(
-            "the data have changed since plans and folds were made: %s; %s",
-            "; ".join(changes),
-            remedy,
-        )
-
-
-def warn_of_changes_since(place: Workspace, dataset: str) -> None:
-    """Warn if the raw dataset of what is preprocessed has changed: what is stored does not.
-
-    Nothing is said where the raw dataset is not there, or faulty now: no training needs it.
-    """
-    from diffunet.data.raw.dataset_state import may_have_changed
-
-    raw, folder = place.raw / dataset, place.preprocessed / dataset
-    if not may_have_changed(raw, since=folder / STATE_FILE):
-        return
-    with contextlib.suppress(DatasetError):
-        warn_of_changes(
-            open_dataset(raw),
-            folder,
-            remedy="this training knows the data as they were; to take the changes in, run "
-            f"diffunet_plan_and_preprocess -d {dataset}",
         )
 
 

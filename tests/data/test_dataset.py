@@ -338,6 +338,14 @@ def renamed(folder: Path, change: Callable[[str], str]) -> None:
         path.rename(path.with_name(change(path.name)))
 
 
+def only_problem_of(folder: Path) -> str:
+    """Return the single fault in the form of a dataset."""
+    findings = Findings()
+    scan_dataset(folder, findings=findings)
+    assert len(findings.problems) == 1, findings.problems
+    return findings.problems[0]
+
+
 @pytest.mark.parametrize(
     ("write", "example"),
     (
@@ -354,10 +362,7 @@ def test_a_channel_that_is_written_in_another_way_is_one_message(
 ) -> None:
     build_2d(tmp_path)
     renamed(tmp_path / "imagesTr", write)
-    findings = Findings()
-    scan_dataset(tmp_path, findings=findings)
-    assert len(findings.problems) == 1, findings.problems
-    assert f"rename {example}" in findings.problems[0]
+    assert f"rename {example}" in only_problem_of(tmp_path)
 
 
 def test_copies_of_images_are_no_cases(tmp_path: Path) -> None:
@@ -382,10 +387,7 @@ def test_label_maps_that_are_written_in_another_way_are_one_message(
     build_2d(tmp_path)
     renamed(tmp_path / "labelsTr", write)
     renamed(tmp_path / "labelsTr", lambda name: name.replace(".PNG", ".png"))
-    findings = Findings()
-    scan_dataset(tmp_path, findings=findings)
-    assert len(findings.problems) == 1, findings.problems
-    assert example in findings.problems[0]
+    assert example in only_problem_of(tmp_path)
 
 
 def test_names_that_differ_by_zeros_are_matched_only_if_that_is_clear() -> None:

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 import pytest
 
-from diffunet.data.raw import integrity
+from diffunet.data.raw import case_checks
 from diffunet.data.raw.dataset import open_dataset
 from diffunet.data.raw.integrity import verify_dataset
 from diffunet.data.raw.label_checks import digest_of
@@ -93,8 +93,10 @@ def test_label_files_beside_image_level_labels_are_opened_only_on_demand(
     build_tagged(tmp_path)
     write_png(tmp_path / "labelsTr/a.png", mask_2d())
     opened: list[Path] = []
-    read = integrity.read_label_map
-    monkeypatch.setattr(integrity, "read_label_map", lambda path: opened.append(path) or read(path))
+    read = case_checks.read_label_map
+    monkeypatch.setattr(
+        case_checks, "read_label_map", lambda path: opened.append(path) or read(path)
+    )
     report = verify_dataset(tmp_path, num_processes=0)
     assert (opened, report.checked_labels) == ([], False)
     assert verify_dataset(tmp_path, num_processes=0, checks_labels=True).checked_labels
@@ -120,11 +122,11 @@ def test_axes_that_are_not_perpendicular_are_no_fault(tmp_path: Path) -> None:
 
 
 def test_values_of_a_large_label_map_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(integrity, "_VOXELS_AT_ONCE", 10)
+    monkeypatch.setattr(case_checks, "_VOXELS_AT_ONCE", 10)
     for dtype in (np.uint8, np.int16):
         label_map = np.zeros((7, 9), dtype)
         label_map[0, 0], label_map[-1, -1] = 3, 5
-        assert integrity._values_of(label_map) == {0, 3, 5}
+        assert case_checks._values_of(label_map) == {0, 3, 5}
 
 
 def test_long_lists_are_cut(tmp_path: Path) -> None:

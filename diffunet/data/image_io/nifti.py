@@ -25,12 +25,8 @@ import numpy as np
 
 from diffunet.data.image_io.bounds import require_room, require_whole
 from diffunet.data.image_io.checksums import require_sound_end
-from diffunet.data.image_io.geometry import (
-    SPACING_TOLERANCE,
-    ImageGeometry,
-    in_words,
-    is_orthonormal,
-)
+from diffunet.data.image_io.geometry import ImageGeometry
+from diffunet.data.image_io.nifti_geometry import QUATERNION, RAS_TO_LPS, geometry_of
 from diffunet.errors import DatasetError
 from diffunet.jsonio import atomic_file
 
@@ -40,17 +36,12 @@ if TYPE_CHECKING:
 
 FILE_ENDINGS = (".nii.gz", ".nii")
 
-# NIfTI counts towards right, anterior, superior; ITK towards left, posterior, superior.
-_RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
-_ROUNDING = 1e-4  # of a quaternion's length
-_MILLIMETRES = {1: 1000.0, 3: 0.001}  # of xyzt_units: metres, micrometres; else millimetres
-_QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
 _FORMS = (
     "pixdim",
     "xyzt_units",
     "qform_code",
     "sform_code",
-    *_QUATERNION,
+    *QUATERNION,
     *(f"qoffset_{name}" for name in "xyz"),
     *(f"srow_{name}" for name in "xyz"),
 )
@@ -85,7 +76,7 @@ def read(path: Path, *, is_label: bool) -> tuple[np.ndarray, ImageGeometry]:
     if array.dtype == np.float64 and np.dtype(header.get_data_dtype()).itemsize < 4:
         array = array.astype(np.float32)  # short integers with a slope: 24 bits hold them
     shape = tuple(int(size) for size in array.shape[1:])
-    geometry = _geometry_of(path, header, shape=shape)
+    geometry = geometry_of(path, header, shape=shape)
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")), geometry
 
 
@@ -135,7 +126,7 @@ def open_stack(
             f"{voxels.shape}; join the label maps along a fourth axis"
         )
     shape = tuple(int(size) for size in voxels.shape[2::-1])
-    geometry = _geometry_of(path, header, shape=shape)
+    geometry = geometry_of(path, header, shape=shape)
 
     def read_map(number: int) -> tuple[np.ndarray, ImageGeometry]:
         array = np.asanyarray(voxels[..., number]).T
@@ -199,7 +190,7 @@ def _set_forms(header: "Nifti1Header", geometry: ImageGeometry) -> None:
     direction = np.reshape(np.asarray(geometry.direction), (dimensions, dimensions))
     affine[:dimensions, :dimensions] = direction * spacing
     affine[:dimensions, 3] = geometry.origin or 0.0
-    affine[:3] *= _RAS_TO_LPS[:, None]
+    affine[:3] *= RAS_TO_LPS[:, None]
     header.set_sform(affine, code=1)
     if geometry.is_orthonormal:
         header.set_qform(affine, code=1)
@@ -307,117 +298,3 @@ def _require_room(path: Path, header: "Nifti1Header", *, num_at_once: int | None
     if header["scl_slope"] not in (0, 1) and np.isfinite(header["scl_slope"]):
         # the numbers that the slope makes of them have 64 bits
         require_room(path, shape=sizes, num_bytes=num_bytes // divisor // dtype.itemsize * 8)
-
-
-def _geometry_of(path: Path, header: "Nifti1Header", *, shape: tuple[int, ...]) -> ImageGeometry:
-    num_axes = len(shape)
-    scale = _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
-    pixdim = np.asarray(header["pixdim"][1:4], np.float64)
-    if not np.isfinite(pixdim[:num_axes]).all():
-        raise _no_geometry(path, f"pixdim is {in_words(tuple(pixdim))}")
-    sizes = np.abs(pixdim)
-    doubts = []
-    if (pixdim[:num_axes] < 0).any():
-        doubts.append(f"pixdim is {in_words(tuple(pixdim))}: the signs are left out")
-    doubts += _doubts_about_values(header)
-    affine, form, other = _affine_of(path, header, sizes, num_axes=num_axes)
-    if form == "qform" and _length_of_quaternion(header) > 1 + _ROUNDING:
-        doubts.append("the header's quatern_b, c and d are no rotation: they are scaled to one")
-    spacing = sizes if affine is None else np.linalg.norm(affine[:3, :3], axis=0)
-    if affine is not None:
-        if other is not None and not _is_same(affine, other, num_axes=num_axes):
-            doubts.append(
-                "the header's sform and qform differ: the sform is used, but other programs may "
-                "use the qform"
-            )
-        if np.allclose(sizes[:num_axes], spacing[:num_axes], rtol=SPACING_TOLERANCE, atol=0):
-            spacing = np.where(sizes > 0, sizes, spacing)  # the same, without its rounding
-        elif form == "sform":
-            doubts.append(
-                f"pixdim tells voxels of {in_words(tuple(pixdim[:num_axes]))} mm, the sform "
-                f"{in_words(tuple(spacing[:num_axes]))} mm: the sform is taken"
-            )
-    has_spacing = bool((spacing[:num_axes] > 0).all())
-    spacing = np.where(spacing > 0, spacing, 1.0)
-    origin, direction = _place(affine, num_axes=num_axes, scale=scale)
-    return ImageGeometry(
-        shape=shape,
-        spacing_mm=tuple(float(value * scale) for value in spacing[:num_axes][::-1]),
-        has_spacing=has_spacing,
-        origin=origin,
-        direction=direction,
-        nifti_header=header.binaryblock,
-        doubts=tuple(doubts),
-    )
-
-
-def _doubts_about_values(header: "Nifti1Header") -> list[str]:
-    """Return in words where `_voxels` takes other numbers than the header's."""
-    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    doubts = []
-    if np.isfinite(slope) and slope != 0 and not np.isfinite(intercept):
-        doubts.append(f"the header's scl_inter is {intercept:g}: 0 is taken")
-    if 0 < int(header["vox_offset"]) < header.single_vox_offset:
-        doubts.append(
-            f"the header's vox_offset is {int(header['vox_offset'])}, within the header: "
-            f"{header.single_vox_offset} is taken"
-        )
-    return doubts
-
-
-def _affine_of(
-    path: Path, header: "Nifti1Header", sizes: np.ndarray, *, num_axes: int
-) -> tuple[np.ndarray | None, str, np.ndarray | None]:
-    """Return the affine that counts and its form's name, and that of the other form, if set."""
-    forms: dict[str, np.ndarray] = {}
-    if int(header["sform_code"]) > 0:
-        forms["sform"] = np.asarray(header.get_sform(), np.float64)
-    if int(header["qform_code"]) > 0:
-        mended = header.copy()
-        mended["pixdim"][1:4] = np.where(np.arange(3) < num_axes, sizes, np.maximum(sizes, 1.0))
-        for name in _QUATERNION:
-            mended[name] = float(header[name]) / max(1.0, _length_of_quaternion(header))
-        forms["qform"] = np.asarray(mended.get_qform(), np.float64)
-    if not forms:
-        return None, "", None
-    form = next(iter(forms))
-    affine = forms[form]
-    is_finite = np.isfinite(affine).all()
-    if not is_finite or np.linalg.matrix_rank(affine[:3, :num_axes]) < num_axes:
-        raise _no_geometry(path, f"its {form} is {affine[:3].round(6).tolist()}")
-    return affine, form, forms.get("qform") if form == "sform" else None
-
-
-def _length_of_quaternion(header: "Nifti1Header") -> float:
-    """Return the length of what is stored of a rotation; of a true one it is at most 1."""
-    return float(np.linalg.norm([float(header[name]) for name in _QUATERNION]))
-
-
-def _is_same(affine: np.ndarray, other: np.ndarray, *, num_axes: int) -> bool:
-    """Whether two affines put voxels at one place, to a tenth of a voxel or a thousandth."""
-    lengths = np.linalg.norm(affine[:3, :num_axes], axis=0)
-    columns = np.abs(affine[:3, :num_axes] - other[:3, :num_axes]).max(axis=0)
-    offset = np.abs(affine[:3, 3] - other[:3, 3]).max()
-    return bool((columns <= SPACING_TOLERANCE * lengths).all() and offset <= 0.1 * lengths.min())
-
-
-def _place(
-    affine: np.ndarray | None, *, num_axes: int, scale: float
-) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Return origin and direction as ITK counts; None where an image does not lie in its plane."""
-    if affine is None:
-        return None, None
-    matrix = affine[:num_axes, :num_axes] / np.linalg.norm(affine[:3, :num_axes], axis=0)
-    if num_axes == 2 and not is_orthonormal(matrix):
-        return None, None
-    signs = _RAS_TO_LPS[:num_axes]
-    origin = signs * affine[:num_axes, 3] * scale
-    direction = signs[:, None] * matrix
-    return tuple(float(v) for v in origin), tuple(float(v) for v in direction.ravel())
-
-
-def _no_geometry(path: Path, found: str) -> DatasetError:
-    return DatasetError(
-        f"'{path}': expected a header that says where voxels lie, with a positive size along each "
-        f"axis, found that {found}; set the header's qform, sform and pixdim"
-    )
